@@ -1,0 +1,43 @@
+# `make demo` shows the main job, `make test` runs all the tests. Both make what they need and leave nothing running.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PARTS := core blocks tasks flows cli sandbox
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: help demo test test-long lint types format clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; use make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@mkdir -p .typing/prefect_imagen
+	@for part in $(PARTS); do ln -sfn ../../$$part .typing/prefect_imagen/$$part; done
+	@touch $@
+
+demo: $(VENV)/.ready ## the main job on embedded parts: 24 images in a local S3, a catalog, a contact sheet
+	$(BIN)/prefect-imagen demo
+
+test: $(VENV)/.ready lint types ## style, types, and all tests but the long matrices
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: $(VENV)/.ready ## the kill, fault and scale matrices
+	$(BIN)/python -m pytest -m long
+
+lint: $(VENV)/.ready ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready ## mypy, strict
+	MYPYPATH=.typing $(BIN)/mypy $(addprefix .typing/prefect_imagen/,$(PARTS))
+
+format: $(VENV)/.ready ## let ruff rewrite
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what was made
+	rm -rf $(VENV) .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
