@@ -1,0 +1,22 @@
+"""What is known of the AI/ML API: models, requests, replies, errors, and the client that sends."""
+
+from .client import DEFAULT_BASE_URL, AimlApiClient, RawReply
+from .registry import ModelSpec, ResolvedModel, UnknownModel, WithdrawnModel, load_registry
+from .reply import Reply, ReplyImage
+from .request import ImageRequest, InvalidRequest, Problem
+
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "AimlApiClient",
+    "ImageRequest",
+    "InvalidRequest",
+    "ModelSpec",
+    "Problem",
+    "RawReply",
+    "Reply",
+    "ReplyImage",
+    "ResolvedModel",
+    "UnknownModel",
+    "WithdrawnModel",
+    "load_registry",
+]

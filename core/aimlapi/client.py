@@ -1,0 +1,277 @@
+"""The HTTP client of the AI/ML API.
+
+It sends a paid request exactly once: no transport repeats it and no redirect is followed. It says of every failure
+whether the request left (see `core.aimlapi.errors`); what to do about that is the purchase's business, not its own.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import requests
+
+from ..errors import BadInput, Unavailable
+from .errors import NotSent, ReplyLost, UnreadableReply, status_error
+from .reply import Reply, read_reply
+from .transport import BearerAuth, SessionPool, WatchedBody, read_bounded, retry_after_seconds
+
+__all__ = ["DEFAULT_BASE_URL", "AimlApiClient", "RawReply", "api_origin", "normalise_base_url", "user_agent"]
+
+DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
+SANDBOX_SERVER = "prefect-imagen-sandbox"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_MAX_REPLY_BYTES = 128 * 2**20
+_MAX_ERROR_BYTES = 256 * 2**10
+_KEPT_HEADERS = (
+    "content-type",
+    "retry-after",
+    "server",
+    "x-aimlapi-credits-used",
+    "x-aimlapi-usd-spent",
+    "x-client-request-id",
+    "x-inference-id",
+    "x-request-id",
+)
+
+
+def user_agent() -> str:
+    """`prefect-imagen/VERSION`; the provider asks clients to name themselves, on downloads too."""
+    try:
+        return f"prefect-imagen/{version('prefect-imagen')}"
+    except PackageNotFoundError:
+        return "prefect-imagen"
+
+
+def normalise_base_url(url: str) -> str:
+    """Check a base URL and give it one form: no trailing slash, `/v1` where no path was given.
+
+    Example:
+        >>> normalise_base_url("http://127.0.0.1:8700/")
+        'http://127.0.0.1:8700/v1'
+
+    Raises:
+        BadInput: Not an http(s) URL, or one with a password in it.
+    """
+    if "@" in url or "?" in url or "#" in url:  # said first, and without quoting it: it may be a password
+        raise BadInput("the base URL must have no user name, password, query or fragment")
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an unclosed bracket, a port that is no number
+        usable = False
+    if not usable:
+        raise BadInput(f"base URL {url!r} is not of the form https://host/v1")
+    path = parts.path.rstrip("/") or "/v1"
+    return f"{parts.scheme}://{parts.netloc.lower()}{path}"
+
+
+def api_origin(base_url: str) -> str:
+    """Scheme, host and port of an API: what a ledger is bound to.
+
+    Example:
+        >>> api_origin("https://api.aimlapi.com/v1")
+        'https://api.aimlapi.com'
+    """
+    parts = urlsplit(base_url)
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host is None:
+        return False
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class RawReply:
+    """A complete HTTP answer to the paid request, as it came: what the spool keeps.
+
+    Attributes:
+        status: HTTP status.
+        headers: The headers that matter, names in lower case.
+        body: The body, as received.
+        cut: Why the body is not complete, or None.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    cut: str | None = None
+
+    def read(self) -> Reply:
+        """Normalise the answer.
+
+        Returns:
+            The reply, possibly without images.
+
+        Raises:
+            StatusError: Any status but a 2xx.
+            UnreadableReply: A 2xx that is cut or is not JSON.
+        """
+        if 200 <= self.status < 300:
+            if self.cut is not None:
+                raise UnreadableReply(f"the API answered {self.status}, but {self.cut}")
+            return read_reply(self.body, self.headers)
+        raise status_error(
+            self.status,
+            self.body,
+            request_id=self.headers.get("x-request-id"),
+            retry_after=retry_after_seconds(self.headers.get("retry-after")),
+        )
+
+
+class AimlApiClient:
+    """A thread-safe client; share one between all threads of a process.
+
+    Args:
+        api_key: Bearer key. It is sent to `base_url` only, and shows in no repr, log or pickle.
+        base_url: Where the API is; `http://127.0.0.1:8700` for a sandbox.
+        connect_timeout: Seconds to reach the host.
+        read_timeout: Seconds without a byte, and for the whole answer; image models take 3 to 30 s, 504 means longer.
+        pool_size: Connections kept open; at least the calls in flight.
+
+    Example:
+        >>> AimlApiClient("secret", base_url="http://127.0.0.1:8700")
+        AimlApiClient(base_url='http://127.0.0.1:8700/v1')
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        base_url: str = DEFAULT_BASE_URL,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 180.0,
+        pool_size: int = 512,
+    ) -> None:
+        api_key = api_key.strip()
+        if not api_key:
+            raise BadInput("there is no API key: set AIMLAPI_API_KEY, or save an AimlApiCredentials block")
+        if not api_key.isascii() or not api_key.isprintable():
+            raise BadInput("the API key has characters that no HTTP header can carry")
+        self.base_url = normalise_base_url(base_url)
+        self._auth = BearerAuth(api_key)
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._pool = SessionPool(user_agent=user_agent(), pool_size=pool_size)
+
+    def __repr__(self) -> str:
+        return f"AimlApiClient(base_url={self.base_url!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an AimlApiClient holds a key and is not pickled; pass the name of a credentials block")
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._pool.close()
+
+    def generate(self, body: Mapping[str, Any], client_request_id: str) -> RawReply:
+        """Send one paid request, once.
+
+        `POST /v1/images/generations` (AI/ML API docs). The request id is stored and echoed by the API, it does not
+        make the call idempotent; there is no idempotency key.
+
+        Args:
+            body: From `ImageRequest.body()`.
+            client_request_id: 1 to 128 characters of `A-Za-z0-9._:-`; the API ignores any other silently.
+
+        Raises:
+            NotSent: It never left.
+            ReplyLost: It left, and no answer came.
+        """
+        if not _REQUEST_ID.fullmatch(client_request_id):
+            raise ValueError(f"not a client request id: {client_request_id!r}")
+        payload = WatchedBody(json.dumps(body, ensure_ascii=False).encode())
+        deadline = time.monotonic() + self._connect_timeout + self._read_timeout
+        try:
+            response = self._pool.session().post(
+                f"{self.base_url}/images/generations",
+                data=payload,
+                headers={
+                    "Content-Type": "application/json",
+                    "Accept": "application/json",
+                    "X-Client-Request-Id": client_request_id,
+                },
+                auth=self._auth,
+                timeout=(self._connect_timeout, self._read_timeout),
+                allow_redirects=False,
+                stream=True,
+            )
+        except requests.RequestException as error:
+            self._raise_lost(error, sent=payload.begun)
+        with response:
+            limit = _MAX_REPLY_BYTES if 200 <= response.status_code < 300 else _MAX_ERROR_BYTES
+            content, cut = read_bounded(response, max_bytes=limit, deadline=deadline)
+        headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+        return RawReply(response.status_code, headers, content, cut)
+
+    def _raise_lost(self, error: requests.RequestException, *, sent: bool) -> NoReturn:
+        host = urlsplit(self.base_url).netloc
+        cause = type(error).__name__
+        if not sent:
+            raise NotSent(f"cannot reach the API at {host}: {cause}") from None
+        raise ReplyLost(f"the request was sent to {host}, but no answer came: {cause}") from None
+
+    def _get(self, path: str, *, key: bool = False, timeout: float = 10.0) -> requests.Response:
+        """A free GET. Only the balance needs the key."""
+        try:
+            return self._pool.session().get(
+                path if path.startswith("http") else f"{api_origin(self.base_url)}{path}",
+                auth=self._auth if key else _no_auth,
+                timeout=(min(self._connect_timeout, timeout), timeout),
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            host = urlsplit(self.base_url).netloc
+            raise Unavailable(f"cannot reach the API at {host}: {type(error).__name__}") from None
+
+    def origin(self) -> str:
+        """What a ledger is bound to: the API's scheme, host and port, or `sandbox` for a sandbox on this machine.
+
+        A sandbox says so in its `Server` header, and is believed on a loopback address only. It is named alike on
+        every port, so that a ledger made with one start of it goes on with the next, and never fits a real API.
+
+        Raises:
+            Unavailable: A local API does not answer, so it cannot be told which it is.
+        """
+        if not _is_loopback(urlsplit(self.base_url).hostname):
+            return api_origin(self.base_url)
+        server = self._get("/v1/models?type=none").headers.get("server", "")
+        return "sandbox" if server.startswith(SANDBOX_SERVER) else api_origin(self.base_url)
+
+    def check_key(self) -> Decimal:
+        """Ask for the balance: a free call that needs a good key (`GET /v2/billing`, AI/ML API docs).
+
+        Returns:
+            The balance in USD.
+
+        Raises:
+            StatusError: `BadKey` if the key is refused.
+            Unavailable: No answer.
+        """
+        response = self._get("/v2/billing", key=True)
+        if not response.ok:
+            raise status_error(response.status_code, response.content)
+        try:
+            return Decimal(str(response.json()["current_balance"]))
+        except (ValueError, KeyError, ArithmeticError, TypeError):
+            raise UnreadableReply("the balance could not be read from the API's answer") from None
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An auth that adds nothing, so that `~/.netrc` adds nothing either."""
+    return request

@@ -1,0 +1,126 @@
+"""HTTP plumbing of the API client: a session per thread over one pooled adapter, and a body that tells if it was sent.
+
+Whether a lost call was billed depends on whether the request left. `requests` folds every failure into a few exception
+classes, so the body itself keeps watch: it is read only once a connection stands and the headers are going out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import threading
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.exceptions import HTTPError
+
+__all__ = ["BearerAuth", "SessionPool", "WatchedBody", "read_bounded", "retry_after_seconds"]
+
+
+_CHUNK = 2**16
+
+
+class WatchedBody(io.BytesIO):
+    """A request body that remembers whether anyone began to send it."""
+
+    begun = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as usual, and remember it."""
+        self.begun = True
+        return super().read(size)
+
+
+class BearerAuth(AuthBase):
+    """Sets the Authorization header itself: without an auth object, requests lets `~/.netrc` override the header."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+    def __repr__(self) -> str:
+        return "BearerAuth(********)"
+
+
+class _Session(requests.Session):
+    """A session that looks at no redirect: requests would read its whole body, even if told not to follow it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+class SessionPool:
+    """One `requests.Session` a thread, all over the same connection pool.
+
+    Sessions are not thread-safe; the adapter's pool is. Nothing is repeated: the adapter has no retries.
+    """
+
+    def __init__(self, *, user_agent: str, pool_size: int) -> None:
+        self._adapter = HTTPAdapter(pool_connections=8, pool_maxsize=pool_size, max_retries=0)
+        self._user_agent = user_agent
+        self._local = threading.local()
+
+    def session(self) -> requests.Session:
+        """The calling thread's session."""
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = _Session()
+            session.mount("http://", self._adapter)
+            session.mount("https://", self._adapter)
+            session.headers["User-Agent"] = self._user_agent
+            self._local.session = session
+        return session
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._adapter.close()
+
+
+def read_bounded(response: requests.Response, *, max_bytes: int, deadline: float) -> tuple[bytes, str | None]:
+    """Collect a streamed body up to a size and a moment (`time.monotonic`).
+
+    Returns:
+        The bytes so far, and why the rest was not read (None: it is complete). A connection that breaks is a reason,
+        too: the caller knows from the status what a partial body is worth.
+    """
+    content = bytearray()
+    try:
+        # read1 returns what has arrived; iter_content would wait until a chunk is full, however slowly it fills.
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            content += chunk
+            if len(content) > max_bytes:
+                return bytes(content[:max_bytes]), f"the body is larger than {max_bytes:,} bytes"
+            if time.monotonic() > deadline:
+                return bytes(content), "the body took longer than the time allowed"
+    except (HTTPError, OSError) as error:
+        return bytes(content), f"the connection broke within the body ({type(error).__name__})"
+    return bytes(content), None
+
+
+def retry_after_seconds(value: str | None) -> float | None:
+    """Read a `Retry-After` header: seconds, or an HTTP date. None if absent or unreadable.
+
+    Example:
+        >>> retry_after_seconds("1.5"), retry_after_seconds("soon")
+        (1.5, None)
+    """
+    if value is None:
+        return None
+    with contextlib.suppress(ValueError):
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
