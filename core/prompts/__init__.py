@@ -1,0 +1,31 @@
+"""Where prompts come from and how one becomes many: sources, templates, variants, limit and sample.
+
+`PromptSpec` says what is wanted; `PromptSpec.prompts()` yields it, one `Prompt` at a time, in constant memory.
+"""
+
+from __future__ import annotations
+
+from .errors import PromptError, PromptFileError, PromptOptionError, TemplateError, VariantError
+from .expand import Prompt, PromptSpec
+from .sources import PromptFormat, PromptSource, Row, open_source
+from .template import PromptTemplate
+from .variants import Variant, Variants, escape, parse
+
+__all__ = [
+    "Prompt",
+    "PromptError",
+    "PromptFileError",
+    "PromptFormat",
+    "PromptOptionError",
+    "PromptSource",
+    "PromptSpec",
+    "PromptTemplate",
+    "Row",
+    "TemplateError",
+    "Variant",
+    "VariantError",
+    "Variants",
+    "escape",
+    "open_source",
+    "parse",
+]

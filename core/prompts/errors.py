@@ -1,0 +1,170 @@
+"""What can be wrong with prompts. All of it is found before anything is sent.
+
+BadInput
+└── PromptError
+    ├── PromptFileError     a source that cannot be read as it is: names the file and the line
+    ├── VariantError        `{a|b}` that cannot be read: shows the text with a caret
+    ├── TemplateError       a template that cannot be parsed or rendered: names its line and the row
+    └── PromptOptionError   an option out of range: names the option and its value
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from ..errors import BadInput
+
+__all__ = ["PromptError", "PromptFileError", "PromptOptionError", "TemplateError", "VariantError"]
+
+_EXCERPT = 60
+
+
+class PromptError(BadInput):
+    """Base of everything that is wrong with the prompts a user gave."""
+
+
+class PromptFileError(PromptError):
+    """A source of prompts cannot be used.
+
+    Args:
+        source: The file as the user named it, or `<list>`.
+        line: The first line of the row in question, counted from 1; None when it is about the whole file.
+        problem: What is wrong and what to do.
+    """
+
+    def __init__(self, source: str, line: int | None, problem: str) -> None:
+        super().__init__(source, line, problem)
+        self.source = source
+        self.line = line
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{_where(self.source, self.line)}: {self.problem}"
+
+
+class PromptOptionError(PromptError):
+    """An option has a value that cannot be meant.
+
+    Args:
+        option: Name of the option.
+        value: What was given.
+        problem: What is allowed.
+    """
+
+    def __init__(self, option: str, value: object, problem: str) -> None:
+        super().__init__(option, value, problem)
+        self.option = option
+        self.value = value
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.option}={self.value!r}: {self.problem}"
+
+
+class VariantError(PromptError):
+    """Text with variants (`{a|b}`) cannot be read.
+
+    Args:
+        problem: What is wrong and what to do.
+        text: The whole text, in which `position` counts.
+        position: Index of the character in question.
+        source: The file the text came from, when known.
+        line: The row's first line in that file, when known.
+        rendered: True when `text` is a template's output, so that the user does not look for it in the file.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        text: str,
+        position: int,
+        source: str | None = None,
+        line: int | None = None,
+        rendered: bool = False,
+    ) -> None:
+        super().__init__(problem, text, position, source, line, rendered)
+        self.problem = problem
+        self.text = text
+        self.position = position
+        self.source = source
+        self.line = line
+        self.rendered = rendered
+
+    @property
+    def text_line(self) -> int:
+        """Line within the text, counted from 1."""
+        return self.text.count("\n", 0, self.position) + 1
+
+    @property
+    def text_column(self) -> int:
+        """Character within that line, counted from 1."""
+        return self.position - self.text.rfind("\n", 0, self.position)
+
+    def located(self, source: str, line: int, *, rendered: bool) -> VariantError:
+        """The same error, knowing which row of which file it is about."""
+        return VariantError(self.problem, self.text, self.position, source, line, rendered)
+
+    def __str__(self) -> str:
+        what = "rendered prompt" if self.rendered else "prompt"
+        place = f"line {self.text_line}, column {self.text_column} of the {what}"
+        where = "" if self.source is None else f"{_where(self.source, self.line)}: "
+        return f"{where}{self.problem} ({place})\n{self._caret()}"
+
+    def _caret(self) -> str:
+        """The line in question, shortened around the position, and a caret below it."""
+        start = self.text.rfind("\n", 0, self.position) + 1
+        end = self.text.find("\n", start)
+        end = len(self.text) if end < 0 else end
+        left, right = max(start, self.position - _EXCERPT), min(end, self.position + _EXCERPT)
+        before = ("…" if left > start else "") + _printable(self.text[left : self.position])
+        after = _printable(self.text[self.position : right]) + ("…" if right < end else "")
+        return f"  {before}{after}\n  {' ' * _width(before)}^"
+
+
+class TemplateError(PromptError):
+    """A template cannot be parsed, names something that does not exist, or goes too far when rendered.
+
+    Args:
+        problem: What is wrong and what to do.
+        template_line: Line in the template, counted from 1, when known.
+        source: The file whose row was being rendered; None when the template is wrong whatever the rows.
+        line: That row's first line.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        template_line: int | None = None,
+        source: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        super().__init__(problem, template_line, source, line)
+        self.problem = problem
+        self.template_line = template_line
+        self.source = source
+        self.line = line
+
+    def __str__(self) -> str:
+        place = "template" if self.template_line is None else f"template, line {self.template_line}"
+        if self.source is not None:
+            place += f" (for {_where(self.source, self.line)})"
+        return f"{place}: {self.problem}"
+
+
+def _where(source: str, line: int | None) -> str:
+    return source if line is None else f"{source}, line {line}"
+
+
+def _printable(text: str) -> str:
+    """One cell for a control character: a tab or an escape sequence would push the caret away."""
+    return "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
+
+
+def _width(text: str) -> int:
+    """Terminal cells that `text` takes: two for wide East Asian characters and emoji, none for combining marks."""
+    cells = 0
+    for char in text:
+        if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+            continue
+        cells += 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
+    return cells

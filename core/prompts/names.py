@@ -1,0 +1,37 @@
+"""Naming what a user may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["listed", "nearest"]
+
+_SHOWN = 20
+
+
+def nearest(name: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:
+    """The known names that look most like `name`, best first; case, spaces, `-` and `_` do not count.
+
+    >>> nearest("film title", ["Film_Title", "year"])
+    ('Film_Title',)
+    """
+    folded: dict[str, str] = {}
+    for candidate in known:
+        folded.setdefault(_fold(candidate), candidate)
+    return tuple(folded[match] for match in difflib.get_close_matches(_fold(name), folded, n=most))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: quoted, comma separated, the rest of a very long list only counted.
+
+    >>> listed(["prompt", "style"])
+    "'prompt', 'style'"
+    """
+    every = list(names)
+    shown = ", ".join(repr(name) for name in every[:_SHOWN])
+    return shown if len(every) <= _SHOWN else f"{shown} and {len(every) - _SHOWN} more"
+
+
+def _fold(name: str) -> str:
+    return "".join(char for char in name.casefold() if char not in " -_")

@@ -1,0 +1,394 @@
+"""Where prompts come from: rows of a text file, read one at a time, or a list in memory.
+
+| format | row | columns |
+|---|---|---|
+| `txt` | a line | one, `prompt` |
+| `csv` | RFC 4180: a cell in `"…"` may hold commas, line breaks and `""` | from the header |
+| `tsv` | as IANA's `text/tab-separated-values`: a line, cells between tabs, quotes are plain | from the header |
+| `tsv-quoted` | tabs, with the quoting of CSV, as spreadsheets and pandas write it | from the header |
+| `jsonl` | a JSON object on a line | its keys; values keep their types |
+| a list | a string | one, `prompt` |
+
+Common to all files: UTF-8, with or without a BOM; line ends LF, CRLF or CR; blank lines are skipped, and so are rows of
+a table whose cells are all empty; duplicates are rows of their own. White space around a cell or a TXT line is
+dropped; all other text is kept as it is, Unicode normalisation included. A row with fewer cells than the header has
+empty ones at its end; one with more is an error. A header cell without a name is called `column_3`, by its place.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from .errors import PromptFileError, PromptOptionError
+from .names import listed, nearest
+
+__all__ = ["LIST_NAME", "MAX_LINE", "PromptFormat", "PromptSource", "Row", "open_source"]
+
+PromptFormat = Literal["txt", "csv", "tsv", "tsv-quoted", "jsonl"]
+"""How a file is read; the default follows from its extension."""
+
+LIST_NAME = "<list>"
+"""What prompts given as a list call their source."""
+
+MAX_LINE = 1_000_000
+"""Characters in a line. A file without line ends would otherwise be read into memory whole."""
+
+_EXTENSIONS: Mapping[str, PromptFormat] = {
+    ".txt": "txt",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_UNDECODED = re.compile("[\udc80-\udcff]")
+"""How the `surrogateescape` error handler marks bytes that are not UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row.
+
+    Attributes:
+        line: Its first line in the file, or its place in the list; counted from 1.
+        values: Column → value. Text, except in JSON Lines, where values keep their types.
+    """
+
+    line: int
+    values: Mapping[str, Any]
+
+
+class PromptSource(ABC):
+    """Rows that can be read any number of times.
+
+    Attributes:
+        name: What messages call it: the path as given, or `<list>`.
+    """
+
+    name: str
+
+    @abstractmethod
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns that every row has, or None where each row brings its own (JSON Lines).
+
+        Raises:
+            PromptFileError: The header cannot be read.
+        """
+
+    @abstractmethod
+    def _rows(self) -> Iterator[Row]:
+        """The rows; may be none at all."""
+
+    def rows(self) -> Iterator[Row]:
+        """The rows in order, read as they are asked for.
+
+        Raises:
+            PromptFileError: A row cannot be read, or there is none.
+        """
+        empty = True
+        for row in self._rows():
+            empty = False
+            yield row
+        if empty:
+            raise PromptFileError(self.name, None, "there is no prompt in it")
+
+
+def open_source(source: str | Path | Sequence[str] | PromptSource, format: PromptFormat | None = None) -> PromptSource:
+    """Where to read prompts from.
+
+    Args:
+        source: A path, or prompts themselves as a list of strings. A single string is always a path.
+        format: How to read the file; by default what its extension says.
+
+    Raises:
+        PromptFileError: There is no such file, it is empty or not a regular file, its format is not known, or it is
+            a URI (`s3://…`).
+        PromptOptionError: There is no such format.
+
+    >>> [row.values["prompt"] for row in open_source(["a cat", "a dog"]).rows()]
+    ['a cat', 'a dog']
+    """
+    if isinstance(source, PromptSource):
+        return source
+    if format is not None and format not in get_args(PromptFormat):
+        raise PromptOptionError("format", format, f"one of {listed(get_args(PromptFormat))}")
+    if not isinstance(source, str | Path):
+        return _ListSource(source)
+    name = str(source)
+    scheme = _SCHEME.match(name)
+    if scheme is not None:
+        raise PromptFileError(
+            name, None, f"prompts are read from files on this machine, not from {scheme[1]}://; download it first"
+        )
+    path = Path(source)
+    _check_file(path, name)
+    return _READERS[format or _format_of(path, name)](path, name)
+
+
+def _check_file(path: Path, name: str) -> None:
+    try:
+        if path.is_file():
+            if path.stat().st_size == 0:
+                raise PromptFileError(name, None, "the file is empty")
+            return
+        if path.is_dir():
+            raise PromptFileError(name, None, "this is a folder; name the file with the prompts in it")
+        if path.exists():
+            raise PromptFileError(
+                name, None, "not a regular file; prompts are read more than once, so save them to a file first"
+            )
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    except (OSError, ValueError) as error:
+        raise PromptFileError(name, None, f"cannot be read: {_reason(error)}") from error
+    close = nearest(path.name, siblings)
+    hint = f"; close to it: {listed(close)}" if close else "; prompts themselves are given as a list"
+    raise PromptFileError(name, None, f"there is no such file{hint}")
+
+
+def _format_of(path: Path, name: str) -> PromptFormat:
+    extension = path.suffix.lower()
+    if extension in _EXTENSIONS:
+        return _EXTENSIONS[extension]
+    what = f"the extension {path.suffix!r} is not known" if extension else "the name has no extension"
+    hint = "; one JSON object a line is format 'jsonl'" if extension == ".json" else ""
+    raise PromptFileError(
+        name, None, f"{what}: rename it to one of {listed(_EXTENSIONS)} or give the format explicitly{hint}"
+    )
+
+
+class _ListSource(PromptSource):
+    def __init__(self, prompts: Iterable[str]) -> None:
+        self.name = LIST_NAME
+        self._prompts = tuple(prompts)
+        for place, prompt in enumerate(self._prompts, start=1):
+            if not isinstance(prompt, str):
+                raise PromptFileError(
+                    LIST_NAME, place, f"a prompt has to be text, not {type(prompt).__name__}: {prompt!r}"
+                )
+
+    def columns(self) -> tuple[str, ...]:
+        return ("prompt",)
+
+    def _rows(self) -> Iterator[Row]:
+        for place, prompt in enumerate(self._prompts, start=1):
+            yield Row(place, {"prompt": prompt})
+
+
+class _FileSource(PromptSource):
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self.name = name
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        """(number, text with its line end) of every line, checked to be text."""
+        try:
+            # newline="": all three line ends are recognised, and none is translated inside a quoted cell.
+            with self._path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+                number = 0
+                while line := file.readline(MAX_LINE + 1):
+                    number += 1
+                    if len(line) > MAX_LINE:
+                        raise self._error(number, f"the line is longer than {MAX_LINE:,} characters")
+                    self._check_text(number, line)
+                    yield number, line
+        except OSError as error:
+            raise PromptFileError(self.name, None, f"cannot be read: {_reason(error)}") from error
+
+    def _check_text(self, number: int, line: str) -> None:
+        undecoded = _UNDECODED.search(line)
+        if undecoded is not None:
+            byte = ord(undecoded.group()) - 0xDC00
+            guess = "UTF-16" if number == 1 and undecoded.start() == 0 and byte in (0xFE, 0xFF) else "Windows-1252"
+            raise self._error(
+                number,
+                f"character {undecoded.start() + 1} is not UTF-8 (byte 0x{byte:02X}; the file may be in {guess}); "
+                "save it as UTF-8",
+            )
+        if "\0" in line:
+            raise self._error(
+                number, f"NUL at character {line.index(chr(0)) + 1}: this is not text, or not UTF-8; save it as UTF-8"
+            )
+
+    def _error(self, line: int | None, problem: str) -> PromptFileError:
+        return PromptFileError(self.name, line, problem)
+
+
+class _TextSource(_FileSource):
+    """`txt`."""
+
+    def columns(self) -> tuple[str, ...]:
+        return ("prompt",)
+
+    def _rows(self) -> Iterator[Row]:
+        for number, line in self._lines():
+            prompt = line.strip()
+            if prompt:
+                yield Row(number, {"prompt": prompt})
+
+
+class _TableSource(_FileSource):
+    """A header and rows of cells; the formats differ in how a line becomes cells."""
+
+    delimiter = "\t"
+
+    def _cells(self) -> Iterator[tuple[int, list[str]]]:
+        """(first line, cells) of every row; a blank line may come as a row of no or of empty cells."""
+        raise NotImplementedError
+
+    def _filled(self) -> Iterator[tuple[int, list[str]]]:
+        for line, cells in self._cells():
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                yield line, stripped
+
+    def columns(self) -> tuple[str, ...]:
+        rows = self._filled()
+        header = next(rows, None)
+        if header is None:
+            raise self._error(None, "the file has no header and no rows")
+        return self._named(*header)
+
+    def _rows(self) -> Iterator[Row]:
+        rows = self._filled()
+        header = next(rows, None)
+        if header is None:
+            return
+        columns = self._named(*header)
+        for line, cells in rows:
+            if len(cells) > len(columns):
+                raise self._error(
+                    line,
+                    f"{len(cells)} cells, but the header has {len(columns)}; the first too many is "
+                    f"{cells[len(columns)][:40]!r}{self._quoting_hint()}",
+                )
+            cells.extend([""] * (len(columns) - len(cells)))
+            yield Row(line, dict(zip(columns, cells, strict=True)))
+
+    def _quoting_hint(self) -> str:
+        return f'; put a cell that holds {self.delimiter!r} in "double quotes"'
+
+    def _named(self, line: int, header: list[str]) -> tuple[str, ...]:
+        columns = tuple(name or f"column_{place}" for place, name in enumerate(header, start=1))
+        twice = next((name for name in columns if columns.count(name) > 1), None)
+        if twice is not None:
+            raise self._error(line, f"two columns are called {twice!r}; rename one")
+        # A table read with the wrong delimiter has one column, and every row of it would be bought as a prompt.
+        for other, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas")):
+            if len(columns) == 1 and other != self.delimiter and other in columns[0]:
+                raise self._error(
+                    line,
+                    f"the header is one cell, {columns[0]!r}: the columns seem to be separated by {name}, where this "
+                    f"format has {self.delimiter!r}; save the file again or give the format that it is in",
+                )
+        return columns
+
+
+class _QuotedTable(_TableSource):
+    """`csv` and `tsv-quoted`."""
+
+    def _cells(self) -> Iterator[tuple[int, list[str]]]:
+        # strict: an unclosed quote is an error instead of one cell that swallows the rest of the file.
+        reader = csv.reader(
+            (line for _, line in self._lines()), delimiter=self.delimiter, skipinitialspace=True, strict=True
+        )
+        while True:
+            first = reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise self._error(
+                    first, f'cannot be read as a row ({error}); a quote inside a quoted cell is written ""'
+                ) from error
+            yield first, cells
+
+
+class _CsvSource(_QuotedTable):
+    delimiter = ","
+
+
+class _PlainTable(_TableSource):
+    """`tsv`."""
+
+    def _cells(self) -> Iterator[tuple[int, list[str]]]:
+        width = 0
+        for number, line in self._lines():
+            cells = line.rstrip("\r\n").split("\t")
+            width = width or len(cells)
+            # A cell with a line break, cut in two: the halves would be bought as two prompts.
+            if len(cells) < width and cells[-1].startswith('"') and cells[-1].count('"') % 2:
+                raise self._error(
+                    number,
+                    f"the row ends inside a quoted cell, {cells[-1][:40]!r}; plain TSV has no quoting: give the "
+                    "format 'tsv-quoted'",
+                )
+            yield number, cells
+
+    def _quoting_hint(self) -> str:
+        return "; a tab cannot be part of a cell (format 'tsv-quoted' reads quoted cells)"
+
+
+class _JsonLinesSource(_FileSource):
+    """`jsonl`."""
+
+    def columns(self) -> None:
+        return None
+
+    def _rows(self) -> Iterator[Row]:
+        for number, line in self._lines():
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line, object_pairs_hook=_unique, parse_constant=_no_constant)
+            except (ValueError, RecursionError) as error:
+                raise self._error(number, f"not valid JSON: {_reason(error)}") from error
+            if not isinstance(value, dict):
+                raise self._error(
+                    number, f'a JSON {_JSON_NAMES[type(value)]}, not an object like {{"prompt": "a cat"}}'
+                )
+            yield Row(number, value)
+
+
+_JSON_NAMES: Mapping[type, str] = {
+    list: "array",
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are not repeated; Python's reader would silently keep the last."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} appears twice")
+    return values
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _reason(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+_READERS: Mapping[PromptFormat, type[_FileSource]] = {
+    "txt": _TextSource,
+    "csv": _CsvSource,
+    "tsv": _PlainTable,
+    "tsv-quoted": _QuotedTable,
+    "jsonl": _JsonLinesSource,
+}

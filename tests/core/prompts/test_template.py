@@ -1,0 +1,248 @@
+"""Templates: what they see, how values meet variants, what they cannot do."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.prompts import PromptTemplate, Row, TemplateError, parse
+from prefect_imagen.core.prompts.sandbox import MAX_LENGTH
+
+ROW: dict[str, Any] = {
+    "name": "Bob {x|y} \\",
+    "n": 3,
+    "ratio": 2.345,
+    "tags": ["red", "blue"],
+    "note": None,
+    "Film title": "Alien",
+    "range": "wide",
+    "meta": {"lens": "50mm"},
+}
+
+
+def expand(template: str, prompt: str | None = None, **extra: Any) -> list[str]:
+    rendered = PromptTemplate(template).render(Row(7, {**ROW, **extra}), prompt, "rows.jsonl")
+    return [variant.text for variant in parse(rendered.variant_source()).expand()]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ name }}", ["Bob {x|y} \\"]),
+        ("{a|{{ name }}}", ["a", "Bob {x|y} \\"]),
+        ("{{ name }}{a|b}", ["Bob {x|y} \\a", "Bob {x|y} \\b"]),
+        (r"\{{ name }}", ["\\Bob {x|y} \\"]),
+        (r"\\{{ name }}", ["\\Bob {x|y} \\"]),
+        (r"\{ {{ name }}\}", ["{ Bob {x|y} \\}"]),
+        ("{{ name|upper }}", ["BOB {X|Y} \\"]),
+        ("{{ name|variants }}", None),
+        ("{{ name[4:9]|variants }}", ["x", "y"]),
+        ("{{ '{a|b}' }} {c|d}", ["{a|b} c", "{a|b} d"]),
+        ("{{ '{a|b}'|variants }}", ["a", "b"]),
+        ("{% macro m() %}{p|q} {{ name }}{% endmacro %}{{ m() }}", ["{p|q} Bob {x|y} \\"]),
+        ("{% macro m() %}{p|q} {{ name }}{% endmacro %}{{ m()|variants }}", ["p Bob {x|y} \\", "q Bob {x|y} \\"]),
+        ("{% set s %}{p|q}{% endset %}{{ s|variants }}{{ s }}", ["p{p|q}", "q{p|q}"]),
+        ("{% filter upper %}{a|b} {{ name }}{% endfilter %}", ["A BOB {X|Y} \\", "B BOB {X|Y} \\"]),
+        ("{% raw %}{{a|b} c|d}{% endraw %}", ["a c", "b c", "d"]),
+        ("{a|{b|c}} x", ["a x", "b x", "c x"]),
+        ("{#sale|#new} <#-- a note --#>50% // #1", ["#sale 50% // #1", "#new 50% // #1"]),
+        ("{{ row['Film title'] }} {{ row.n }} {{ range }}", ["Alien 3 wide"]),
+        ("{{ prompt }}", ["the {prompt}"]),
+        ("{{ note|default('photo', true) }} {{ zz|default('q') }}{% if zz is defined %}!{% endif %}", ["photo q"]),
+        ("{{ n * 2 }} {{ '%03d'|format(n) }} {{ '%s-%s' % (n, name[:3]) }} {{ 'a' ~ n }}", ["6 003 3-Bob a3"]),
+        ("{{ tags|join(', ') }} {{ '+'.join(tags) }} {{ tags|map('upper')|join }}", ["red, blue red+blue REDBLUE"]),
+        ("{% for t in tags %}{{ loop.index }}/{{ loop.length }}{{ t }} {% endfor %}", ["1/2red 2/2blue "]),
+        ("{% for t in tags recursive %}{{ t[0] }}{% if loop.depth < 2 %}{{ loop(tags) }}{% endif %}{% endfor %}",
+         ["rrbbrb"]),
+        ("{% for t in tags|select('ne', 'red') %}{{ t }}{% endfor %}", ["blue"]),
+        ("{{ name.replace('Bob', 'Al')[:2] }} {{ name|replace('Bob', 'Cy')|truncate(3, true, '') }}", ["Al Cy "]),
+        ("{{ 'Crème  brûlée!'|slug }} {{ 'a tale'|title }} {{ ratio|round(1) }} {{ ratio|round(0, 'ceil') }}",
+         ["creme-brulee A Tale 2.3 3.0"]),
+        ("{{ 'one two three'|truncate_prompt(9) }}|{{ 'abcdef'|truncate_prompt(3) }}|{{ 'ab cd'|truncate_prompt(2) }}",
+         ["one two|abc|ab"]),
+        ("{{ meta.lens }} {{ row.items()|map('first')|join('/') }}",
+         ["50mm name/n/ratio/tags/note/Film title/range/meta"]),
+        ("{% set ns = namespace(k=0) %}{% for t in tags %}{% set ns.k = ns.k + 1 %}{% endfor %}{{ ns.k }}", ["2"]),
+    ],
+)  # fmt: skip
+def test_renders(template: str, expected: list[str] | None) -> None:
+    if expected is None:
+        expected = ["Bob x \\", "Bob y \\"]
+    assert expand(template, prompt="the {prompt}") == expected
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cn"]), max_size=30))
+def test_a_value_comes_out_as_it_is_wherever_it_stands(value: str) -> None:
+    assert expand("{a|b{{ v }}}{{ v }}\\{{ v }}", v=value) == [f"a{value}\\{value}", f"b{value}{value}\\{value}"]
+    assert PromptTemplate("{x}{{ v }}").render(Row(1, {"v": value}), None, "f").plain() == "{x}" + value
+
+
+def test_a_value_is_never_a_template() -> None:
+    assert expand("{{ v }}", v="{{ 1 + 1 }}{% raw %}") == ["{{ 1 + 1 }}{% raw %}"]
+
+
+@pytest.mark.parametrize(
+    ("template", "line", "says"),
+    [
+        ("{{ name", 1, "unexpected end of template"),
+        ("a\n{% for %}", 2, "Expected an expression"),
+        ("a\nb\n{{ name|upcase }}", 3, "there is no filter 'upcase'"),
+        ("{{ name|slugg }}", 1, "did you mean slug"),
+        ("{{ name|random }}", 1, "there is no filter 'random'"),
+        ("{{a|b}|c}", 1, r"\{% raw %\}"),
+        ("{{" + "(" * 500 + "1" + ")" * 500 + "}}", None, "too deeply"),
+        ("\ufdd0", None, "noncharacter"),
+    ],
+)
+def test_templates_that_cannot_be_parsed(template: str, line: int | None, says: str) -> None:
+    with pytest.raises(TemplateError, match=says) as caught:
+        PromptTemplate(template)
+    assert isinstance(caught.value, BadInput)
+    assert caught.value.template_line == line
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{{ nmae }}", "no column 'nmae'; did you mean name.* The columns are 'name', 'Film title'"),
+        ("{% if name %}{{ stuff }}{% endif %}", "no column 'stuff'. The columns are"),
+        ("{{ film_title }}", r'did you mean row\["Film title"\]'),
+        ("{{ row['Film titel'] }}", r'did you mean row\["Film title"\]'),
+        ("{{ row.nmae }}", "no column 'nmae'"),
+        ("{{ prompt }}", "no column 'prompt'"),
+        ("{{ os.getcwd() }}", "no column 'os'"),
+        ("{{ lipsum() }}", "no column 'lipsum'"),
+    ],
+)
+def test_unknown_names_are_found_before_any_row(template: str, says: str) -> None:
+    parsed = PromptTemplate(template)
+    with pytest.raises(TemplateError, match=says) as caught:
+        parsed.check(("name", "Film title"), has_prompt=False)
+    assert caught.value.template_line == 1
+    assert caught.value.source is None
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ name }} {{ row.name }} {{ row['name'] }} {{ row.items()|length }} {{ prompt }}",
+        "{{ zz|default('x') }} {{ row.zz|d('x') }} {% if yy is defined %}{{ yy }}{% endif %}",
+        "{% set own = 1 %}{{ own }}{% for x in range(2) %}{{ x }}{% endfor %}{% set ns = namespace(a=1) %}{{ ns.a }}",
+    ],
+)
+def test_known_optional_and_own_names_pass(template: str) -> None:
+    PromptTemplate(template).check(("name",), has_prompt=True)
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{{ nmae }}", "no column 'nmae'; did you mean name"),
+        ("{{ row['nmae'] }}", "no column 'nmae'"),
+        ("{{ meta.zoom }}", "has no attribute 'zoom'"),
+        ("{{ note }}", r"null; give what to write instead, like \{\{ style\|default"),
+        ("{{ note|upper }}", "null"),
+        ("{{ tags }}", r"a list cannot be written into a prompt; .*join"),
+        ("{{ tags ~ 'x' }}", "a list cannot be written"),
+        ("{{ row }}", "a dict cannot be written"),
+        ("{{ name.upper }}", "cannot be written"),
+        ("{{ '%s' % (tags,) }}", "a list cannot be written"),
+        ("{{ name + 1 }}", "can only concatenate str"),
+        ("{{ n / 0 }}", "division by zero"),
+        ("{% include 'x' %}", "no loader"),
+        ("{{ name|truncate_prompt(0) }}", "number of characters, 1 or more"),
+        ("{{ ratio|round(1, 'up') }}", "one of 'common'"),
+    ],
+)
+def test_rows_that_cannot_be_rendered_name_template_line_and_row(template: str, says: str) -> None:
+    parsed = PromptTemplate("first line\n" + template)
+    with pytest.raises(TemplateError, match=says) as caught:
+        parsed.render(Row(7, ROW), None, "rows.jsonl")
+    assert (caught.value.template_line, caught.value.source, caught.value.line) == (2, "rows.jsonl", 7)
+    assert str(caught.value).startswith("template, line 2 (for rows.jsonl, line 7): ")
+
+
+@pytest.mark.parametrize("value", ["\ufdd1", ["a", {"k": "\ufdd3"}], {"\ufdd0": 1}])
+def test_values_with_the_characters_that_seal_are_refused(value: Any) -> None:
+    with pytest.raises(TemplateError, match="noncharacter"):
+        expand("{{ n }}", v=value)
+
+
+ESCAPES = [
+    "{{ name.__class__ }}",
+    "{{ name['__class__'] }}",
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ range.__globals__ }}",
+    "{{ namespace.__init__.__globals__ }}",
+    "{{ row.get.__self__ }}",
+    "{{ self.__init__.__globals__ }}",
+    "{{ row|map(attribute='__class__')|list }}",
+    "{{ [name]|map(attribute='__class__')|join }}",
+    "{{ name|attr('__class__') }}",
+    "{{ '{0.__class__}'.format(name) }}",
+    "{{ '{a.__class__}'.format_map(row) }}",
+    "{{ row.update({'a': 1}) }}",
+    "{{ tags.append(1) }}",
+    "{{ dict.fromkeys }}",
+    "{% import 'os' as os %}{{ os }}",
+]
+
+RUNAWAYS = [
+    "{{ 'a' * 10**9 }}",
+    "{{ 10**9 * 'a' }}",
+    "{{ [0] * 10**9 }}",
+    "{{ 2 ** (10 ** 9) }}",
+    "{{ 'a'.center(10000000000) }}",
+    "{{ n.to_bytes(10000000000, 'big') }}",
+    "{{ '%10000000000d' % 1 }}",
+    "{{ '%*d' % (10000000000, 1) }}",
+    "{{ '%10000000000d'|format(1) }}",
+    "{{ 1.5|round(1000000000, 'ceil') }}",
+    "{{ range(10**12) }}",
+    "{{ range(10**40)|list }}",
+    "{% for i in range(10000) %}aaaa{% endfor %}",
+    "{% for i in range(10000) %}{{ name }}{% endfor %}",
+    "{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% endfor %}",
+    "{% for i in range(10000)|map('string') %}{% for j in range(10000)|map('string') %}{% endfor %}{% endfor %}",
+    "{% for i in range(10000) if range(10000)|list|length < 0 %}{% endfor %}",
+    "{% set ns = namespace(s='aa') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+    "{% set ns = namespace(s='aa') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+    "{% set ns = namespace(s=['a']) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+    "{% set ns = namespace(s=9) %}{% for i in range(60) %}{% set ns.s = ns.s * ns.s %}{% endfor %}",
+    "{% set ns = namespace(s='aa') %}{% for i in range(60) %}{% set ns.s = ns.s|replace('a', 'aaa') %}{% endfor %}",
+    "{% set ns = namespace(s='aa') %}{% for i in range(60) %}{% set ns.s = ns.s.replace('a', 'aaa') %}{% endfor %}",
+    "{{ range(10000)|join('a' * 10000) }}",
+    "{{ ('a' * 10000).join(range(10000)|map('string')) }}",
+    "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
+    "{% macro f(k) %}{% if k %}{% set a = f(k - 1) %}{% set b = f(k - 1) %}{% endif %}{% endmacro %}{{ f(60) }}",
+    "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+    "{% for i in [1] recursive %}{% if loop.depth < 9 %}{{ loop(range(9999)) }}{% endif %}{% endfor %}",
+    "{% block x %}{{ self.x() }}{% endblock %}",
+    "{% set x %}{% for i in range(9999) %}" + "a" * 5000 + "{% endfor %}{% endset %}",
+    "a" * (MAX_LENGTH + 1),
+]
+
+
+@pytest.mark.parametrize("template", ESCAPES + RUNAWAYS)
+def test_no_way_out_and_no_way_on_for_ever(template: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(TemplateError) as caught:
+        expand(template)
+    assert time.monotonic() - started < 5
+    assert len(str(caught.value)) < 600
+
+
+def test_an_allowance_is_for_one_rendering() -> None:
+    parsed = PromptTemplate("{% for i in range(9000) %}{% if i == 5 %}x{% endif %}{% endfor %}")
+    for _ in range(20):
+        assert parsed.render(Row(1, {}), None, "f").plain() == "x"
+
+
+def test_the_longest_output_allowed() -> None:
+    assert expand("a" * MAX_LENGTH) == ["a" * MAX_LENGTH]
