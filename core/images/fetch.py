@@ -1,0 +1,237 @@
+"""Getting the bytes of an image: from its URL, under every cap, or from a reply that carried them.
+
+The URL life that callers must reckon with: unsigned CDN URLs have no documented end; signed ones of other hosts live
+from one hour to seven days (`Expires`, `X-Amz-Expires`, SAS `se` in the URLs of the AI/ML API's documented examples,
+2025-2026). Hence: fetch within a minute of the reply, and read 403, 404 and 410 as "gone".
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NoReturn
+
+import requests
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    IncompleteRead,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
+from urllib3.exceptions import ProxyError as PoolProxyError
+from urllib3.util import Timeout
+
+from ..aimlapi.transport import retry_after_seconds
+from .addresses import AddressGuard
+from .errors import FetchError, FetchGone, FetchRefused, FetchTransient
+from .files import AtomicFile, Fetched
+from .urls import WireUrl
+from .wire import GuardedAdapter, WireRequest, WireSession
+
+__all__ = ["MAX_REDIRECTS", "Fetcher", "save_bytes"]
+
+MAX_REDIRECTS = 5
+_CHUNK = 256 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_GONE = frozenset({403, 404, 410})
+_AGAIN = frozenset({408, 425, 429})
+
+
+class Fetcher:
+    """Downloads images; one for a process, used from any number of threads.
+
+    It knows no key, sends no cookie, no `.netrc` login and no Authorization header, follows at most five redirects
+    and judges the address of each (see `addresses`). Query strings reach the server byte for byte.
+
+    With a proxy in the environment, the proxy resolves names: then only hosts written as addresses can be judged.
+    Trusted origins on this machine never go through a proxy. The lookup of a name is the one step that `deadline`
+    cannot cut short; the system's resolver has its own time-out.
+
+    Args:
+        trusted_origins: URLs of the configured API and CDN; their scheme, host and port may lie in private networks.
+        user_agent: Sent with every request.
+        connect_timeout: Seconds for a TCP connection, and again for the TLS handshake.
+        read_timeout: Seconds without a byte.
+        deadline: Seconds for one download as a whole, redirects included.
+        max_bytes: Largest body accepted.
+        pool_size: Connections kept for reuse.
+
+    Example:
+        >>> fetcher = Fetcher(trusted_origins=["https://api.aimlapi.com"], user_agent="prefect-imagen/0.1")
+        >>> fetcher.fetch(url, spool / "0.part").size
+        1048576
+    """
+
+    def __init__(
+        self,
+        trusted_origins: Iterable[str] = (),
+        user_agent: str = "prefect-imagen",
+        connect_timeout: float = 10,
+        read_timeout: float = 60,
+        deadline: float = 180,
+        max_bytes: int = 64 * 2**20,
+        pool_size: int = 64,
+    ) -> None:
+        self._guard = AddressGuard(trusted_origins)
+        self._adapter = GuardedAdapter(self._guard, pool_size)
+        # Encoded bodies are refused below; `identity` asks for none.
+        self._headers = {"User-Agent": user_agent, "Accept": "image/*, */*;q=0.1", "Accept-Encoding": "identity"}
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._deadline = deadline
+        self._max_bytes = max_bytes
+        self._local = threading.local()
+
+    def fetch(self, url: str, dest: Path) -> Fetched:
+        """Download `url` to `dest`, which appears whole or not at all.
+
+        Args:
+            url: http or https; sent as it is.
+            dest: A file in an existing folder, replaced if it exists.
+
+        Returns:
+            Path, size, SHA-256 and the declared content type.
+
+        Raises:
+            FetchGone: 403, 404, 410.
+            FetchRefused: A guard said no.
+            FetchTransient: Time-out, cut connection, short body, 408, 425, 429, 5xx.
+            FetchError: Any other status.
+            SpoolUnavailable: `dest` cannot be written.
+        """
+        give_up = time.monotonic() + self._deadline
+        hop = WireUrl.parse(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            with closing(self._get(hop, give_up)) as response:
+                if response.status_code not in _REDIRECTS:
+                    return self._save(response, hop, dest)
+                location = response.headers.get("Location")
+            if not location:
+                raise FetchError(f"{hop} answered {response.status_code} without saying where to go")
+            hop = hop.follow(location)
+        raise FetchRefused(f"more than {MAX_REDIRECTS} redirects, the last to {hop}")
+
+    def close(self) -> None:
+        """Close the pooled connections; a later fetch opens new ones."""
+        self._adapter.close()
+
+    def _session(self) -> WireSession:
+        session: WireSession | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = WireSession(self._adapter)
+        return session
+
+    def _get(self, hop: WireUrl, give_up: float) -> requests.Response:
+        """Send one request and return its answer with the body unread."""
+        self._guard.check_literal(hop.origin)
+        left = give_up - time.monotonic()
+        if left <= 0:
+            raise FetchTransient(f"{hop}: not finished within {self._deadline:g} s")
+        session = self._session()
+        settings: dict[str, Any] = dict(session.merge_environment_settings(hop.base, {}, True, None, None))
+        if self._guard.is_local(hop.origin):
+            settings["proxies"] = {}
+        timeout: Any = Timeout(connect=min(self._connect_timeout, left), read=min(self._read_timeout, left))
+        try:
+            return session.send(
+                WireRequest(hop, self._headers, give_up), timeout=timeout, allow_redirects=False, **settings
+            )
+        except (requests.RequestException, HTTPError) as error:
+            self._raise_transient(error, hop, give_up)
+
+    def _save(self, response: requests.Response, hop: WireUrl, dest: Path) -> Fetched:
+        """Judge status and headers, then stream the body."""
+        self._check_status(response, hop)
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            raise FetchRefused(f"{hop}: the body is {encoding[:40]!r}-encoded although plain bytes were asked for")
+        declared: int | None = response.raw.length_remaining
+        if declared is not None and declared > self._max_bytes:
+            raise FetchRefused(f"{hop}: {declared:,} bytes declared, more than the {self._max_bytes:,} allowed")
+        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        with AtomicFile(dest) as out:
+            try:
+                for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                    if out.size + len(chunk) > self._max_bytes:
+                        raise FetchRefused(f"{hop}: the body is larger than the {self._max_bytes:,} bytes allowed")
+                    out.write(chunk)
+            except HTTPError as error:
+                self._raise_transient(error, hop, response.request.deadline)  # type: ignore[attr-defined]
+            if declared is not None and out.size != declared:
+                raise FetchTransient(f"{hop}: {out.size:,} bytes of {declared:,} arrived")
+            return out.commit(content_type=content_type or None)
+
+    @staticmethod
+    def _check_status(response: requests.Response, hop: WireUrl) -> None:
+        status = response.status_code
+        if status == 200:
+            return
+        if status in _GONE:
+            raise FetchGone(f"{hop} answered {status}: it has expired or is not served yet")
+        if status in _AGAIN or status >= 500:
+            wait = retry_after_seconds(response.headers.get("Retry-After"))
+            raise FetchTransient(f"{hop} answered {status}", wait if wait is not None and math.isfinite(wait) else None)
+        raise FetchError(f"{hop} answered {status}")
+
+    def _raise_transient(self, error: Exception, hop: WireUrl, give_up: float) -> NoReturn:
+        """Turn a transport's error into ours. Its own text is not used: it may quote the URL with its signature."""
+        if time.monotonic() >= give_up:
+            raise FetchTransient(f"{hop}: not finished within {self._deadline:g} s") from None
+        raise FetchTransient(f"{hop}: {self._explain(error)}") from None
+
+    def _explain(self, error: BaseException) -> str:
+        cause = _root(error)
+        match cause:
+            case NameResolutionError():
+                return "the host name cannot be resolved"
+            case NewConnectionError():
+                system = cause.__cause__
+                return f"no connection ({getattr(system, 'strerror', None) or 'refused'})"
+            case ConnectTimeoutError():
+                return f"no connection within {self._connect_timeout:g} s"
+            case ReadTimeoutError():
+                return f"silent for {self._read_timeout:g} s"
+            case SSLError():
+                return f"TLS failed ({cause})"
+            case PoolProxyError():
+                return "the proxy does not answer"
+            case IncompleteRead():
+                return f"the body was cut after {cause.partial:,} bytes"
+            case ProtocolError():
+                return "the connection was cut"
+        return f"the transport failed ({type(cause).__name__})"
+
+
+def _root(error: BaseException) -> BaseException:
+    """The urllib3 error inside the wrappings of requests and of urllib3's own retry bookkeeping."""
+    while True:
+        inner: object = error.reason if isinstance(error, MaxRetryError) else None
+        if inner is None and isinstance(error, requests.RequestException | ProtocolError):
+            inner = next((arg for arg in error.args if isinstance(arg, HTTPError)), None)
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner
+
+
+def save_bytes(data: bytes | memoryview, dest: Path) -> Fetched:
+    """Write bytes that came inside a reply, in the way a download is written.
+
+    Args:
+        data: The decoded image.
+        dest: A file in an existing folder, replaced if it exists.
+
+    Raises:
+        SpoolUnavailable: `dest` cannot be written.
+    """
+    with AtomicFile(dest) as out:
+        out.write(data)
+        return out.commit(content_type=None)

@@ -1,0 +1,198 @@
+"""Objects as files of a folder: the same promises as S3, without a server."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import mimetypes
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import BadInput
+from ..images.errors import SpoolUnavailable
+from ..images.files import AtomicFile, Fetched
+from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
+from .keys import check_key
+from .store import PROBE_KEY, ObjectInfo, ObjectStore, Stored
+
+__all__ = ["LocalStore"]
+
+_TEMPORARY = ".prefect-imagen-tmp"
+_CHUNK = 256 * 1024
+# What a person must mend, in contrast to a disk that is full or a mount that is away.
+_CONFIGURATION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOTSUP, errno.ENAMETOOLONG})
+
+
+class LocalStore(ObjectStore):
+    """A folder. An object is a file, fsynced before it appears under its key by a hard link, which never replaces.
+
+    Content types are told from extensions, hashes are computed when asked for, metadata is not kept (the catalog has
+    it). Files being written live in `.prefect-imagen-tmp`; what a crash leaves there may be deleted.
+
+    Args:
+        root: The folder; `preflight` makes it. Later it must exist: a vanished mount is not written into silently.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(os.path.abspath(root.expanduser()))  # noqa: PTH100 - resolve() would follow symlinks
+
+    def __repr__(self) -> str:
+        return f"LocalStore({str(self.root)!r})"
+
+    @property
+    def destination(self) -> str:
+        return self.root.as_uri()
+
+    def uri(self, key: str) -> str:
+        return self._path(key).as_uri()
+
+    def put(
+        self,
+        key: str,
+        path: Path,
+        *,
+        sha256: str,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Stored:
+        dest, sha256 = self._path(key), sha256.lower()
+        with path.open("rb") as source, self._writing(dest) as out:
+            while chunk := source.read(_CHUNK):
+                out.write(chunk)
+            if out.sha256 != sha256:
+                raise ChecksumMismatch(dest.as_uri())
+            try:
+                out.commit(content_type=content_type, create_only=True)
+                created = True
+            except FileExistsError:
+                created = False
+        if created:
+            self._sync_folder(dest.parent)
+        elif self._hash(dest) != sha256:
+            raise KeyTaken(dest.as_uri())
+        return Stored(key, dest.as_uri(), out.size, sha256, "", created)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        path = self._path(key)
+        with _told(path):
+            if not path.is_file():
+                return None
+            size = path.stat().st_size
+        return ObjectInfo(key, size, self._hash(path), mimetypes.guess_type(path.name)[0] or "")
+
+    def get(self, key: str, dest: Path) -> Fetched:
+        path = self._path(key)
+        with AtomicFile(dest) as out:
+            for chunk in _chunks(path):
+                out.write(chunk)
+            return out.commit(content_type=mimetypes.guess_type(path.name)[0])
+
+    def read_text(self, key: str, max_bytes: int = 65_536) -> str | None:
+        path = self._path(key)
+        try:
+            with _told(path), path.open("rb") as file:
+                data = file.read(max_bytes + 1)
+        except ObjectMissing:
+            return None
+        if len(data) > max_bytes:
+            raise StoreNotUsable(f"{path.as_uri()} is longer than {max_bytes:,} bytes")
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            raise StoreNotUsable(f"{path.as_uri()} is not UTF-8 text") from None
+
+    def create_text(self, key: str, text: str) -> bool:
+        with self._writing(self._path(key)) as out:
+            out.write(text.encode())
+            try:
+                out.commit(content_type=None, create_only=True)
+            except FileExistsError:
+                return False
+        return True
+
+    def write_text(self, key: str, text: str) -> None:
+        with self._writing(self._path(key)) as out:
+            out.write(text.encode())
+            out.commit(content_type=None)
+
+    def check(self) -> None:
+        if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
+            raise StoreUnavailable(f"{self.destination}: the folder is not there or cannot be written")
+
+    def preflight(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.write_text(PROBE_KEY, "prefect-imagen was here\n")
+            # Not every file system has hard links (FAT, some network shares): then nothing could be create-only.
+            self.create_text(PROBE_KEY, "overwritten\n")
+        except StoreUnavailable as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in _CONFIGURATION:
+                raise StoreNotUsable(str(error)) from cause
+            raise
+        except OSError as error:
+            raise StoreNotUsable(f"{self.destination}: the folder cannot be made: {error.strerror}") from error
+
+    def _path(self, key: str) -> Path:
+        segments = check_key(key).split("/")
+        if segments[0] == _TEMPORARY or any(len(os.fsencode(segment)) > 255 for segment in segments):
+            raise BadInput(f"object key {key[:80]!r} has a segment that cannot be a file name here")
+        return self.root.joinpath(*segments)
+
+    @contextmanager
+    def _writing(self, dest: Path) -> Iterator[AtomicFile]:
+        """A file that is about to become `dest`; errors of the folder come out as the store's."""
+        temporary = self.root / _TEMPORARY
+        try:
+            # The root itself is not made here: if it is gone, its mount is.
+            temporary.mkdir(exist_ok=True)
+            dest.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot write {dest.as_uri()}: {error.strerror}") from error
+        try:
+            with AtomicFile(dest, sync=True, temporary_folder=temporary) as out:
+                yield out
+        except SpoolUnavailable as error:
+            raise StoreUnavailable(str(error)) from error.__cause__
+
+    @staticmethod
+    def _sync_folder(folder: Path) -> None:
+        """Make the new name itself survive a power cut."""
+        with _told(folder):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    @staticmethod
+    def _hash(path: Path) -> str:
+        digest = hashlib.sha256()
+        for chunk in _chunks(path):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with _told(path):
+        file = path.open("rb")
+    with file:
+        while True:
+            with _told(path):
+                chunk = file.read(_CHUNK)
+            if not chunk:
+                return
+            yield chunk
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what the file system raises on reading into the store's errors."""
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError):
+        raise ObjectMissing(path.as_uri()) from None
+    except OSError as error:
+        raise StoreUnavailable(f"cannot read {path.as_uri()}: {error.strerror}") from error

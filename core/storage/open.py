@@ -1,0 +1,47 @@
+"""From a URI to the store behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..errors import BadInput
+from .local import LocalStore
+from .options import S3Options
+from .s3 import S3Store
+from .store import ObjectStore
+
+__all__ = ["open_store"]
+
+
+def open_store(uri: str, **options: Any) -> ObjectStore:
+    """Make the store for a destination. Nothing is connected to yet.
+
+    Args:
+        uri: `s3://bucket/prefix`, `file:///absolute/folder` or the path of a folder.
+        options: The fields of `S3Options`; None stands for "not given". A folder takes none.
+
+    Raises:
+        BadInput: Another scheme, a malformed URI, or options that do not fit.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    scheme, separator, rest = uri.partition("://")
+    if separator and scheme == "s3":
+        bucket, _, prefix = rest.partition("/")
+        unknown = sorted(given.keys() - S3Options.__dataclass_fields__.keys())
+        if unknown:
+            raise BadInput(f"unknown S3 options: {', '.join(unknown)}")
+        return S3Store(bucket, prefix, S3Options(**given))
+    if given:
+        raise BadInput(f"{uri}: a folder takes no options, but got {', '.join(sorted(given))}")
+    if separator and scheme == "file":
+        parts = urlsplit(uri)
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
+            raise BadInput(f"{uri}: a file URI is file:///absolute/folder, with %XX for special characters")
+        return LocalStore(Path(unquote(parts.path)))
+    if separator:
+        raise BadInput(f"{uri}: images go to s3://bucket/prefix or to a folder, not to {scheme}://")
+    if not uri.strip():
+        raise BadInput("the destination is empty: give s3://bucket/prefix or a folder")
+    return LocalStore(Path(uri))

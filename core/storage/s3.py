@@ -1,0 +1,270 @@
+"""Objects in S3 and in what speaks its protocol."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from botocore.exceptions import ClientError
+
+from ..errors import BadInput
+from ..images.files import AtomicFile, Fetched
+from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
+from .keys import check_key, join_prefix
+from .options import S3Options
+from .s3_client import probe_client, working_client
+from .s3_errors import code_of, status_of, translated
+from .store import PROBE_KEY, ObjectInfo, ObjectStore, Stored
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["S3Store"]
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_METADATA_NAME = re.compile(r"[a-z0-9-]{1,64}")
+_MAX_METADATA = 2048  # bytes, names and values together: "Working with object metadata", Amazon S3 user guide
+_CHUNK = 256 * 1024
+_ROUNDS = 3
+_MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
+_CONFLICT = frozenset({409, 412})
+_BAD_CHECKSUM = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InvalidDigest"})
+
+
+class S3Store(ObjectStore):
+    """Objects of one bucket under one prefix.
+
+    Every object is written with `If-None-Match: *`, so that nothing is ever overwritten, and with its SHA-256, which
+    the server compares with what it received. One call takes at most two attempts of 20 s without a byte.
+
+    Args:
+        bucket: Its name.
+        prefix: Goes before every key; slashes around it do not matter.
+        options: Endpoint, region and credentials; the AWS chain for what is left out.
+
+    Raises:
+        BadInput: Bucket or prefix is not valid.
+    """
+
+    def __init__(self, bucket: str, prefix: str = "", options: S3Options | None = None) -> None:
+        if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+            raise BadInput(f"{bucket!r} is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens")
+        prefix = prefix.strip("/")
+        self.bucket = bucket
+        self.prefix = check_key(prefix) if prefix else ""
+        self.options = options or S3Options()
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.destination!r}, {self.options!r})"
+
+    @property
+    def destination(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def uri(self, key: str) -> str:
+        return f"s3://{self.bucket}/{join_prefix(self.prefix, key)}"
+
+    def put(
+        self,
+        key: str,
+        path: Path,
+        *,
+        sha256: str,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Stored:
+        uri, full, size = self.uri(key), join_prefix(self.prefix, key), path.stat().st_size
+        sha256 = sha256.lower()
+        request: dict[str, Any] = {
+            "Bucket": self.bucket,
+            "Key": full,
+            "IfNoneMatch": "*",
+            "ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode(),
+            "ContentType": content_type,
+            "Metadata": _metadata({**(metadata or {}), "sha256": sha256}),
+        }
+        for _ in range(_ROUNDS):
+            with translated(uri, "s3:PutObject"), path.open("rb") as body:
+                try:
+                    answer = self._client().put_object(**request, Body=body)
+                    return Stored(key, uri, size, sha256, answer.get("ETag", "").strip('"'), True)
+                except ClientError as error:
+                    if code_of(error) in _BAD_CHECKSUM:
+                        raise ChecksumMismatch(uri) from None
+                    if status_of(error) not in _CONFLICT:
+                        raise
+            # The key is taken: by our own first attempt, whose answer was lost, by an earlier run, or by a stranger.
+            etag = self._same_content(key, size, sha256)
+            if etag is not None:
+                return Stored(key, uri, size, sha256, etag, False)
+        raise StoreUnavailable(f"{uri}: other writes to this key keep getting in the way")
+
+    def _same_content(self, key: str, size: int, sha256: str) -> str | None:
+        """The ETag of the object if it holds this content, None if it is not there (a 409 can mean that, too)."""
+        answer = self._head(key)
+        if answer is None:
+            return None
+        uri = self.uri(key)
+        if answer["ContentLength"] != size:
+            raise KeyTaken(uri)
+        found = _hash_of(answer)
+        if found is None:
+            digest = hashlib.sha256()
+            for chunk in self._read(key):
+                digest.update(chunk)
+            found = digest.hexdigest()
+        if found != sha256:
+            raise KeyTaken(uri)
+        etag: str = answer.get("ETag", "").strip('"')
+        return etag
+
+    def head(self, key: str) -> ObjectInfo | None:
+        answer = self._head(key)
+        if answer is None:
+            return None
+        metadata = {name: value for name, value in answer.get("Metadata", {}).items() if name != "sha256"}
+        return ObjectInfo(key, answer["ContentLength"], _hash_of(answer), answer.get("ContentType", ""), metadata)
+
+    def get(self, key: str, dest: Path) -> Fetched:
+        answer = self._head(key)
+        if answer is None:
+            raise ObjectMissing(self.uri(key))
+        with AtomicFile(dest) as out:
+            for chunk in self._read(key):
+                out.write(chunk)
+            if _hash_of(answer) not in (None, out.sha256):
+                raise ChecksumMismatch(self.uri(key))
+            return out.commit(content_type=answer.get("ContentType") or None)
+
+    def read_text(self, key: str, max_bytes: int = 65_536) -> str | None:
+        found = b""
+        try:
+            for chunk in self._read(key):
+                found += chunk
+                if len(found) > max_bytes:
+                    raise StoreNotUsable(f"{self.uri(key)} is longer than {max_bytes:,} bytes")
+            return found.decode()
+        except ObjectMissing:
+            return None
+        except UnicodeDecodeError:
+            raise StoreNotUsable(f"{self.uri(key)} is not UTF-8 text") from None
+
+    def create_text(self, key: str, text: str) -> bool:
+        with translated(self.uri(key), "s3:PutObject"):
+            try:
+                self._put_text(self._client(), key, text, IfNoneMatch="*")
+            except ClientError as error:
+                if status_of(error) in _CONFLICT:
+                    return False
+                raise
+        return True
+
+    def write_text(self, key: str, text: str) -> None:
+        with translated(self.uri(key), "s3:PutObject"):
+            self._put_text(self._client(), key, text)
+
+    def check(self) -> None:
+        with translated(self.destination, "s3:ListBucket"):
+            probe_client(self.options).head_bucket(Bucket=self.bucket)
+
+    def preflight(self) -> None:
+        uri = self.uri(PROBE_KEY)
+        # A put first, not a HEAD of the bucket: only answers with a body tell a wrong secret from a missing right.
+        with translated(uri, "s3:PutObject"):
+            client = probe_client(self.options)
+            self._put_text(client, PROBE_KEY, "prefect-imagen was here\n")
+            try:
+                self._put_text(client, PROBE_KEY, "overwritten\n", IfNoneMatch="*")
+            except ClientError as error:
+                if status_of(error) not in _CONFLICT:
+                    raise
+            else:
+                raise StoreNotUsable(
+                    f"{uri}: the server ignores conditional writes (If-None-Match), without which a delivered image "
+                    "could be overwritten; use a newer server or a local folder"
+                )
+        with translated(uri, "s3:GetObject"):
+            client.get_object(Bucket=self.bucket, Key=join_prefix(self.prefix, PROBE_KEY))["Body"].close()
+        # Without the right to list, S3 answers 403 instead of 404 for every key that is not there.
+        with translated(self.destination, "s3:ListBucket"):
+            client.list_objects_v2(Bucket=self.bucket, Prefix=join_prefix(self.prefix, PROBE_KEY), MaxKeys=1)
+
+    def _client(self) -> S3Client:
+        return working_client(self.options)
+
+    def _put_text(self, client: S3Client, key: str, text: str, **conditions: Any) -> None:
+        body = text.encode()
+        client.put_object(
+            Bucket=self.bucket,
+            Key=join_prefix(self.prefix, key),
+            Body=body,
+            ContentType="text/plain; charset=utf-8",
+            ChecksumSHA256=base64.b64encode(hashlib.sha256(body).digest()).decode(),
+            **conditions,
+        )
+
+    def _head(self, key: str) -> Any:
+        """The HEAD answer with its checksum, or None where there is no such object."""
+        full = join_prefix(self.prefix, key)
+        with translated(self.uri(key), "s3:GetObject and s3:ListBucket"):
+            try:
+                return self._client().head_object(Bucket=self.bucket, Key=full, ChecksumMode="ENABLED")
+            except ClientError as error:
+                # A HEAD has no body: a missing bucket looks the same. `preflight` has told them apart.
+                if code_of(error) in _MISSING:
+                    return None
+                raise
+
+    def _read(self, key: str) -> Iterator[bytes]:
+        """The object's bytes in chunks."""
+        uri = self.uri(key)
+        with translated(uri, "s3:GetObject and s3:ListBucket"):
+            try:
+                answer = self._client().get_object(Bucket=self.bucket, Key=join_prefix(self.prefix, key))
+            except ClientError as error:
+                if code_of(error) in _MISSING:
+                    raise ObjectMissing(uri) from None
+                raise
+        with closing(answer["Body"]) as body:
+            while chunk := self._read_chunk(body, uri):
+                yield chunk
+
+    @staticmethod
+    def _read_chunk(body: StreamingBody, uri: str) -> bytes:
+        # Apart from `_read`: what its consumer raises between two chunks must not be taken for the store's.
+        with translated(uri, "s3:GetObject"):
+            return body.read(_CHUNK)
+
+
+def _hash_of(answer: Mapping[str, Any]) -> str | None:
+    """The SHA-256 of the whole object, as the server computed it or as its writer noted it."""
+    checksum = str(answer.get("ChecksumSHA256") or "")
+    # A multipart upload's checksum ("…-2") is a hash of hashes and says nothing of the content.
+    if checksum and "-" not in checksum and answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT":
+        return base64.b64decode(checksum).hex()
+    noted = str(answer.get("Metadata", {}).get("sha256", "")).lower()
+    return noted if re.fullmatch(r"[0-9a-f]{64}", noted) else None
+
+
+def _metadata(values: Mapping[str, str]) -> dict[str, str]:
+    """Metadata as headers can carry it.
+
+    Raises:
+        BadInput: A name is not of `a-z0-9-`, or all together exceed 2,048 bytes.
+    """
+    safe: dict[str, str] = {}
+    for name, value in values.items():
+        if not _METADATA_NAME.fullmatch(name):
+            raise BadInput(f"metadata name {name[:80]!r} must be of a-z, 0-9 and '-'")
+        plain = value.isascii() and value.isprintable() and value == " ".join(value.split()) and "%" not in value
+        safe[name] = value if plain else quote(value, safe=" !#$&'()*+,/:;=?@[]")
+    if sum(len(name) + len(value) for name, value in safe.items()) > _MAX_METADATA:
+        raise BadInput(f"object metadata exceeds the {_MAX_METADATA:,} bytes that S3 allows")
+    return safe

@@ -1,0 +1,64 @@
+"""One boto3 client a process and configuration.
+
+Making a client takes about a tenth of a second and opens its own connection pool, so it is made once and shared:
+clients are thread-safe (boto3 guide, "Clients": multithreading). After a fork the child makes its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from .options import S3Options
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["probe_client", "working_client"]
+
+_clients: dict[tuple[int, S3Options, bool], S3Client] = {}
+_lock = threading.Lock()
+
+
+def working_client(options: S3Options) -> S3Client:
+    """The client for reading and writing: at most two attempts, 5 s to connect, 20 s without a byte."""
+    return _client(options, probe=False)
+
+
+def probe_client(options: S3Options) -> S3Client:
+    """The client for asking whether the store answers: one attempt, 2 s to connect, 5 s without a byte."""
+    return _client(options, probe=True)
+
+
+def _client(options: S3Options, *, probe: bool) -> S3Client:
+    key = (os.getpid(), options, probe)
+    with _lock:
+        if key not in _clients:
+            _clients[key] = _make(options, probe=probe)
+        return _clients[key]
+
+
+def _make(options: S3Options, *, probe: bool) -> S3Client:
+    session = boto3.session.Session(
+        aws_access_key_id=options.access_key_id,
+        aws_secret_access_key=options.secret_access_key,
+        aws_session_token=options.session_token,
+        region_name=options.region,
+        profile_name=options.profile,
+    )
+    # Every put brings its own SHA-256, so the default of botocore >= 1.36, one more checksum pass over each body and
+    # a trailer that older S3-compatible servers reject, is switched off.
+    settings: dict[str, Any] = {
+        "retries": {"mode": "standard", "total_max_attempts": 1 if probe else 2},
+        "connect_timeout": 2 if probe else 5,
+        "read_timeout": 5 if probe else 20,
+        "max_pool_connections": 2 if probe else 64,
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+        "s3": {"addressing_style": options.addressing_style},
+    }
+    return session.client("s3", endpoint_url=options.endpoint_url, config=Config(**settings))

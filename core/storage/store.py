@@ -1,0 +1,151 @@
+"""What every object store can do, whatever is behind it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..images.files import Fetched
+
+__all__ = ["PROBE_KEY", "ObjectInfo", "ObjectStore", "Stored"]
+
+PROBE_KEY = ".prefect-imagen-probe"
+"""The one object that `preflight` overwrites."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object that is confirmed to hold the content it was asked to hold.
+
+    Attributes:
+        key: As given to `put`.
+        uri: Its full address.
+        size: Bytes.
+        sha256: Hex digits.
+        etag: The store's own version tag; empty where it has none.
+        created: False where the same content was there before.
+    """
+
+    key: str
+    uri: str
+    size: int
+    sha256: str
+    etag: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What is known of an object without reading it.
+
+    Attributes:
+        key: As given to `head`.
+        size: Bytes.
+        sha256: Hex digits, or None where the store does not know.
+        content_type: As stored (S3) or told from the extension (folder); empty if unknown.
+        metadata: User metadata, without the `sha256` that `put` adds. Always empty in a folder.
+    """
+
+    key: str
+    size: int
+    sha256: str | None
+    content_type: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class ObjectStore(ABC):
+    """A place for objects under one prefix. Thread-safe.
+
+    Keys are relative to the prefix; one that already begins with the prefix is not prefixed again. Beside what the
+    methods list, each may raise `StoreUnavailable` (no answer now), `StoreNotUsable` (no right, no bucket) and
+    `BadInput` (a key that is not acceptable, see `keys.check_key`).
+    """
+
+    @property
+    @abstractmethod
+    def destination(self) -> str:
+        """The canonical URI of the place, without a final slash: `s3://bucket/prefix`, `file:///folder`."""
+
+    @abstractmethod
+    def uri(self, key: str) -> str:
+        """The address of the object at `key`, which need not exist."""
+
+    @abstractmethod
+    def put(
+        self,
+        key: str,
+        path: Path,
+        *,
+        sha256: str,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Stored:
+        """Store a file's bytes unchanged, unless the key exists.
+
+        Args:
+            key: Where.
+            path: The file.
+            sha256: Hex digits of its SHA-256; the store checks the bytes it received against it.
+            content_type: Media type.
+            metadata: Names of `a-z0-9-`; values beyond printable ASCII are percent-encoded. Kept by S3 only.
+
+        Returns:
+            The object, `created=False` where the key already held the same content.
+
+        Raises:
+            KeyTaken: The key holds other content.
+            ChecksumMismatch: The file is not what `sha256` says; nothing was stored.
+            OSError: `path` cannot be read.
+        """
+
+    @abstractmethod
+    def head(self, key: str) -> ObjectInfo | None:
+        """What is at `key`, or None."""
+
+    @abstractmethod
+    def get(self, key: str, dest: Path) -> Fetched:
+        """Copy an object to a file, which appears whole or not at all.
+
+        Raises:
+            ObjectMissing: Nothing is at `key`.
+            ChecksumMismatch: The bytes differ from the hash the store has.
+            SpoolUnavailable: `dest` cannot be written.
+        """
+
+    @abstractmethod
+    def read_text(self, key: str, max_bytes: int = 65_536) -> str | None:
+        """The UTF-8 text at `key`, or None where nothing is.
+
+        Raises:
+            StoreNotUsable: It is longer than `max_bytes` or is not UTF-8.
+        """
+
+    @abstractmethod
+    def create_text(self, key: str, text: str) -> bool:
+        """Write `text` unless `key` exists; False if it does.
+
+        A connection that breaks right after the write can make this False for one's own text: compare what is there.
+        """
+
+    @abstractmethod
+    def write_text(self, key: str, text: str) -> None:
+        """Write `text`, replacing what is there."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Ask once, quickly and without repeating, whether the store answers; meant to be polled.
+
+        Raises:
+            StoreUnavailable: It does not.
+        """
+
+    @abstractmethod
+    def preflight(self) -> None:
+        """Find out, before money is spent, whether everything a run needs is allowed; overwrites `PROBE_KEY`.
+
+        Raises:
+            StoreNotUsable: Something is missing; the message says what.
+            StoreUnavailable: No answer.
+        """

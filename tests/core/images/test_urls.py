@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prefect_imagen.core.images import FetchRefused, redact_url
+from prefect_imagen.core.images.addresses import why_forbidden
+from prefect_imagen.core.images.urls import Origin, WireUrl
+
+PRINTABLE = "".join(char for char in string.printable[:94] if char != "#")
+
+
+@given(st.text(PRINTABLE, max_size=80))
+def test_a_target_of_sendable_characters_is_untouched(text: str) -> None:
+    assert WireUrl.parse(f"https://cdn.example/{text}#x").target == f"/{text}"
+
+
+@given(st.text(max_size=60))
+def test_anything_else_is_refused_or_sendable(text: str) -> None:
+    try:
+        url = WireUrl.parse(f"https://cdn.example/{text}")
+    except FetchRefused:
+        return
+    assert url.target.isascii()
+    assert not set(url.target) & set(map(chr, range(0x21))) - {" "} - set()
+    assert url.origin.host == "cdn.example"
+
+
+@given(st.text(max_size=60))
+def test_no_text_makes_parsing_raise_anything_else(text: str) -> None:
+    for url in (text, f"http://{text}", f"http://{text}/"):
+        try:
+            WireUrl.parse(url)
+        except FetchRefused:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("HTTP://CDN.Example", Origin("http", "cdn.example", 80)),
+        ("https://cdn.example.:8443/x", Origin("https", "cdn.example", 8443)),
+        ("https://bücher.example/", Origin("https", "xn--bcher-kva.example", 443)),
+        ("http://[2001:DB8::1]:81/", Origin("http", "2001:db8::1", 81)),
+    ],
+)
+def test_origin(url: str, origin: Origin) -> None:
+    assert WireUrl.parse(url).origin == origin
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "http://",
+        "http:///x",
+        "http://a@b/",
+        "http://good.example\\@evil.example/",
+        "http://%31%32%37.0.0.1/",
+        "http://[fe80::1%25eth0]/",
+        "http://a b/",
+        "http://a:99999/",
+        "http://a:x/",
+        "http://a/\r\nHost: b",
+        "http://a/\x00",
+        "http://a/" + "x" * 20_000,
+    ],
+)
+def test_refused(url: str) -> None:
+    with pytest.raises(FetchRefused):
+        WireUrl.parse(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://a/b?sig=1", "https://a/b?…"),
+        ("https://user:pw@a/b#x?y", "https://a/b?…"),
+        ("https://a/b", "https://a/b"),
+        ("https://a/\u202eb\n", "https://a/?b?"),
+    ],
+)
+def test_redacted(url: str, shown: str) -> None:
+    assert redact_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("0.0.0.0", "unspecified"),
+        ("127.8.8.8", "loopback"),
+        ("10.0.0.1", "private"),
+        ("172.16.0.1", "private"),
+        ("192.168.1.1", "private"),
+        ("169.254.169.254", "link-local"),
+        ("224.0.0.1", "multicast"),
+        ("240.0.0.1", "private"),
+        ("255.255.255.255", "private"),
+        ("100.64.0.1", "not public"),
+        ("::", "unspecified"),
+        ("::1", "loopback"),
+        ("fe80::1%eth0", "link-local"),
+        ("fd12::1", "private"),
+        ("ff02::1", "multicast"),
+        ("::ffff:10.0.0.1", "private"),
+        ("::ffff:127.0.0.1", "loopback"),
+        ("2002:7f00:1::", "loopback"),
+        ("64:ff9b::a9fe:a9fe", "link-local"),
+        ("64:ff9b::5db8:d822", None),
+        ("::ffff:93.184.216.34", None),
+        ("93.184.216.34", None),
+        ("2606:2800:220:1:248:1893:25c8:1946", None),
+    ],
+)
+def test_addresses(address: str, reason: str | None) -> None:
+    assert why_forbidden(address) == reason

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.storage import LocalStore, StoreNotUsable, StoreUnavailable
+
+FileOf = Callable[[bytes], tuple[Path, str]]
+
+
+def put(store: LocalStore, file: tuple[Path, str]) -> None:
+    store.put("a/b.png", file[0], sha256=file[1], content_type="image/png")
+
+
+def files(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def test_nothing_but_objects_stays(folder: LocalStore, file_of: FileOf) -> None:
+    put(folder, file_of(b"x"))
+    put(folder, file_of(b"x"))
+    folder.create_text("id", "1")
+    folder.create_text("id", "2")
+    assert files(folder.root) == ["a/b.png", "id"]
+
+
+def test_objects_are_readable_as_other_files_are(folder: LocalStore, file_of: FileOf, tmp_path: Path) -> None:
+    put(folder, file_of(b"x"))
+    (tmp_path / "plain").touch()
+    assert (folder.root / "a/b.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_preflight_makes_the_folder(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "new" / "er")
+    store.preflight()
+    store.check()
+    assert files(store.root) == [".prefect-imagen-probe"]
+
+
+def test_preflight_where_no_folder_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "folder"):
+        with pytest.raises(StoreNotUsable, match="file"):
+            LocalStore(path).preflight()
+
+
+def test_a_vanished_folder_is_not_made_again(folder: LocalStore, file_of: FileOf) -> None:
+    shutil.rmtree(folder.root)
+    with pytest.raises(StoreUnavailable):
+        folder.check()
+    with pytest.raises(StoreUnavailable, match="No such file"):
+        put(folder, file_of(b"x"))
+    assert not folder.root.exists()
+
+
+def test_full_disk(folder: LocalStore, file_of: FileOf) -> None:
+    """A file-size limit of the process stands in for the disk: the same failing write, no root needed."""
+    file = file_of(b"x" * 100_000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(StoreUnavailable, match="File too large"):
+            put(folder, file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert files(folder.root) == []
+
+
+def test_a_folder_in_the_place_of_a_key(folder: LocalStore) -> None:
+    folder.write_text("a/b", "x")
+    assert folder.head("a") is None
+    assert folder.read_text("a") is None
+    with pytest.raises(StoreUnavailable, match="directory"):
+        folder.write_text("a", "x")
+    with pytest.raises(StoreUnavailable, match=r"exist|directory"):
+        folder.write_text("a/b/c", "x")
+
+
+@pytest.mark.parametrize("key", [".prefect-imagen-tmp/x", "x" * 300])
+def test_keys_that_cannot_be_files(folder: LocalStore, key: str) -> None:
+    with pytest.raises(BadInput, match="cannot be a file name"):
+        folder.write_text(key, "x")
