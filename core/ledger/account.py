@@ -1,0 +1,99 @@
+"""The sum that always closes: every credit the provider billed belongs to exactly one line.
+
+billed = calls of delivered, generated and lost items (calls that a newer one superseded included)
+       + refusals that were billed
+       + the billed part of the unknown calls, which lies between 0 and their reservation
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from .schema import calls, items
+from .states import CallOutcome, ItemState
+
+__all__ = ["Account", "Line", "account"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Calls and what they cost, in credits."""
+
+    calls: int = 0
+    credits: int = 0
+
+    def __add__(self, other: Line) -> Line:
+        return Line(self.calls + other.calls, self.credits + other.credits)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where the money went.
+
+    Attributes:
+        delivered: Answered calls of items with a stored image.
+        generated: Answered calls of items whose images are not all dealt with.
+        lost: Answered calls of items none of whose images could be stored.
+        refused: Refusals the provider billed.
+        unknown: Calls that may have been billed; `credits` is what is reserved for them.
+        in_flight: Calls that were sent and are not over; `credits` is what is reserved for them.
+        unbilled: Calls that surely cost nothing, unbilled refusals included.
+    """
+
+    delivered: Line
+    generated: Line
+    lost: Line
+    refused: Line
+    unknown: Line
+    in_flight: Line
+    unbilled: Line
+
+    @property
+    def billed(self) -> int:
+        """What was surely billed, in credits."""
+        return (self.delivered + self.generated + self.lost + self.refused).credits
+
+    @property
+    def billed_at_most(self) -> int:
+        """What was billed if every unknown call was, in credits."""
+        return self.billed + self.unknown.credits + self.in_flight.credits
+
+
+_BY_ITEM = {ItemState.DELIVERED: "delivered", ItemState.LOST: "lost"}
+
+
+def account(connection: Connection, run_id: str | None = None) -> Account:
+    """Add up the calls of a run, or of the whole ledger."""
+    amount = sa.case(
+        (calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN)), calls.c.reserved),
+        else_=sa.func.coalesce(calls.c.settled, 0),
+    )
+    query = (
+        sa.select(calls.c.outcome, calls.c.billed, items.c.state, sa.func.count(), sa.func.sum(amount))
+        .join(items, items.c.id == calls.c.item_id)
+        .group_by(calls.c.outcome, calls.c.billed, items.c.state)
+    )
+    if run_id is not None:
+        query = query.where(calls.c.run_id == run_id)
+    lines: dict[str, Line] = {}
+    for outcome, billed, state, count, amount_sum in connection.execute(query):
+        name = _line(CallOutcome(outcome), billed, ItemState(state))
+        lines[name] = lines.get(name, Line()) + Line(count, int(amount_sum))
+    return Account(**{name: lines.get(name, Line()) for name in Account.__dataclass_fields__})
+
+
+def _line(outcome: CallOutcome, billed: bool | None, state: ItemState) -> str:
+    match outcome:
+        case CallOutcome.ANSWERED:
+            return _BY_ITEM.get(state, "generated")
+        case CallOutcome.REFUSED:
+            return "refused" if billed else "unbilled"
+        case CallOutcome.UNBILLED:
+            return "unbilled"
+        case CallOutcome.UNKNOWN:
+            return "unknown"
+        case CallOutcome.SENT:
+            return "in_flight"

@@ -1,0 +1,192 @@
+"""Taking items up: one atomic statement, so that of all who want an item exactly one gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from .schema import calls, deliveries, images, items, run_items
+from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
+
+__all__ = ["ClaimedItem", "claim", "in_batches", "pending", "release", "resting_state", "states"]
+
+T = TypeVar("T")
+_BUYABLE = (ItemState.PLANNED, ItemState.FAILED)
+_BATCH = 500
+
+
+def in_batches(values: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
+    """Split into lists of at most `size` (SQLite takes a bounded number of parameters a statement)."""
+    iterator = iter(values)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedItem:
+    """An item that the caller now holds. `state` is CLAIMED where it is to be bought."""
+
+    id: str
+    model: str
+    prompt: str
+    parameters: dict[str, Any]
+    edition: str
+    state: ItemState
+
+
+def _buyable(unknown: UnknownPolicy, *, retry_refused: bool) -> tuple[ItemState, ...]:
+    more = (ItemState.UNKNOWN,) if unknown is UnknownPolicy.RETRY else ()
+    return (*_BUYABLE, *more, *((ItemState.REFUSED,) if retry_refused else ()))
+
+
+def resting_state(otherwise: ItemState = ItemState.PLANNED) -> sa.ColumnElement[str]:
+    """The state of an item that was taken up and not bought: what its earlier calls make of it.
+
+    An item that was taken up to be tried again after an unknown or refused call is still unknown or refused when
+    nothing came of it; as a planned item it would be bought without the policy being asked.
+    """
+    mine = sa.exists().where(calls.c.item_id == items.c.id)
+    return sa.case(
+        (mine.where(calls.c.outcome == CallOutcome.UNKNOWN), ItemState.UNKNOWN.value),
+        (mine.where(calls.c.outcome == CallOutcome.REFUSED), ItemState.REFUSED.value),
+        else_=otherwise.value,
+    )
+
+
+def _undelivered(destination: str | None) -> sa.ColumnElement[bool]:
+    """Items with a stored image that is not at `destination` yet; none if the run wants its images nowhere."""
+    if destination is None:
+        return sa.false()
+    at_destination = sa.exists().where(
+        deliveries.c.call_id == images.c.call_id,
+        deliveries.c.idx == images.c.idx,
+        deliveries.c.destination == destination,
+    )
+    return sa.exists().where(images.c.item_id == items.c.id, images.c.state == ImageState.STORED, ~at_destination)
+
+
+def _free(holder_id: str) -> sa.ColumnElement[bool]:
+    """Held by nobody; or by the caller itself and paid for, so that taking it up again cannot buy it again."""
+    paid = items.c.state.in_((ItemState.GENERATED, ItemState.DELIVERED))
+    return sa.or_(items.c.holder_id.is_(None), sa.and_(items.c.holder_id == holder_id, paid))
+
+
+def pending(
+    connection: Connection,
+    run_id: str,
+    holder_id: str,
+    *,
+    destination: str | None,
+    unknown: UnknownPolicy = UnknownPolicy.HOLD,
+    retry_refused: bool = False,
+    paid_only: bool = False,
+    after: int = -1,
+    limit: int = 1000,
+) -> list[tuple[int, str]]:
+    """Items of a run that there is something to do for: to buy, to fetch and store, or to copy.
+
+    Args:
+        connection: Any.
+        run_id: The run.
+        holder_id: The process that asks.
+        destination: Where the run wants its images; an owned item that is not there is to be copied.
+        unknown: Whether unknown items are bought again.
+        retry_refused: Whether refused items are asked for again.
+        paid_only: Nothing that is to be bought.
+        after: Only positions behind this one (a page at a time).
+        limit: Items a page.
+
+    Returns:
+        `(position, item id)`, by first position.
+    """
+    first = (
+        sa.select(sa.func.min(run_items.c.position).label("position"), run_items.c.item_id)
+        .where(run_items.c.run_id == run_id)
+        .group_by(run_items.c.item_id)
+        .subquery()
+    )
+    buyable = () if paid_only else _buyable(unknown, retry_refused=retry_refused)
+    todo = sa.or_(
+        items.c.state.in_((*buyable, ItemState.GENERATED)),
+        sa.and_(items.c.state == ItemState.DELIVERED, _undelivered(destination)),
+    )
+    query = (
+        sa.select(first.c.position, first.c.item_id)
+        .join(items, items.c.id == first.c.item_id)
+        .where(first.c.position > after, _free(holder_id), todo)
+        .order_by(first.c.position)
+        .limit(limit)
+    )
+    return [(row.position, row.item_id) for row in connection.execute(query)]
+
+
+def claim(
+    connection: Connection,
+    item_ids: Sequence[str],
+    holder_id: str,
+    *,
+    unknown: UnknownPolicy = UnknownPolicy.HOLD,
+    retry_refused: bool = False,
+) -> list[ClaimedItem]:
+    """Take up the given items, as far as nobody else holds them.
+
+    What is to be bought becomes `claimed`; what was bought before keeps its state and is only held, so that two runs
+    do not fetch it twice.
+
+    Returns:
+        The items this caller won, in the order given.
+    """
+    buyable = _buyable(unknown, retry_refused=retry_refused)
+    to_buy = items.c.state.in_(buyable)
+    won: dict[str, ClaimedItem] = {}
+    for batch in in_batches(item_ids):
+        statement = (
+            sa.update(items)
+            .where(
+                items.c.id.in_(batch),
+                _free(holder_id),
+                sa.or_(to_buy, items.c.state.in_((ItemState.GENERATED, ItemState.DELIVERED))),
+            )
+            .values(
+                holder_id=holder_id,
+                state=sa.case((to_buy, ItemState.CLAIMED.value), else_=items.c.state),
+                updated_at=datetime.now(UTC),
+            )
+            .returning(items)
+        )
+        for row in connection.execute(statement):
+            won[row.id] = ClaimedItem(row.id, row.model, row.prompt, row.parameters, row.edition, ItemState(row.state))
+    return [won[item_id] for item_id in item_ids if item_id in won]
+
+
+def release(connection: Connection, item_ids: Sequence[str], holder_id: str, *, keep_paid: bool = False) -> None:
+    """Let go of items: what was claimed and not sent is what it was before, everything else keeps its state.
+
+    Args:
+        connection: Within a write transaction.
+        item_ids: Items; those that somebody else holds are left alone.
+        holder_id: The caller.
+        keep_paid: Go on holding what is to be delivered.
+    """
+    for batch in in_batches(item_ids):
+        mine = sa.and_(items.c.id.in_(batch), items.c.holder_id == holder_id)
+        connection.execute(
+            sa.update(items).where(mine, items.c.state == ItemState.CLAIMED).values(state=resting_state())
+        )
+        kept = [ItemState.SENT, *((ItemState.GENERATED, ItemState.DELIVERED) if keep_paid else ())]
+        connection.execute(sa.update(items).where(mine, items.c.state.not_in(kept)).values(holder_id=None))
+
+
+def states(connection: Connection, item_ids: Sequence[str]) -> dict[str, ItemState]:
+    """The states of items, by id."""
+    found: dict[str, ItemState] = {}
+    for batch in in_batches(item_ids):
+        rows = connection.execute(sa.select(items.c.id, items.c.state).where(items.c.id.in_(batch)))
+        found.update((row.id, ItemState(row.state)) for row in rows)
+    return found

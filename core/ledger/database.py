@@ -1,0 +1,117 @@
+"""Opening the database: SQLite in WAL mode, or PostgreSQL.
+
+SQLite is written with `synchronous=FULL`: a commit that was reported is on disk, also after a power cut. It is the
+account book of real money; group commits (`core.ledger.writer`) pay for the safety.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from .errors import LedgerNotUsable, LedgerUnavailable
+
+__all__ = ["create_engine", "database_now", "describe_url", "home", "is_outage", "normalise_url", "unavailable"]
+
+_BUSY_SECONDS = 30
+
+
+def home() -> Path:
+    """Folder for what is kept between runs: `$PREFECT_IMAGEN_HOME`, else `~/.prefect-imagen`."""
+    return Path(os.environ.get("PREFECT_IMAGEN_HOME") or Path.home() / ".prefect-imagen").expanduser().absolute()
+
+
+def normalise_url(url: str) -> URL:
+    """Read a ledger's address: an SQLAlchemy URL, or the path of an SQLite file.
+
+    Example:
+        >>> str(normalise_url("/data/ledger.db"))
+        'sqlite:////data/ledger.db'
+        >>> normalise_url("postgresql://app@db/imagen").drivername
+        'postgresql+psycopg'
+
+    Raises:
+        LedgerNotUsable: Neither SQLite nor PostgreSQL, or an SQLite database in memory.
+    """
+    if "://" not in url:
+        return URL.create("sqlite", database=str(Path(url).expanduser().absolute()))
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise LedgerNotUsable(
+            "the catalog's URL cannot be read; use sqlite:////absolute/path or postgresql://…"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise LedgerNotUsable(f"a {backend} database cannot hold the ledger; use SQLite or PostgreSQL")
+    if not parsed.database or parsed.database == ":memory:":
+        raise LedgerNotUsable("an SQLite ledger needs a file: sqlite:////absolute/path/ledger.db")
+    return parsed.set(database=str(Path(parsed.database).expanduser().absolute()))
+
+
+def describe_url(url: URL) -> str:
+    """A ledger's address without its password, wherever in it that stands."""
+    shown = {name: "***" if "password" in name.lower() else value for name, value in url.query.items()}
+    return url.set(query=shown).render_as_string(hide_password=True)
+
+
+def create_engine(url: URL) -> Engine:
+    """Make an engine. Nothing is connected yet.
+
+    Raises:
+        LedgerNotUsable: The PostgreSQL driver is not installed.
+    """
+    if url.get_backend_name() == "sqlite":
+        return _sqlite_engine(url)
+    try:
+        return sa.create_engine(
+            url, pool_pre_ping=True, pool_size=5, max_overflow=10, connect_args={"connect_timeout": 10}
+        )
+    except ModuleNotFoundError:
+        raise LedgerNotUsable("PostgreSQL needs its driver: pip install 'prefect-imagen[postgres]'") from None
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not open transactions of its own: see _begin
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_SECONDS * 1000}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # Writers take the lock at once: a transaction that starts by reading cannot wait for it later.
+        writing = connection.get_execution_options().get("writing", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+def database_now(connection: Connection) -> float:
+    """The database's clock, in seconds since 1970: the only clock all holders share."""
+    if connection.dialect.name == "postgresql":
+        return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    return float(connection.execute(sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0")).scalar_one())
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database, not the statement, is to blame: no connection, a full disk, a damaged file, no right."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or not isinstance(error, IntegrityError | DataError)
+    return isinstance(error, PoolTimeout)
+
+
+def unavailable(error: BaseException, url: URL) -> LedgerUnavailable:
+    """Turn a driver's error into ours, without the URL's password or any parameters."""
+    cause = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines() or [type(error).__name__]
+    return LedgerUnavailable(f"the catalog at {describe_url(url)} does not answer: {cause[0]}")

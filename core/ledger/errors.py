@@ -1,0 +1,26 @@
+"""What can be wrong with a ledger.
+
+BadInput
+├── LedgerNotUsable       the URL is wrong, a driver is missing, the schema is newer than this package
+└── LedgerMismatch        the ledger belongs to another API, or the destination to another ledger
+Unavailable
+└── LedgerUnavailable     the database does not answer, or is locked for too long
+"""
+
+from __future__ import annotations
+
+from ..errors import BadInput, Unavailable
+
+__all__ = ["LedgerMismatch", "LedgerNotUsable", "LedgerUnavailable"]
+
+
+class LedgerNotUsable(BadInput):
+    """The ledger cannot be opened as it was asked for."""
+
+
+class LedgerMismatch(BadInput):
+    """This ledger is the account book of something else: going on would mix two accounts."""
+
+
+class LedgerUnavailable(Unavailable):
+    """The database does not answer. What was bought is in the ledger or in the spool; nothing is lost."""

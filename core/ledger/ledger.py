@@ -1,0 +1,305 @@
+"""The ledger: the truth about every paid call, in one database."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from . import account as accounts
+from . import calls as call_steps
+from . import claims, runs
+from . import images as image_steps
+from .database import create_engine, describe_url, is_outage, normalise_url, unavailable
+from .errors import LedgerMismatch, LedgerNotUsable
+from .holders import Heartbeat, Holder, reap
+from .schema import check_version, insert_new, meta, migrate
+from .schema import runs as runs_table
+from .states import ItemState, UnknownPolicy
+from .writer import Writer
+
+__all__ = ["Ledger"]
+
+T = TypeVar("T")
+
+
+class Ledger:
+    """An open ledger. Thread-safe; one for all threads of a process, share it.
+
+    Args:
+        url: SQLAlchemy URL, or the path of an SQLite file.
+        create: Make and migrate what is not there.
+
+    Raises:
+        LedgerNotUsable: The URL is wrong, or there is no ledger and `create` is False.
+        LedgerUnavailable: The database does not answer.
+    """
+
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        self.url = normalise_url(url)
+        self._prepare_file(create=create)
+        self._engine = create_engine(self.url)
+        self._writer = Writer(self._engine, self.url)
+        self._lock = threading.Lock()
+        self._holder: Holder | None = None
+        self._heartbeat: Heartbeat | None = None
+        try:
+            self.id = self._open(create=create)
+        except BaseException:
+            self._writer.close()
+            self._engine.dispose()
+            raise
+
+    def _prepare_file(self, *, create: bool) -> None:
+        if self.url.get_backend_name() != "sqlite":
+            return
+        path = Path(str(self.url.database))
+        if not create and not path.exists():
+            raise LedgerNotUsable(f"there is no ledger at {path}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerNotUsable(f"the catalog's folder {path.parent} cannot be made: {error.strerror}") from None
+
+    def _open(self, *, create: bool) -> str:
+        if create:
+            self._writer.run(migrate)
+        with self.read() as connection:
+            if not sa.inspect(connection).has_table(meta.name):
+                raise LedgerNotUsable(f"there is no ledger in {self.description}")
+            check_version(connection)
+            return str(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "ledger_id")))
+
+    def __repr__(self) -> str:
+        return f"Ledger({self.description!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Ledger holds connections and is not pickled; pass the name of an ImageCatalog block")
+
+    @property
+    def description(self) -> str:
+        """The database's address, without its password."""
+        return describe_url(self.url)
+
+    def close(self) -> None:
+        """Stop the heartbeat, let go of everything this process holds, and disconnect."""
+        with self._lock:
+            heartbeat, holder = self._heartbeat, self._holder
+            self._heartbeat = self._holder = None
+        if heartbeat is not None:
+            heartbeat.stop()
+        if holder is not None:
+            with contextlib.suppress(Exception):  # a dead database frees the holder by its lease
+                self._writer.run(lambda connection: reap(connection, None, force=(holder.id,)))
+        self._writer.close()
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading.
+
+        Raises:
+            LedgerUnavailable: The database does not answer.
+        """
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            raise unavailable(error, self.url) from None
+
+    def write(self, operation: Callable[[Connection], T]) -> T:
+        """Run an operation in the next group commit; see `core.ledger.writer.Writer.run`."""
+        return self._writer.run(operation)
+
+    @property
+    def holder(self) -> Holder:
+        """This process, registered on first use and kept alive from then on."""
+        with self._lock:
+            if self._holder is None:
+                holder = Holder.of_this_process()
+                self._writer.run(holder.register)
+                self._heartbeat = Heartbeat(holder, self._writer)
+                self._heartbeat.start()
+                self._holder = holder
+            return self._holder
+
+    def bind(self, origin: str) -> None:
+        """Bind the ledger to one API, for good: purchases from a sandbox never look like real ones.
+
+        Raises:
+            LedgerMismatch: It belongs to another API.
+        """
+
+        def operation(connection: Connection) -> str:
+            # The first of several processes that start at once decides.
+            connection.execute(insert_new(connection, meta), [{"key": "api_origin", "value": origin}])
+            return str(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_origin")))
+
+        bound = self.write(operation)
+        if bound != origin:
+            raise LedgerMismatch(
+                f"the ledger at {self.description} is the account of {bound}, this run would buy from {origin}: "
+                "use another catalog (--catalog) for it"
+            )
+
+    @property
+    def origin(self) -> str | None:
+        """The API this ledger is bound to; None before the first run."""
+        with self.read() as connection:
+            return connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_origin"))
+
+    def reap(self) -> int:
+        """Free what dead processes held. Returns the calls that are unknown because of it."""
+        me = self.holder
+        return self.write(lambda connection: reap(connection, me))
+
+    # --- runs -------------------------------------------------------------------------------------------------------
+
+    def start_run(self, spec: runs.RunSpec) -> None:
+        """Begin a run, or take it up again."""
+        holder = self.holder.id
+        self.write(lambda connection: runs.start_run(connection, spec, holder))
+
+    def add_run_items(self, run_id: str, rows: Iterable[runs.RunItem]) -> None:
+        """Add source rows to a run, a transaction for each thousand."""
+        for batch in claims.in_batches(rows, 1000):
+            self.write(lambda connection, batch=batch: runs.add_run_items(connection, run_id, batch))  # type: ignore[misc]
+
+    def finish_run(self, run_id: str, outcome: str) -> None:
+        """Note how a run ended."""
+        self.write(lambda connection: runs.finish_run(connection, run_id, outcome))
+
+    def progress(self, run_id: str) -> runs.RunProgress:
+        """How far a run is."""
+        with self.read() as connection:
+            return runs.progress(connection, run_id)
+
+    def run(self, run_id: str) -> Mapping[str, Any]:
+        """A run's row.
+
+        Raises:
+            KeyError: No such run.
+        """
+        with self.read() as connection:
+            row = connection.execute(sa.select(runs_table).where(runs_table.c.id == run_id)).mappings().one_or_none()
+        if row is None:
+            raise KeyError(run_id)
+        return dict(row)
+
+    def latest_run(self, *, of_this_process: bool = False) -> str | None:
+        """Id of the run that was started last."""
+        query = sa.select(runs_table.c.id).order_by(runs_table.c.started_at.desc()).limit(1)
+        if of_this_process:
+            if self._holder is None:
+                return None
+            query = query.where(runs_table.c.holder_id == self._holder.id)
+        with self.read() as connection:
+            return connection.scalar(query)
+
+    # --- items ------------------------------------------------------------------------------------------------------
+
+    def pending(
+        self,
+        run_id: str,
+        *,
+        destination: str | None,
+        unknown: UnknownPolicy = UnknownPolicy.HOLD,
+        retry_refused: bool = False,
+        paid_only: bool = False,
+        page: int = 1000,
+    ) -> Iterator[str]:
+        """Ids of a run's items that there is something to do for, a page at a time, each once."""
+        after = -1
+        holder = self.holder.id
+        while True:
+            with self.read() as connection:
+                found = claims.pending(
+                    connection,
+                    run_id,
+                    holder,
+                    destination=destination,
+                    unknown=unknown,
+                    retry_refused=retry_refused,
+                    paid_only=paid_only,
+                    after=after,
+                    limit=page,
+                )
+            yield from (item_id for _, item_id in found)
+            if len(found) < page:
+                return
+            after = found[-1][0]
+
+    def claim(
+        self,
+        item_ids: Sequence[str],
+        *,
+        unknown: UnknownPolicy = UnknownPolicy.HOLD,
+        retry_refused: bool = False,
+    ) -> list[claims.ClaimedItem]:
+        """Take items up, as far as nobody else holds them."""
+        holder = self.holder.id
+        return self.write(
+            lambda connection: claims.claim(connection, item_ids, holder, unknown=unknown, retry_refused=retry_refused)
+        )
+
+    def release(self, item_ids: Sequence[str], *, keep_paid: bool = False) -> None:
+        """Let go of items; with `keep_paid`, of those only that have nothing to deliver."""
+        holder = self.holder.id
+        self.write(lambda connection: claims.release(connection, item_ids, holder, keep_paid=keep_paid))
+
+    def states(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
+        """The states of items, by id."""
+        with self.read() as connection:
+            return claims.states(connection, item_ids)
+
+    # --- calls and images -------------------------------------------------------------------------------------------
+
+    def begin(self, intent: call_steps.CallIntent) -> call_steps.Begun:
+        """Commit the intent of a call."""
+        return self.write(lambda connection: call_steps.begin(connection, intent))
+
+    def settle(self, call_id: str, outcome: call_steps.Outcome) -> bool:
+        """Commit what became of a call."""
+        return self.write(lambda connection: call_steps.settle(connection, call_id, outcome))
+
+    def images_to_deliver(self, item_ids: Sequence[str], *, destination: str | None) -> list[image_steps.ImageTask]:
+        """Images that are paid for and not where they are wanted."""
+        with self.read() as connection:
+            return image_steps.images_to_deliver(connection, item_ids, destination=destination)
+
+    def waiting_calls(self, call_ids: Sequence[str]) -> set[str]:
+        """Those of the calls whose images are not all dealt with."""
+        with self.read() as connection:
+            return image_steps.waiting_calls(connection, call_ids)
+
+    def finish_images(self, results: Sequence[image_steps.ImageResult]) -> None:
+        """Commit what became of images."""
+        self.write(lambda connection: image_steps.finish_images(connection, results))
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def account(self, run_id: str | None = None) -> accounts.Account:
+        """Where the money went, in a run or altogether."""
+        with self.read() as connection:
+            return accounts.account(connection, run_id)
+
+    def catalog(self, *, run_id: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+        """Rows of the `catalog` view: of all items of a run (owned ones too), or of everything."""
+        query = "SELECT c.* FROM catalog c"
+        parameters: dict[str, Any] = {}
+        if run_id is not None:
+            query += " WHERE c.item_id IN (SELECT item_id FROM imagen_run_items WHERE run_id = :run_id)"
+            parameters["run_id"] = run_id
+        query += " ORDER BY c.requested_at, c.item_id, c.image_index"
+        if limit is not None:
+            query += " LIMIT :limit"
+            parameters["limit"] = limit
+        with self.read() as connection:
+            return [dict(row) for row in connection.execute(sa.text(query), parameters).mappings()]

@@ -1,0 +1,192 @@
+"""Runs: who asked for which items, within which budget, and how far each run is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from .items import Item
+from .schema import calls, images, insert_new, items, run_items, runs
+from .states import ImageState, ItemState
+
+__all__ = ["RunItem", "RunProgress", "RunSpec", "add_run_items", "finish_run", "progress", "start_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What a run asks for.
+
+    Attributes:
+        id: Unique; a run that is started again under its id goes on.
+        model: Name that resolves to model and contract.
+        parameters: As given, for every item.
+        destination: URI of the place the images go to; None where the run only generates.
+        edition: Of all its items.
+        tags: Free labels, for the cost by campaign.
+        budget: Highest spending of this run in credits, or None.
+        flow_run_id: Prefect's id of the flow run.
+        flow_run_name: And its name.
+    """
+
+    id: str
+    model: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    destination: str | None = None
+    edition: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    budget: int | None = None
+    flow_run_id: str | None = None
+    flow_run_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunItem:
+    """One row of a run's source, and the item it asks for."""
+
+    position: int
+    item: Item
+    source: str
+    line: int
+    row: Mapping[str, Any] = field(default_factory=dict)
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """How far a run is.
+
+    Attributes:
+        rows: Source rows (duplicates included).
+        items: Distinct items, by state; every state is present.
+        owned: Items that were delivered before this run.
+        images: Stored images of the run's items.
+        spent: Credits billed for calls of this run.
+        reserved: Credits that calls in flight or unknown may still cost.
+        budget: Cap in credits, or None.
+    """
+
+    rows: int
+    items: Mapping[ItemState, int]
+    owned: int
+    images: int
+    spent: int
+    reserved: int
+    budget: int | None
+
+    @property
+    def total(self) -> int:
+        """Distinct items."""
+        return sum(self.items.values())
+
+
+def start_run(connection: Connection, spec: RunSpec, holder_id: str) -> None:
+    """Write a run's row, or take it up again: what it spent so far goes on counting against its budget."""
+    values = {
+        "holder_id": holder_id,
+        "flow_run_id": spec.flow_run_id,
+        "flow_run_name": spec.flow_run_name,
+        "model": spec.model,
+        "parameters": dict(spec.parameters),
+        "destination": spec.destination,
+        "edition": spec.edition,
+        "tags": dict(spec.tags),
+        "budget": spec.budget,
+        "ended_at": None,
+        "outcome": None,
+    }
+    row = {"id": spec.id, "reserved": 0, "spent": 0, "started_at": datetime.now(UTC)}
+    connection.execute(insert_new(connection, runs), [{**row, **values}])
+    connection.execute(sa.update(runs).where(runs.c.id == spec.id).values(**values))
+
+
+def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> None:
+    """Add source rows to a run, and their items to the ledger as far as they are new."""
+    batch = list(rows)
+    if not batch:
+        return
+    now = datetime.now(UTC)
+    connection.execute(
+        insert_new(connection, items),
+        [
+            {
+                "id": row.item.id,
+                "model": row.item.model,
+                "prompt": row.item.prompt,
+                "parameters": dict(row.item.parameters),
+                "edition": row.item.edition,
+                "repeat": row.item.repeat,
+                "state": ItemState.PLANNED,
+                "created_at": now,
+                "updated_at": now,
+            }
+            for row in batch
+        ],
+    )
+    connection.execute(
+        insert_new(connection, run_items),
+        [
+            {
+                "run_id": run_id,
+                "position": row.position,
+                "item_id": row.item.id,
+                "source": row.source,
+                "line": row.line,
+                "row": dict(row.row),
+                "choices": list(row.choices),
+                "owned": False,
+            }
+            for row in batch
+        ],
+    )
+    delivered = sa.select(items.c.id).where(items.c.state == ItemState.DELIVERED)
+    connection.execute(
+        sa.update(run_items)
+        .where(
+            run_items.c.run_id == run_id,
+            run_items.c.position.between(batch[0].position, batch[-1].position),
+            run_items.c.item_id.in_(delivered),
+            ~sa.exists().where(calls.c.run_id == run_id, calls.c.item_id == run_items.c.item_id),
+        )
+        .values(owned=True)
+    )
+
+
+def finish_run(connection: Connection, run_id: str, outcome: str) -> None:
+    """Note how a run ended."""
+    connection.execute(sa.update(runs).where(runs.c.id == run_id).values(ended_at=datetime.now(UTC), outcome=outcome))
+
+
+def progress(connection: Connection, run_id: str) -> RunProgress:
+    """Count a run's items by state, its images and its money.
+
+    Raises:
+        KeyError: No such run.
+    """
+    run = connection.execute(
+        sa.select(runs.c.spent, runs.c.reserved, runs.c.budget).where(runs.c.id == run_id)
+    ).one_or_none()
+    if run is None:
+        raise KeyError(run_id)
+    mine = sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id).distinct().subquery()
+    counts = dict.fromkeys(ItemState, 0)
+    for state, count in connection.execute(
+        sa.select(items.c.state, sa.func.count()).join(mine, mine.c.item_id == items.c.id).group_by(items.c.state)
+    ):
+        counts[ItemState(state)] = count
+    rows, owned = connection.execute(
+        sa.select(sa.func.count(), sa.func.count(sa.distinct(sa.case((run_items.c.owned, run_items.c.item_id))))).where(
+            run_items.c.run_id == run_id
+        )
+    ).one()
+    stored = connection.scalar(
+        sa.select(sa.func.count())
+        .select_from(images)
+        .join(mine, mine.c.item_id == images.c.item_id)
+        .where(images.c.state == ImageState.STORED)
+    )
+    return RunProgress(rows, counts, owned, stored or 0, run.spent, run.reserved, run.budget)

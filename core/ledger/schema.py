@@ -1,0 +1,334 @@
+"""Tables, the `catalog` view, and migrations.
+
+Every table is prefixed `imagen_`, so that a ledger can share a database with other things. Amounts are integer
+credits (2,000,000 to the US dollar). Times are UTC.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.types import TypeDecorator
+
+from .errors import LedgerNotUsable
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "calls",
+    "check_version",
+    "deliveries",
+    "holders",
+    "images",
+    "insert_new",
+    "items",
+    "meta",
+    "migrate",
+    "run_items",
+    "runs",
+]
+
+SCHEMA_VERSION = 1
+_ADVISORY_LOCK = 7_310_942_118
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC datetimes: `timestamptz` on PostgreSQL, ISO text on SQLite (which has no time zones)."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        aware = value.astimezone(UTC)
+        return aware if dialect.name == "postgresql" else aware.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class JsonText(TypeDecorator[Any]):
+    """JSON kept as text on both databases, so that the view reads the same everywhere."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+        # Half a surrogate pair has no UTF-8; written with a backslash it is JSON's own escape of it.
+        return text.encode("utf-8", "backslashreplace").decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+class FreeText(TypeDecorator[str]):
+    """Text from elsewhere (replies, error messages, file names) without what a database cannot hold.
+
+    PostgreSQL knows no NUL, UTF-8 no half of a surrogate pair. Neither may keep a paid reply out of the ledger.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+metadata = sa.MetaData()
+
+meta = sa.Table(
+    "imagen_meta",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+# A process that works on items. Heartbeats are in seconds of the database's clock, the only one all holders share.
+holders = sa.Table(
+    "imagen_holders",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("boot", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("heartbeat", sa.Double, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+)
+
+runs = sa.Table(
+    "imagen_runs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("holder_id", sa.Text, nullable=False, index=True),
+    sa.Column("flow_run_id", sa.Text),
+    sa.Column("flow_run_name", FreeText),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("parameters", JsonText, nullable=False),
+    sa.Column("destination", sa.Text),
+    sa.Column("edition", sa.Text, nullable=False),
+    sa.Column("tags", JsonText, nullable=False),
+    sa.Column("budget", sa.BigInteger),
+    sa.Column("reserved", sa.BigInteger, nullable=False, default=0),
+    sa.Column("spent", sa.BigInteger, nullable=False, default=0),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("outcome", sa.Text),
+)
+
+items = sa.Table(
+    "imagen_items",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("prompt", sa.Text, nullable=False),
+    sa.Column("parameters", JsonText, nullable=False),
+    sa.Column("edition", sa.Text, nullable=False),
+    sa.Column("repeat", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("reason", FreeText),
+    sa.Column("holder_id", sa.Text, index=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# Which rows of the source asked for which item: duplicates and items that were owned before stay traceable.
+run_items = sa.Table(
+    "imagen_run_items",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("item_id", sa.Text, nullable=False),
+    sa.Column("source", FreeText, nullable=False),
+    sa.Column("line", sa.Integer, nullable=False),
+    sa.Column("row", JsonText, nullable=False),
+    sa.Column("choices", JsonText, nullable=False),
+    sa.Column("owned", sa.Boolean, nullable=False, default=False),
+    sa.Index("imagen_run_items_by_item", "run_id", "item_id"),
+)
+
+calls = sa.Table(
+    "imagen_calls",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True, comment="also the X-Client-Request-Id"),
+    sa.Column("item_id", sa.Text, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False, index=True),
+    sa.Column("holder_id", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False, index=True),
+    sa.Column("billed", sa.Boolean, comment="null: not known"),
+    sa.Column("reserved", sa.BigInteger, nullable=False),
+    sa.Column("settled", sa.BigInteger),
+    sa.Column("cost_source", sa.Text, comment="reply, or price list where the reply names no cost"),
+    sa.Column("wire_model", sa.Text, nullable=False),
+    sa.Column("contract", sa.Text, nullable=False),
+    sa.Column("requested", sa.Integer, nullable=False, comment="images asked for"),
+    sa.Column("returned", sa.Integer),
+    sa.Column("seed", sa.Text, comment="sent; else as the reply names it; may exceed 64 bits"),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("reason", FreeText),
+    sa.Column("inference_id", FreeText),
+    sa.Column("request_id", FreeText),
+    sa.Column("sent_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.UniqueConstraint("item_id", "number"),
+)
+
+images = sa.Table(
+    "imagen_images",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("idx", sa.Integer, primary_key=True),
+    sa.Column("item_id", sa.Text, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", FreeText),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("source_url", FreeText),
+    sa.Column("revised_prompt", FreeText),
+    sa.Column("content_type", FreeText),
+    sa.Column("width", sa.Integer),
+    sa.Column("height", sa.Integer),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("sha256", sa.Text),
+    sa.Column("destination", sa.Text),
+    sa.Column("key", sa.Text),
+    sa.Column("uri", sa.Text),
+    sa.Column("stored_at", UtcDateTime),
+)
+
+# Where each stored image lies; an item that is wanted at a second place is copied there, not bought again.
+deliveries = sa.Table(
+    "imagen_deliveries",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("idx", sa.Integer, primary_key=True),
+    sa.Column("destination", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("uri", sa.Text, nullable=False),
+    sa.Column("etag", sa.Text),
+    sa.Column("stored_at", UtcDateTime, nullable=False),
+)
+
+
+def insert_new(connection: Connection, table: sa.Table) -> Any:
+    """An insert that leaves rows alone which are there already."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+# A call's cost over its images: the remainder goes to the first ones, so that the rows add up to the call exactly.
+# First by rank, not by index: an entry of the reply without an image leaves a gap.
+_RANK = "(SELECT COUNT(*) FROM imagen_images e WHERE e.call_id = im.call_id AND e.idx < im.idx)"
+_IMAGE_CREDITS = f"(c.settled / c.returned + CASE WHEN {_RANK} < c.settled % c.returned THEN 1 ELSE 0 END)"
+
+_CATALOG = f"""
+CREATE VIEW catalog AS
+SELECT
+    im.call_id || '-' || im.idx        AS image_id,
+    im.item_id                         AS item_id,
+    im.state                           AS state,
+    im.uri                             AS uri,
+    im.destination                     AS destination,
+    im.key                             AS object_key,
+    i.model                            AS model,
+    i.prompt                           AS prompt,
+    im.revised_prompt                  AS revised_prompt,
+    i.parameters                       AS parameters,
+    c.seed                             AS seed,
+    i.edition                          AS edition,
+    i.repeat                           AS repeat_number,
+    im.idx                             AS image_index,
+    c.requested                        AS images_requested,
+    c.returned                         AS images_returned,
+    im.content_type                    AS content_type,
+    im.width                           AS width,
+    im.height                          AS height,
+    im.bytes                           AS bytes,
+    im.sha256                          AS sha256,
+    {_IMAGE_CREDITS}                   AS cost_credits,
+    {_IMAGE_CREDITS} / 2000000.0       AS cost_usd,
+    c.cost_source                      AS cost_source,
+    c.sent_at                          AS requested_at,
+    c.ended_at                         AS answered_at,
+    im.stored_at                       AS stored_at,
+    im.reason                          AS reason,
+    im.source_url                      AS source_url,
+    c.id                               AS client_request_id,
+    c.inference_id                     AS inference_id,
+    c.request_id                       AS provider_request_id,
+    c.number                           AS call_number,
+    c.wire_model                       AS wire_model,
+    c.contract                         AS contract,
+    c.run_id                           AS run_id,
+    r.flow_run_id                      AS flow_run_id,
+    r.flow_run_name                    AS flow_run_name,
+    r.tags                             AS tags,
+    (SELECT ri.source FROM imagen_run_items ri WHERE ri.run_id = c.run_id AND ri.item_id = im.item_id
+      ORDER BY ri.position LIMIT 1)    AS source_file,
+    (SELECT ri.line FROM imagen_run_items ri WHERE ri.run_id = c.run_id AND ri.item_id = im.item_id
+      ORDER BY ri.position LIMIT 1)    AS source_line,
+    (SELECT ri.row FROM imagen_run_items ri WHERE ri.run_id = c.run_id AND ri.item_id = im.item_id
+      ORDER BY ri.position LIMIT 1)    AS source_row,
+    (SELECT m.value FROM imagen_meta m WHERE m.key = 'api_origin') AS api_origin
+FROM imagen_images im
+JOIN imagen_calls c ON c.id = im.call_id
+JOIN imagen_items i ON i.id = im.item_id
+LEFT JOIN imagen_runs r ON r.id = c.run_id
+"""
+
+
+def _create(connection: Connection) -> None:
+    """Version 1: everything."""
+    metadata.create_all(connection)
+    connection.execute(sa.text(_CATALOG))
+
+
+_MIGRATIONS = (_create,)
+
+
+def check_version(connection: Connection) -> int:
+    """The version of the schema that is there, 0 for none.
+
+    Raises:
+        LedgerNotUsable: It is newer than this package.
+    """
+    if not sa.inspect(connection).has_table(meta.name):
+        return 0
+    version = int(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "schema_version")) or 0)
+    if version > SCHEMA_VERSION:
+        raise LedgerNotUsable(
+            f"the ledger's schema is version {version}, this package knows {SCHEMA_VERSION}: upgrade prefect-imagen"
+        )
+    return version
+
+
+def migrate(connection: Connection) -> None:
+    """Bring a database to the current schema, within the caller's transaction. Safe to call from many processes.
+
+    Raises:
+        LedgerNotUsable: The schema is newer than this package.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+    version = check_version(connection)
+    if version == SCHEMA_VERSION:
+        return
+    for step in _MIGRATIONS[version:]:
+        step(connection)
+    connection.execute(sa.delete(meta).where(meta.c.key == "schema_version"))
+    connection.execute(sa.insert(meta), [{"key": "schema_version", "value": str(SCHEMA_VERSION)}])
+    if version == 0:
+        connection.execute(sa.insert(meta), [{"key": "ledger_id", "value": uuid.uuid4().hex}])

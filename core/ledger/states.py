@@ -1,0 +1,67 @@
+"""The states of calls, images and items, and what each means for the money.
+
+A *call* is one request to the paid endpoint, an *image* one image of its reply, an *item* what a user wants bought.
+
+    call    sent ──▶ answered     the reply is recorded                                billed
+              ├────▶ refused      the provider said no; `billed` says which            as recorded
+              ├────▶ unbilled     surely not billed: may be tried again                no
+              └────▶ unknown      no readable answer came                              perhaps
+                        └────▶ answered (a late reply)
+
+    image   pending ──▶ stored | quarantined | lost
+
+    item    planned ─▶ claimed ─▶ sent ─▶ generated ─▶ delivered | lost
+                                    ├───▶ refused
+                                    ├───▶ failed     unbilled, retries spent
+                                    └───▶ unknown
+"""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["CallOutcome", "ImageState", "ItemState", "UnknownPolicy"]
+
+
+class CallOutcome(enum.StrEnum):
+    """What became of one call to the paid endpoint."""
+
+    SENT = "sent"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    UNBILLED = "unbilled"
+    UNKNOWN = "unknown"
+
+
+class ImageState(enum.StrEnum):
+    """What became of one image of a reply."""
+
+    PENDING = "pending"
+    STORED = "stored"
+    QUARANTINED = "quarantined"
+    LOST = "lost"
+
+
+class ItemState(enum.StrEnum):
+    """Where an item stands."""
+
+    PLANNED = "planned"
+    CLAIMED = "claimed"
+    SENT = "sent"
+    GENERATED = "generated"
+    DELIVERED = "delivered"
+    LOST = "lost"
+    REFUSED = "refused"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class UnknownPolicy(enum.StrEnum):
+    """What a run does with items whose last call may have been billed.
+
+    `hold` leaves them for a person to decide, `retry` buys them again (perhaps twice), `fail` gives them up.
+    """
+
+    HOLD = "hold"
+    RETRY = "retry"
+    FAIL = "fail"
