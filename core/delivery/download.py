@@ -1,0 +1,162 @@
+"""From a paid reply to a verified file in the spool. "A 200 is not an image": every file is decoded whole."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import ImagenError
+from ..images import (
+    Fetched,
+    Fetcher,
+    FetchError,
+    FetchGone,
+    FetchRefused,
+    FetchTransient,
+    NotAnImage,
+    SpoolUnavailable,
+    inspect,
+    save_bytes,
+)
+from ..ledger import ImageTask
+from ..ledger.holders import this_host
+from ..limits import Backoff, Halt
+from ..storage import ObjectMissing, ObjectStore
+from .files import FileState, ImageFile
+from .spool import Spool
+
+__all__ = ["Downloader"]
+
+_CHUNK = 2**20
+
+
+class Downloader:
+    """Gets images into the spool. Thread-safe; never calls the paid endpoint.
+
+    Args:
+        fetcher: Downloads under its guards.
+        spool: Where files go.
+        open_copy: Opens the store that holds a given URI, with the key there: for images that are only to be copied.
+        halt: Ends waiting between tries.
+        tries: Downloads of one image, for a source that fails or serves something else.
+        backoff: Between them.
+    """
+
+    def __init__(
+        self,
+        *,
+        fetcher: Fetcher,
+        spool: Spool,
+        open_copy: Callable[[str], tuple[ObjectStore, str]],
+        halt: Halt,
+        tries: int = 4,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._fetcher = fetcher
+        self._spool = spool
+        self._open_copy = open_copy
+        self._halt = halt
+        self._tries = tries
+        self._backoff = backoff or Backoff(first=0.5, maximum=10.0)
+
+    def download(self, task: ImageTask) -> ImageFile:
+        """Get one image, verify it, and say what came of it. Failures are data, not exceptions.
+
+        Raises:
+            SpoolUnavailable: The disk is full or read-only: nothing can be got at all.
+        """
+        path = self._spool.image(task.image_id)
+        if path.exists():
+            # A run that was cut short left it here: a file has its name only when it is whole.
+            try:
+                return self._verified(task, _rehash(path))
+            except NotAnImage:
+                self._spool.discard(task.image_id)
+        if task.source_url is None:
+            return self._from_elsewhere(task, path)
+        return self._from_url(task, task.source_url, path)
+
+    def _from_url(self, task: ImageTask, url: str, path: Path) -> ImageFile:
+        broken = 0
+        for number in range(1, self._tries + 1):
+            retry_after = None
+            try:
+                return self._verified(task, self._fetcher.fetch(url, path))
+            except NotAnImage as error:
+                failed, reason, broken = FileState.BAD, error.reason, broken + 1
+                if broken == 2:
+                    return self._bad(task, reason)
+            except FetchRefused as error:
+                return ImageFile(task, FileState.BAD, reason=error.reason)
+            except FetchGone as error:
+                # Also what a CDN says of a file it does not serve yet: asked again like any failure.
+                failed, reason = FileState.GONE, error.reason
+            except FetchTransient as error:
+                failed, reason, retry_after = FileState.LATER, error.reason, error.retry_after
+            except FetchError as error:
+                return ImageFile(task, FileState.LATER, reason=error.reason)
+            if number < self._tries and self._halt.pause(self._backoff.delay(number, retry_after)):
+                return ImageFile(task, FileState.LATER, reason=reason)
+        return ImageFile(task, FileState.LATER if failed is FileState.BAD else failed, reason=reason)
+
+    def _from_elsewhere(self, task: ImageTask, path: Path) -> ImageFile:
+        """The bytes are in the spooled reply, or in another store."""
+        try:
+            if task.copy_from is not None:
+                store, key = self._open_copy(task.copy_from)
+                return self._verified(task, store.get(key, path))
+            return self._from_reply(task, path)
+        except NotAnImage as error:
+            return self._bad(task, error.reason)
+        except SpoolUnavailable:
+            raise
+        except ObjectMissing as error:
+            return ImageFile(task, FileState.GONE, reason=str(error))
+        except ImagenError as error:
+            return ImageFile(task, FileState.LATER, reason=str(error))
+
+    def _from_reply(self, task: ImageTask, path: Path) -> ImageFile:
+        raw = self._spool.replies.load(task.call_id)
+        if raw is None:
+            if task.sent_from not in (None, this_host()):
+                return ImageFile(task, FileState.LATER, reason=f"the reply is in the spool of {task.sent_from}")
+            return ImageFile(task, FileState.GONE, reason="the reply that carried the image is gone from the spool")
+        image = next((image for image in raw.read().images if image.index == task.index), None)
+        if image is None or image.base64 is None:
+            return ImageFile(task, FileState.GONE, reason="the spooled reply has no such image")
+        try:
+            data = base64.b64decode("".join(image.base64.split()), validate=True)  # MIME breaks lines
+        except (binascii.Error, ValueError):
+            raise NotAnImage("the reply's base64 cannot be decoded") from None
+        return self._verified(task, save_bytes(data, path))
+
+    def _verified(self, task: ImageTask, fetched: Fetched) -> ImageFile:
+        if task.sha256 is not None and fetched.sha256 != task.sha256:
+            raise NotAnImage("the copy's checksum is not the catalog's")
+        facts = inspect(fetched.path)
+        return ImageFile(
+            task,
+            FileState.READY,
+            path=fetched.path,
+            sha256=fetched.sha256,
+            bytes=fetched.size,
+            content_type=facts.content_type,
+            ext=facts.ext,
+            width=facts.width,
+            height=facts.height,
+        )
+
+    def _bad(self, task: ImageTask, reason: str) -> ImageFile:
+        kept = self._spool.set_aside(task.image_id)
+        return ImageFile(task, FileState.BAD, reason=f"{reason}; kept as {kept}" if kept else reason)
+
+
+def _rehash(path: Path) -> Fetched:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return Fetched(path, path.stat().st_size, digest.hexdigest(), None)

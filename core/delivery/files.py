@@ -1,0 +1,50 @@
+"""The manifest entry of an image on its way: small, picklable, without its bytes."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..ledger import ImageTask
+
+__all__ = ["FileState", "ImageFile"]
+
+
+class FileState(enum.StrEnum):
+    """What a download came to."""
+
+    READY = "ready"
+    BAD = "bad"
+    GONE = "gone"
+    LATER = "later"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image after its download.
+
+    Attributes:
+        task: What was asked for.
+        state: READY (verified, in the spool), BAD (twice not an image: quarantined), GONE (its URL is dead),
+            LATER (the source does not answer now).
+        path: In the spool, where READY.
+        sha256: Of the bytes, hexadecimal.
+        bytes: Size.
+        content_type: As the bytes say.
+        ext: To match.
+        width: Pixels.
+        height: Pixels.
+        reason: Why it is not READY.
+    """
+
+    task: ImageTask
+    state: FileState
+    path: Path | None = None
+    sha256: str = ""
+    bytes: int = 0
+    content_type: str = ""
+    ext: str = ""
+    width: int = 0
+    height: int = 0
+    reason: str = ""

@@ -1,0 +1,166 @@
+"""From a verified file to a confirmed object, create-only, and to what the catalog will say."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import replace
+
+from ..errors import ImagenError
+from ..images import Fetched, NotAnImage, inspect
+from ..ledger import ImageResult, ImageState, StoredAt
+from ..limits import Backoff, Gate, Halt, HaltReason
+from ..storage import KeyTemplate, ObjectStore, Stored, StoreNotUsable, StoreUnavailable
+from .files import FileState, ImageFile
+from .spool import Spool
+
+__all__ = ["Uploader"]
+
+_EXTENSIONS = ("png", "jpg", "webp")
+_BACKOFF = Backoff(first=0.5, maximum=10.0)
+
+
+class Uploader:
+    """Puts images into the store. Thread-safe; never calls the paid endpoint.
+
+    Args:
+        store: The destination.
+        keys: Object keys from what is known of an image.
+        ledger_id: Goes into each object's metadata: whose it is.
+        spool: Where the files are.
+        gate: Closed while the store fails; also holds back paid calls.
+        halt: Ends waiting.
+        patience: Seconds that a failing store is waited for, for one image.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        keys: KeyTemplate,
+        ledger_id: str,
+        spool: Spool,
+        gate: Gate,
+        halt: Halt,
+        patience: float,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._ledger_id = ledger_id
+        self._spool = spool
+        self._gate = gate
+        self._halt = halt
+        self._patience = patience
+
+    def upload(self, file: ImageFile) -> ImageResult:
+        """Store one image and say what became of it. Failures are data, not exceptions."""
+        if file.state is FileState.GONE:
+            return self._found_or_lost(file)
+        if file.state is FileState.READY:
+            return self._put(file)
+        state = ImageState.QUARANTINED if file.state is FileState.BAD else ImageState.PENDING
+        return _result(file, state, reason=file.reason)
+
+    def _key(self, file: ImageFile, ext: str) -> str:
+        task = file.task
+        return self._keys.key(
+            model=task.model,
+            item_id=task.item_id,
+            call=task.call_id,
+            index=task.index,
+            ext=ext,
+            edition=task.edition or "default",
+            date=task.sent_on.isoformat(),
+            sha256=file.sha256 or "unknown",
+        )
+
+    def _put(self, file: ImageFile) -> ImageResult:
+        if file.path is None:
+            return _result(file, ImageState.PENDING, reason="the file left the spool")
+        task = file.task
+        metadata = {
+            "ledger-id": self._ledger_id,
+            "item-id": task.item_id,
+            "call-id": task.call_id,
+            "image-index": str(task.index),
+        }
+        deadline = time.monotonic() + self._patience
+        for tries in itertools.count(1):
+            try:
+                if not self._gate.wait(lambda: self._halt.is_stopped):
+                    return _result(file, ImageState.PENDING, reason="the run stopped before the upload")
+                key = self._key(file, file.ext)
+                stored = self._store.put(
+                    key, file.path, sha256=file.sha256, content_type=file.content_type, metadata=metadata
+                )
+            except StoreUnavailable as error:
+                self._gate.failed()
+                # A store may answer the probe and refuse the put: the pause keeps this from being a tight loop.
+                if time.monotonic() >= deadline or self._halt.pause(_BACKOFF.delay(tries)):
+                    return _result(file, ImageState.PENDING, reason=str(error))
+            except StoreNotUsable as error:
+                # A right or the bucket went away: whatever else were bought would have nowhere to go.
+                self._halt.set(HaltReason.STORE, str(error))
+                return _result(file, ImageState.PENDING, reason=str(error))
+            except (ImagenError, OSError) as error:
+                return _result(file, ImageState.PENDING, reason=str(error))
+            else:
+                self._gate.worked()
+                return _result(file, ImageState.STORED, stored=self._stored_at(file, stored))
+        raise AssertionError("unreachable")
+
+    def _stored_at(self, file: ImageFile, stored: Stored) -> StoredAt:
+        return StoredAt(
+            destination=self._store.destination,
+            key=stored.key,
+            uri=stored.uri,
+            etag=stored.etag or None,
+            content_type=file.content_type,
+            width=file.width,
+            height=file.height,
+            bytes=file.bytes,
+            sha256=file.sha256,
+        )
+
+    def _found_or_lost(self, file: ImageFile) -> ImageResult:
+        """The source is dead, but a run that died after its upload may have stored the image."""
+        if file.task.copy_from is not None:
+            return _result(file, ImageState.PENDING, reason=file.reason)
+        try:
+            found = self._find(file)
+        except NotAnImage as error:
+            return _result(file, ImageState.LOST, reason=f"{file.reason}; the stored object is {error.reason}")
+        except ImagenError as error:
+            return _result(file, ImageState.PENDING, reason=str(error))
+        if found is None:
+            return _result(file, ImageState.LOST, reason=file.reason)
+        return self._put(found)
+
+    def _find(self, file: ImageFile) -> ImageFile | None:
+        for ext in _EXTENSIONS:
+            key = self._key(file, ext)
+            info = self._store.head(key)
+            if info is None:
+                continue
+            fetched: Fetched = self._store.get(key, self._spool.image(file.task.image_id))
+            facts = inspect(fetched.path)
+            return replace(
+                file,
+                state=FileState.READY,
+                path=fetched.path,
+                sha256=fetched.sha256,
+                bytes=fetched.size,
+                content_type=facts.content_type,
+                ext=facts.ext,
+                width=facts.width,
+                height=facts.height,
+                reason="",
+            )
+        return None
+
+
+def _result(
+    file: ImageFile, state: ImageState, *, stored: StoredAt | None = None, reason: str | None = None
+) -> ImageResult:
+    task = file.task
+    return ImageResult(task.call_id, task.index, task.item_id, state, stored, reason)

@@ -1,0 +1,64 @@
+"""Stopping a run: one flag that is looked at before each paid call."""
+
+from __future__ import annotations
+
+import enum
+import threading
+
+__all__ = ["Halt", "HaltReason"]
+
+
+class HaltReason(enum.StrEnum):
+    """Why a run sends no more paid calls."""
+
+    BUDGET = "budget reached"
+    KEY = "key refused"
+    CREDIT = "out of credit"
+    MODEL = "model not served"
+    RATE = "rate limited"
+    API = "API unreachable"
+    STORE = "store unavailable"
+    LEDGER = "catalog unavailable"
+    STOPPED = "stopped"
+
+
+class Halt:
+    """A flag that is set once, with the first reason; it also cuts waiting short.
+
+    What is in flight when it is set is still recorded, and what is paid is still delivered; nothing new is sent. Only
+    STOPPED, a person's or the platform's wish, cuts the delivery's waiting short, too.
+    """
+
+    def __init__(self) -> None:
+        self._halted = threading.Event()
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self.reason: HaltReason | None = None
+        self.message = ""
+
+    def set(self, reason: HaltReason, message: str) -> None:
+        """Halt. Only the first reason is kept."""
+        with self._lock:
+            if self.reason is None:
+                self.reason, self.message = reason, message
+        if reason is HaltReason.STOPPED:
+            self._stopped.set()
+        self._halted.set()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether to send nothing more."""
+        return self._halted.is_set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether to wait for nothing more, either."""
+        return self._stopped.is_set()
+
+    def sleep(self, seconds: float) -> bool:
+        """Wait before another paid call; returns True at once when halted."""
+        return self._halted.wait(max(0.0, seconds))
+
+    def pause(self, seconds: float) -> bool:
+        """Wait before another download or upload; returns True at once when stopped."""
+        return self._stopped.wait(max(0.0, seconds))

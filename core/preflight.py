@@ -1,0 +1,95 @@
+"""Everything that can be found out before the first cent: each problem is a clear error, and nothing was sent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+from .aimlapi import AimlApiClient
+from .aimlapi.errors import ApiError, BadKey
+from .errors import BadInput, Unavailable
+from .ledger import Ledger, LedgerMismatch
+from .money import format_usd
+from .plan import BatchSpec
+from .storage import ObjectStore
+
+__all__ = ["MARKER_KEY", "bind_destination", "check_batch", "check_services"]
+
+MARKER_KEY = ".prefect-imagen-ledger.json"
+"""The object at a destination that says whose ledger keeps its account."""
+
+
+def check_batch(spec: BatchSpec, *, budget: int | None) -> int:
+    """Check prompts, model, parameters and budget; needs no service.
+
+    Args:
+        spec: What is asked for.
+        budget: In credits, or None.
+
+    Returns:
+        Prompts that can be run.
+
+    Raises:
+        BadInput: What is wrong with them; a budget below the price of one item.
+    """
+    model = spec.resolve()
+    count = spec.check()
+    images = int(spec.parameters.get("num_images") or 1)
+    price = model.spec.price.credits_high * images
+    if budget is not None and budget < price:
+        raise BadInput(
+            f"the budget of {format_usd(budget)} is below the price of one item: {format_usd(price)} "
+            f"for {images} image{'s' if images > 1 else ''} of {model.name}"
+        )
+    return count
+
+
+def check_services(client: AimlApiClient, ledger: Ledger, store: ObjectStore | None, *, adopt: bool = False) -> None:
+    """Check that key, ledger and destination work and belong together; free calls only.
+
+    Args:
+        client: The API.
+        ledger: Gets bound to the API on its first run.
+        store: The destination; a marker with the ledger's id is left there on the first run.
+        adopt: Take over a destination that another ledger has marked.
+
+    Raises:
+        BadInput: A bad key, a missing bucket or right, a ledger of another API, a destination of another ledger.
+        Unavailable: Something does not answer.
+    """
+    ledger.bind(client.origin())
+    try:
+        client.check_key()
+    except BadKey as error:
+        raise BadInput(f"the API refuses the key: {error.message}") from None
+    except (ApiError, Unavailable):
+        # The balance is a courtesy: a key without the right to see it can still buy images.
+        pass
+    if store is not None:
+        store.preflight()
+        bind_destination(ledger, store, adopt=adopt)
+
+
+def bind_destination(ledger: Ledger, store: ObjectStore, *, adopt: bool = False) -> None:
+    """Leave the ledger's id at the destination, or find it there.
+
+    A second ledger that fills the same prefix would not know what the first one bought.
+
+    Raises:
+        LedgerMismatch: The destination is another ledger's.
+    """
+    mark = json.dumps({"ledger_id": ledger.id, "api_origin": ledger.origin}, sort_keys=True)
+    if store.create_text(MARKER_KEY, mark):
+        return
+    found: object = None
+    with contextlib.suppress(ValueError, AttributeError):
+        found = json.loads(store.read_text(MARKER_KEY) or "").get("ledger_id")
+    if found == ledger.id:
+        return
+    if adopt:
+        store.write_text(MARKER_KEY, mark)
+        return
+    raise LedgerMismatch(
+        f"{store.destination} is the destination of another ledger ({found}); this one is {ledger.id}. "
+        "Use that catalog (--catalog), another destination, or --adopt-ledger to take this one over"
+    )

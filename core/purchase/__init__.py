@@ -1,0 +1,7 @@
+"""Spending money: the only code that calls the paid endpoint."""
+
+from .purchaser import Purchaser, PurchaseSettings
+from .replay import replay
+from .replies import ReplySpool
+
+__all__ = ["PurchaseSettings", "Purchaser", "ReplySpool", "replay"]

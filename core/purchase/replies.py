@@ -1,0 +1,85 @@
+"""Replies on disk: what was paid for is safe before anything is done with it.
+
+A reply is written and fsynced here before it is committed to the ledger, and stays until its images are dealt with
+(a base64 reply *is* its images). A process that starts records what a killed one left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..aimlapi import RawReply
+
+__all__ = ["ReplySpool"]
+
+_SUFFIX = ".reply"
+
+
+class ReplySpool:
+    """A folder with one file a reply: a line of JSON (status, headers, cut), then the body as received.
+
+    Args:
+        folder: Made if it is not there. Readable by this user only: replies hold links to paid images.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _path(self, call_id: str) -> Path:
+        return self.folder / f"{call_id}{_SUFFIX}"
+
+    def keep(self, call_id: str, reply: RawReply) -> None:
+        """Write a reply so that it survives a crash of the process or the machine.
+
+        Raises:
+            OSError: The disk is full or read-only; the reply is then only in memory.
+        """
+        head = json.dumps({"status": reply.status, "headers": dict(reply.headers), "cut": reply.cut})
+        temporary = self.folder / f".{call_id}.{uuid.uuid4().hex}"
+        try:
+            with temporary.open("wb") as file:
+                file.write(head.encode() + b"\n")
+                file.write(reply.body)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path(call_id))
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        """Make the new name durable, too."""
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def load(self, call_id: str) -> RawReply | None:
+        """Read a reply back; None if it is not here (or was cut by a crash before it was complete)."""
+        try:
+            head, _, body = self._path(call_id).read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            return None
+        try:
+            fields = json.loads(head)
+            return RawReply(int(fields["status"]), dict(fields["headers"]), body, fields["cut"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def drop(self, call_id: str) -> None:
+        """Forget a reply whose images are dealt with."""
+        self._path(call_id).unlink(missing_ok=True)
+
+    def call_ids(self) -> Iterator[str]:
+        """Calls whose replies are here."""
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+            yield path.name.removesuffix(_SUFFIX)

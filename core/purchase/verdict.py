@@ -1,0 +1,125 @@
+"""What an answer means: for the call, for its money, and for the run. The table of the account, in one place.
+
+answer                                              call       again   run
+refused connection, DNS, TLS before the body left   unbilled   yes     halts when it lasts
+429                                                 unbilled   yes     waits
+400, 403, 422 in the API's own words                refused    no      goes on
+401, out of credit, 404                             unbilled   no      halts; the item is planned again
+2xx with images                                     answered
+2xx without any                                     refused    no      billed if it carries a cost
+anything else                                       unknown    no      goes on (5xx: see trust_unbilled_5xx)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..aimlapi import RawReply, Reply
+from ..aimlapi.errors import (
+    ApiError,
+    BadKey,
+    Forbidden,
+    InvalidByApi,
+    NotFound,
+    NotSent,
+    OutOfCredit,
+    RateLimited,
+    ServerError,
+    StatusError,
+)
+from ..ledger import Answered, ItemState, NewImage, Outcome, Refused, Unbilled, Unknown
+from ..limits import HaltReason
+
+__all__ = ["Verdict", "judge_error", "judge_reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to record, and what to do next.
+
+    Attributes:
+        outcome: For the ledger.
+        again: Whether the same item may be sent again.
+        retry_after: Seconds the service asks to wait.
+        crowded: Whether everybody should wait, not only this item.
+        halt: Why the run should stop, if it should.
+    """
+
+    outcome: Outcome
+    again: bool = False
+    retry_after: float | None = None
+    crowded: bool = False
+    halt: HaltReason | None = None
+
+
+def judge_reply(raw: RawReply, *, list_price: int, trust_unbilled_5xx: bool = False) -> Verdict:
+    """Judge a complete answer.
+
+    Args:
+        raw: As it came, or as it was found in the spool.
+        list_price: Price of the request by the registry, in credits: taken where the reply names no cost.
+        trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
+    """
+    try:
+        reply = raw.read()
+    except ApiError as error:
+        return judge_error(error, trust_unbilled_5xx=trust_unbilled_5xx)
+    if any(image.blocked is None for image in reply.images):
+        return Verdict(_answered(raw, reply, list_price))
+    return Verdict(_refused(raw, reply, list_price))
+
+
+def _answered(raw: RawReply, reply: Reply, list_price: int) -> Answered:
+    return Answered(
+        images=[
+            NewImage(image.index, image.url, image.content_type, image.prompt, image.blocked) for image in reply.images
+        ],
+        credits=reply.credits if reply.credits is not None else list_price,
+        cost_source="reply" if reply.credits is not None else "price list",
+        seed=reply.seed,
+        http_status=raw.status,
+        inference_id=reply.inference_id,
+        request_id=reply.request_id,
+    )
+
+
+def _refused(raw: RawReply, reply: Reply, list_price: int) -> Refused:
+    """A success without a usable image: the provider's filter, as far as anyone can tell."""
+    blocked = next((image.blocked for image in reply.images), None)
+    # A picture was made and blanked: it costs, even where the reply does not say so.
+    assumed = list_price if blocked else 0
+    return Refused(
+        reason=f"safety: {blocked or 'the API answered with success and no image'}",
+        credits=reply.credits if reply.credits is not None else assumed,
+        http_status=raw.status,
+        inference_id=reply.inference_id,
+        request_id=reply.request_id,
+    )
+
+
+def judge_error(error: ApiError, *, trust_unbilled_5xx: bool = False) -> Verdict:
+    """Judge an answer without images, or no answer at all."""
+    status = error.status if isinstance(error, StatusError) else None
+    request_id = error.request_id if isinstance(error, StatusError) else None
+    reason = str(error)
+
+    def unbilled(state: ItemState) -> Unbilled:
+        return Unbilled(reason, state, status, request_id)
+
+    match error:
+        case NotSent():
+            return Verdict(unbilled(ItemState.CLAIMED), again=True, halt=HaltReason.API)
+        case RateLimited():
+            return Verdict(unbilled(ItemState.CLAIMED), again=True, retry_after=error.retry_after, crowded=True)
+        case BadKey():
+            return Verdict(unbilled(ItemState.PLANNED), halt=HaltReason.KEY)
+        case OutOfCredit():
+            return Verdict(unbilled(ItemState.PLANNED), halt=HaltReason.CREDIT)
+        case NotFound():
+            return Verdict(unbilled(ItemState.PLANNED), halt=HaltReason.MODEL)
+        case InvalidByApi() | Forbidden():
+            return Verdict(Refused(reason, 0, status, None, request_id))
+        case ServerError() if trust_unbilled_5xx and error.trusted_unbilled():
+            return Verdict(unbilled(ItemState.CLAIMED), again=True)
+        case _:
+            return Verdict(Unknown(reason, status, request_id))

@@ -1,0 +1,229 @@
+"""How a run went: every item, every credit, in a form for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from .errors import ImagenError
+from .ledger import Account, ImageState, ItemState, Ledger
+from .ledger.schema import calls, images, items, run_items
+from .money import credits_to_usd, format_usd
+
+__all__ = ["IncompleteRun", "OpenItem", "RunReport", "make_report"]
+
+_LISTED = 100
+_SETTLED = (ItemState.DELIVERED,)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenItem:
+    """An item that was not delivered, and why.
+
+    Attributes:
+        item_id: The item.
+        state: Where it stands.
+        prompt: Its text.
+        source: File and line that asked for it.
+        reason: In a sentence.
+        client_request_id: Of its last call, to ask the provider about.
+        reserved: Credits that the last call may have cost, where that is not known.
+    """
+
+    item_id: str
+    state: str
+    prompt: str
+    source: str
+    reason: str
+    client_request_id: str | None
+    reserved: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A run, counted.
+
+    Attributes:
+        run_id: The run.
+        outcome: `Completed`, `Incomplete`, `BudgetReached` or `Blocked`.
+        message: Why it did not complete.
+        destination: Where the images are.
+        catalog: The ledger's address, without its password.
+        rows: Rows of the source, duplicates included.
+        items: Distinct items.
+        states: Items by state, every state present.
+        owned: Items delivered by earlier runs.
+        images: Stored images of the run's items.
+        quarantined: Images that were paid and are not images.
+        account: The run's own calls.
+        open: Items that were not delivered, at most 100 of them.
+    """
+
+    run_id: str
+    outcome: str
+    message: str
+    destination: str | None
+    catalog: str
+    rows: int
+    items: int
+    states: Mapping[str, int]
+    owned: int
+    images: int
+    quarantined: int
+    account: Account
+    open: tuple[OpenItem, ...] = field(default=())
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item is delivered."""
+        return self.outcome == "Completed"
+
+    @property
+    def delivered(self) -> int:
+        """Items delivered, owned ones included."""
+        return self.states[ItemState.DELIVERED]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it. Amounts in credits and in USD."""
+        money = {
+            name: {"calls": line.calls, "credits": line.credits}
+            for name in Account.__dataclass_fields__
+            if (line := getattr(self.account, name))
+        }
+        return {
+            "run_id": self.run_id,
+            "outcome": self.outcome,
+            "message": self.message,
+            "destination": self.destination,
+            "catalog": self.catalog,
+            "rows": self.rows,
+            "items": self.items,
+            "states": {str(state): count for state, count in self.states.items()},
+            "owned": self.owned,
+            "images": self.images,
+            "quarantined": self.quarantined,
+            "account": {
+                **money,
+                "billed_credits": self.account.billed,
+                "billed_usd": float(credits_to_usd(self.account.billed)),
+                "billed_at_most_usd": float(credits_to_usd(self.account.billed_at_most)),
+            },
+            "open": [{name: getattr(item, name) for name in OpenItem.__dataclass_fields__} for item in self.open],
+        }
+
+    def summary(self) -> str:
+        """One line for a log or a state message."""
+        counts = ", ".join(f"{count} {state}" for state, count in self.states.items() if count)
+        money = f"{format_usd(self.account.billed)} billed in this run"
+        if self.account.unknown.calls:
+            money += f", {format_usd(self.account.unknown.credits)} unknown"
+        tail = f" — {self.message}" if self.message else ""
+        return f"{counts or 'nothing to do'}; {money}{tail}"
+
+
+class IncompleteRun(ImagenError):
+    """A run ended with items that are not delivered. `report` says which, why, and what was billed."""
+
+    def __init__(self, report: RunReport) -> None:
+        super().__init__(report)
+        self.report = report
+
+    def __str__(self) -> str:
+        return self.report.summary()
+
+
+def make_report(
+    ledger: Ledger, run_id: str, *, outcome: str | None = None, message: str = "", destination: str | None = None
+) -> RunReport:
+    """Count a run as the ledger has it.
+
+    Args:
+        ledger: Open.
+        run_id: The run.
+        outcome: How it ended; None to tell from the items.
+        message: Why.
+        destination: Where the images are; None for what the run's row says.
+    """
+    progress = ledger.progress(run_id)
+    run = ledger.run(run_id)
+    unfinished = progress.total - sum(progress.items[state] for state in _SETTLED)
+    if outcome is None:
+        outcome = "Incomplete" if unfinished else "Completed"
+    return RunReport(
+        run_id=run_id,
+        outcome=outcome,
+        message=message,
+        destination=destination or run["destination"],
+        catalog=ledger.description,
+        rows=progress.rows,
+        items=progress.total,
+        states={state.value: count for state, count in progress.items.items()},
+        owned=progress.owned,
+        images=progress.images,
+        quarantined=_quarantined(ledger, run_id),
+        account=ledger.account(run_id),
+        open=tuple(_open_items(ledger, run_id)),
+    )
+
+
+def _mine(run_id: str) -> sa.Select[tuple[str]]:
+    return sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)
+
+
+def _quarantined(ledger: Ledger, run_id: str) -> int:
+    query = (
+        sa.select(sa.func.count())
+        .select_from(images)
+        .where(images.c.item_id.in_(_mine(run_id)), images.c.state == ImageState.QUARANTINED)
+    )
+    with ledger.read() as connection:
+        return connection.scalar(query) or 0
+
+
+def _open_items(ledger: Ledger, run_id: str) -> list[OpenItem]:
+    first = (
+        sa.select(run_items.c.item_id, sa.func.min(run_items.c.position).label("position"))
+        .where(run_items.c.run_id == run_id)
+        .group_by(run_items.c.item_id)
+        .subquery()
+    )
+    other = calls.alias()
+    last = sa.select(sa.func.max(other.c.number)).where(other.c.item_id == items.c.id).scalar_subquery()
+    image_reason = sa.select(sa.func.min(images.c.reason)).where(images.c.item_id == items.c.id).scalar_subquery()
+    query = (
+        sa.select(
+            items.c.id,
+            items.c.state,
+            items.c.prompt,
+            items.c.reason,
+            image_reason.label("image_reason"),
+            run_items.c.source,
+            run_items.c.line,
+            calls.c.id.label("call_id"),
+            calls.c.reserved,
+            calls.c.settled,
+        )
+        .join(first, first.c.item_id == items.c.id)
+        .join(run_items, sa.and_(run_items.c.run_id == run_id, run_items.c.position == first.c.position))
+        .outerjoin(calls, sa.and_(calls.c.item_id == items.c.id, calls.c.number == last))
+        .where(items.c.state.not_in(_SETTLED))
+        .order_by(first.c.position)
+        .limit(_LISTED)
+    )
+    with ledger.read() as connection:
+        rows = connection.execute(query).all()
+    return [
+        OpenItem(
+            item_id=row.id,
+            state=row.state,
+            prompt=row.prompt,
+            source=f"{row.source}:{row.line}",
+            reason=row.reason or row.image_reason or "",
+            client_request_id=row.call_id,
+            reserved=row.reserved if row.call_id is not None and row.settled is None else 0,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,154 @@
+"""Everything one run works with, put together once a process: client, ledger, store, spool, limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from .aimlapi import AimlApiClient, load_registry
+from .aimlapi.client import user_agent
+from .delivery import Downloader, Spool, Uploader
+from .errors import BadInput
+from .images import Fetcher
+from .ledger import Ledger, UnknownPolicy, home
+from .limits import CallLimiter, Gate, Halt
+from .purchase import Purchaser, PurchaseSettings
+from .storage import KeyTemplate, LocalStore, ObjectStore, S3Store
+
+__all__ = ["RunContext", "RunSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How a run goes about it. Plain data: it travels to other processes.
+
+    Attributes:
+        concurrency: Paid calls in flight in one process, 1 to 512.
+        requests_per_minute: Highest rate of paid calls in one process; None for no limit.
+        unknown: What to do with items whose last call may have been billed.
+        retry_refused: Ask again for what the provider refused before.
+        patience: Seconds that a store or an API that went away is waited for.
+        key_template: How objects are named.
+        spool: Folder for what is between reply and object; None for the one of this user.
+        purchase: How hard to try to buy.
+    """
+
+    concurrency: int = 8
+    requests_per_minute: float | None = None
+    unknown: UnknownPolicy = UnknownPolicy.HOLD
+    retry_refused: bool = False
+    patience: float = 120.0
+    key_template: str = "{model}/{item_id}/{call}-{index}.{ext}"
+    spool: str | None = None
+    purchase: PurchaseSettings = field(default_factory=PurchaseSettings)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.concurrency <= 512:
+            raise BadInput(f"concurrency: {self.concurrency} is not allowed (1 to 512)")
+        if self.requests_per_minute is not None and not 0 < self.requests_per_minute <= 1_000_000:
+            raise BadInput(f"requests_per_minute: {self.requests_per_minute} is not allowed (above 0)")
+        KeyTemplate(self.key_template)
+
+
+class RunContext:
+    """The parts of one run in one process. Thread-safe; shared by all tasks of the run.
+
+    Args:
+        run_id: A run that is in the ledger.
+        ledger: Open.
+        store: The destination, or None where images go nowhere yet.
+        client: The API; None where nothing is bought (repair, copies).
+        settings: How to go about it.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        ledger: Ledger,
+        store: ObjectStore | None,
+        client: AimlApiClient | None,
+        settings: RunSettings,
+    ) -> None:
+        self.run_id = run_id
+        self.ledger = ledger
+        self.store = store
+        self.settings = settings
+        self.halt = Halt()
+        self.spool = Spool(Path(settings.spool) if settings.spool else home() / "spool", ledger.id)
+        self.limiter = CallLimiter(settings.concurrency, settings.requests_per_minute, self.halt)
+        self.gate = Gate(store.check, patience=settings.patience) if store is not None else None
+        self.client = client
+        self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=settings.concurrency * 2)
+        self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
+
+    def close(self) -> None:
+        """Close what belongs to this run alone."""
+        self._fetcher.close()
+
+    @property
+    def destination(self) -> str | None:
+        """URI of the place the images go to."""
+        return self.store.destination if self.store is not None else None
+
+    def purchaser(self) -> Purchaser:
+        """The one who buys.
+
+        Raises:
+            BadInput: There is no API client.
+        """
+        if self.client is None:
+            raise BadInput("there are no API credentials to buy with")
+        run = self.ledger.run(self.run_id)
+        return Purchaser(
+            client=self.client,
+            ledger=self.ledger,
+            replies=self.spool.replies,
+            limiter=self.limiter,
+            gate=self.gate,
+            halt=self.halt,
+            run_id=self.run_id,
+            model=load_registry().resolve(run["model"]),
+            parameters=run["parameters"],
+            settings=self.settings.purchase,
+        )
+
+    def uploader(self) -> Uploader:
+        """The one who stores.
+
+        Raises:
+            BadInput: There is no store.
+        """
+        if self.store is None or self.gate is None:
+            raise BadInput("there is no store to upload to")
+        return Uploader(
+            store=self.store,
+            keys=KeyTemplate(self.settings.key_template),
+            ledger_id=self.ledger.id,
+            spool=self.spool,
+            gate=self.gate,
+            halt=self.halt,
+            patience=self.settings.patience,
+        )
+
+    def _open_copy(self, uri: str) -> tuple[ObjectStore, str]:
+        """The store that holds a stored image, reached with the destination's own options where the scheme is the same.
+
+        Raises:
+            BadInput: The object lies somewhere this run has no access to.
+        """
+        parts = urlsplit(uri)
+        if parts.scheme == "file":
+            path = Path(unquote(parts.path))
+            return LocalStore(path.parent), path.name
+        options = self.store.options if isinstance(self.store, S3Store) else None
+        return S3Store(parts.netloc, "", options), parts.path.lstrip("/")
+
+
+def _trusted(client: AimlApiClient | None) -> tuple[str, ...]:
+    """Origins the download guard lets pass although they are on this machine: the configured API's own, no other."""
+    if client is None:
+        return ()
+    parts = urlsplit(client.base_url)
+    return (f"{parts.scheme}://{parts.netloc}",)
