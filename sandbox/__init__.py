@@ -1,0 +1,12 @@
+"""A stand-in for the AI/ML API: the same wire contract, real pictures, a bill, and faults on demand.
+
+Run it with `python -m prefect_imagen.sandbox`, or from Python with `SandboxServer`; `serve` in `.server` runs it in
+this process. It listens on loopback only, and its `Server` header and its pictures say what it is.
+"""
+
+from __future__ import annotations
+
+from .options import SandboxOptions
+from .process import SandboxFailed, SandboxServer
+
+__all__ = ["SandboxFailed", "SandboxOptions", "SandboxServer"]

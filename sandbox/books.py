@@ -1,0 +1,184 @@
+"""The sandbox's books: every call received, what was billed for it, the balance, and what went over the wire.
+
+In memory and behind one lock. A call costs about a kilobyte, images are not in here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..core.money import CREDITS_PER_USD
+from .envelopes import now_iso
+from .faults import Endpoint
+
+__all__ = ["Books", "Call"]
+
+
+@dataclass(slots=True)
+class Call:
+    """One POST to a paid endpoint.
+
+    Attributes:
+        n: Number of the call, from 1.
+        at: When it came, UTC.
+        endpoint: Which paid endpoint.
+        inference_id: The id sent back as `x-inference-id`.
+        client_request_id: The caller's `X-Client-Request-Id`, where it was a valid one.
+        model: Model id of the request; None where the body could not be read.
+        prompt: The prompt; of a chat, its last message.
+        status: Status that was sent; None while in flight, and where the connection was cut instead.
+        fault: Name of the fault that struck.
+        cut: Whether the reply was cut off or never sent.
+        done: Whether the call is over.
+        billed: Whether it was billed.
+        credits: Credits billed.
+        images: Images billed.
+        returned: Images in the reply.
+        billed_at: When it was billed, UTC.
+    """
+
+    n: int
+    at: str
+    endpoint: Endpoint
+    inference_id: str
+    client_request_id: str | None
+    model: str | None = None
+    prompt: str | None = None
+    status: int | None = None
+    fault: str | None = None
+    cut: bool = False
+    done: bool = False
+    billed: bool = False
+    credits: int = 0
+    images: int = 0
+    returned: int = 0
+    billed_at: str | None = None
+
+
+class Books:
+    """All calls, the bill and the balance. Thread-safe."""
+
+    def __init__(self, balance: int) -> None:
+        """Open the books.
+
+        Args:
+            balance: Credits at the start.
+        """
+        self._lock = threading.Lock()
+        self._opening = balance
+        self._balance = balance
+        self._calls: list[Call] = []
+        self._billed: list[Call] = []
+        self._leaks: list[dict[str, str]] = []
+        self._in_flight = 0
+        self._max_in_flight = 0
+        self._posts = 0
+        self._downloads = 0
+        self._bytes = 0
+
+    @contextmanager
+    def call(self, endpoint: Endpoint, inference_id: str, client_request_id: str | None) -> Iterator[Call]:
+        """A call from its arrival to its reply; it is listed at once and counted as in flight."""
+        with self._lock:
+            call = Call(len(self._calls) + 1, now_iso(), endpoint, inference_id, client_request_id)
+            self._calls.append(call)
+            self._posts += 1
+            self._in_flight += 1
+            self._max_in_flight = max(self._max_in_flight, self._in_flight)
+        try:
+            yield call
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+                call.done = True
+
+    def charge(self, call: Call, credits_: int, images: int) -> bool:
+        """Bill a call, unless the balance does not cover it.
+
+        Args:
+            call: The call.
+            credits_: What it costs; nothing is entered for a call that costs nothing and made no image.
+            images: Images that are billed.
+
+        Returns:
+            False where the balance is too small; then nothing was billed.
+        """
+        with self._lock:
+            if credits_ > self._balance:
+                return False
+            if credits_ or images:
+                self._balance -= credits_
+                call.billed, call.credits, call.images, call.billed_at = True, credits_, images, now_iso()
+                self._billed.append(call)
+            return True
+
+    def count_download(self, size: int) -> None:
+        """Count a GET of the CDN and the bytes of its body."""
+        with self._lock:
+            self._downloads += 1
+            self._bytes += size
+
+    def report_leak(self, leak: dict[str, str]) -> None:
+        """Note a request to the CDN that carried a key."""
+        with self._lock:
+            self._leaks.append({"at": now_iso(), **leak})
+
+    def leaks(self) -> list[dict[str, str]]:
+        """Every request to the CDN that carried a key."""
+        with self._lock:
+            return list(self._leaks)
+
+    def balance_usd(self) -> float:
+        """What is left, in US dollars."""
+        with self._lock:
+            return self._balance / CREDITS_PER_USD
+
+    def bill(self) -> dict[str, Any]:
+        """One entry a billed call, and the sum in credits."""
+        with self._lock:
+            entries = [
+                {
+                    "n": number,
+                    "call": call.n,
+                    "client_request_id": call.client_request_id,
+                    "inference_id": call.inference_id,
+                    "endpoint": call.endpoint,
+                    "model": call.model,
+                    "prompt": call.prompt,
+                    "images": call.images,
+                    "credits": call.credits,
+                    "at": call.billed_at,
+                }
+                for number, call in enumerate(self._billed, 1)
+            ]
+            return {"entries": entries, "credits": sum(call.credits for call in self._billed)}
+
+    def calls(self, since: int = 0) -> dict[str, Any]:
+        """Every call received whose number is greater than `since`, and how many there are in all."""
+        with self._lock:
+            return {"calls": [asdict(call) for call in self._calls[max(0, since) :]], "total": len(self._calls)}
+
+    def stats(self) -> dict[str, int]:
+        """Counters: paid calls in flight now and at most, paid calls, GETs of the CDN and the bytes they got."""
+        with self._lock:
+            return {
+                "in_flight": self._in_flight,
+                "max_in_flight": self._max_in_flight,
+                "posts": self._posts,
+                "cdn_gets": self._downloads,
+                "bytes": self._bytes,
+            }
+
+    def reset(self) -> None:
+        """Forget calls, bill, leaks and counters, and restore the balance. What is in flight stays in flight."""
+        with self._lock:
+            self._calls.clear()
+            self._billed.clear()
+            self._leaks.clear()
+            self._balance = self._opening
+            self._posts = self._downloads = self._bytes = 0
+            self._max_in_flight = self._in_flight

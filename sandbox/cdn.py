@@ -1,0 +1,121 @@
+"""The sandbox's own "CDN": image files below `/cdn/`, served without a key."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from urllib.parse import unquote_to_bytes
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from .faults import (
+    CorruptImage,
+    Download404,
+    Download500,
+    DownloadFault,
+    HtmlDownload,
+    SlowDownload,
+    TruncatedDownload,
+)
+from .gallery import Exhibit
+from .house import House
+from .wire import TruncatedResponse, html_response
+
+__all__ = ["Cdn"]
+
+_PIECES = 20
+
+
+def _corrupted(data: bytes, content_type: str) -> bytes:
+    """An image that no decoder accepts: flipped bytes where the format has checksums, the end missing elsewhere."""
+    if content_type != "image/png":
+        return data[: len(data) * 3 // 5]
+    middle = len(data) // 3
+    return data[:middle] + bytes(byte ^ 0xFF for byte in data[middle : middle + 64]) + data[middle + 64 :]
+
+
+def _same_query(got: bytes, given: bytes, *, exact: bool) -> bool:
+    return got == given if exact else unquote_to_bytes(got) == unquote_to_bytes(given)
+
+
+async def _dribble(data: bytes, seconds: float) -> AsyncIterator[bytes]:
+    step = max(1, -(-len(data) // _PIECES))
+    for start in range(0, len(data), step):
+        yield data[start : start + step]
+        await asyncio.sleep(seconds / _PIECES)
+
+
+class Cdn:
+    """The route of all image URLs."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    async def handle(self, request: Request) -> Response:
+        """Serve an image, or what its fault makes of it."""
+        self._watch_for_keys(request)
+        response = await self._respond(request)
+        if request.method == "GET":
+            self._house.books.count_download(int(response.headers.get("content-length", 0)))
+        return response
+
+    def _watch_for_keys(self, request: Request) -> None:
+        authorization = request.headers.get("authorization")
+        if authorization is not None:
+            # A fingerprint tells two keys apart without keeping either.
+            fingerprint = hashlib.sha256(authorization.encode()).hexdigest()[:12]
+            self._house.books.report_leak(
+                {"method": request.method, "path": request.url.path, "fingerprint": fingerprint}
+            )
+
+    async def _respond(self, request: Request) -> Response:
+        house = self._house
+        exhibit = house.gallery.find(request.path_params["name"])
+        if exhibit is None:
+            return _plain(404, "Not Found")
+        options = house.options
+        if not _same_query(request.scope["query_string"], exhibit.query, exact=options.exact_query):
+            return _plain(403, "SignatureDoesNotMatch: the query is not the one that was given out")
+        if options.url_expiry is not None and time.monotonic() - exhibit.born > options.url_expiry:
+            return _plain(403, "AccessDenied: Request has expired")
+        fault = self._fault(exhibit) if request.method == "GET" else None
+        if isinstance(fault, Download404):
+            return _plain(404, "Not Found")
+        if isinstance(fault, Download500):
+            return _plain(500, "Internal Server Error")
+        if isinstance(fault, HtmlDownload):
+            return html_response(200)
+        return await self._image(exhibit, fault)
+
+    async def _image(self, exhibit: Exhibit, fault: DownloadFault | None) -> Response:
+        media_type = self._house.gallery.content_type
+        data = await self._house.gallery.picture(exhibit.spec)
+        if isinstance(fault, TruncatedDownload):
+            return TruncatedResponse(data, media_type=media_type)
+        if isinstance(fault, CorruptImage):
+            data = _corrupted(data, media_type)
+        if isinstance(fault, SlowDownload):
+            if fault.spread:
+                length = {"content-length": str(len(data))}
+                return StreamingResponse(_dribble(data, fault.seconds), headers=length, media_type=media_type)
+            await asyncio.sleep(fault.seconds)
+        return Response(data, media_type=media_type)
+
+    def _fault(self, exhibit: Exhibit) -> DownloadFault | None:
+        """The fault of this GET. What strikes an image is decided once, at its first GET under the present rules."""
+        desk = self._house.faults
+        if exhibit.edition != desk.edition:
+            exhibit.edition, exhibit.attempts = desk.edition, 0
+            exhibit.fault = desk.for_image(exhibit.spec.model, exhibit.spec.prompt, exhibit.identity)
+        exhibit.attempts += 1
+        fault = exhibit.fault
+        if fault is None or (fault.first_attempts is not None and exhibit.attempts > fault.first_attempts):
+            return None
+        return fault
+
+
+def _plain(status: int, text: str) -> Response:
+    return Response(f"{text}\n", status, media_type="text/plain")

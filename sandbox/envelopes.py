@@ -1,0 +1,134 @@
+"""The API's error replies, in both envelopes that it uses.
+
+Shapes from public captures of the gateway: problem+json since 2025-10 (`title`, `status`, `message`, `instance`,
+`error`), and the legacy one (`statusCode`, `path`) before that and on some routes since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, Literal
+
+__all__ = [
+    "GENERIC_SERVER_ERROR",
+    "Envelope",
+    "Failure",
+    "empty_key",
+    "invalid_payload",
+    "missing_key",
+    "now_iso",
+    "out_of_credit",
+    "unknown_model",
+]
+
+Envelope = Literal["problem", "legacy"]
+
+_KEYS_PAGE = "You can create a new API key on the Billing page: https://aimlapi.com/app/keys"
+_NAMES = {
+    400: "BadRequestException",
+    401: "UnauthorizedException",
+    403: "ForbiddenException",
+    404: "NotFoundException",
+    405: "MethodNotAllowedException",
+    429: "TooManyRequestsException",
+    500: "InternalServerErrorException",
+    502: "BadGatewayException",
+    503: "ServiceUnavailableException",
+    504: "GatewayTimeoutException",
+}
+
+GENERIC_SERVER_ERROR = "Something wrong with the server. Please, try again later."
+
+
+def now_iso() -> str:
+    """The time now as the API writes it: UTC, milliseconds, `Z`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One error of the API, before it is put into an envelope.
+
+    Attributes:
+        status: HTTP status.
+        message: Text for a person.
+        data: `error.data`: a list of issues on validation errors, an object with `kind` on 403.
+        headers: Extra response headers.
+        envelope: Which of the two shapes to use.
+    """
+
+    status: int
+    message: str
+    data: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    envelope: Envelope = "problem"
+
+    @property
+    def content_type(self) -> str:
+        """The media type that goes with the envelope."""
+        kind = "problem+json" if self.envelope == "problem" else "json"
+        return f"application/{kind}; charset=utf-8"
+
+    def body(self, path: str, request_id: str) -> dict[str, Any]:
+        """The JSON body.
+
+        Args:
+            path: Path of the request, without its query.
+            request_id: The id also sent as `x-request-id`.
+        """
+        if self.envelope == "legacy":
+            return {
+                "requestId": request_id,
+                "statusCode": self.status,
+                "timestamp": now_iso(),
+                "path": path,
+                "message": self.message,
+            }
+        error: dict[str, Any] = {"name": _NAMES.get(self.status, "HttpException"), "message": self.message}
+        if self.data is not None:
+            error["data"] = self.data
+        return {
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "message": self.message,
+            "instance": path,
+            "requestId": request_id,
+            "timestamp": now_iso(),
+            "error": error,
+        }
+
+
+def missing_key() -> Failure:
+    """401: no key, or one that is not accepted."""
+    return Failure(401, f"This request requires a valid API key. {_KEYS_PAGE}")
+
+
+def empty_key() -> Failure:
+    """401: `Authorization: Bearer` with nothing behind it."""
+    return Failure(401, f"You provided an empty string instead of valid API key. {_KEYS_PAGE}")
+
+
+def invalid_payload(issues: Sequence[Mapping[str, Any]]) -> Failure:
+    """400: the body does not fit the model's schema.
+
+    Args:
+        issues: Zod issues, one for each field that is wrong.
+    """
+    return Failure(400, "Invalid payload provided", issues)
+
+
+def unknown_model(model: str) -> Failure:
+    """404: the id is not in the catalogue, or was withdrawn."""
+    return Failure(404, f"Model {model} not found or no longer available")
+
+
+def out_of_credit() -> Failure:
+    """403: the balance does not cover the call. `kind` is spelled as the API spells it."""
+    message = (
+        "You've run out of credits. Please top up your balance or update your payment method to continue: "
+        "https://aimlapi.com/app/billing/"
+    )
+    return Failure(403, message, {"kind": "err_insufficent_credits"})

@@ -1,0 +1,338 @@
+"""Faults the sandbox can be told to have: which, how often, and on what.
+
+A rule names one fault, when it strikes (`rate`, `every`, or on every match; from the `after`-th match on, at most
+`times` times) and what it strikes (`match`). Of all rules the first that strikes wins; those behind it do not count
+that call. Faults strike calls that would otherwise succeed: a request with a wrong key or a wrong field gets its
+own error.
+
+`rate` draws from the seed, the rule and what was asked for the how-maniest time, never from the order of arrival,
+so that the same work meets the same faults again however many calls are in flight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .envelopes import Envelope
+
+__all__ = [
+    "BadGatewayBilled",
+    "CallFault",
+    "CorruptImage",
+    "CutAfterBilling",
+    "CutBeforeBilling",
+    "Download404",
+    "Download500",
+    "DownloadFault",
+    "FaultDesk",
+    "FaultSheet",
+    "FewerImages",
+    "Html200",
+    "HtmlDownload",
+    "OutOfCredit",
+    "RateLimited",
+    "Rule",
+    "SafetyBlock",
+    "ServerError",
+    "SlowDownload",
+    "SlowReply",
+    "TruncatedDownload",
+    "TruncatedReplyBilled",
+    "Unauthorized",
+]
+
+Endpoint = Literal["images", "chat"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Match(_Strict):
+    """What a rule strikes; every condition given must hold.
+
+    Attributes:
+        endpoint: The paid endpoint, or the one whose reply named the image.
+        model: Exact model id of the request.
+        prompt_contains: Text that the prompt contains (of a chat: its last message).
+    """
+
+    endpoint: Endpoint = "images"
+    model: str | None = None
+    prompt_contains: str | None = None
+
+    def accepts(self, endpoint: Endpoint, model: str, prompt: str) -> bool:
+        """Whether a call with these properties is struck."""
+        return (
+            self.endpoint == endpoint
+            and (self.model is None or self.model == model)
+            and (self.prompt_contains is None or self.prompt_contains in prompt)
+        )
+
+
+class _Rule(_Strict):
+    """When a rule strikes: with `rate`, `every`, or without either on every match."""
+
+    rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    every: Annotated[int, Field(ge=1)] | None = None
+    times: Annotated[int, Field(ge=1)] | None = None
+    after: Annotated[int, Field(ge=0)] = 0
+    match: Match = Match()
+
+    @model_validator(mode="after")
+    def _one_rhythm(self) -> _Rule:
+        if self.rate is not None and self.every is not None:
+            raise ValueError("give rate or every, not both")
+        return self
+
+
+class RateLimited(_Rule):
+    """429, not billed; with or without `Retry-After` (the API's docs name no such header)."""
+
+    fault: Literal["rate_limited"]
+    retry_after: Annotated[int, Field(ge=0)] | None = None
+    envelope: Envelope = "problem"
+
+
+class ServerError(_Rule):
+    """A 5xx in the API's envelope, not billed."""
+
+    fault: Literal["server_error"]
+    status: Literal[500, 502, 503, 504] = 500
+    envelope: Envelope = "problem"
+
+
+class BadGatewayBilled(_Rule):
+    """502 with the HTML of a proxy, after billing."""
+
+    fault: Literal["bad_gateway_billed"]
+
+
+class CutBeforeBilling(_Rule):
+    """The connection ends without a reply; not billed."""
+
+    fault: Literal["cut_before_billing"]
+
+
+class CutAfterBilling(_Rule):
+    """The connection ends without a reply; billed."""
+
+    fault: Literal["cut_after_billing"]
+
+
+class TruncatedReplyBilled(_Rule):
+    """The connection ends in the middle of the JSON; billed."""
+
+    fault: Literal["truncated_reply_billed"]
+
+
+class Html200(_Rule):
+    """An HTML page with status 200; billed."""
+
+    fault: Literal["html_200"]
+
+
+class FewerImages(_Rule):
+    """`drop` images fewer than asked for; `billed` says for which number."""
+
+    fault: Literal["fewer_images"]
+    drop: Annotated[int, Field(ge=1)] = 1
+    billed: Literal["requested", "returned"] = "returned"
+
+
+class SafetyBlock(_Rule):
+    """The safety filter: 200 with `data` empty or null, or 400 with the upstream's free text."""
+
+    fault: Literal["safety_block"]
+    form: Literal["empty_200", "null_200", "http_400"] = "empty_200"
+    billed: bool = False
+
+    @model_validator(mode="after")
+    def _a_400_is_not_billed(self) -> SafetyBlock:
+        if self.billed and self.form == "http_400":
+            raise ValueError("a safety_block of the form http_400 is never billed")
+        return self
+
+
+class OutOfCredit(_Rule):
+    """403 of the kind `err_insufficent_credits`, whatever the balance; not billed."""
+
+    fault: Literal["out_of_credit"]
+
+
+class SlowReply(_Rule):
+    """A good reply that takes `seconds` longer; billed at its end."""
+
+    fault: Literal["slow_reply"]
+    seconds: Annotated[float, Field(gt=0, le=3600)]
+
+
+class Unauthorized(_Rule):
+    """401, whatever the key; not billed."""
+
+    fault: Literal["unauthorized"]
+
+
+class _DownloadRule(_Rule):
+    """A fault of an image's URL: on the first `first_attempts` GETs of a struck image, or (None) on all."""
+
+    first_attempts: Annotated[int, Field(ge=1)] | None = 1
+
+
+class TruncatedDownload(_DownloadRule):
+    """The connection ends in the middle of the image."""
+
+    fault: Literal["truncated_download"]
+
+
+class HtmlDownload(_DownloadRule):
+    """An HTML page with status 200 instead of the image."""
+
+    fault: Literal["html_download"]
+
+
+class Download404(_DownloadRule):
+    """404."""
+
+    fault: Literal["download_404"]
+
+
+class Download500(_DownloadRule):
+    """500."""
+
+    fault: Literal["download_500"]
+
+
+class CorruptImage(_DownloadRule):
+    """A complete reply whose image can't be decoded."""
+
+    fault: Literal["corrupt_image"]
+
+
+class SlowDownload(_DownloadRule):
+    """The image after `seconds`, or (`spread`) in small pieces over that time."""
+
+    fault: Literal["slow_download"]
+    seconds: Annotated[float, Field(gt=0, le=3600)]
+    spread: bool = False
+
+
+CallFault: TypeAlias = (
+    RateLimited
+    | ServerError
+    | BadGatewayBilled
+    | CutBeforeBilling
+    | CutAfterBilling
+    | TruncatedReplyBilled
+    | Html200
+    | FewerImages
+    | SafetyBlock
+    | OutOfCredit
+    | SlowReply
+    | Unauthorized
+)
+DownloadFault: TypeAlias = TruncatedDownload | HtmlDownload | Download404 | Download500 | CorruptImage | SlowDownload
+Rule: TypeAlias = Annotated[CallFault | DownloadFault, Field(discriminator="fault")]
+
+
+class FaultSheet(_Strict):
+    """The body of `PUT /sandbox/faults`."""
+
+    seed: int = 0
+    rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _chat_has_no_images(self) -> FaultSheet:
+        for rule in self.rules:
+            if rule.match.endpoint == "chat" and isinstance(rule, FewerImages | SafetyBlock | _DownloadRule):
+                raise ValueError(f"{rule.fault} strikes images only, so its match cannot name the endpoint chat")
+        return self
+
+
+class FaultDesk:
+    """Decides which fault strikes what. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sheet = FaultSheet()
+        self._met: list[int] = []
+        self._struck: list[int] = []
+        self._seen: Counter[bytes] = Counter()
+        self._edition = 0
+
+    def put(self, sheet: FaultSheet) -> None:
+        """Replace all rules and start their counts anew."""
+        with self._lock:
+            self._sheet = sheet
+            self._met = [0] * len(sheet.rules)
+            self._struck = [0] * len(sheet.rules)
+            self._seen.clear()
+            self._edition += 1
+
+    def report(self) -> dict[str, Any]:
+        """The sheet as JSON, each rule with how many calls it `met` and `struck`."""
+        with self._lock:
+            rules = [
+                {**rule.model_dump(mode="json", exclude_defaults=True), "met": met, "struck": struck}
+                for rule, met, struck in zip(self._sheet.rules, self._met, self._struck, strict=True)
+            ]
+            return {"seed": self._sheet.seed, "rules": rules}
+
+    @property
+    def edition(self) -> int:
+        """Changes whenever the rules do; what was decided under another edition no longer holds."""
+        return self._edition
+
+    def for_call(self, endpoint: Endpoint, model: str, prompt: str) -> CallFault | None:
+        """The fault that strikes a paid call, if any."""
+        if not self._sheet.rules:
+            return None
+        identity = f"{endpoint}\x1f{model}\x1f{prompt}".encode("utf-8", "surrogatepass")
+        key = hashlib.sha256(identity).digest()
+        with self._lock:
+            self._seen[key] += 1
+            rule = self._strike(endpoint, model, prompt, key, self._seen[key], downloads=False)
+        return None if isinstance(rule, _DownloadRule) else rule
+
+    def for_image(self, model: str, prompt: str, identity: bytes) -> DownloadFault | None:
+        """The fault that strikes an image's URL, if any; asked once an image and edition.
+
+        Args:
+            model: Model id of the request that made it.
+            prompt: Its prompt.
+            identity: What tells this image from all others, the same in every run.
+        """
+        if not self._sheet.rules:
+            return None
+        with self._lock:
+            rule = self._strike("images", model, prompt, identity, 0, downloads=True)
+        return rule if isinstance(rule, _DownloadRule) else None
+
+    def _strike(
+        self, endpoint: Endpoint, model: str, prompt: str, key: bytes, occurrence: int, *, downloads: bool
+    ) -> CallFault | DownloadFault | None:
+        """The first rule that strikes, and counts doing so."""
+        for place, rule in enumerate(self._sheet.rules):
+            if isinstance(rule, _DownloadRule) is not downloads or not rule.match.accepts(endpoint, model, prompt):
+                continue
+            self._met[place] += 1
+            met = self._met[place] - rule.after
+            if met <= 0 or (rule.times is not None and self._struck[place] >= rule.times):
+                continue
+            if rule.every is not None and met % rule.every:
+                continue
+            if rule.rate is not None and self._draw(place, key, occurrence) >= rule.rate:
+                continue
+            self._struck[place] += 1
+            return rule
+        return None
+
+    def _draw(self, place: int, key: bytes, occurrence: int) -> float:
+        """A number in [0, 1) that depends on nothing but the seed, the rule and what was asked for."""
+        text = f"{self._sheet.seed}:{place}:{occurrence}:".encode() + key
+        return int.from_bytes(hashlib.sha256(text).digest()[:7], "big") / (1 << 56)

@@ -1,0 +1,142 @@
+"""Where the sandbox's images hang: their URLs, and their bytes in a cache that never outgrows its cap.
+
+An image is drawn when it is fetched for the first time, in a small pool of threads, so that a call is answered at
+once. What the cache has dropped is drawn again, to the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import secrets
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from urllib.parse import quote
+
+from .faults import DownloadFault
+from .options import SandboxOptions
+from .pictures import CONTENT_TYPES, PictureSpec, encode_picture
+
+__all__ = ["CDN_PREFIX", "Exhibit", "Gallery"]
+
+CDN_PREFIX = "/cdn/"
+
+_ANIMALS = ("badger", "egret", "hedgehog", "ibex", "lynx", "marten", "otter", "plover", "tapir", "wombat")
+_FAST_VARIANTS = 4
+_FAST_PROMPT = "Fast mode: this picture stands for all images of its size, whatever was asked for."
+_DRAWING_THREADS = 2
+
+
+@dataclass(slots=True)
+class Exhibit:
+    """An image that was sold, and what is known of its downloads.
+
+    Attributes:
+        spec: What it shows.
+        name: Its path below `/cdn/`.
+        query: The query string that was given out, byte for byte.
+        born: When it was made (`time.monotonic()`).
+        attempts: GETs so far, counted while the rules of `edition` hold.
+        fault: The fault of its URL under those rules.
+        edition: The edition of the rules that `fault` was decided under.
+    """
+
+    spec: PictureSpec
+    name: str
+    query: bytes
+    born: float
+    attempts: int = 0
+    fault: DownloadFault | None = None
+    edition: int = -1
+
+    @property
+    def identity(self) -> bytes:
+        """What tells this image from all others, the same whenever the same is asked for."""
+        text = "\x1f".join(map(str, astuple(self.spec)))
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+class Gallery:
+    """All images of one sandbox. Thread-safe."""
+
+    def __init__(self, options: SandboxOptions) -> None:
+        self._format = options.image_format
+        self._at_least = options.image_bytes
+        self._fast = options.pictures == "fast"
+        self._cap = options.cache_bytes
+        self._lock = threading.Lock()
+        self._exhibits: dict[str, Exhibit] = {}
+        self._cache: OrderedDict[PictureSpec, bytes] = OrderedDict()
+        self._cached_bytes = 0
+        self._pool = ThreadPoolExecutor(_DRAWING_THREADS, thread_name_prefix="sandbox-draw")
+
+    @property
+    def content_type(self) -> str:
+        """Media type of the images."""
+        return CONTENT_TYPES[self._format]
+
+    @property
+    def extension(self) -> str:
+        """File name extension of the images, without the dot."""
+        return "jpg" if self._format == "jpeg" else self._format
+
+    def hang(self, spec: PictureSpec) -> Exhibit:
+        """Give an image its URL."""
+        animal = _ANIMALS[spec.seed % len(_ANIMALS)]
+        name = f"generations/{animal}/{time.time_ns() // 1_000_000}-{uuid.uuid4()}.{self.extension}"
+        # Lower-case escapes are as valid as upper-case ones, but don't survive a client that takes URLs apart.
+        signature = base64.b64encode(b"\xff\xfe\xfb" + secrets.token_bytes(18)).decode()
+        query = f"v=1&sig={quote(signature, safe='')}".replace("%2F", "%2f").replace("%2B", "%2b")
+        exhibit = Exhibit(spec, name, query.encode(), time.monotonic())
+        with self._lock:
+            self._exhibits[name] = exhibit
+        return exhibit
+
+    def find(self, name: str) -> Exhibit | None:
+        """The exhibit at a path below `/cdn/`."""
+        return self._exhibits.get(name)
+
+    async def picture(self, spec: PictureSpec) -> bytes:
+        """The file of an image, from the cache or drawn now."""
+        key = self._shown(spec)
+        data = self._cached(key)
+        if data is not None:
+            return data
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._draw, key)
+
+    def close(self) -> None:
+        """End the drawing threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _shown(self, spec: PictureSpec) -> PictureSpec:
+        if not self._fast:
+            return spec
+        variant = (spec.seed + spec.index) % _FAST_VARIANTS
+        return PictureSpec("sandbox", _FAST_PROMPT, variant, 0, spec.width, spec.height)
+
+    def _cached(self, key: PictureSpec) -> bytes | None:
+        with self._lock:
+            data = self._cache.get(key)
+            if data is not None:
+                self._cache.move_to_end(key)
+            return data
+
+    def _draw(self, key: PictureSpec) -> bytes:
+        # Several requests may have waited for the same picture.
+        data = self._cached(key)
+        if data is not None:
+            return data
+        data = encode_picture(key, self._format, self._at_least)
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = data
+                self._cached_bytes += len(data)
+            while self._cached_bytes > self._cap and self._cache:
+                _, dropped = self._cache.popitem(last=False)
+                self._cached_bytes -= len(dropped)
+        return data

@@ -1,0 +1,93 @@
+"""All parts of one sandbox, as the routes share them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from importlib.metadata import PackageNotFoundError, version
+
+from starlette.requests import Request
+
+from ..core.aimlapi.registry import ResolvedModel, UnknownModel, WithdrawnModel, load_registry
+from ..core.money import usd_to_credits
+from .books import Books
+from .envelopes import Failure, empty_key, missing_key
+from .faults import FaultDesk
+from .gallery import CDN_PREFIX, Exhibit, Gallery
+from .options import SandboxOptions
+
+__all__ = ["House", "sandbox_version"]
+
+_IMAGEN4 = "google/imagen4/preview"
+
+
+def sandbox_version() -> str:
+    """Version of the installed package, as the `Server` header names it."""
+    try:
+        return version("prefect-imagen")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class House:
+    """The options, and everything that lives as long as the server.
+
+    Attributes:
+        options: The settings.
+        origin: Scheme, host and port that image URLs begin with.
+        registry: The models that are served.
+        books: Calls, bill, balance, counters.
+        faults: Which fault strikes what.
+        gallery: The images.
+    """
+
+    def __init__(self, options: SandboxOptions, origin: str) -> None:
+        self.options = options
+        self.origin = origin
+        self.registry = load_registry()
+        self.books = Books(usd_to_credits(options.balance_usd))
+        self.faults = FaultDesk()
+        self.gallery = Gallery(options)
+        self._keys = frozenset(key.get_secret_value() for key in options.keys)
+
+    def model(self, name: str) -> ResolvedModel | None:
+        """The model that a request names, with the contract it is served with; None: unknown or withdrawn."""
+        if "@" in name:
+            # The registry's way to pick a contract; the API knows nothing of it.
+            return None
+        try:
+            wanted = f"{name}@{self.options.imagen4_contract}" if name == _IMAGEN4 else name
+            return self.registry.resolve(wanted)
+        except (UnknownModel, WithdrawnModel):
+            return None
+
+    def refusal(self, request: Request) -> Failure | None:
+        """Why a request's key is not accepted; None where it is."""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return missing_key()
+        key = key.strip()
+        if not key:
+            return empty_key()
+        return None if not self._keys or key in self._keys else missing_key()
+
+    def url(self, exhibit: Exhibit) -> str:
+        """The URL of an image, with its signed query."""
+        return f"{self.origin}{CDN_PREFIX}{exhibit.name}?{exhibit.query.decode()}"
+
+    async def think(self, extra: float = 0.0) -> None:
+        """Take the time that a paid call takes.
+
+        Args:
+            extra: Seconds on top of latency and jitter.
+        """
+        options = self.options
+        seconds = options.latency + random.uniform(-options.jitter, options.jitter) + extra  # noqa: S311
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+    @staticmethod
+    def new_id() -> str:
+        """A fresh id for a request or an inference."""
+        return uuid.uuid4().hex

@@ -1,0 +1,128 @@
+"""The caption on every sandbox picture: the prompt, readable, and a line that says where the picture comes from.
+
+DejaVu is used where the system has it (Latin, Greek, Cyrillic, Arabic and many symbols), otherwise the font built
+into Pillow (Latin). A character that the font lacks is drawn as a box; it is kept whole in the picture's metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import TypeAlias
+
+from PIL import Image, ImageDraw, ImageFont
+
+from .art import Palette
+
+__all__ = ["caption"]
+
+_TEXT_FONTS = ("DejaVuSans.ttf", "DejaVuSansCondensed.ttf")
+_STRONG_FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSansCondensed-Bold.ttf")
+_SIZES = (0.044, 0.036, 0.030, 0.025, 0.021)
+_HIGHEST_CARD = 0.42
+
+_Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@cache
+def _font(size: int, strong: bool) -> _Font:
+    for name in _STRONG_FONTS if strong else _TEXT_FONTS:
+        try:
+            # Raqm would shape Arabic better, but not every Pillow has it, and pixels must not depend on it.
+            return ImageFont.truetype(name, size, layout_engine=ImageFont.Layout.BASIC)
+        except OSError:
+            continue
+    return ImageFont.load_default(size)
+
+
+def _split(word: str, font: _Font, width: float) -> Iterator[str]:
+    """Cut a word that is wider than a line into pieces that are not."""
+    piece, used = "", 0.0
+    for character in word:
+        length = font.getlength(character)
+        if piece and used + length > width:
+            yield piece
+            piece, used = "", 0.0
+        piece += character
+        used += length
+    yield piece
+
+
+def _wrap(text: str, font: _Font, width: float, most: int) -> list[str]:
+    """Break a text into lines of at most `width` pixels, between words where that is possible.
+
+    Stops as soon as there are more than `most` lines.
+    """
+    space = font.getlength(" ")
+    lines: list[str] = []
+    line: list[str] = []
+    used = 0.0
+    for word in text.split():
+        pieces = [word] if font.getlength(word) <= width else _split(word, font, width)
+        for piece in pieces:
+            length = font.getlength(piece)
+            if line and used + space + length > width:
+                lines.append(" ".join(line))
+                if len(lines) > most:
+                    return lines
+                line = []
+            used = used + space + length if line else length
+            line.append(piece)
+    return [*lines, " ".join(line)] if line else lines
+
+
+def _fit(text: str, unit: int, width: float, height: float) -> tuple[_Font, int, list[str]]:
+    """The largest type in which a text fits into `width` × `height` pixels; cut with an ellipsis where none does."""
+    for share in _SIZES:
+        size = max(8, round(unit * share))
+        font = _font(size, False)
+        pitch = round(size * 1.32)
+        room = max(1, int(height // pitch))
+        lines = _wrap(text, font, width, room)
+        if len(lines) <= room:
+            return font, pitch, lines
+    lines = lines[:room]
+    while lines[-1] and font.getlength(lines[-1] + "…") > width:
+        lines[-1] = lines[-1][:-1]
+    lines[-1] += "…"
+    return font, pitch, lines
+
+
+def caption(picture: Image.Image, palette: Palette, text: str, origin: str) -> None:
+    """Letter a picture in place, on a dark card at its foot.
+
+    Args:
+        picture: RGB image of any size; under about 200 pixels a side the text can no longer be read.
+        palette: The picture's palette, whose darkest and lightest colours the card takes.
+        text: The prompt; white space is folded, what does not fit is cut with an ellipsis.
+        origin: The line that says what made the picture.
+    """
+    width, height = picture.size
+    unit = min(width, height)
+    margin = max(2, round(unit * 0.028))
+    padding = max(3, round(unit * 0.03))
+    inner = width - 2 * (margin + padding)
+    small = max(7, round(unit * 0.0185))
+    origin_font = _font(small, True)
+    while small > 5 and origin_font.getlength(origin) > inner:
+        small -= 1
+        origin_font = _font(small, True)
+    origin_height = round(small * 1.9)
+    font, pitch, lines = _fit(text, unit, inner, height * _HIGHEST_CARD - 2 * padding - origin_height)
+
+    card_height = len(lines) * pitch + origin_height + round(1.6 * padding)
+    top = max(margin, height - margin - card_height)
+    box = (margin, top, width - margin, height - margin)
+    dark, light = palette.color(0), palette.color(255)
+    behind = picture.crop(box)
+    card = Image.blend(behind, Image.new("RGB", behind.size, dark), 0.84)
+    mask = Image.new("L", behind.size, 0)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, behind.width - 1, behind.height - 1), radius=unit * 0.02, fill=255)
+    picture.paste(card, box, mask)
+
+    draw = ImageDraw.Draw(picture)
+    left, y = margin + padding, top + round(0.7 * padding)
+    for line in lines:
+        draw.text((left, y), line, font=font, fill=light)
+        y += pitch
+    draw.text((left, y + round(small * 0.55)), origin, font=origin_font, fill=palette.color(190))

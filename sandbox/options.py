@@ -1,0 +1,91 @@
+"""What can be set on the sandbox: one description for the command line, for `serve` and for `SandboxServer`."""
+
+from __future__ import annotations
+
+import ipaddress
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from .pictures import ImageFormat
+
+__all__ = ["SandboxOptions"]
+
+
+class SandboxOptions(BaseModel):
+    """Settings of one sandbox server. All have defaults; the descriptions are the help of the command line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: Annotated[str, Field(description="Loopback address to listen on; anything else is refused.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8899
+    port_file: Annotated[Path | None, Field(description="File that gets the port number once the server is ready.")] = (
+        None
+    )
+    exit_with_stdin: Annotated[
+        bool, Field(description="Stop when standard input is closed, as it is when the parent dies.")
+    ] = False
+
+    keys: Annotated[
+        tuple[SecretStr, ...], Field(description="API keys that are accepted; none given: any that is not empty.")
+    ] = ()
+    balance_usd: Annotated[Decimal, Field(ge=0, description="Credit at the start, in US dollars.")] = Decimal(1000)
+
+    imagen4_contract: Annotated[
+        Literal["2025-11", "2025-05"],
+        Field(description="Contract that google/imagen4/preview is served with."),
+    ] = "2025-11"
+    success_status: Annotated[
+        Literal[200, 201],
+        Field(description="Status of a successful paid call; the API's docs said 201 until late 2025."),
+    ] = 200
+    cost_headers: Annotated[
+        bool, Field(description="Send x-aimlapi-credits-used and x-aimlapi-usd-spent; older replies had neither.")
+    ] = True
+    base64_data_uri: Annotated[bool, Field(description="Put a data-URI prefix before base64 images.")] = False
+
+    latency: Annotated[float, Field(ge=0, description="Seconds that every paid call takes.")] = 0.0
+    jitter: Annotated[
+        float, Field(ge=0, description="Greatest number of seconds added to or taken from the latency at random.")
+    ] = 0.0
+
+    pictures: Annotated[
+        Literal["drawn", "fast"],
+        Field(description="drawn: every image by itself; fast: a few a size, drawn once and served for all."),
+    ] = "drawn"
+    image_format: Annotated[ImageFormat, Field(description="File format of the images.")] = "png"
+    image_bytes: Annotated[
+        int | None,
+        Field(ge=1, le=64 * 1024 * 1024, description="Size of every image in bytes, about; padded where smaller."),
+    ] = None
+    cache_bytes: Annotated[
+        int, Field(ge=0, description="Most bytes of encoded images kept in memory; the rest is drawn again.")
+    ] = 64 * 1024 * 1024
+
+    url_expiry: Annotated[
+        float | None, Field(gt=0, description="Seconds after which an image URL answers 403; none: never.")
+    ] = None
+    exact_query: Annotated[
+        bool,
+        Field(
+            description="Answer 403 to an image URL whose query is not byte for byte the one given out; "
+            "otherwise it has to be the same after decoding."
+        ),
+    ] = False
+
+    @field_validator("host")
+    @classmethod
+    def _loopback_only(cls, value: str) -> str:
+        if value == "localhost":
+            return value
+        try:
+            loopback = ipaddress.ip_address(value).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise ValueError(
+                f"{value!r} is not a loopback address; the sandbox takes any key, so it listens on 127.0.0.1 or ::1"
+            )
+        return value

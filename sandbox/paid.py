@@ -1,0 +1,194 @@
+"""What all paid endpoints share: key, body, faults, time, money and headers, in the order the API takes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..core.money import credits_to_usd
+from .books import Call
+from .envelopes import GENERIC_SERVER_ERROR, Failure, invalid_payload, missing_key, out_of_credit
+from .faults import (
+    BadGatewayBilled,
+    CallFault,
+    CutAfterBilling,
+    CutBeforeBilling,
+    Endpoint,
+    FewerImages,
+    Html200,
+    OutOfCredit,
+    RateLimited,
+    SafetyBlock,
+    ServerError,
+    SlowReply,
+    TruncatedReplyBilled,
+    Unauthorized,
+)
+from .house import House
+from .validation import type_issue, type_name
+from .wire import CutResponse, JsonReply, TruncatedResponse, failure_response, html_response
+
+__all__ = ["Job", "PaidEndpoint", "usage_of"]
+
+# Anything else is ignored silently (AI/ML API docs, request tracing, 2026-08).
+_CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+_BLOCKED = (
+    "The prompt could not be submitted. This prompt contains sensitive words that violate the provider's "
+    "Responsible AI practices. Try rephrasing the prompt."
+)
+
+
+def usage_of(credits_: int) -> dict[str, Any]:
+    """`meta` of a reply: what the call cost, in credits and in US dollars."""
+    return {"usage": {"credits_used": credits_, "usd_spent": float(credits_to_usd(credits_))}}
+
+
+class Job(ABC):
+    """A valid request to a paid endpoint.
+
+    Attributes:
+        model: Model id as it was sent.
+        prompt: The prompt; of a chat, its last message.
+        count: Units asked for: images, or 1.
+        credits_each: Price of one unit in credits.
+    """
+
+    model: str
+    prompt: str
+    count: int
+    credits_each: int
+
+    @abstractmethod
+    async def reply(self, house: House, returned: int, credits_: int) -> dict[str, Any]:
+        """The JSON of a successful reply.
+
+        Args:
+            house: The sandbox.
+            returned: Units to return; fewer than `count` where a fault took some.
+            credits_: Credits that were billed.
+        """
+
+
+class PaidEndpoint(ABC):
+    """A POST that costs money."""
+
+    endpoint: Endpoint
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    @abstractmethod
+    def prepare(self, body: Mapping[str, Any]) -> Job | Failure:
+        """Validate a body. The model is known to be a string."""
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request, and enter it into the books."""
+        offered = request.headers.get("x-client-request-id", "")
+        client_id = offered if _CLIENT_REQUEST_ID.fullmatch(offered) else None
+        with self._house.books.call(self.endpoint, self._house.new_id(), client_id) as call:
+            return await self._answer(request, call)
+
+    async def _answer(self, request: Request, call: Call) -> Response:
+        refusal = self._house.refusal(request)
+        raw = await request.body()
+        if refusal:
+            return self._failed(request, call, refusal)
+        job = self._read(raw, call)
+        if isinstance(job, Failure):
+            return self._failed(request, call, job)
+        call.prompt = job.prompt
+        fault = self._house.faults.for_call(self.endpoint, job.model, job.prompt)
+        call.fault = fault.fault if fault else None
+        if isinstance(fault, RateLimited | Unauthorized):
+            # Refused at the door: no time passes.
+            return self._failed(request, call, _failure_of(fault))
+        await self._house.think(fault.seconds if isinstance(fault, SlowReply) else 0.0)
+        if isinstance(fault, CutBeforeBilling):
+            return self._cut(call)
+        if isinstance(fault, ServerError | OutOfCredit) or (
+            isinstance(fault, SafetyBlock) and fault.form == "http_400"
+        ):
+            return self._failed(request, call, _failure_of(fault))
+        return await self._sell(request, call, job, fault)
+
+    def _read(self, raw: bytes, call: Call) -> Job | Failure:
+        try:
+            body = json.loads(raw)
+        except (ValueError, RecursionError):
+            return Failure(400, "The request body is not valid JSON")
+        if not isinstance(body, dict):
+            return invalid_payload([type_issue((), "object", type_name(body))])
+        model = body.get("model")
+        if not isinstance(model, str):
+            received = type_name(model) if "model" in body else "undefined"
+            return invalid_payload([type_issue(("model",), "string", received)])
+        call.model = model
+        return self.prepare(body)
+
+    async def _sell(self, request: Request, call: Call, job: Job, fault: CallFault | None) -> Response:
+        """Bill a call and reply, or break after billing."""
+        returned = billed = job.count
+        if isinstance(fault, FewerImages):
+            returned = max(0, job.count - fault.drop)
+            billed = job.count if fault.billed == "requested" else returned
+        elif isinstance(fault, SafetyBlock):
+            returned = 0
+            billed = job.count if fault.billed else 0
+        if not self._house.books.charge(call, billed * job.credits_each, billed):
+            return self._failed(request, call, out_of_credit())
+        if isinstance(fault, CutAfterBilling):
+            return self._cut(call)
+        if isinstance(fault, BadGatewayBilled | Html200):
+            call.status = 502 if isinstance(fault, BadGatewayBilled) else 200
+            return html_response(call.status)
+
+        call.returned = returned
+        body = await job.reply(self._house, returned, call.credits)
+        if isinstance(fault, SafetyBlock) and fault.form == "null_200":
+            body = {name: value or None if isinstance(value, list) else value for name, value in body.items()}
+        call.status = self._house.options.success_status
+        headers = self._headers(call, self._house.new_id())
+        if self._house.options.cost_headers:
+            headers["x-aimlapi-credits-used"] = str(call.credits)
+            headers["x-aimlapi-usd-spent"] = f"{credits_to_usd(call.credits):f}"
+        reply = JsonReply(body, call.status, headers)
+        if isinstance(fault, TruncatedReplyBilled):
+            call.cut = True
+            cut = TruncatedResponse(reply.body, call.status)
+            cut.raw_headers = reply.raw_headers
+            return cut
+        return reply
+
+    def _failed(self, request: Request, call: Call, failure: Failure) -> Response:
+        call.status = failure.status
+        request_id = self._house.new_id()
+        return failure_response(failure, request, request_id, self._headers(call, request_id))
+
+    def _headers(self, call: Call, request_id: str) -> dict[str, str]:
+        headers = {"x-request-id": request_id, "x-inference-id": call.inference_id}
+        if call.client_request_id is not None:
+            headers["x-client-request-id"] = call.client_request_id
+        return headers
+
+    @staticmethod
+    def _cut(call: Call) -> Response:
+        call.cut = True
+        return CutResponse()
+
+
+def _failure_of(fault: RateLimited | Unauthorized | ServerError | OutOfCredit | SafetyBlock) -> Failure:
+    if isinstance(fault, RateLimited):
+        headers = {} if fault.retry_after is None else {"retry-after": str(fault.retry_after)}
+        return Failure(429, "Too Many Requests", headers=headers, envelope=fault.envelope)
+    if isinstance(fault, Unauthorized):
+        return missing_key()
+    if isinstance(fault, ServerError):
+        return Failure(fault.status, GENERIC_SERVER_ERROR, envelope=fault.envelope)
+    return out_of_credit() if isinstance(fault, OutOfCredit) else Failure(400, _BLOCKED)

@@ -1,0 +1,106 @@
+"""Replies as they go over the wire, the broken ones included.
+
+Cutting a connection needs the socket. uvicorn hands an application no transport, but copies a per-connection
+`state` into every request's scope; the protocol class below puts the transport there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from .envelopes import Failure
+
+__all__ = [
+    "HTML_ERROR_PAGE",
+    "CutResponse",
+    "JsonReply",
+    "TransportProtocol",
+    "TruncatedResponse",
+    "failure_response",
+    "html_response",
+]
+
+HTML_ERROR_PAGE = (
+    "<!DOCTYPE html>\n<html><head><title>502 Bad gateway</title></head>"
+    "<body><h1>Bad gateway</h1><p>The sandbox plays a proxy whose upstream is gone.</p></body></html>\n"
+)
+
+
+class TransportProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's HTTP protocol, with the connection's transport in `scope["state"]["transport"]`."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Called by the event loop for a new connection."""
+        self.app_state = {**self.app_state, "transport": transport}
+        super().connection_made(transport)
+
+
+class JsonReply(Response):
+    """JSON, written compactly; escapes all that is not ASCII, so that any prompt can be echoed."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Encode the body."""
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
+class CutResponse(Response):
+    """No response: the connection ends."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Close the socket, and wait until the server has noticed."""
+        scope["state"]["transport"].abort()
+        await _disconnected(receive)
+
+
+class TruncatedResponse(Response):
+    """A response whose connection ends in the middle of its body."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the head with the full length and half of the body, then close the socket."""
+        body = bytes(self.body)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+        scope["state"]["transport"].close()
+        await _disconnected(receive)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def html_response(status: int) -> Response:
+    """A proxy's HTML page where JSON or an image is expected."""
+    return Response(HTML_ERROR_PAGE, status, media_type="text/html")
+
+
+def failure_response(
+    failure: Failure, request: Request, request_id: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An error in its envelope.
+
+    Args:
+        failure: The error.
+        request: The request it answers.
+        request_id: Sent as `x-request-id` and in the body.
+        headers: More headers.
+    """
+    reply = JsonReply(
+        failure.body(request.url.path, request_id),
+        failure.status,
+        {"x-request-id": request_id, **(headers or {}), **failure.headers},
+    )
+    reply.headers["content-type"] = failure.content_type
+    return reply

@@ -1,0 +1,80 @@
+"""A sandbox for the tests of this folder, and a client that knows nothing but HTTP."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+from prefect_imagen.sandbox import SandboxServer
+
+IMAGEN4 = "google/imagen4/preview"
+
+
+class Api:
+    """Speaks to one sandbox as any client of the API would."""
+
+    def __init__(self, server: SandboxServer) -> None:
+        self.server = server
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def post(self, path: str, body: Any, key: str | None = "test-key", **headers: str) -> requests.Response:
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+        return self.session.post(self.server.origin + path, json=body, headers=headers, timeout=20)
+
+    def make(self, prompt: str = "A red fox", model: str = IMAGEN4, **fields: Any) -> requests.Response:
+        return self.post("/v1/images/generations", {"model": model, "prompt": prompt, **fields})
+
+    def get(self, path: str, **kwargs: Any) -> requests.Response:
+        url = path if path.startswith("http") else self.server.origin + path
+        return self.session.get(url, timeout=20, **kwargs)
+
+    def open(self, url: str) -> Image.Image:
+        response = self.get(url)
+        assert response.status_code == 200, response.text
+        picture = Image.open(io.BytesIO(response.content))
+        picture.load()
+        return picture
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[SandboxServer]:
+    """One sandbox with default options for the whole folder."""
+    with SandboxServer() as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(shared_server: SandboxServer) -> Iterator[SandboxServer]:
+    """The shared sandbox, with empty books and no faults."""
+    shared_server.clear_faults()
+    shared_server.reset()
+    yield shared_server
+    shared_server.clear_faults()
+
+
+@pytest.fixture
+def api(sandbox: SandboxServer) -> Iterator[Api]:
+    """A client of the shared sandbox."""
+    client = Api(sandbox)
+    yield client
+    client.session.close()
+
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest) -> Any:
+    """Starts a sandbox with options of its own; it is stopped after the test."""
+
+    def begin(**settings: Any) -> Api:
+        server = SandboxServer(**settings).start()
+        client = Api(server)
+        request.addfinalizer(server.stop)
+        request.addfinalizer(client.session.close)
+        return client
+
+    return begin
