@@ -1,0 +1,11 @@
+"""What a user saves in Prefect: credentials, where images go, where the catalog is.
+
+This module is the package's `prefect.collections` entry point, so that every process that has the package installed
+knows these block types.
+"""
+
+from .catalog import ImageCatalog
+from .credentials import AimlApiCredentials
+from .stores import LocalImageStore, S3ImageStore
+
+__all__ = ["AimlApiCredentials", "ImageCatalog", "LocalImageStore", "S3ImageStore"]

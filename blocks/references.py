@@ -1,0 +1,147 @@
+"""How blocks travel: by name, never by value.
+
+A task gets a block, or its name. What is handed on to other tasks is a *reference*: the slug of a saved block, the word
+`env`, a plain address, or a token that only this process can turn back into an unsaved block. So no secret is ever in
+a task's parameters or in what a distributed task runner pickles.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from prefect.blocks.core import Block
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from ..core.aimlapi import DEFAULT_BASE_URL
+from ..core.errors import BadInput
+from .catalog import ImageCatalog
+from .credentials import AimlApiCredentials
+from .stores import LocalImageStore, S3ImageStore, store_block
+
+__all__ = ["ENV", "catalog_block", "credentials_block", "image_store_block", "references"]
+
+ENV = "env"
+"""Reference to what the environment says."""
+
+_PREFIX = "unsaved:"
+_lock = threading.Lock()
+_unsaved: dict[str, Block] = {}
+
+B = TypeVar("B", bound=Block)
+
+
+@contextmanager
+def references(*blocks: Block | str | None) -> Iterator[list[str | None]]:
+    """Turn blocks into references that are good as long as the context lasts."""
+    tokens: list[str] = []
+    made: list[str | None] = []
+    for block in blocks:
+        if block is None or isinstance(block, str):
+            made.append(block)
+            continue
+        saved = getattr(block, "_block_document_name", None)
+        if saved and not getattr(block, "_is_anonymous", False):
+            made.append(f"{block.get_block_type_slug()}/{saved}")
+            continue
+        token = f"{_PREFIX}{secrets.token_hex(8)}"
+        with _lock:
+            _unsaved[token] = block
+        tokens.append(token)
+        made.append(token)
+    try:
+        yield made
+    finally:
+        with _lock:
+            for token in tokens:
+                _unsaved.pop(token, None)
+
+
+def _unsaved_block(token: str, what: str) -> Block:
+    with _lock:
+        block = _unsaved.get(token)
+    if block is None:
+        raise BadInput(f"an unsaved {what} cannot travel to another process: save the block and pass its name")
+    return block
+
+
+def _load(reference: str, kind: type[B]) -> B:
+    """A saved block by name, with or without the slug before it."""
+    name = reference.removeprefix(f"{kind.get_block_type_slug()}/")
+    try:
+        loaded = kind.load(name)
+    except ValueError as error:
+        raise BadInput(f"there is no {kind.__name__} block called {name!r}: {error}") from None
+    if not isinstance(loaded, kind):
+        raise BadInput(f"the block {reference!r} is not a {kind.__name__}")
+    return loaded
+
+
+def credentials_block(reference: AimlApiCredentials | str | None) -> AimlApiCredentials:
+    """Credentials from a block, its name, or the environment (None and `env`).
+
+    Raises:
+        BadInput: No such block, or no key in the environment.
+    """
+    if isinstance(reference, AimlApiCredentials):
+        return reference
+    if reference is None or reference == ENV:
+        return AimlApiCredentials.from_env(base_url=DEFAULT_BASE_URL)
+    if reference.startswith(_PREFIX):
+        block = _unsaved_block(reference, "AimlApiCredentials block")
+        if not isinstance(block, AimlApiCredentials):
+            raise BadInput(f"AimlApiCredentials are needed here, not a {type(block).__name__}")
+        return block
+    return _load(reference, AimlApiCredentials)
+
+
+def image_store_block(reference: S3ImageStore | LocalImageStore | str) -> S3ImageStore | LocalImageStore:
+    """A store from a block, its slug (`s3-image-store/main`), or an address (`s3://bucket/prefix`, a path).
+
+    Raises:
+        BadInput: No such block; not an address.
+    """
+    if not isinstance(reference, str):
+        return reference
+    kind: type[S3ImageStore | LocalImageStore]
+    for kind in (S3ImageStore, LocalImageStore):
+        if reference.startswith(f"{kind.get_block_type_slug()}/"):
+            return _load(reference, kind)
+    if reference.startswith(_PREFIX):
+        block = _unsaved_block(reference, "image store")
+        if not isinstance(block, S3ImageStore | LocalImageStore):
+            raise BadInput(f"an image store is needed here, not a {type(block).__name__}")
+        return block
+    return store_block(reference)
+
+
+def catalog_block(reference: ImageCatalog | str | None) -> ImageCatalog:
+    """A catalog from a block, its slug (`image-catalog/main`), an address, or this user's own (None).
+
+    Raises:
+        BadInput: No such block; an address with a password in it, which would end up in logs and parameters.
+    """
+    if isinstance(reference, ImageCatalog):
+        return reference
+    if reference is None:
+        return ImageCatalog.default()
+    if reference.startswith(f"{ImageCatalog.get_block_type_slug()}/"):
+        return _load(reference, ImageCatalog)
+    if reference.startswith(_PREFIX):
+        block = _unsaved_block(reference, "ImageCatalog block")
+        if not isinstance(block, ImageCatalog):
+            raise BadInput(f"an ImageCatalog is needed here, not a {type(block).__name__}")
+        return block
+    if "://" in reference:
+        try:
+            password = make_url(reference).password
+        except ArgumentError:
+            raise BadInput("the catalog's URL cannot be read") from None
+        if password is not None:
+            raise BadInput("a catalog URL with a password belongs into an ImageCatalog block, not into a parameter")
+    return ImageCatalog(url=SecretStr(reference))

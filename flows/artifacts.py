@@ -1,0 +1,109 @@
+"""What a run leaves in Prefect's UI: a report, a table, a contact sheet."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+
+from ..core.ledger import Ledger
+from ..core.money import format_usd
+from ..core.report import RunReport
+
+__all__ = ["leave_contact_sheet", "leave_report"]
+
+_ROWS = 500
+_PROMPT = 80
+
+
+def leave_report(report: RunReport, ledger: Ledger) -> None:
+    """Create the run's markdown report and its table of items."""
+    create_markdown_artifact(markdown(report), key="imagen-report", description="What became of the run and its money")
+    rows = table(report, ledger)
+    if rows:
+        create_table_artifact(rows, key="imagen-items", description=_table_description(report, rows))
+
+
+def leave_contact_sheet(picture: bytes, shown: int, total: int) -> None:
+    """Create an image artifact from a JPEG of at most a few hundred kilobytes."""
+    uri = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+    create_image_artifact(uri, key="imagen-contact-sheet", description=f"{shown} of {total} images")
+
+
+def _cell(text: str) -> str:
+    """One line, without what markdown or a table would take for its own."""
+    flat = " ".join(text.split())
+    for character in "\\|`*_[]<>":
+        flat = flat.replace(character, f"\\{character}")
+    return flat
+
+
+def markdown(report: RunReport) -> str:
+    """The report as markdown: items, money, and what needs a decision."""
+    account = report.account
+    lines = [
+        f"# {report.outcome}: {report.delivered} of {report.items} items delivered",
+        "",
+        *([f"**{_cell(report.message)}**", ""] if report.message else []),
+        "| items | |",
+        "|---|---:|",
+        *(f"| {state} | {count} |" for state, count in report.states.items() if count),
+        f"| *owned before this run* | {report.owned} |",
+        f"| *rows of the source* | {report.rows} |",
+        "",
+        "| money of this run | calls | |",
+        "|---|---:|---:|",
+        f"| delivered | {account.delivered.calls} | {format_usd(account.delivered.credits)} |",
+    ]
+    for name in ("generated", "lost", "refused"):
+        line = getattr(account, name)
+        if line.calls:
+            lines.append(f"| {name}, billed | {line.calls} | {format_usd(line.credits)} |")
+    lines.append(f"| **billed** | | **{format_usd(account.billed)}** |")
+    if account.unknown.calls:
+        lines.append(f"| unknown, at most | {account.unknown.calls} | {format_usd(account.unknown.credits)} |")
+    if account.unbilled.calls:
+        lines.append(f"| not billed | {account.unbilled.calls} | $0.00 |")
+    lines += ["", f"Images: `{report.destination}`", "", f"Catalog: `{report.catalog}`"]
+    if report.open:
+        lines += ["", "## Not delivered", "", "| where | state | why | prompt |", "|---|---|---|---|"]
+        for item in report.open[:50]:
+            prompt = item.prompt[:_PROMPT]
+            lines.append(f"| {_cell(item.source)} | {item.state} | {_cell(item.reason)} | {_cell(prompt)} |")
+        if sum(report.states.values()) - report.delivered > 50:
+            lines.append("\nMore of them: `prefect-imagen status`.")
+    return "\n".join(lines)
+
+
+def table(report: RunReport, ledger: Ledger) -> list[dict[str, Any]]:
+    """A row an image, then a row for each item without one; at most 500."""
+    rows = [
+        {
+            "prompt": row["prompt"][:_PROMPT],
+            "state": row["state"],
+            "cost": format_usd(row["cost_credits"] or 0),
+            "uri": row["uri"] or "",
+            "size": f"{row['width']}×{row['height']}" if row["width"] else "",
+            "item": row["item_id"][:12],
+        }
+        for row in ledger.catalog(run_id=report.run_id, limit=_ROWS)
+    ]
+    for item in report.open[: _ROWS - len(rows)]:
+        rows.append(
+            {
+                "prompt": item.prompt[:_PROMPT],
+                "state": item.state,
+                "cost": format_usd(item.reserved) if item.reserved else "",
+                "uri": item.reason,
+                "size": "",
+                "item": item.item_id[:12],
+            }
+        )
+    return rows
+
+
+def _table_description(report: RunReport, rows: list[dict[str, Any]]) -> str:
+    if len(rows) < _ROWS:
+        return "Every image of the run"
+    return f"The first {_ROWS} of {report.images} images; the rest is in the catalog"

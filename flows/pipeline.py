@@ -1,0 +1,225 @@
+"""The main chain: prompts in, verified images in a store and a catalog out, every paid call on the ledger."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import prefect.runtime
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks.references import references
+from ..core.contact_sheet import contact_sheet
+from ..core.errors import BadInput, ImagenError
+from ..core.ledger import UnknownPolicy
+from ..core.limits import HaltReason
+from ..core.money import usd_to_credits
+from ..core.plan import BatchSpec
+from ..core.preflight import check_batch, check_services
+from ..core.prompts import PromptSpec
+from ..core.purchase import PurchaseSettings, replay
+from ..core.report import IncompleteRun, RunReport, make_report
+from ..core.run_context import RunContext, RunSettings
+from ..tasks.attached import Work, shared_context
+from ..tasks.expand import expand_prompts
+from .artifacts import leave_contact_sheet, leave_report
+from .chunks import MAX_CHUNKS, run_chunks
+from .edition import resolve_edition
+
+__all__ = ["imagen_pipeline"]
+
+AspectRatio = Annotated[
+    str | None, Field(description="Such as 16:9; for every model. None: the model's default.", pattern=r"^\d+:\d+$")
+]
+
+
+def _run_name() -> str:
+    """`<prompts> · <model> · <edition>`, from the flow's parameters."""
+    parameters = prefect.runtime.flow_run.parameters or {}
+    prompts = parameters.get("prompts")
+    what = f"{len(prompts)} prompts" if isinstance(prompts, list) else str(prompts).rsplit("/", 1)[-1]
+    model = str(parameters.get("model") or "").rsplit("@", 1)[0].removeprefix("google/")
+    parts = [what, model, str(parameters.get("edition") or "")]
+    return " · ".join(part for part in parts if part)[:200] or "imagen_pipeline"
+
+
+@flow(
+    name="imagen_pipeline",
+    flow_run_name=_run_name,
+    task_runner=ThreadPoolTaskRunner(max_workers=MAX_CHUNKS),  # type: ignore[arg-type]
+    validate_parameters=True,
+)
+def imagen_pipeline(
+    prompts: Annotated[
+        str | list[str],
+        Field(description="Path of a TXT, CSV, TSV or JSONL file of prompts, or the prompts themselves."),
+    ],
+    store: Annotated[
+        S3ImageStore | LocalImageStore | str,
+        Field(description="Where images go: a saved store, `s3://bucket/prefix`, or a folder."),
+    ],
+    credentials: Annotated[
+        AimlApiCredentials | None, Field(description="API key. None: AIMLAPI_API_KEY of the environment.")
+    ] = None,
+    catalog: Annotated[
+        ImageCatalog | str | None,
+        Field(description="Ledger and catalog: a saved block, or the path of an SQLite file. None: this user's own."),
+    ] = None,
+    model: Annotated[str, Field(description="Id, alias, or MODEL@CONTRACT.")] = "google/imagen4/preview",
+    prompt_column: Annotated[str | None, Field(description="Column with the prompt.")] = None,
+    template: Annotated[str | None, Field(description="Jinja2 template over the columns of a row.")] = None,
+    variants: Annotated[bool, Field(description="Whether {a|b} in prompts is multiplied out.")] = True,
+    aspect_ratio: AspectRatio = None,
+    num_images: Annotated[int | None, Field(ge=1, le=10, description="Images a request; each is paid.")] = None,
+    seed: Annotated[int | None, Field(ge=0, description="Same seed for every prompt. None: one from its id.")] = None,
+    parameters: Annotated[
+        dict[str, Any] | None, Field(description="Further fields of the model, such as enhance_prompt.")
+    ] = None,
+    edition: Annotated[
+        str, Field(description="Asks for fresh images of the same prompts; {scheduled_date} is filled in.")
+    ] = "",
+    edition_timezone: Annotated[str, Field(description="Where {scheduled_date} begins at midnight.")] = "UTC",
+    repeat: Annotated[int, Field(ge=1, le=1000, description="Images of each prompt, each its own purchase.")] = 1,
+    limit: Annotated[int | None, Field(ge=1, description="First N prompts.")] = None,
+    sample: Annotated[int | None, Field(ge=1, description="N prompts drawn at random.")] = None,
+    sample_seed: Annotated[int, Field(description="Which random N.")] = 0,
+    skip_invalid: Annotated[bool, Field(description="Leave out prompts that do not fit the model.")] = False,
+    tags: Annotated[dict[str, str] | None, Field(description="Labels kept with the run and its images.")] = None,
+    budget_usd: Annotated[float | None, Field(gt=0, description="Most this run may cost, in USD.")] = None,
+    concurrency: Annotated[int, Field(ge=1, le=512, description="Paid calls in flight.")] = 8,
+    requests_per_minute: Annotated[float | None, Field(gt=0, description="Highest rate of paid calls.")] = None,
+    chunk_size: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=1000)], Field(description="Items a chunk of task runs.")
+    ] = "auto",
+    on_incomplete: Annotated[
+        Literal["fail", "warn"], Field(description="End as Failed or as Completed when items are not delivered.")
+    ] = "fail",
+    unknown: Annotated[
+        UnknownPolicy, Field(description="Items that may have been billed: hold, retry (may pay twice), or fail.")
+    ] = UnknownPolicy.HOLD,
+    retry_refused: Annotated[bool, Field(description="Ask again for what the provider refused before.")] = False,
+    patience: Annotated[float, Field(ge=0, le=86_400, description="Seconds to wait for a store that is away.")] = 120.0,
+    key_template: Annotated[str, Field(description="Names of objects.")] = "{model}/{item_id}/{call}-{index}.{ext}",
+    trust_unbilled_5xx: Annotated[
+        bool, Field(description="Take a 5xx as unbilled, as the API's docs say, and try again.")
+    ] = False,
+    adopt_ledger: Annotated[bool, Field(description="Take over a destination of another ledger.")] = False,
+) -> State[Any]:
+    """Generate, download, verify, upload and catalog an image for every prompt; buy nothing that is owned.
+
+    What is owned, what each call cost, and what may have been billed is in the ledger. The same run again buys only
+    what is missing.
+
+    Returns:
+        `Completed` with a `RunReport`; or `Failed` named `Incomplete`, `BudgetReached` or `Blocked`, whose result is
+        an `IncompleteRun` with the report.
+
+    Raises:
+        BadInput: Anything that is wrong with the input: nothing was sent and nothing was billed.
+    """
+    settings = RunSettings(
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        unknown=unknown,
+        retry_refused=retry_refused,
+        patience=patience,
+        key_template=key_template,
+        purchase=PurchaseSettings(trust_unbilled_5xx=trust_unbilled_5xx),
+    )
+    asked = {"aspect_ratio": aspect_ratio, "num_images": num_images, "seed": seed, **(parameters or {})}
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    edition = resolve_edition(edition, edition_timezone)
+    spec = BatchSpec(
+        PromptSpec(prompts, None, prompt_column, template, variants, limit, sample, sample_seed),
+        model=model,
+        parameters=wanted,
+        edition=edition,
+        repeat=repeat,
+        skip_invalid=skip_invalid,
+    )
+    check_batch(spec, budget=usd_to_credits(budget_usd) if budget_usd is not None else None)
+    run_id = str(prefect.runtime.flow_run.id)
+    with references(credentials, store, catalog) as (credentials_ref, store_ref, catalog_ref):
+        work = Work(credentials_ref, store_ref, catalog_ref, settings)
+        with shared_context(run_id, work) as context:
+            _prepare(context, adopt=adopt_ledger)
+            planned = expand_prompts(
+                prompts,
+                model=model,
+                parameters=wanted,
+                prompt_column=prompt_column,
+                template=template,
+                variants=variants,
+                limit=limit,
+                sample=sample,
+                sample_seed=sample_seed,
+                edition=edition,
+                repeat=repeat,
+                skip_invalid=skip_invalid,
+                budget_usd=budget_usd,
+                tags=tags,
+                store=store_ref,
+                catalog=catalog_ref,
+                run_id=run_id,
+            )
+            try:
+                failures = run_chunks(context, chunk_size, planned.items, credentials_ref, store_ref, catalog_ref)
+            except BaseException as error:
+                # Cancelled, or a bug: nothing new is sent while the task runner waits for what is in flight.
+                context.halt.set(HaltReason.STOPPED, f"the run was stopped ({type(error).__name__})")
+                raise
+            report = _report(context, failures)
+            context.ledger.finish_run(run_id, report.outcome)
+            _leave_artifacts(report, context)
+    return _state(report, on_incomplete)
+
+
+def _prepare(context: RunContext, *, adopt: bool) -> None:
+    """Check the services, then settle what earlier processes left behind."""
+    if context.client is None:
+        raise BadInput("there are no API credentials to buy with")
+    check_services(context.client, context.ledger, context.store, adopt=adopt)
+    recorded = replay(context.ledger, context.spool.replies)
+    unknown = context.ledger.reap()
+    logger = get_run_logger()
+    if recorded:
+        logger.info("recorded %d replies that an earlier process left in the spool", recorded)
+    if unknown:
+        logger.warning("%d calls of a process that died are unknown: see `prefect-imagen status`", unknown)
+
+
+def _report(context: RunContext, failures: list[str]) -> RunReport:
+    halt = context.halt
+    report = make_report(context.ledger, context.run_id, message="; ".join(failures))
+    if report.complete or halt.reason is None:
+        return report
+    outcome = "BudgetReached" if halt.reason is HaltReason.BUDGET else "Blocked"
+    return make_report(context.ledger, context.run_id, outcome=outcome, message=f"{halt.reason}: {halt.message}")
+
+
+def _leave_artifacts(report: RunReport, context: RunContext) -> None:
+    """Artifacts are for people; a Prefect server that refuses them does not undo a run."""
+    logger = get_run_logger()
+    try:
+        leave_report(report, context.ledger)
+        if context.store is not None:
+            sheet = contact_sheet(context.ledger, context.store, report.run_id)
+            if sheet is not None:
+                leave_contact_sheet(sheet.jpeg(max_bytes=300_000), sheet.shown, report.images)
+    except ImagenError as error:
+        logger.warning("the run's artifacts are incomplete: %s", error)
+
+
+def _state(report: RunReport, on_incomplete: Literal["fail", "warn"]) -> State[Any]:
+    logger = get_run_logger()
+    if report.complete:
+        logger.info(report.summary())
+        return Completed(message=report.summary(), data=report)
+    logger.warning(report.summary())
+    if on_incomplete == "warn":
+        return Completed(name=report.outcome, message=report.summary(), data=report)
+    return Failed(name=report.outcome, message=report.summary(), data=IncompleteRun(report))

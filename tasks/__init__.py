@@ -1,0 +1,24 @@
+"""One task a step: real Prefect tasks (`.map`, `.submit`, `.with_options`), useful alone in flows of one's own."""
+
+from .attached import StepUnavailable
+from .catalog import catalog_images
+from .download import download_images
+from .expand import expand_prompts
+from .generate import generate_images
+from .manifests import Batch, Catalogued, Downloaded, Generated, PlannedRun, Uploaded
+from .upload import upload_images
+
+__all__ = [
+    "Batch",
+    "Catalogued",
+    "Downloaded",
+    "Generated",
+    "PlannedRun",
+    "StepUnavailable",
+    "Uploaded",
+    "catalog_images",
+    "download_images",
+    "expand_prompts",
+    "generate_images",
+    "upload_images",
+]

@@ -1,0 +1,47 @@
+"""Paid images are fetched and verified. Spends nothing."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ..core.run_context import RunSettings
+from .attached import Catalog, Credentials, Store, Work, attached, in_threads
+from .manifests import Batch, Downloaded
+
+__all__ = ["download_images"]
+
+
+@task(name="download_images", cache_policy=NO_CACHE)
+def download_images(
+    batch: Batch,
+    credentials: Credentials = None,
+    *,
+    store: Store = None,
+    catalog: Catalog = None,
+    settings: RunSettings | None = None,
+) -> Downloaded:
+    """Fetch images into the spool and decode each of them whole. A URL that serves no image twice is quarantined.
+
+    Args:
+        batch: From `generate_images`, or any items of a run.
+        credentials: Only says which API's own addresses are trusted; the key is never sent to a download.
+        store: Where images go: owned images that are not there are fetched from where they are.
+        catalog: The ledger; None for this user's own.
+        settings: Spool folder, threads.
+
+    Returns:
+        One entry an image. A failed download is an entry, not an exception.
+
+    Raises:
+        SpoolUnavailable: The disk is full or read-only.
+    """
+    work = Work(credentials, store, catalog, settings or RunSettings(), buys=False)
+    with attached(batch.run_id, work) as (context, _):
+        tasks = context.ledger.images_to_deliver(batch.item_ids, destination=context.destination)
+        files = in_threads(context.downloader.download, tasks, _workers(context.settings))
+    return Downloaded(batch.run_id, batch.item_ids, tuple(files))
+
+
+def _workers(settings: RunSettings) -> int:
+    return max(4, min(32, settings.concurrency))

@@ -1,0 +1,97 @@
+"""Prompts become items of a run in the ledger. Spends nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import prefect.runtime
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ..blocks.references import catalog_block, image_store_block
+from ..core.ledger import RunSpec
+from ..core.money import usd_to_credits
+from ..core.plan import BatchSpec
+from ..core.prompts import PromptSpec
+from .attached import Catalog, Store
+from .manifests import PlannedRun
+
+__all__ = ["expand_prompts"]
+
+
+@task(name="expand_prompts", cache_policy=NO_CACHE)
+def expand_prompts(
+    prompts: str | list[str],
+    *,
+    model: str = "google/imagen4/preview",
+    parameters: Mapping[str, Any] | None = None,
+    prompt_column: str | None = None,
+    template: str | None = None,
+    variants: bool = True,
+    limit: int | None = None,
+    sample: int | None = None,
+    sample_seed: int = 0,
+    edition: str = "",
+    repeat: int = 1,
+    skip_invalid: bool = False,
+    budget_usd: float | None = None,
+    tags: Mapping[str, str] | None = None,
+    store: Store = None,
+    catalog: Catalog = None,
+    run_id: str | None = None,
+) -> PlannedRun:
+    """Expand prompts, check every one of them against the model, and write them into the ledger as a run.
+
+    Args:
+        prompts: Path of a TXT, CSV, TSV or JSONL file, or a list of prompts.
+        model: Id, alias, or `MODEL@CONTRACT`.
+        parameters: Fields of the model, such as `aspect_ratio`, for every prompt.
+        prompt_column: Column with the prompt; found by itself where there is one candidate.
+        template: Jinja2 over a row's columns.
+        variants: Whether `{a|b}` is multiplied out.
+        limit: First N prompts.
+        sample: N prompts drawn at random.
+        sample_seed: Which N.
+        edition: Asks for fresh images of the same prompts.
+        repeat: Images of each prompt.
+        skip_invalid: Leave out prompts that do not fit the model.
+        budget_usd: The run's cap.
+        tags: Labels kept with the run.
+        store: Where the run's images will go.
+        catalog: The ledger; None for this user's own.
+        run_id: To go on with a run; None for a new one.
+
+    Returns:
+        The run.
+
+    Raises:
+        BadInput: Anything wrong with prompts, template, model or parameters; the ledger is left as it was.
+    """
+    spec = BatchSpec(
+        PromptSpec(prompts, None, prompt_column, template, variants, limit, sample, sample_seed),
+        model=model,
+        parameters={name: value for name, value in (parameters or {}).items() if value is not None},
+        edition=edition,
+        repeat=repeat,
+        skip_invalid=skip_invalid,
+    )
+    spec.check()
+    ledger = catalog_block(catalog).get_ledger()
+    destination = image_store_block(store).get_store().destination if store is not None else None
+    run = RunSpec(
+        id=run_id or uuid.uuid4().hex,
+        model=spec.resolve().name,
+        parameters=spec.parameters,
+        destination=destination,
+        edition=edition,
+        tags=tags or {},
+        budget=usd_to_credits(budget_usd) if budget_usd is not None else None,
+        flow_run_id=prefect.runtime.flow_run.id,
+        flow_run_name=prefect.runtime.flow_run.name,
+    )
+    ledger.start_run(run)
+    ledger.add_run_items(run.id, spec.run_items())
+    progress = ledger.progress(run.id)
+    return PlannedRun(run.id, progress.rows, progress.total, progress.owned)

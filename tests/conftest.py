@@ -1,0 +1,79 @@
+"""What all tests share: nothing of this user's is touched, and no test reaches beyond this machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before anything imports Prefect: its settings are read once.
+_HOME = tempfile.TemporaryDirectory(prefix="imagen-tests-")
+os.environ.update(
+    {
+        "PREFECT_HOME": f"{_HOME.name}/prefect",
+        "PREFECT_IMAGEN_HOME": f"{_HOME.name}/imagen",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "DO_NOT_TRACK": "1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+)
+for _name in ("AIMLAPI_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "PREFECT_API_URL"):
+    os.environ.pop(_name, None)
+
+
+@pytest.fixture
+def imagen_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of its own for the ledger and the spool."""
+    home = tmp_path / "imagen-home"
+    monkeypatch.setenv("PREFECT_IMAGEN_HOME", str(home))
+    yield home
+    from prefect_imagen.core.ledger import close_ledgers
+
+    close_ledgers()
+
+
+@pytest.fixture(scope="session")
+def prefect_api() -> Iterator[str]:
+    """A running Prefect server for the whole session, in a process of its own; its API's URL."""
+    import socket
+    import subprocess
+    import sys
+    import time
+    import urllib.request
+
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    home = Path(_HOME.name) / "server"
+    home.mkdir()
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_UI_ENABLED": "false"}
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(f"{url}/health", timeout=5):
+                    break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"the Prefect server did not start:\n{(home / 'log').read_text()[-2000:]}")
+                time.sleep(0.2)
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield url
+    finally:
+        server.terminate()
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()

@@ -1,0 +1,145 @@
+"""The whole chain on real parts: the sandbox over HTTP, SeaweedFS, a Prefect server, SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.schemas.objects import State
+from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
+from prefect_imagen.core.ledger import Ledger
+from prefect_imagen.core.report import IncompleteRun, RunReport
+from prefect_imagen.flows import imagen_pipeline
+from prefect_imagen.sandbox import SandboxServer
+from prefect_imagen.sandbox.local_s3 import LocalS3
+from pydantic import SecretStr
+
+PARTI = Path(__file__).parents[1] / "data" / "PartiPrompts.tsv"
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    with LocalS3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer(pictures="fast", image_bytes=20_000, balance_usd=100_000) as server:
+        yield server
+
+
+@dataclass
+class House:
+    """One ledger, one bucket, one sandbox: what a test runs the flow with, and what it asks afterwards."""
+
+    sandbox: SandboxServer
+    s3: LocalS3
+    bucket: str
+    database: Path
+    defaults: dict[str, Any]
+
+    @property
+    def store(self) -> S3ImageStore:
+        return S3ImageStore(
+            bucket=self.bucket,
+            prefix="out",
+            endpoint_url=self.s3.endpoint_url,
+            addressing_style="path",
+            access_key_id=SecretStr(self.s3.access_key),
+            secret_access_key=SecretStr(self.s3.secret_key),
+        )
+
+    @property
+    def catalog(self) -> ImageCatalog:
+        return ImageCatalog(url=SecretStr(str(self.database)))
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.catalog.get_ledger()
+
+    @property
+    def credentials(self) -> AimlApiCredentials:
+        return AimlApiCredentials(api_key=SecretStr("key-of-the-tests"), base_url=self.sandbox.base_url)
+
+    def state(self, prompts: Any, **parameters: Any) -> State[Any]:
+        return imagen_pipeline(
+            prompts,
+            self.store,
+            self.credentials,
+            self.catalog,
+            return_state=True,
+            **{**self.defaults, **parameters},
+        )
+
+    def run(self, prompts: Any, **parameters: Any) -> RunReport:
+        """Run the flow and return its report, however it ended."""
+        result = self.state(prompts, **parameters).result(raise_on_failure=False)
+        if isinstance(result, IncompleteRun):
+            return result.report
+        if isinstance(result, BaseException):
+            raise result
+        assert isinstance(result, RunReport)
+        return result
+
+    def billed(self) -> list[str]:
+        """Client request ids of the sandbox's bill."""
+        return [entry["client_request_id"] for entry in self.sandbox.bill()["entries"]]
+
+    def objects(self) -> set[str]:
+        """Image objects in the bucket."""
+        client = self.s3.client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        found = {item["Key"] for page in pages for item in page.get("Contents", [])}
+        return {key for key in found if not key.rpartition("/")[2].startswith(".")}
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask the catalog as any SQLite client would."""
+        with sqlite3.connect(self.database) as connection:
+            rows = connection.execute(sql).fetchall()
+        connection.close()
+        return rows
+
+    def assert_sum_closes(self) -> None:
+        """Every billed call is on the ledger as billed or unknown, credit for credit, and nothing else is."""
+        bill = {entry["client_request_id"]: entry["credits"] for entry in self.sandbox.bill()["entries"]}
+        calls = {
+            row[0]: row[1:] for row in self.query("SELECT id, outcome, billed, settled, reserved FROM imagen_calls")
+        }
+        assert set(bill) <= set(calls), "billed calls that the ledger has never heard of"
+        surely = {call for call, (_, billed, _, _) in calls.items() if billed}
+        perhaps = {call for call, (outcome, *_) in calls.items() if outcome in ("unknown", "sent")}
+        assert surely <= set(bill), "calls the ledger calls billed, and the provider does not"
+        assert set(bill) - surely <= perhaps, "billed calls the ledger calls unbilled"
+        assert {call: bill[call] for call in surely} == {call: calls[call][2] for call in surely}
+        account = self.ledger.account()
+        assert account.billed <= sum(bill.values()) <= account.billed_at_most
+
+
+@pytest.fixture
+def house(
+    prefect_api: str, s3_server: LocalS3, sandbox: SandboxServer, tmp_path: Path, imagen_home: Path
+) -> Iterator[House]:
+    sandbox.clear_faults()
+    sandbox.reset()
+    bucket = f"test-{tmp_path.name.lower().replace('_', '-')[:40].strip('-')}-{abs(hash(str(tmp_path))) % 10**6}"
+    s3_server.create_bucket(bucket)
+    yield House(sandbox, s3_server, bucket, tmp_path / "ledger.db", {"concurrency": 16, "patience": 20.0})
+    sandbox.clear_faults()
+
+
+@pytest.fixture
+def parti(tmp_path: Path) -> Callable[[int], Path]:
+    """The first N rows of PartiPrompts."""
+
+    def head(count: int) -> Path:
+        lines = PARTI.read_text(encoding="utf-8").splitlines(keepends=True)
+        path = tmp_path / f"parti-{count}.tsv"
+        path.write_text("".join(lines[: count + 1]), encoding="utf-8")
+        return path
+
+    return head

@@ -1,0 +1,239 @@
+"""The main job on real parts, held to the sandbox's bill."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect_imagen.blocks import ImageCatalog, LocalImageStore
+from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.plan import InvalidPrompts
+from prefect_imagen.flows import imagen_pipeline
+from pydantic import SecretStr
+
+from .conftest import PARTI, House
+
+
+def test_parti_prompts_are_bought_once_an_edition(house: House) -> None:
+    first = house.run(str(PARTI), limit=200)
+    assert (first.complete, first.delivered, first.images) == (True, 200, 200)
+    assert len(house.billed()) == 200
+    assert len(house.objects()) == 200
+
+    again = house.run(str(PARTI), limit=200)
+    assert (again.complete, again.owned, again.account.billed) == (True, 200, 0)
+    assert len(house.billed()) == 200
+
+    fresh = house.run(str(PARTI), limit=200, edition="2")
+    assert (fresh.complete, fresh.owned) == (True, 0)
+    assert len(house.billed()) == 400
+    assert len(house.objects()) == 400
+    house.assert_sum_closes()
+
+
+def test_what_is_stored_is_what_was_served_and_what_the_catalog_says(house: House) -> None:
+    report = house.run(["a {red|blue} fox", "a dog"], num_images=2, aspect_ratio="16:9", tags={"team": "spring"})
+    assert (report.items, report.images) == (3, 6)
+    rows = house.query(
+        "SELECT uri, object_key, sha256, bytes, width, height, content_type, cost_credits, state, tags, source_line,"
+        " seed, client_request_id FROM catalog"
+    )
+    assert len(rows) == 6
+    client = house.s3.client()
+    for uri, key, sha256, size, width, height, content_type, credits_, state, tags, line, seed, call in rows:
+        assert uri == f"s3://{house.bucket}/out/{key}"
+        stored = client.get_object(Bucket=house.bucket, Key=f"out/{key}", ChecksumMode="ENABLED")
+        body = stored["Body"].read()
+        assert hashlib.sha256(body).hexdigest() == sha256
+        assert len(body) == size
+        assert stored["ContentType"] == content_type == "image/png"
+        assert stored["Metadata"]["call-id"] == call
+        assert (width, height) == (1408, 768)
+        assert (credits_, state, tags) == (104_000, "stored", '{"team": "spring"}')
+        assert line in (1, 2)
+        assert 0 <= int(seed) < 2**32
+    assert {call["client_request_id"] for call in house.sandbox.calls()} == {row[12] for row in rows}
+    assert house.sandbox.leaks() == []
+    house.assert_sum_closes()
+
+
+def test_duplicates_are_bought_once_and_stay_traceable(house: House) -> None:
+    report = house.run(["a fox", "a dog", "a fox"])
+    assert (report.rows, report.items, report.delivered) == (3, 2, 2)
+    assert len(house.billed()) == 2
+    lines = house.query("SELECT line FROM imagen_run_items ORDER BY position")
+    assert lines == [(1,), (2,), (3,)]
+
+
+def test_prompts_beyond_the_limit_are_all_reported_before_anything_is_sent(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_text("prompt,style\n" + "".join(f"{'long ' * n},oil\n" for n in (1, 90, 2, 100)), encoding="utf-8")
+    template = "{{ prompt }} in {{ style }}"
+    with pytest.raises(InvalidPrompts) as caught:
+        house.run(str(path), template=template)
+    assert [(problem.line, "limit is 400" in problem.problem) for problem in caught.value.problems] == [
+        (3, True),
+        (5, True),
+    ]
+    assert house.sandbox.calls() == []
+    rest = house.run(str(path), template=template, skip_invalid=True)
+    assert (rest.complete, rest.items, len(house.billed())) == (True, 2, 2)
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "429 with Retry-After": {"fault": "rate_limited", "every": 7, "retry_after": 1},
+    "429 without": {"fault": "rate_limited", "every": 11, "retry_after": None, "envelope": "legacy"},
+    "500": {"fault": "server_error", "every": 10},
+    "502 after billing": {"fault": "bad_gateway_billed", "every": 10},
+    "cut before billing": {"fault": "cut_before_billing", "every": 10},
+    "cut after billing": {"fault": "cut_after_billing", "every": 10},
+    "reply cut in its middle": {"fault": "truncated_reply_billed", "every": 10},
+    "HTML with 200": {"fault": "html_200", "every": 10},
+    "safety block, 200": {"fault": "safety_block", "form": "empty_200", "every": 10},
+    "safety block, billed": {"fault": "safety_block", "form": "empty_200", "billed": True, "every": 10},
+    "safety block, 400": {"fault": "safety_block", "form": "http_400", "every": 10},
+    "truncated download": {"fault": "truncated_download", "every": 5},
+    "HTML download": {"fault": "html_download", "every": 5},
+    "corrupt picture, always": {"fault": "corrupt_image", "every": 10, "first_attempts": None},
+    "download gone, always": {"fault": "download_404", "every": 10, "first_attempts": None},
+    "download 500": {"fault": "download_500", "every": 5},
+}
+
+EXPECTED: dict[str, dict[str, int]] = {
+    "429 with Retry-After": {"delivered": 50},
+    "429 without": {"delivered": 50},
+    "500": {"delivered": 45, "unknown": 5},
+    "502 after billing": {"delivered": 45, "unknown": 5},
+    "cut before billing": {"delivered": 45, "unknown": 5},
+    "cut after billing": {"delivered": 45, "unknown": 5},
+    "reply cut in its middle": {"delivered": 45, "unknown": 5},
+    "HTML with 200": {"delivered": 45, "unknown": 5},
+    "safety block, 200": {"delivered": 45, "refused": 5},
+    "safety block, billed": {"delivered": 45, "refused": 5},
+    "safety block, 400": {"delivered": 45, "refused": 5},
+    "truncated download": {"delivered": 50},
+    "HTML download": {"delivered": 50},
+    "corrupt picture, always": {"delivered": 45, "lost": 5},
+    "download gone, always": {"delivered": 45, "lost": 5},
+    "download 500": {"delivered": 50},
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_alone_leaves_a_sum_that_closes(house: House, name: str) -> None:
+    house.sandbox.set_faults([FAULTS[name]])
+    report = house.run([f"prompt number {n} for {name}" for n in range(50)])
+    assert {state: count for state, count in report.states.items() if count} == EXPECTED[name]
+    assert report.complete == (EXPECTED[name] == {"delivered": 50})
+    assert report.images == report.delivered == len(house.objects())
+    assert len(report.open) == 50 - report.delivered
+    assert all(item.reason for item in report.open)
+    house.assert_sum_closes()
+    # The same again asks for nothing that was bought, refused or may have been billed.
+    calls = len(house.sandbox.calls())
+    house.sandbox.clear_faults()
+    house.run([f"prompt number {n} for {name}" for n in range(50)])
+    assert len(house.sandbox.calls()) == calls
+
+
+def test_fewer_images_than_asked_are_delivered_and_counted(house: House) -> None:
+    house.sandbox.set_faults([{"fault": "fewer_images", "every": 5, "billed": "requested"}])
+    report = house.run([f"prompt {n}" for n in range(50)], num_images=2)
+    assert (report.complete, report.delivered, report.images) == (True, 50, 90)
+    assert house.query("SELECT count(*) FROM imagen_calls WHERE returned < requested") == [(10,)]
+    house.assert_sum_closes()
+
+
+def test_out_of_credit_stops_the_run_and_the_same_run_goes_on(house: House) -> None:
+    prompts = [f"credit {n}" for n in range(50)]
+    house.sandbox.set_faults([{"fault": "out_of_credit", "after": 20}])
+    state = house.state(prompts, concurrency=4)
+    assert (state.name, state.is_failed()) == ("Blocked", True)
+    report = state.result(raise_on_failure=False).report
+    assert "out of credit" in report.message
+    assert report.states["planned"] == 50 - report.delivered
+    assert report.delivered == len(house.billed()) == 20
+    house.assert_sum_closes()
+    house.sandbox.clear_faults()
+    assert house.run(prompts).complete
+    assert len(house.billed()) == 50
+
+
+def test_the_budget_is_never_passed_and_the_rest_can_be_bought_later(house: House) -> None:
+    prompts = [f"budget {n}" for n in range(30)]
+    state = house.state(prompts, budget_usd=0.53)
+    assert state.name == "BudgetReached"
+    report = state.result(raise_on_failure=False).report
+    assert report.delivered == len(house.billed()) == 10
+    assert house.sandbox.bill()["credits"] <= 1_060_000
+    assert house.run(prompts).complete
+    assert len(house.billed()) == 30
+    house.assert_sum_closes()
+
+
+def test_a_budget_below_one_item_is_refused(house: House) -> None:
+    with pytest.raises(BadInput, match="below the price of one item"):
+        house.run(["a fox"], budget_usd=0.01)
+    assert house.sandbox.calls() == []
+
+
+def test_an_owned_item_that_is_wanted_elsewhere_is_copied_not_bought(house: House, tmp_path: Path) -> None:
+    house.run(["a fox", "a dog"])
+    elsewhere = S3_PREFIX(house, "second")
+    state = imagen_pipeline(["a fox", "a dog", "a cat"], elsewhere, house.credentials, house.catalog, return_state=True)
+    report = state.result()
+    assert (report.delivered, report.owned, len(house.billed())) == (3, 2, 3)
+    assert sum(key.startswith("second/") for key in house.objects()) == 3
+    again = imagen_pipeline(["a fox"], elsewhere, house.credentials, house.catalog, return_state=True)
+    assert again.is_completed()
+    assert len(house.billed()) == 3
+
+
+def S3_PREFIX(house: House, prefix: str) -> Any:  # noqa: N802
+    return house.store.model_copy(update={"prefix": prefix})
+
+
+def test_a_destination_of_another_ledger_is_not_filled(house: House, tmp_path: Path) -> None:
+    house.run(["a fox"])
+    other = ImageCatalog(url=SecretStr(str(tmp_path / "other.db")))
+    with pytest.raises(BadInput, match="destination of another ledger"):
+        imagen_pipeline(["a fox"], house.store, house.credentials, other)
+    assert len(house.billed()) == 1
+
+
+def test_base64_replies_are_delivered_from_the_spool(house: House) -> None:
+    report = house.run([f"inline {n}" for n in range(10)], parameters={"convert_base64_to_url": False})
+    assert (report.complete, report.images, len(house.objects())) == (True, 10, 10)
+    assert house.sandbox.stats()["cdn_gets"] == 0
+    spool = list((Path(house.database).parent / "imagen-home").rglob("*.reply"))
+    assert spool == []
+
+
+def test_the_other_contract_and_the_other_model_run_too(house: House) -> None:
+    assert house.run(["a fox"], model="imagen4/preview").complete
+    # The alias is the same model: the same prompt is owned.
+    assert house.run(["a fox"]).owned == 1
+    flux = house.run(["a fox"], model="flux/schnell", aspect_ratio="16:9")
+    assert flux.complete
+    assert house.query("SELECT width, height, cost_credits FROM catalog WHERE model = 'flux/schnell'") == [
+        (1024, 576, 8000)
+    ]
+    house.assert_sum_closes()
+
+
+def test_a_folder_is_a_store_too(house: House, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    state = imagen_pipeline(
+        ["a fox"], LocalImageStore(folder=str(folder)), house.credentials, house.catalog, return_state=True
+    )
+    report = state.result()
+    assert report.complete
+    assert [path.suffix for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")] == [".png"]
+
+
+def test_warn_ends_as_completed_with_the_outcome_for_a_name(house: House) -> None:
+    house.sandbox.set_faults([{"fault": "server_error", "every": 2}])
+    state = house.state(["a", "b"], on_incomplete="warn")
+    assert (state.is_completed(), state.name) == (True, "Incomplete")
