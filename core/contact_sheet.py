@@ -71,22 +71,27 @@ def contact_sheet(
         return None
     columns = min(_COLUMNS, max(1, math.ceil(math.sqrt(len(rows) * 1.5))))
     side = (width - _GAP) // columns - _GAP
-    height = _GAP + math.ceil(len(rows) / columns) * (side + _CAPTION + _GAP)
-    page = Image.new("RGB", (width, height), _PAPER)
-    draw = ImageDraw.Draw(page)
-    font = ImageFont.load_default(size=12)
-    shown = 0
+    pictures: list[tuple[Image.Image, str]] = []
     with tempfile.TemporaryDirectory(prefix="imagen-") as folder:
         for row in rows:
-            left = _GAP + shown % columns * (side + _GAP)
-            top = _GAP + shown // columns * (side + _CAPTION + _GAP)
             picture = _thumbnail(store, row["object_key"], Path(folder) / "image", side)
-            if picture is None:
-                continue
-            page.paste(picture, (left + (side - picture.width) // 2, top + (side - picture.height) // 2))
-            draw.multiline_text((left, top + side + 4), _caption(row["prompt"], font, side), _INK, font, spacing=2)
-            shown += 1
-    return ContactSheet(page, shown) if shown else None
+            if picture is not None:
+                pictures.append((picture, row["prompt"]))
+    return ContactSheet(_page(pictures, columns, side, width), len(pictures)) if pictures else None
+
+
+def _page(pictures: list[tuple[Image.Image, str]], columns: int, side: int, width: int) -> Image.Image:
+    tallest = max(picture.height for picture, _ in pictures)
+    step = tallest + _CAPTION + _GAP
+    page = Image.new("RGB", (width, _GAP + math.ceil(len(pictures) / columns) * step), _PAPER)
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(size=12)
+    for place, (picture, prompt) in enumerate(pictures):
+        left = _GAP + place % columns * (side + _GAP)
+        top = _GAP + place // columns * step
+        page.paste(picture, (left + (side - picture.width) // 2, top + (tallest - picture.height) // 2))
+        draw.multiline_text((left, top + tallest + 4), _caption(prompt, font, side), _INK, font, spacing=2)
+    return page
 
 
 def _thumbnail(store: ObjectStore, key: str, path: Path, side: int) -> Image.Image | None:

@@ -73,17 +73,28 @@ def check_services(client: AimlApiClient, ledger: Ledger, store: ObjectStore | N
 def bind_destination(ledger: Ledger, store: ObjectStore, *, adopt: bool = False) -> None:
     """Leave the ledger's id at the destination, or find it there.
 
-    A second ledger that fills the same prefix would not know what the first one bought.
+    A second ledger that fills the same prefix would not know what the first one bought. And a place that has lost its
+    mark is another place of the same name, or was emptied: what the ledger calls delivered there is not there.
 
     Raises:
-        LedgerMismatch: The destination is another ledger's.
+        LedgerMismatch: The destination is another ledger's, or not the one this ledger delivered to.
     """
-    mark = json.dumps({"ledger_id": ledger.id, "api_origin": ledger.origin}, sort_keys=True)
-    if store.create_text(MARKER_KEY, mark):
-        return
+    mark = json.dumps({"ledger_id": ledger.id})
+    text = store.read_text(MARKER_KEY)
+    if text is None:
+        delivered = ledger.delivered_to(store.destination)
+        if delivered and not adopt:
+            raise LedgerMismatch(
+                f"the catalog has {delivered} images at {store.destination}, but that place does not know this catalog: "
+                "it was emptied, or it is another store of the same name. Use another destination, or --adopt-ledger "
+                "to go on without those images"
+            )
+        if store.create_text(MARKER_KEY, mark):
+            return
+        text = store.read_text(MARKER_KEY)
     found: object = None
     with contextlib.suppress(ValueError, AttributeError):
-        found = json.loads(store.read_text(MARKER_KEY) or "").get("ledger_id")
+        found = json.loads(text or "").get("ledger_id")
     if found == ledger.id:
         return
     if adopt:

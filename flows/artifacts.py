@@ -67,10 +67,10 @@ def markdown(report: RunReport) -> str:
         lines.append(f"| not billed | {account.unbilled.calls} | $0.00 |")
     lines += ["", f"Images: `{report.destination}`", "", f"Catalog: `{report.catalog}`"]
     if report.open:
-        lines += ["", "## Not delivered", "", "| where | state | why | prompt |", "|---|---|---|---|"]
+        lines += ["", "## Not delivered", "", "| where | prompt | state | why |", "|---|---|---|---|"]
         for item in report.open[:50]:
             prompt = item.prompt[:_PROMPT]
-            lines.append(f"| {_cell(item.source)} | {item.state} | {_cell(item.reason)} | {_cell(prompt)} |")
+            lines.append(f"| {_cell(item.source)} | {_cell(prompt)} | {item.state} | {_cell(item.reason)} |")
         if sum(report.states.values()) - report.delivered > 50:
             lines.append("\nMore of them: `prefect-imagen status`.")
     return "\n".join(lines)
@@ -86,18 +86,23 @@ def table(report: RunReport, ledger: Ledger) -> list[dict[str, Any]]:
             "uri": row["uri"] or "",
             "size": f"{row['width']}×{row['height']}" if row["width"] else "",
             "item": row["item_id"][:12],
+            "reason": row["reason"] or "",
         }
         for row in ledger.catalog(run_id=report.run_id, limit=_ROWS)
     ]
+    with_images = {row["item"] for row in rows}
     for item in report.open[: _ROWS - len(rows)]:
+        if item.item_id[:12] in with_images:
+            continue
         rows.append(
             {
                 "prompt": item.prompt[:_PROMPT],
                 "state": item.state,
                 "cost": format_usd(item.reserved) if item.reserved else "",
-                "uri": item.reason,
+                "uri": "",
                 "size": "",
                 "item": item.item_id[:12],
+                "reason": item.reason,
             }
         )
     return rows

@@ -31,7 +31,8 @@ def chunk_size(wanted: int | Literal["auto"], context: RunContext, total: int) -
     """Items for the next chunk.
 
     `auto`: about a minute of calls at the current rate, so that a reply's images are fetched within a minute of its
-    arrival; before a rate is known, one call for each slot. At least four chunks, so that the steps overlap.
+    arrival; before a rate is known, one call for each slot. A run that does not fit into one round of calls gets at
+    least four chunks, so that their steps overlap.
     """
     if wanted != "auto":
         return wanted
@@ -41,7 +42,7 @@ def chunk_size(wanted: int | Literal["auto"], context: RunContext, total: int) -
     per_minute = context.settings.requests_per_minute
     if per_minute is not None:
         size = min(size, per_minute * _SECONDS / 60)
-    size = min(size, math.ceil(total / 4), _LARGEST)
+    size = min(size, max(slots, math.ceil(total / 4)), _LARGEST)
     return max(1, int(size))
 
 

@@ -41,7 +41,10 @@ def _run_name() -> str:
     """`<prompts> · <model> · <edition>`, from the flow's parameters."""
     parameters = prefect.runtime.flow_run.parameters or {}
     prompts = parameters.get("prompts")
-    what = f"{len(prompts)} prompts" if isinstance(prompts, list) else str(prompts).rsplit("/", 1)[-1]
+    if isinstance(prompts, list):
+        what = prompts[0][:40] if len(prompts) == 1 else f"{len(prompts)} prompts"
+    else:
+        what = str(prompts).rsplit("/", 1)[-1]
     model = str(parameters.get("model") or "").rsplit("@", 1)[0].removeprefix("google/")
     parts = [what, model, str(parameters.get("edition") or "")]
     return " · ".join(part for part in parts if part)[:200] or "imagen_pipeline"
@@ -165,6 +168,7 @@ def imagen_pipeline(
                 store=store_ref,
                 catalog=catalog_ref,
                 run_id=run_id,
+                adopt_ledger=adopt_ledger,
             )
             try:
                 failures = run_chunks(context, chunk_size, planned.items, credentials_ref, store_ref, catalog_ref)

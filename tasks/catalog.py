@@ -15,7 +15,7 @@ from .manifests import Catalogued, Uploaded
 __all__ = ["catalog_images"]
 
 
-@task(name="catalog_images", cache_policy=NO_CACHE)
+@task(name="catalog_images", task_run_name="catalog_images", cache_policy=NO_CACHE)
 def catalog_images(
     uploaded: Uploaded,
     *,

@@ -12,7 +12,7 @@ from .manifests import Batch, Downloaded
 __all__ = ["download_images"]
 
 
-@task(name="download_images", cache_policy=NO_CACHE)
+@task(name="download_images", task_run_name="download_images", cache_policy=NO_CACHE)
 def download_images(
     batch: Batch,
     credentials: Credentials = None,

@@ -14,6 +14,7 @@ from ..blocks.references import catalog_block, image_store_block
 from ..core.ledger import RunSpec
 from ..core.money import usd_to_credits
 from ..core.plan import BatchSpec
+from ..core.preflight import bind_destination
 from ..core.prompts import PromptSpec
 from .attached import Catalog, Store
 from .manifests import PlannedRun
@@ -21,7 +22,7 @@ from .manifests import PlannedRun
 __all__ = ["expand_prompts"]
 
 
-@task(name="expand_prompts", cache_policy=NO_CACHE)
+@task(name="expand_prompts", task_run_name="expand_prompts", cache_policy=NO_CACHE)
 def expand_prompts(
     prompts: str | list[str],
     *,
@@ -41,6 +42,7 @@ def expand_prompts(
     store: Store = None,
     catalog: Catalog = None,
     run_id: str | None = None,
+    adopt_ledger: bool = False,
 ) -> PlannedRun:
     """Expand prompts, check every one of them against the model, and write them into the ledger as a run.
 
@@ -59,15 +61,16 @@ def expand_prompts(
         skip_invalid: Leave out prompts that do not fit the model.
         budget_usd: The run's cap.
         tags: Labels kept with the run.
-        store: Where the run's images will go.
+        store: Where the run's images will go; checked for access, and marked as this ledger's.
         catalog: The ledger; None for this user's own.
         run_id: To go on with a run; None for a new one.
+        adopt_ledger: Take over a store that another ledger has marked.
 
     Returns:
         The run.
 
     Raises:
-        BadInput: Anything wrong with prompts, template, model or parameters; the ledger is left as it was.
+        BadInput: Anything wrong with prompts, template, model, parameters or store; no run is begun.
     """
     spec = BatchSpec(
         PromptSpec(prompts, None, prompt_column, template, variants, limit, sample, sample_seed),
@@ -79,7 +82,12 @@ def expand_prompts(
     )
     spec.check()
     ledger = catalog_block(catalog).get_ledger()
-    destination = image_store_block(store).get_store().destination if store is not None else None
+    destination = None
+    if store is not None:
+        target = image_store_block(store).get_store()
+        target.preflight()
+        bind_destination(ledger, target, adopt=adopt_ledger)
+        destination = target.destination
     run = RunSpec(
         id=run_id or uuid.uuid4().hex,
         model=spec.resolve().name,

@@ -19,6 +19,7 @@ __all__ = ["generate_images"]
 
 @task(
     name="generate_images",
+    task_run_name="generate_images",
     cache_policy=NO_CACHE,
     retries=2,
     retry_delay_seconds=[10, 60],
@@ -51,6 +52,8 @@ def generate_images(
     work = Work(credentials, store, catalog, settings or RunSettings())
     with attached(run.run_id, work) as (context, alone):
         ledger = context.ledger
+        if alone and context.client is not None:
+            ledger.bind(context.client.origin())
         wanted = _wanted(run, context)
         claimed = ledger.claim(wanted, unknown=context.settings.unknown, retry_refused=context.settings.retry_refused)
         to_buy = [item for item in claimed if item.state is ItemState.CLAIMED]

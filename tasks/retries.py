@@ -7,7 +7,7 @@ from typing import Any
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 
-from .attached import StepUnavailable
+from ..core.errors import Unavailable
 
 __all__ = ["unavailable_only"]
 
@@ -16,7 +16,7 @@ def unavailable_only(_task: Task[..., Any], _run: TaskRun, state: State[Any]) ->
     """Only a service that was down: bad input stays bad, and a bug is not worth money."""
     try:
         state.result()
-    except StepUnavailable:
+    except Unavailable:
         return True
     except Exception:  # noqa: BLE001 - whatever it is, it is not for a retry
         return False

@@ -16,6 +16,7 @@ __all__ = ["upload_images"]
 
 @task(
     name="upload_images",
+    task_run_name="upload_images",
     cache_policy=NO_CACHE,
     retries=2,
     retry_delay_seconds=[10, 60],

@@ -265,7 +265,7 @@ def _move_item(
         .where(items.c.id == call.item_id, movable)
         .values(
             state=sa.case((has_images, ItemState.GENERATED.value), else_=next_state),
-            reason=sa.case((has_images, None), else_=reason),
+            reason=sa.case((has_images, None), else_=sa.literal(reason, items.c.reason.type)),
             updated_at=now,
         )
     )

@@ -18,7 +18,7 @@ from . import images as image_steps
 from .database import create_engine, describe_url, is_outage, normalise_url, unavailable
 from .errors import LedgerMismatch, LedgerNotUsable
 from .holders import Heartbeat, Holder, reap
-from .schema import check_version, insert_new, meta, migrate
+from .schema import check_version, deliveries, insert_new, meta, migrate
 from .schema import runs as runs_table
 from .states import ItemState, UnknownPolicy
 from .writer import Writer
@@ -283,6 +283,12 @@ class Ledger:
         """Commit what became of images."""
         self.write(lambda connection: image_steps.finish_images(connection, results))
 
+    def delivered_to(self, destination: str) -> int:
+        """How many images lie at a destination."""
+        query = sa.select(sa.func.count()).where(deliveries.c.destination == destination)
+        with self.read() as connection:
+            return connection.scalar(query) or 0
+
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def account(self, run_id: str | None = None) -> accounts.Account:
@@ -291,13 +297,18 @@ class Ledger:
             return accounts.account(connection, run_id)
 
     def catalog(self, *, run_id: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
-        """Rows of the `catalog` view: of all items of a run (owned ones too), or of everything."""
+        """Rows of the `catalog` view: of all items of a run in its order (owned ones too), or of everything."""
         query = "SELECT c.* FROM catalog c"
+        order = "c.requested_at, c.item_id, c.image_index"
         parameters: dict[str, Any] = {}
         if run_id is not None:
-            query += " WHERE c.item_id IN (SELECT item_id FROM imagen_run_items WHERE run_id = :run_id)"
+            query += (
+                " JOIN (SELECT item_id, min(position) AS position FROM imagen_run_items WHERE run_id = :run_id"
+                " GROUP BY item_id) mine ON mine.item_id = c.item_id"
+            )
+            order = f"mine.position, {order}"
             parameters["run_id"] = run_id
-        query += " ORDER BY c.requested_at, c.item_id, c.image_index"
+        query += f" ORDER BY {order}"
         if limit is not None:
             query += " LIMIT :limit"
             parameters["limit"] = limit

@@ -54,6 +54,8 @@ class Writer:
             LedgerUnavailable: The database does not answer; nothing of the operation was committed, or, where the
                 connection broke within the commit itself, it cannot be told.
         """
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("an operation of the writer cannot wait for another one")
         future: Future[T] = Future()
         with self._lock:
             if self._closed:

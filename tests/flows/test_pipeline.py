@@ -203,6 +203,14 @@ def test_a_destination_of_another_ledger_is_not_filled(house: House, tmp_path: P
     assert len(house.billed()) == 1
 
 
+def test_a_place_that_lost_its_mark_is_not_taken_for_the_one_delivered_to(house: House) -> None:
+    house.run(["a fox"])
+    house.s3.client().delete_object(Bucket=house.bucket, Key="out/.prefect-imagen-ledger.json")
+    with pytest.raises(BadInput, match="does not know this catalog"):
+        house.run(["a fox"])
+    assert house.run(["a fox"], adopt_ledger=True).owned == 1
+
+
 def test_base64_replies_are_delivered_from_the_spool(house: House) -> None:
     report = house.run([f"inline {n}" for n in range(10)], parameters={"convert_base64_to_url": False})
     assert (report.complete, report.images, len(house.objects())) == (True, 10, 10)

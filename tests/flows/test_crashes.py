@@ -1,0 +1,149 @@
+"""Killed processes and stores that go away: nothing paid is lost, nothing is bought again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect_imagen.sandbox import SandboxServer
+from prefect_imagen.sandbox.local_s3 import LocalS3
+
+from .conftest import PARTI
+
+IMAGEN = Path(sys.executable).with_name("prefect-imagen")
+
+
+@pytest.fixture
+def slow_sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer(pictures="fast", image_bytes=20_000, latency=0.2, jitter=0.1) as server:
+        yield server
+
+
+@pytest.fixture
+def own_s3(tmp_path: Path) -> Iterator[LocalS3]:
+    with LocalS3(tmp_path / "s3") as server:
+        server.create_bucket("crash")
+        yield server
+
+
+class Runner:
+    """`prefect-imagen run` in a process of its own, as a user starts it."""
+
+    def __init__(self, sandbox: SandboxServer, s3: LocalS3, home: Path, prefect_api: str) -> None:
+        self.sandbox = sandbox
+        self._command = [
+            str(IMAGEN),
+            *("run", str(PARTI), "--limit", "200", "--to", "s3://crash/out", "--endpoint-url", s3.endpoint_url),
+            *("--base-url", sandbox.base_url, "--catalog", str(home / "ledger.db"), "--concurrency", "8", "--json"),
+        ]
+        self._environment = {
+            **os.environ,
+            "PREFECT_API_URL": prefect_api,
+            "PREFECT_IMAGEN_HOME": str(home),
+            "AIMLAPI_API_KEY": "key-of-the-tests",
+            "AWS_ACCESS_KEY_ID": s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self._command, *options],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, *options: str) -> tuple[int, dict[str, Any]]:
+        process = self.start(*options)
+        out, err = process.communicate(timeout=240)
+        assert process.returncode in (0, 1), err
+        return process.returncode, json.loads(out)
+
+    def billed(self) -> int:
+        return len(self.sandbox.bill()["entries"])
+
+    def wait_for_bill(self, count: int, process: subprocess.Popen[str]) -> None:
+        deadline = time.monotonic() + 120
+        while self.billed() < count:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def runner(slow_sandbox: SandboxServer, own_s3: LocalS3, tmp_path: Path, prefect_api: str) -> Runner:
+    return Runner(slow_sandbox, own_s3, tmp_path / "home", prefect_api)
+
+
+def test_kill_9_in_the_middle_then_the_same_command(runner: Runner) -> None:
+    process = runner.start()
+    runner.wait_for_bill(60, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    code, report = runner.finish()
+    delivered, unknown = report["states"]["delivered"], report["states"]["unknown"]
+    runner.sandbox.wait_idle()
+    assert delivered + unknown == 200
+    assert runner.billed() <= 200
+    assert unknown <= 8
+    assert code == (1 if unknown else 0)
+
+    code, report = runner.finish("--unknown", "retry")
+    assert (code, report["states"]["delivered"]) == (0, 200)
+    # What was bought twice is at most what was declared unknown.
+    assert runner.billed() <= 200 + unknown
+
+
+def test_nothing_is_paid_for_while_the_store_is_away(runner: Runner, own_s3: LocalS3) -> None:
+    process = runner.start("--patience", "6")
+    runner.wait_for_bill(60, process)
+    own_s3.pause()
+    # What is in flight, and what is sent within the second that a sign of life is good for.
+    time.sleep(2.5)
+    while_away = runner.billed()
+    out, err = process.communicate(timeout=120)
+    report = json.loads(out)
+    assert process.returncode == 1, err
+    assert report["outcome"] == "Blocked"
+    assert runner.billed() == while_away < 200
+
+    own_s3.restart()
+    code, report = runner.finish()
+    assert (code, report["states"]["delivered"]) == (0, 200)
+    assert runner.billed() == 200
+
+
+def test_a_store_that_comes_back_in_time_is_waited_for(runner: Runner, own_s3: LocalS3) -> None:
+    process = runner.start("--patience", "60")
+    runner.wait_for_bill(60, process)
+    own_s3.pause()
+    time.sleep(3)
+    own_s3.restart()
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert json.loads(out)["states"]["delivered"] == 200
+    assert runner.billed() == 200
+
+
+def test_sigterm_records_what_is_in_flight(runner: Runner) -> None:
+    process = runner.start()
+    runner.wait_for_bill(60, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    runner.sandbox.wait_idle()
+    assert runner.billed() < 200
+    code, report = runner.finish()
+    assert (code, report["states"]["delivered"], report["states"]["unknown"]) == (0, 200, 0)
+    assert runner.billed() == 200

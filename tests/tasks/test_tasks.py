@@ -1,0 +1,154 @@
+"""Every task is a real one, and a user's own flow can be made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import prefect_imagen.tasks as tasks
+import pytest
+from prefect import Task, flow
+from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, LocalImageStore
+from prefect_imagen.core.errors import BadInput, Unavailable
+from prefect_imagen.sandbox import SandboxServer
+from prefect_imagen.tasks import (
+    Batch,
+    Catalogued,
+    catalog_images,
+    download_images,
+    expand_prompts,
+    generate_images,
+    upload_images,
+)
+from pydantic import SecretStr
+
+STEPS = [expand_prompts, generate_images, download_images, upload_images, catalog_images]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer(pictures="fast", image_bytes=10_000) as server:
+        yield server
+
+
+@pytest.fixture
+def blocks(
+    sandbox: SandboxServer, tmp_path: Path, imagen_home: Path, prefect_api: str
+) -> Iterator[tuple[AimlApiCredentials, LocalImageStore, ImageCatalog]]:
+    sandbox.clear_faults()
+    sandbox.reset()
+    yield (
+        AimlApiCredentials(api_key=SecretStr("key"), base_url=sandbox.base_url),
+        LocalImageStore(folder=str(tmp_path / "images")),
+        ImageCatalog(url=SecretStr(str(tmp_path / "ledger.db"))),
+    )
+    sandbox.clear_faults()
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_steps_are_real_tasks(step: Task[..., object]) -> None:
+    assert isinstance(step, Task)
+    assert callable(step.map)
+    assert step.with_options(retries=7).retries == 7
+
+
+def test_what_is_exported_exists() -> None:
+    assert all(hasattr(tasks, name) for name in tasks.__all__)
+
+
+def test_a_flow_of_ones_own(
+    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
+) -> None:
+    credentials, store, catalog = blocks
+
+    @flow
+    def mine() -> Catalogued:
+        run = expand_prompts(["a {red|blue} fox", "a dog"], store=store, catalog=catalog)
+        generated = generate_images(run, credentials, store=store, catalog=catalog)
+        downloaded = download_images(generated, credentials, store=store, catalog=catalog)
+        uploaded = upload_images(downloaded, store, catalog=catalog)
+        return catalog_images(uploaded, catalog=catalog)
+
+    assert mine().states == {"delivered": 3}
+    assert len(sandbox.bill()["entries"]) == 3
+    # All of it again: the steps find nothing to do, and nothing is sent.
+    assert mine().states == {}
+    assert len(sandbox.calls()) == 3
+
+
+def test_steps_that_failed_half_way_are_taken_up_where_they_stopped(
+    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
+) -> None:
+    credentials, store, catalog = blocks
+
+    @flow
+    def halves() -> Catalogued:
+        run = expand_prompts(["a fox", "a dog"], store=store, catalog=catalog)
+        generate_images(run, credentials, store=store, catalog=catalog)
+        # The rest of the flow did not happen. A later one takes up what is paid.
+        again = generate_images(run, credentials, store=store, catalog=catalog)
+        downloaded = download_images(again, credentials, store=store, catalog=catalog)
+        return catalog_images(upload_images(downloaded, store, catalog=catalog), catalog=catalog)
+
+    assert halves().states == {"delivered": 2}
+    assert len(sandbox.bill()["entries"]) == 2
+
+
+def test_batches_can_be_mapped(
+    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
+) -> None:
+    from prefect import unmapped
+
+    credentials, store, catalog = blocks
+
+    @flow
+    def mapped() -> int:
+        run = expand_prompts([f"prompt {n}" for n in range(6)], store=store, catalog=catalog)
+        ids = list(catalog.get_ledger().pending(run.run_id, destination=store.get_store().destination))
+        batches = [Batch(run.run_id, tuple(ids[n : n + 2])) for n in (0, 2, 4)]
+        futures = generate_images.map(batches, unmapped(credentials), store=unmapped(store), catalog=unmapped(catalog))
+        return sum(len(generated.item_ids) for generated in futures.result())
+
+    assert mapped() == 6
+    assert len(sandbox.bill()["entries"]) == 6
+
+
+def test_an_api_that_is_down_is_for_a_retry_and_costs_nothing(
+    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
+) -> None:
+    _, store, catalog = blocks
+    tries: list[int] = []
+
+    def count(*_: object) -> None:
+        tries.append(1)
+
+    @flow
+    def down(credentials: AimlApiCredentials) -> None:
+        run = expand_prompts(["a fox"], store=store, catalog=catalog)
+        generate_images.with_options(retries=1, retry_delay_seconds=0, on_running=[count])(
+            run, credentials, store=store, catalog=catalog
+        )
+
+    with pytest.raises(Unavailable, match="cannot reach the API"):
+        down(AimlApiCredentials(api_key=SecretStr("key"), base_url="http://127.0.0.1:9"))
+    ledger = catalog.get_ledger()
+    run_id = ledger.latest_run()
+    assert run_id is not None
+    assert ledger.progress(run_id).items["planned"] == 1
+    assert ledger.account().billed_at_most == 0
+    assert sandbox.calls() == []
+    assert len(tries) == 2
+
+
+def test_bad_input_is_not_retried(
+    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
+) -> None:
+    credentials, store, catalog = blocks
+
+    @flow
+    def refused() -> None:
+        expand_prompts(["a fox"], parameters={"aspect_ratio": "5:7"}, store=store, catalog=catalog)
+
+    with pytest.raises(BadInput, match="aspect_ratio: '5:7' is not allowed"):
+        refused()
+    assert catalog.get_ledger().latest_run() is None
