@@ -11,9 +11,10 @@ from pydantic import Field, PrivateAttr, SecretStr
 from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
 from ..core.errors import BadInput
 
-__all__ = ["KEY_VARIABLE", "AimlApiCredentials"]
+__all__ = ["KEY_VARIABLE", "URL_VARIABLE", "AimlApiCredentials"]
 
 KEY_VARIABLE = "AIMLAPI_API_KEY"
+URL_VARIABLE = "AIMLAPI_BASE_URL"
 
 
 class AimlApiCredentials(CredentialsBlock):
@@ -48,7 +49,10 @@ class AimlApiCredentials(CredentialsBlock):
 
     @classmethod
     def from_env(cls, **fields: Any) -> AimlApiCredentials:
-        """Take the key from `AIMLAPI_API_KEY`.
+        """Take the key from `AIMLAPI_API_KEY`, and the address from `AIMLAPI_BASE_URL` if that is set.
+
+        Args:
+            fields: Other fields; `base_url` goes before the environment.
 
         Raises:
             BadInput: It is not set.
@@ -56,6 +60,8 @@ class AimlApiCredentials(CredentialsBlock):
         key = os.environ.get(KEY_VARIABLE, "").strip()
         if not key:
             raise BadInput(f"there is no API key: set {KEY_VARIABLE}, or save an AimlApiCredentials block")
+        if not fields.get("base_url"):
+            fields["base_url"] = os.environ.get(URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
         return cls(api_key=SecretStr(key), **fields)
 
     def get_client(self, *args: Any, **kwargs: Any) -> AimlApiClient:

@@ -18,7 +18,6 @@ from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from ..core.aimlapi import DEFAULT_BASE_URL
 from ..core.errors import BadInput
 from .catalog import ImageCatalog
 from .credentials import AimlApiCredentials
@@ -91,7 +90,7 @@ def credentials_block(reference: AimlApiCredentials | str | None) -> AimlApiCred
     if isinstance(reference, AimlApiCredentials):
         return reference
     if reference is None or reference == ENV:
-        return AimlApiCredentials.from_env(base_url=DEFAULT_BASE_URL)
+        return AimlApiCredentials.from_env()
     if reference.startswith(_PREFIX):
         block = _unsaved_block(reference, "AimlApiCredentials block")
         if not isinstance(block, AimlApiCredentials):

@@ -85,9 +85,9 @@ def bind_destination(ledger: Ledger, store: ObjectStore, *, adopt: bool = False)
         delivered = ledger.delivered_to(store.destination)
         if delivered and not adopt:
             raise LedgerMismatch(
-                f"the catalog has {delivered} images at {store.destination}, but that place does not know this catalog: "
-                "it was emptied, or it is another store of the same name. Use another destination, or --adopt-ledger "
-                "to go on without those images"
+                f"the catalog has {delivered} images at {store.destination}, but that place does not know this "
+                "catalog: it was emptied, or it is another store of the same name. Use another destination, or "
+                "--adopt-ledger to go on without those images"
             )
         if store.create_text(MARKER_KEY, mark):
             return

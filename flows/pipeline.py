@@ -176,6 +176,8 @@ def imagen_pipeline(
                 # Cancelled, or a bug: nothing new is sent while the task runner waits for what is in flight.
                 context.halt.set(HaltReason.STOPPED, f"the run was stopped ({type(error).__name__})")
                 raise
+            if unknown is UnknownPolicy.FAIL:
+                context.ledger.give_up_unknown(run_id)
             report = _report(context, failures)
             context.ledger.finish_run(run_id, report.outcome)
             _leave_artifacts(report, context)
@@ -210,7 +212,7 @@ def _leave_artifacts(report: RunReport, context: RunContext) -> None:
     logger = get_run_logger()
     try:
         leave_report(report, context.ledger)
-        if context.store is not None:
+        if context.store is not None and context.halt.reason is not HaltReason.STORE:
             sheet = contact_sheet(context.ledger, context.store, report.run_id)
             if sheet is not None:
                 leave_contact_sheet(sheet.jpeg(max_bytes=300_000), sheet.shown, report.images)

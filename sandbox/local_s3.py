@@ -87,9 +87,11 @@ class LocalS3:
         log_path: The server's log.
 
     Example:
+        >>> from prefect_imagen.core.storage import open_store
         >>> with LocalS3() as s3:
         ...     s3.create_bucket("pictures")
-        ...     store = open_store("s3://pictures", **s3.options)
+        ...     open_store("s3://pictures", **s3.options).create_text("hello.txt", "hello")
+        True
     """
 
     def __init__(self, folder: Path | None = None, *, startup_timeout: float = 60) -> None:

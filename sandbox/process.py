@@ -33,10 +33,10 @@ class SandboxServer:
     """A sandbox that runs while this object is open, and never longer than the process that made it.
 
     Example:
-        >>> with SandboxServer(latency=0.5) as sandbox:  # doctest: +SKIP
-        ...     sandbox.set_faults([{"fault": "rate_limited", "rate": 0.05}])
-        ...     run_something(sandbox.base_url)
-        ...     print(sandbox.bill()["credits"])
+        >>> with SandboxServer(latency=0.5) as sandbox:
+        ...     _ = sandbox.set_faults([{"fault": "rate_limited", "rate": 0.05}])
+        ...     sandbox.bill()["credits"]
+        0
     """
 
     def __init__(self, options: SandboxOptions | None = None, **settings: Any) -> None:

@@ -22,7 +22,14 @@ os.environ.update(
         "NO_PROXY": "127.0.0.1,localhost",
     }
 )
-for _name in ("AIMLAPI_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "PREFECT_API_URL"):
+for _name in (
+    "AIMLAPI_API_KEY",
+    "AIMLAPI_BASE_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_PROFILE",
+    "PREFECT_API_URL",
+):
     os.environ.pop(_name, None)
 
 

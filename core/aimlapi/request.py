@@ -100,7 +100,9 @@ def _check(spec: FieldSpec, value: Any) -> str | None:
 def _bad_character(text: str) -> str | None:
     if "\x00" in text:
         return "text without NUL characters"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "well-formed Unicode (there is half a surrogate pair)"
     return None
 

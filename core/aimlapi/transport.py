@@ -13,6 +13,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -60,7 +61,8 @@ class _Session(requests.Session):
 class SessionPool:
     """One `requests.Session` a thread, all over the same connection pool.
 
-    Sessions are not thread-safe; the adapter's pool is. Nothing is repeated: the adapter has no retries.
+    Sessions are not thread-safe; the adapter's pool is. Nothing is repeated: the adapter has no retries. No cookies
+    are kept.
     """
 
     def __init__(self, *, user_agent: str, pool_size: int) -> None:
@@ -73,6 +75,7 @@ class SessionPool:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = _Session()
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
             session.mount("http://", self._adapter)
             session.mount("https://", self._adapter)
             session.headers["User-Agent"] = self._user_agent

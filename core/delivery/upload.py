@@ -6,7 +6,7 @@ import itertools
 import time
 from dataclasses import replace
 
-from ..errors import ImagenError
+from ..errors import ImagenError, Unavailable
 from ..images import Fetched, NotAnImage, inspect
 from ..ledger import ImageResult, ImageState, StoredAt
 from ..limits import Backoff, Gate, Halt, HaltReason
@@ -89,12 +89,15 @@ class Uploader:
             try:
                 if not self._gate.wait(lambda: self._halt.is_stopped):
                     return _result(file, ImageState.PENDING, reason="the run stopped before the upload")
+            except Unavailable as error:
+                return _result(file, ImageState.PENDING, reason=str(error))
+            try:
                 key = self._key(file, file.ext)
                 stored = self._store.put(
                     key, file.path, sha256=file.sha256, content_type=file.content_type, metadata=metadata
                 )
             except StoreUnavailable as error:
-                self._gate.failed()
+                self._gate.failed(error)
                 # A store may answer the probe and refuse the put: the pause keeps this from being a tight loop.
                 if time.monotonic() >= deadline or self._halt.pause(_BACKOFF.delay(tries)):
                     return _result(file, ImageState.PENDING, reason=str(error))

@@ -66,9 +66,9 @@ class Fetcher:
         pool_size: Connections kept for reuse.
 
     Example:
-        >>> fetcher = Fetcher(trusted_origins=["https://api.aimlapi.com"], user_agent="prefect-imagen/0.1")
-        >>> fetcher.fetch(url, spool / "0.part").size
-        1048576
+        >>> Fetcher().fetch("http://169.254.169.254/latest/meta-data", Path("not-written"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        prefect_imagen.core.images.errors.FetchRefused: 169.254.169.254 leads to 169.254.169.254, a link-local...
     """
 
     def __init__(

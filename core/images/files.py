@@ -49,9 +49,11 @@ class AtomicFile:
         SpoolUnavailable: From every method, where the file system refuses.
 
     Example:
-        >>> with AtomicFile(folder / "a.png") as out:
-        ...     out.write(data)
-        ...     saved = out.commit(content_type=None)
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, AtomicFile(Path(folder) / "a.png") as out:
+        ...     out.write(b"pixels")
+        ...     out.commit(content_type=None).size
+        6
     """
 
     def __init__(self, dest: Path, *, sync: bool = False, temporary_folder: Path | None = None) -> None:

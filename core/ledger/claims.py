@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from .schema import calls, deliveries, images, items, run_items
 from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
 
-__all__ = ["ClaimedItem", "claim", "in_batches", "pending", "release", "resting_state", "states"]
+__all__ = ["ClaimedItem", "claim", "give_up_unknown", "in_batches", "pending", "release", "resting_state", "states"]
 
 T = TypeVar("T")
 _BUYABLE = (ItemState.PLANNED, ItemState.FAILED)
@@ -181,6 +181,23 @@ def release(connection: Connection, item_ids: Sequence[str], holder_id: str, *, 
         )
         kept = [ItemState.SENT, *((ItemState.GENERATED, ItemState.DELIVERED) if keep_paid else ())]
         connection.execute(sa.update(items).where(mine, items.c.state.not_in(kept)).values(holder_id=None))
+
+
+def give_up_unknown(connection: Connection, run_id: str) -> int:
+    """Count a run's unknown items as failed: the next run buys them again, which may pay twice.
+
+    Their calls stay unknown, and what was reserved for them stays reserved: the bill alone knows.
+
+    Returns:
+        Items that were given up.
+    """
+    mine = sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)
+    given_up = connection.execute(
+        sa.update(items)
+        .where(items.c.id.in_(mine), items.c.state == ItemState.UNKNOWN, items.c.holder_id.is_(None))
+        .values(state=ItemState.FAILED, updated_at=datetime.now(UTC))
+    )
+    return given_up.rowcount
 
 
 def states(connection: Connection, item_ids: Sequence[str]) -> dict[str, ItemState]:

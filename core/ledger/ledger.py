@@ -254,6 +254,10 @@ class Ledger:
         holder = self.holder.id
         self.write(lambda connection: claims.release(connection, item_ids, holder, keep_paid=keep_paid))
 
+    def give_up_unknown(self, run_id: str) -> int:
+        """Count a run's unknown items as failed, so that the next run buys them again."""
+        return self.write(lambda connection: claims.give_up_unknown(connection, run_id))
+
     def states(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
         """The states of items, by id."""
         with self.read() as connection:

@@ -59,7 +59,8 @@ class ItemState(enum.StrEnum):
 class UnknownPolicy(enum.StrEnum):
     """What a run does with items whose last call may have been billed.
 
-    `hold` leaves them for a person to decide, `retry` buys them again (perhaps twice), `fail` gives them up.
+    `hold` leaves them for a person to decide; `retry` buys them again now, and may pay twice; `fail` counts them as
+    failed when the run ends, so that the next run buys them again.
     """
 
     HOLD = "hold"

@@ -24,22 +24,36 @@ class Gate:
 
     Args:
         probe: A cheap call that raises `Unavailable` while the service is down.
-        patience: Seconds that a closed gate is waited for.
+        patience: Seconds that an outage is waited for, counted from its first sign, for all who wait together.
     """
 
     def __init__(self, probe: Callable[[], None], *, patience: float) -> None:
         self._probe = probe
         self._patience = patience
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._fresh_until = 0.0
+        self._down_since: float | None = None
+        self._probing = False
+        self._next_probe = 0.0
+        self._error: Unavailable | None = None
 
     def worked(self) -> None:
         """The service was just used with success."""
-        self._fresh_until = time.monotonic() + FRESH_SECONDS
+        with self._changed:
+            self._fresh_until = time.monotonic() + FRESH_SECONDS
+            if self._down_since is not None:
+                self._down_since = None
+                self._changed.notify_all()
 
-    def failed(self) -> None:
+    def failed(self, error: Unavailable) -> None:
         """The service just failed: nobody passes before a probe has succeeded."""
-        self._fresh_until = 0.0
+        with self._changed:
+            now = time.monotonic()
+            self._fresh_until = 0.0
+            self._error = error
+            self._next_probe = now + _PROBE_PAUSE
+            if self._down_since is None:
+                self._down_since = now
 
     def wait(self, give_up: Callable[[], bool]) -> bool:
         """Pass, or wait until the service is back.
@@ -51,28 +65,42 @@ class Gate:
             False if it was given up.
 
         Raises:
-            Unavailable: It did not come back within `patience`.
+            Unavailable: The outage has lasted longer than `patience`.
         """
-        if time.monotonic() < self._fresh_until:
-            return True
-        deadline = time.monotonic() + self._patience
         while True:
-            if give_up():
-                return False
-            # A timed acquire, since the thread that probes may itself wait for long.
-            if not self._lock.acquire(timeout=0.25):
-                continue
-            try:
-                if time.monotonic() < self._fresh_until:
+            with self._changed:
+                now = time.monotonic()
+                if now < self._fresh_until:
                     return True
-                self._probe()
-            except Unavailable:
-                if time.monotonic() >= deadline:
-                    raise
-                # With the lock held: whoever waits, waits for the next probe, and makes none of its own.
-                time.sleep(min(_PROBE_PAUSE, max(0.0, deadline - time.monotonic())))
-            else:
-                self.worked()
-                return True
-            finally:
-                self._lock.release()
+                waiting = self._probing or now < self._next_probe
+                if waiting:
+                    self._check_patience(now)
+                    self._changed.wait(_PROBE_PAUSE)
+                else:
+                    self._probing = True
+            if give_up():
+                if not waiting:
+                    self._stop_probing()
+                return False
+            if not waiting:
+                self._probe_once()
+
+    def _check_patience(self, now: float) -> None:
+        if self._error is not None and self._down_since is not None and now - self._down_since >= self._patience:
+            raise self._error
+
+    def _probe_once(self) -> None:
+        """Probe on behalf of all who wait; outside the lock, since it can take seconds."""
+        try:
+            self._probe()
+        except Unavailable as error:
+            self.failed(error)
+        else:
+            self.worked()
+        finally:
+            self._stop_probing()
+
+    def _stop_probing(self) -> None:
+        with self._changed:
+            self._probing = False
+            self._changed.notify_all()

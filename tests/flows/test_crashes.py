@@ -113,8 +113,9 @@ def test_nothing_is_paid_for_while_the_store_is_away(runner: Runner, own_s3: Loc
     time.sleep(2.5)
     while_away = runner.billed()
     out, err = process.communicate(timeout=120)
-    report = json.loads(out)
     assert process.returncode == 1, err
+    assert out, err
+    report = json.loads(out)
     assert report["outcome"] == "Blocked"
     assert runner.billed() == while_away < 200
 

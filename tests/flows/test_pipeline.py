@@ -138,6 +138,21 @@ def test_each_fault_alone_leaves_a_sum_that_closes(house: House, name: str) -> N
     assert len(house.sandbox.calls()) == calls
 
 
+@pytest.mark.parametrize(
+    ("policy", "first", "then"), [("hold", "unknown", 0), ("retry", "unknown", 5), ("fail", "failed", 5)]
+)
+def test_unknown_items_are_held_bought_again_or_given_up(house: House, policy: str, first: str, then: int) -> None:
+    prompts = [f"unknown {n}" for n in range(20)]
+    house.sandbox.set_faults([{"fault": "cut_after_billing", "times": 5}])
+    report = house.run(prompts, unknown=policy)
+    assert (report.delivered, report.states[first]) == (15, 5)
+    assert (report.account.unknown.calls, report.account.unknown.credits) == (5, 5 * 106_000)
+    again = house.run(prompts, unknown=policy)
+    assert len(house.billed()) == 20 + then
+    assert again.complete == bool(then)
+    house.assert_sum_closes()
+
+
 def test_fewer_images_than_asked_are_delivered_and_counted(house: House) -> None:
     house.sandbox.set_faults([{"fault": "fewer_images", "every": 5, "billed": "requested"}])
     report = house.run([f"prompt {n}" for n in range(50)], num_images=2)

@@ -1,0 +1,206 @@
+"""What each answer says of the bill, and that every exception of the package survives a pickle."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pickle
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import prefect_imagen.core
+import pytest
+from prefect_imagen.core.aimlapi import RawReply
+from prefect_imagen.core.aimlapi.errors import (
+    ApiError,
+    BadKey,
+    Billing,
+    Forbidden,
+    InvalidByApi,
+    NotFound,
+    NotSent,
+    OutOfCredit,
+    RateLimited,
+    ReplyLost,
+    ServerError,
+    StatusError,
+    UnexpectedStatus,
+    UnreadableReply,
+    read_envelope,
+    status_error,
+)
+from prefect_imagen.core.errors import ImagenError
+
+
+def problem(status: int, message: Any = "No.", data: Any = None, **more: Any) -> bytes:
+    """The newer envelope."""
+    error = {"name": "SomeException", "message": message, **({} if data is None else {"data": data})}
+    return json.dumps({"title": "T", "status": status, "message": message, "error": error, **more}).encode()
+
+
+def legacy(status: int | str, message: Any = "No.") -> bytes:
+    """The older envelope."""
+    return json.dumps({"requestId": "r-1", "statusCode": status, "path": "/v1", "message": message}).encode()
+
+
+HTML = b"<!doctype html><html><title>502 Bad gateway</title></html>"
+CREDIT = {"kind": "err_insufficent_credits"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "billing"),
+    [
+        (400, problem(400), InvalidByApi, "unbilled"),
+        (400, legacy(400), InvalidByApi, "unbilled"),
+        (422, problem(422), InvalidByApi, "unbilled"),
+        (401, legacy("401"), BadKey, "unbilled"),
+        (401, problem(401), BadKey, "unbilled"),
+        (403, problem(403), Forbidden, "unbilled"),
+        (403, problem(403, data=CREDIT), OutOfCredit, "unbilled"),
+        (403, problem(403, data={"kind": "err_insufficient_credits"}), OutOfCredit, "unbilled"),
+        (403, problem(403, data={"kind": "err_scope"}, message="run out of scope"), Forbidden, "unbilled"),
+        (403, legacy(403, "You've run out of funds."), OutOfCredit, "unbilled"),
+        (404, problem(404), NotFound, "unbilled"),
+        (429, problem(429), RateLimited, "unbilled"),
+        (429, legacy("429"), RateLimited, "unbilled"),
+        (429, HTML, RateLimited, "unbilled"),
+        (429, b"", RateLimited, "unbilled"),
+        (500, problem(500), ServerError, "unknown"),
+        (502, HTML, ServerError, "unknown"),
+        (524, HTML, ServerError, "unknown"),
+        (400, HTML, UnexpectedStatus, "unknown"),
+        (401, b"", UnexpectedStatus, "unknown"),
+        (403, b'{"error": "blocked"}', UnexpectedStatus, "unknown"),
+        (404, b"not found", UnexpectedStatus, "unknown"),
+        (409, problem(409), UnexpectedStatus, "unknown"),
+        (302, b"", UnexpectedStatus, "unknown"),
+        (100, b"", UnexpectedStatus, "unknown"),
+    ],
+)
+def test_what_a_status_says_of_the_bill(status: int, body: bytes, kind: type[StatusError], billing: str) -> None:
+    error = status_error(status, body, request_id="h-1")
+    assert type(error) is kind
+    assert (error.billing, error.status, error.request_id) == (Billing(billing), status, "h-1")
+    assert str(status) in str(error)
+    assert "h-1" in str(error)
+    with pytest.raises(kind):
+        RawReply(status, {}, body).read()
+
+
+def test_nothing_but_these_is_unbilled() -> None:
+    kinds = {kind for kind in subclasses(ApiError) if kind.billing is Billing.UNBILLED}
+    assert kinds == {NotSent, InvalidByApi, BadKey, Forbidden, OutOfCredit, NotFound, RateLimited}
+
+
+def test_trusted_statuses() -> None:
+    trusted = {status for status in range(500, 600) if ServerError(status, "").trusted_unbilled()}
+    assert trusted == {500, 502, 503, 504}
+
+
+def test_validation_issues_are_named() -> None:
+    issue = {"code": "too_big", "path": ["num_images"], "message": "Too big"}
+    text = str(status_error(400, problem(400, "Invalid payload", [issue, {"code": "x"}, "odd"])))
+    assert "Invalid payload — num_images: Too big; body: x" in text
+
+
+@pytest.mark.parametrize("message", [["a is wrong", "b is wrong"], "a is wrong; b is wrong"])
+def test_messages_may_be_lists(message: Any) -> None:
+    envelope = read_envelope(problem(400, message))
+    assert envelope is not None
+    assert envelope.message == "a is wrong; b is wrong"
+
+
+def test_the_requests_id_is_taken_from_the_body_where_no_header_has_it() -> None:
+    assert status_error(400, legacy(400)).request_id == "r-1"
+
+
+def test_a_message_is_bounded() -> None:
+    assert len(str(status_error(400, problem(400, "x" * 100_000)))) < 600
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'{"status": 400}',
+        b'{"message": "x"}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"status":' * 100_000,
+        HTML,
+    ],
+)
+def test_what_is_no_envelope(body: bytes) -> None:
+    assert read_envelope(body) is None
+
+
+def test_an_envelope_with_nonsense_inside() -> None:
+    deep = json.loads("[" * 900 + "]" * 900)
+    for body in (problem(400, deep), problem(400, data=deep), problem(400, 7), problem(400, error=deep)):
+        assert isinstance(status_error(400, body), StatusError)
+
+
+def test_retry_after_is_kept() -> None:
+    assert isinstance(error := status_error(429, b"", retry_after=2.5), RateLimited)
+    assert error.retry_after == 2.5
+
+
+def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+def all_exceptions() -> list[type[ImagenError]]:
+    for module in pkgutil.walk_packages(prefect_imagen.core.__path__, "prefect_imagen.core."):
+        importlib.import_module(module.name)
+    found = {kind for kind in subclasses(ImagenError) if kind.__module__.startswith("prefect_imagen.core")}
+    return sorted(found, key=lambda kind: kind.__qualname__)
+
+
+def a_value(kind: type[ImagenError], name: str, annotation: str) -> Any:
+    """Some value of a parameter, by its annotation."""
+    if name == "report":
+        from prefect_imagen.core.ledger import Account, Line
+        from prefect_imagen.core.report import RunReport
+
+        account = Account(*([Line(1, 2)] * 7))
+        states = {"delivered": 1, "planned": 1}
+        return RunReport("r", "Incomplete", "why", None, "c", 2, 2, states, 0, 1, 0, account)
+    for part, value in (
+        ("tuple[str", ("a", "b")),
+        ("tuple[Problem", ()),
+        ("tuple[InvalidPrompt", ()),
+        ("Path", "some/path"),
+        ("str", "text"),
+        ("int", 429),
+        ("float", 1.5),
+    ):
+        if part in annotation:
+            return value
+    return None
+
+
+@pytest.mark.parametrize("kind", all_exceptions(), ids=lambda kind: kind.__qualname__)
+def test_every_exception_survives_a_pickle(kind: type[ImagenError]) -> None:
+    signature = inspect.signature(kind.__init__)
+    positional = [
+        parameter
+        for parameter in list(signature.parameters.values())[1:]
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY)
+    ]
+    assert not [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY], "cannot be unpickled"
+    arguments = [a_value(kind, p.name, str(p.annotation)) for p in positional] or ["what is wrong"]
+    error = kind(*arguments)
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind
+    assert (str(copy), copy.args, vars(copy)) == (str(error), error.args, vars(error))
+    assert str(error)
+
+
+def test_lost_replies_and_unreadable_ones_are_unknown() -> None:
+    assert ReplyLost("x").billing is UnreadableReply("x").billing is Billing.UNKNOWN

@@ -1,0 +1,475 @@
+"""From a paid reply to a confirmed object: against the sandbox's CDN and a folder as store."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest
+from prefect_imagen.core.delivery import Downloader, FileState, ImageFile, Spool, Uploader, record
+from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.images import Fetcher, SpoolUnavailable
+from prefect_imagen.core.ledger import ImageState, ImageTask, ItemState, Ledger
+from prefect_imagen.core.ledger.schema import deliveries
+from prefect_imagen.core.limits import Backoff, Gate, Halt, HaltReason
+from prefect_imagen.core.purchase.verdict import judge_reply
+from prefect_imagen.core.storage import KeyTemplate, LocalStore, Stored, StoreNotUsable, StoreUnavailable
+
+MODEL = "google/imagen4/preview"
+
+
+class Post:
+    """Buys from the sandbox, and everything that delivers."""
+
+    def __init__(self, sandbox: Any, ledger: Ledger, shop: Any, folder: Path, *, trusted: bool = True) -> None:
+        self.sandbox, self.ledger, self.shop = sandbox, ledger, shop
+        self.client = AimlApiClient("key", base_url=sandbox.base_url)
+        self.halt = Halt()
+        self.spool = Spool(folder / "spool", ledger.id)
+        self.store = LocalStore(folder / "images")
+        self.store.preflight()
+        self.fetcher = Fetcher((sandbox.origin,) if trusted else (), user_agent="prefect-imagen/test")
+        self.copies: dict[str, LocalStore] = {}
+
+    def close(self) -> None:
+        self.client.close()
+        self.fetcher.close()
+
+    def buy(self, prompt: str = "a fox", **parameters: Any) -> str:
+        """Buy for real; returns the call's id."""
+        (item,) = self.shop.plan(1, prefix=prompt)
+        call_id = self.shop.send(item)
+        raw = self.client.generate(ImageRequest.build(MODEL, prompt, parameters).body(seed=7), call_id)
+        self.spool.replies.keep(call_id, raw)
+        assert self.ledger.settle(call_id, judge_reply(raw, list_price=1).outcome)
+        self.ledger.release([item])
+        return call_id
+
+    def tasks(self, call_id: str, destination: str | None = None) -> list[ImageTask]:
+        item = self.shop.call(call_id).item_id
+        return self.ledger.images_to_deliver([item], destination=destination or self.store.destination)
+
+    def downloader(self, **options: Any) -> Downloader:
+        return Downloader(
+            fetcher=self.fetcher,
+            spool=self.spool,
+            open_copy=lambda uri: (LocalStore(Path(uri.removeprefix("file://")).parent), uri.rpartition("/")[2]),
+            halt=self.halt,
+            backoff=Backoff(first=0.001, maximum=0.002),
+            **options,
+        )
+
+    def uploader(
+        self, store: Any = None, *, gate: Gate | None = None, patience: float = 30.0, key: str = ""
+    ) -> Uploader:
+        store = store or self.store
+        return Uploader(
+            store=store,
+            keys=KeyTemplate(key or "{model}/{item_id}/{call}-{index}.{ext}"),
+            ledger_id=self.ledger.id,
+            spool=self.spool,
+            gate=gate or Gate(store.check, patience=patience),
+            halt=self.halt,
+            patience=patience,
+        )
+
+    def deliver(self, call_id: str, store: Any = None, **options: Any) -> list[ImageFile]:
+        """Everything, up to the catalog."""
+        store = store or self.store
+        files = [self.downloader().download(task) for task in self.tasks(call_id, store.destination)]
+        uploader = self.uploader(store, **options)
+        record(self.ledger, self.spool, [uploader.upload(file) for file in files])
+        return files
+
+    def objects(self) -> list[Path]:
+        return sorted(path for path in self.store.root.rglob("*.png") if path.is_file())
+
+
+@pytest.fixture
+def post(sandbox: Any, sqlite: str, open_ledger: Callable[..., Ledger], shop_of: Any, tmp_path: Path) -> Iterator[Post]:
+    ledger = open_ledger(sqlite)
+    shop = shop_of(ledger)
+    opened = Post(sandbox, ledger, shop, tmp_path)
+    shop.start(destination=opened.store.destination)
+    yield opened
+    opened.close()
+
+
+def left(post: Post) -> list[str]:
+    """What is in the spool."""
+    return sorted(str(path.relative_to(post.spool.folder)) for path in post.spool.folder.rglob("*") if path.is_file())
+
+
+def test_a_reply_becomes_objects_and_rows(post: Post) -> None:
+    call_id = post.buy(num_images=2, aspect_ratio="16:9")
+    files = post.deliver(call_id)
+    assert [(file.state, file.width, file.height, file.ext) for file in files] == [
+        (FileState.READY, 1408, 768, "png")
+    ] * 2
+    rows = post.ledger.catalog()
+    assert [row["state"] for row in rows] == ["stored", "stored"]
+    for row in rows:
+        path = Path(row["uri"].removeprefix("file://"))
+        assert path.is_relative_to(post.store.root)
+        assert path.name == f"{row['image_id']}.png"
+        assert path.stat().st_size == row["bytes"]
+        provided = requests.get(row["source_url"], timeout=10).content
+        assert path.read_bytes() == provided, "the provider's bytes were changed"
+    assert post.shop.state(rows[0]["item_id"]) is ItemState.DELIVERED
+    assert left(post) == []
+    assert post.tasks(call_id) == []
+
+
+def test_base64_replies_need_no_download(post: Post) -> None:
+    call_id = post.buy(num_images=2, convert_base64_to_url=False)
+    first, second = post.tasks(call_id)
+    gets = post.sandbox.stats()["cdn_gets"]
+    done = post.uploader().upload(post.downloader().download(first))
+    record(post.ledger, post.spool, [done])
+    assert left(post) == [f"replies/{call_id}.reply"], "a paid image is in this reply and nowhere else"
+    record(post.ledger, post.spool, [post.uploader().upload(post.downloader().download(second))])
+    assert (len(post.objects()), left(post)) == (2, [])
+    assert post.sandbox.stats()["cdn_gets"] == gets
+
+
+def test_base64_with_line_breaks_is_base64(post: Post) -> None:
+    call_id = post.buy(convert_base64_to_url=False)
+    raw = post.spool.replies.load(call_id)
+    assert raw is not None
+    head, middle, tail = raw.body.partition(b"iVBOR")
+    post.spool.replies.keep(call_id, dataclasses.replace(raw, body=head + middle + b"\\r\\n" + tail))
+    assert post.deliver(call_id)[0].state is FileState.READY
+
+
+def test_a_reply_on_another_machine_is_waited_for(post: Post) -> None:
+    call_id = post.buy(convert_base64_to_url=False)
+    (task,) = post.tasks(call_id)
+    post.spool.replies.drop(call_id)
+    elsewhere = post.downloader().download(dataclasses.replace(task, sent_from="worker-7"))
+    assert (elsewhere.state, elsewhere.reason) == (FileState.LATER, "the reply is in the spool of worker-7")
+    here = post.downloader().download(task)
+    assert here.state is FileState.GONE
+    record(post.ledger, post.spool, [post.uploader().upload(here)])
+    assert post.shop.image(call_id).state == ImageState.LOST
+
+
+@pytest.mark.parametrize("fault", ["html_download", "corrupt_image"])
+def test_what_is_twice_no_image_is_quarantined_and_kept(post: Post, fault: str) -> None:
+    post.sandbox.set_faults([{"fault": fault, "first_attempts": None}])
+    call_id = post.buy()
+    gets = post.sandbox.stats()["cdn_gets"]
+    (file,) = post.deliver(call_id)
+    assert file.state is FileState.BAD
+    assert post.sandbox.stats()["cdn_gets"] == gets + 2
+    assert left(post) == [f"quarantine/{call_id}-0"]
+    image = post.shop.image(call_id)
+    assert image.state == ImageState.QUARANTINED
+    assert "kept as" in image.reason
+    assert post.shop.state(image.item_id) is ItemState.LOST
+    assert post.objects() == []
+    assert post.ledger.account().lost.calls == 1
+
+
+@pytest.mark.parametrize(
+    "fault", ["html_download", "corrupt_image", "truncated_download", "download_404", "download_500"]
+)
+def test_what_goes_wrong_once_is_delivered(post: Post, fault: str) -> None:
+    post.sandbox.set_faults([{"fault": fault, "first_attempts": 1}])
+    call_id = post.buy()
+    assert post.deliver(call_id)[0].state is FileState.READY
+    assert (len(post.objects()), left(post)) == (1, [])
+
+
+@pytest.mark.parametrize("fault", ["download_500", "truncated_download"])
+def test_what_does_not_answer_now_is_left_for_later(post: Post, fault: str) -> None:
+    post.sandbox.set_faults([{"fault": fault, "first_attempts": None}])
+    call_id = post.buy()
+    assert post.deliver(call_id)[0].state is FileState.LATER
+    image = post.shop.image(call_id)
+    assert (image.state, image.attempts) == (ImageState.PENDING, 1)
+    assert post.shop.state(image.item_id) is ItemState.GENERATED
+    post.sandbox.clear_faults()
+    post.deliver(call_id)
+    assert post.shop.state(image.item_id) is ItemState.DELIVERED
+    assert left(post) == []
+
+
+def test_a_dead_url_is_a_lost_image(post: Post) -> None:
+    post.sandbox.set_faults([{"fault": "download_404", "first_attempts": None}])
+    call_id = post.buy()
+    assert post.deliver(call_id)[0].state is FileState.GONE
+    image = post.shop.image(call_id)
+    assert image.state == ImageState.LOST
+    assert "404" in image.reason
+    assert left(post) == []
+
+
+def test_a_dead_url_of_an_image_that_is_stored_already(post: Post) -> None:
+    """A run died between its upload and its catalog; meanwhile the URL expired."""
+    call_id = post.buy()
+    (task,) = post.tasks(call_id)
+    first = post.uploader().upload(post.downloader().download(task))
+    assert first.stored is not None
+    post.spool.discard(task.image_id)
+    post.sandbox.set_faults([{"fault": "download_404", "first_attempts": None}])
+    assert post.deliver(call_id)[0].state is FileState.GONE
+    image = post.shop.image(call_id)
+    assert (image.state, image.sha256, image.uri) == (ImageState.STORED, first.stored.sha256, first.stored.uri)
+    assert left(post) == []
+
+
+def test_a_dead_url_and_a_store_that_is_away_decide_nothing(post: Post) -> None:
+    post.sandbox.set_faults([{"fault": "download_404", "first_attempts": None}])
+    call_id = post.buy()
+    post.deliver(call_id, Away(post.store, times=99))
+    assert post.shop.image(call_id).state == ImageState.PENDING
+
+
+def test_a_url_the_guard_refuses_is_quarantined(post: Post, tmp_path: Path) -> None:
+    call_id = post.buy()
+    strict = Post(post.sandbox, post.ledger, post.shop, tmp_path, trusted=False)
+    strict.deliver(call_id)
+    strict.close()
+    assert post.shop.image(call_id).state == ImageState.QUARANTINED
+    assert post.sandbox.stats()["cdn_gets"] == 0
+
+
+def test_a_file_that_a_crash_left_is_used_and_not_fetched_again(post: Post) -> None:
+    call_id = post.buy()
+    (task,) = post.tasks(call_id)
+    before = post.downloader().download(task)
+    gets = post.sandbox.stats()["cdn_gets"]
+    again = post.downloader().download(task)
+    assert again == before
+    assert post.sandbox.stats()["cdn_gets"] == gets
+
+
+def test_a_damaged_file_that_a_crash_left_is_fetched_again(post: Post) -> None:
+    call_id = post.buy()
+    (task,) = post.tasks(call_id)
+    post.spool.image(task.image_id).write_bytes(b"\x89PNG\r\n\x1a\n half of it")
+    assert post.deliver(call_id)[0].state is FileState.READY
+
+
+def test_an_upload_that_a_crash_did_not_record_is_found_to_be_the_same(post: Post) -> None:
+    call_id = post.buy()
+    (task,) = post.tasks(call_id)
+    file = post.downloader().download(task)
+    first, second = post.uploader().upload(file), post.uploader().upload(file)
+    assert first == second
+    assert len(post.objects()) == 1
+
+
+def test_a_key_that_holds_something_else_is_left_alone(post: Post) -> None:
+    call_id = post.buy()
+    (task,) = post.tasks(call_id)
+    file = post.downloader().download(task)
+    uploader = post.uploader(key="{item_id}-{index}.{ext}")
+    taken = post.store.root / f"{task.item_id}-0.png"
+    taken.write_bytes(b"somebody else's")
+    result = uploader.upload(file)
+    assert (result.state, result.stored) == (ImageState.PENDING, None)
+    assert "exists with other content" in str(result.reason)
+    assert taken.read_bytes() == b"somebody else's"
+
+
+def test_an_owned_image_is_copied_to_a_second_place_not_bought(post: Post, tmp_path: Path) -> None:
+    call_id = post.buy()
+    post.deliver(call_id)
+    calls = len(post.sandbox.calls())
+    gets = post.sandbox.stats()["cdn_gets"]
+    second = LocalStore(tmp_path / "second")
+    second.preflight()
+    (file,) = post.deliver(call_id, second)
+    assert file.task.copy_from is not None
+    (copy,) = list(second.root.rglob("*.png"))
+    assert copy.read_bytes() == post.objects()[0].read_bytes()
+    assert (len(post.sandbox.calls()), post.sandbox.stats()["cdn_gets"]) == (calls, gets)
+    assert post.shop.row(deliveries, deliveries.c.destination == second.destination).call_id == call_id
+    assert post.tasks(call_id, second.destination) == []
+    assert left(post) == []
+
+
+def test_an_original_that_was_changed_is_not_copied(post: Post, tmp_path: Path) -> None:
+    call_id = post.buy("a fox")
+    post.deliver(call_id)
+    other = post.buy("an owl", aspect_ratio="16:9")
+    post.deliver(other)
+    one, two = (Path(post.shop.image(call).uri.removeprefix("file://")) for call in (call_id, other))
+    one.write_bytes(two.read_bytes())
+    second = LocalStore(tmp_path / "second")
+    second.preflight()
+    (file,) = post.deliver(call_id, second)
+    assert file.state is FileState.BAD
+    assert "not the catalog's" in file.reason
+    assert list(second.root.rglob("*.png")) == []
+    assert post.shop.image(call_id).state == ImageState.STORED
+
+
+def test_an_original_that_is_missing_is_said_so(post: Post, tmp_path: Path) -> None:
+    call_id = post.buy()
+    post.deliver(call_id)
+    post.objects()[0].unlink()
+    second = LocalStore(tmp_path / "second")
+    second.preflight()
+    assert post.deliver(call_id, second)[0].state is FileState.GONE
+    assert post.shop.image(call_id).state == ImageState.STORED
+    assert post.shop.state(post.shop.call(call_id).item_id) is ItemState.DELIVERED
+
+
+class Away:
+    """A store that is away the first times it is asked."""
+
+    def __init__(
+        self, store: LocalStore, *, times: int, error: type[Exception] = StoreUnavailable, probes: bool = False
+    ) -> None:
+        self._store = store
+        self.destination = store.destination
+        self.left = times
+        self.probes_fail = probes
+        self.puts = 0
+        self._error = error
+
+    def _ask(self) -> None:
+        if self.left > 0:
+            self.left -= 1
+            raise self._error("the store is away")
+
+    def check(self) -> None:
+        if self.probes_fail:
+            self._ask()
+
+    def head(self, key: str) -> object:
+        self._ask()
+        return self._store.head(key)
+
+    def put(self, key: str, path: Path, *, sha256: str, content_type: str, metadata: Mapping[str, str]) -> Stored:
+        self.puts += 1
+        self._ask()
+        return self._store.put(key, path, sha256=sha256, content_type=content_type, metadata=metadata)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect_imagen.core.limits.gate._PROBE_PAUSE", 0.005)
+    monkeypatch.setattr("prefect_imagen.core.delivery.upload._BACKOFF", Backoff(first=0.005, maximum=0.01))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("probes", [True, False])
+def test_a_store_that_comes_back_gets_its_image(post: Post, probes: bool) -> None:
+    call_id = post.buy()
+    store = Away(post.store, times=4, probes=probes)
+    post.deliver(call_id, store)
+    assert post.shop.image(call_id).state == ImageState.STORED
+    assert store.puts == (1 if probes else 5)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("probes", [True, False])
+def test_a_store_that_stays_away_leaves_the_image_in_the_spool(post: Post, probes: bool) -> None:
+    call_id = post.buy()
+    store = Away(post.store, times=10**9, probes=probes)
+    post.deliver(call_id, store, patience=0.1)
+    image = post.shop.image(call_id)
+    assert (image.state, image.reason) == (ImageState.PENDING, "the store is away")
+    assert store.puts < 30, "a tight loop"
+    assert left(post) == [f"images/{call_id}-0", f"replies/{call_id}.reply"]
+    gets = post.sandbox.stats()["cdn_gets"]
+    post.deliver(call_id)
+    assert post.sandbox.stats()["cdn_gets"] == gets
+    assert left(post) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_failing_upload_closes_the_gate_for_buyers(post: Post) -> None:
+    call_id = post.buy()
+    store = Away(post.store, times=10**9, probes=True)
+    gate = Gate(store.check, patience=0.05)
+    gate.worked()
+    post.deliver(call_id, store, gate=gate, patience=0.05)
+    assert store.puts == 1
+    with pytest.raises(StoreUnavailable):
+        gate.wait(lambda: False)
+
+
+def test_a_store_that_became_unusable_halts_the_buying(post: Post) -> None:
+    call_id = post.buy()
+    post.deliver(call_id, Away(post.store, times=99, error=StoreNotUsable))
+    assert post.shop.image(call_id).state == ImageState.PENDING
+    assert post.halt.reason is HaltReason.STORE
+
+
+def test_stopping_ends_the_waits_and_keeps_everything(post: Post) -> None:
+    post.sandbox.set_faults([{"fault": "download_500", "first_attempts": None}])
+    call_id = post.buy()
+    (task,) = post.tasks(call_id)
+    slow = Downloader(
+        fetcher=post.fetcher,
+        spool=post.spool,
+        open_copy=lambda _uri: (post.store, ""),
+        halt=post.halt,
+        backoff=Backoff(first=600, maximum=600),
+    )
+    found: list[ImageFile] = []
+    thread = threading.Thread(target=lambda: found.append(slow.download(task)))
+    thread.start()
+    post.halt.set(HaltReason.STOPPED, "SIGTERM")
+    thread.join(10)
+    assert found[0].state is FileState.LATER
+    store = Away(post.store, times=10**9, probes=True)
+    ready = ImageFile(task, FileState.READY, path=post.spool.image(task.image_id))
+    assert post.uploader(store, patience=600).upload(ready).state is ImageState.PENDING
+
+
+def test_a_full_disk_is_not_an_images_fault(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise SpoolUnavailable("No space left on device")
+
+    for parameters in ({}, {"convert_base64_to_url": False}):
+        call_id = post.buy(f"a fox {parameters}", **parameters)
+        (task,) = post.tasks(call_id)
+        with monkeypatch.context() as patch:
+            patch.setattr("prefect_imagen.core.images.files.AtomicFile.__enter__", full)
+            with pytest.raises(SpoolUnavailable):
+                post.downloader().download(task)
+        assert post.shop.image(call_id).state == ImageState.PENDING
+
+
+def test_nothing_is_forgotten_before_it_is_recorded(post: Post) -> None:
+    call_id = post.buy()
+    (task,) = post.tasks(call_id)
+    result = post.uploader().upload(post.downloader().download(task))
+    post.ledger.close()
+    from prefect_imagen.core.ledger import LedgerUnavailable
+
+    with pytest.raises(LedgerUnavailable):
+        record(post.ledger, post.spool, [result])
+    assert left(post) == [f"images/{call_id}-0", f"replies/{call_id}.reply"]
+
+
+def test_the_spool_of_a_ledger_is_its_own_and_private(tmp_path: Path) -> None:
+    one, two = Spool(tmp_path, "one"), Spool(tmp_path, "two")
+    one.image("x").write_bytes(b"1")
+    assert not two.image("x").exists()
+    assert one.images.stat().st_mode & 0o077 == 0
+    assert one.set_aside("not there") is None
+    one.discard("not there")
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="PREFECT_IMAGEN_HOME"):
+        Spool(tmp_path / "file", "three")
+
+
+def test_manifests_are_small_and_survive_a_pickle(post: Post) -> None:
+    import pickle
+
+    call_id = post.buy()
+    (file,) = post.deliver(call_id)
+    packed = pickle.dumps(file)
+    assert len(packed) < 2000
+    assert pickle.loads(packed) == file

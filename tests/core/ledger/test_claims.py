@@ -1,0 +1,171 @@
+"""Of all who want an item exactly one gets it, and what comes to nothing is what it was before."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from prefect_imagen.core.ledger import (
+    Begun,
+    ImageState,
+    ItemState,
+    Ledger,
+    Refused,
+    Unbilled,
+    Unknown,
+    UnknownPolicy,
+)
+from prefect_imagen.core.ledger.schema import items
+
+OpenLedger = Callable[..., Ledger]
+
+
+def ids(claimed: list[Any]) -> list[str]:
+    return [item.id for item in claimed]
+
+
+def test_eight_threads_win_each_of_300_items_once(shop: Any) -> None:
+    wanted = shop.plan(300)
+    start = threading.Barrier(8)
+
+    def take(_: int) -> list[str]:
+        start.wait()
+        won = []
+        for place in range(0, 300, 10):
+            won += ids(shop.ledger.claim(wanted[place : place + 10]))
+        return won
+
+    with ThreadPoolExecutor(8) as threads:
+        won = [item for part in threads.map(take, range(8)) for item in part]
+    assert sorted(won) == sorted(wanted)
+
+
+def test_holders_in_different_ledger_objects_win_each_item_once(shop: Any, open_ledger: OpenLedger) -> None:
+    wanted = shop.plan(120)
+    others = [shop.ledger, *(open_ledger(str(shop.ledger.url)) for _ in range(3))]
+    start = threading.Barrier(4)
+
+    def take(ledger: Ledger) -> list[str]:
+        start.wait()
+        return [item for place in range(0, 120, 3) for item in ids(ledger.claim(wanted[place : place + 3]))]
+
+    with ThreadPoolExecutor(4) as threads:
+        won = [item for part in threads.map(take, others) for item in part]
+    assert sorted(won) == sorted(wanted)
+
+
+def test_a_claim_tells_all_that_is_needed_to_buy(shop: Any) -> None:
+    a, b = shop.plan(2, edition="e")
+    claimed = shop.ledger.claim([b, "not there", a])
+    assert ids(claimed) == [b, a]
+    assert (claimed[0].prompt, claimed[0].parameters, claimed[0].edition) == ("fox 1", {}, "e")
+    assert claimed[0].state is ItemState.CLAIMED is shop.state(a)
+    assert shop.ledger.claim([a, b]) == []
+
+
+def test_what_is_released_is_free_again(shop: Any, open_ledger: OpenLedger) -> None:
+    (item,) = shop.plan(1)
+    shop.ledger.claim([item])
+    other = open_ledger(str(shop.ledger.url))
+    other.release([item])
+    assert other.claim([item]) == [], "somebody else's claim was released"
+    shop.ledger.release([item])
+    assert shop.state(item) is ItemState.PLANNED
+    assert ids(other.claim([item])) == [item]
+
+
+def test_an_item_in_flight_is_not_released(shop: Any, open_ledger: OpenLedger) -> None:
+    (item,) = shop.plan(1)
+    call = shop.send(item)
+    shop.ledger.release([item])
+    assert shop.state(item) is ItemState.SENT
+    assert open_ledger(str(shop.ledger.url)).claim([item], unknown=UnknownPolicy.RETRY) == []
+    assert shop.ledger.settle(call, Unbilled("429", ItemState.CLAIMED))
+    assert shop.state(item) is ItemState.CLAIMED
+
+
+@pytest.mark.parametrize("policy", [UnknownPolicy.HOLD, UnknownPolicy.FAIL])
+def test_unknown_items_are_left_to_the_policy(shop: Any, policy: UnknownPolicy) -> None:
+    (item,) = shop.plan(1)
+    shop.ledger.settle(shop.send(item), Unknown("cut"))
+    shop.ledger.release([item])
+    assert list(shop.ledger.pending("run", destination="file:///a", unknown=policy)) == []
+    assert shop.ledger.claim([item], unknown=policy) == []
+    assert list(shop.ledger.pending("run", destination="file:///a", unknown=UnknownPolicy.RETRY)) == [item]
+    assert ids(shop.ledger.claim([item], unknown=UnknownPolicy.RETRY)) == [item]
+
+
+def test_refused_items_are_asked_for_again_only_when_told_so(shop: Any) -> None:
+    (item,) = shop.plan(1)
+    shop.ledger.settle(shop.send(item), Refused("safety"))
+    shop.ledger.release([item])
+    assert shop.ledger.claim([item]) == []
+    assert list(shop.ledger.pending("run", destination=None, retry_refused=True)) == [item]
+    assert ids(shop.ledger.claim([item], retry_refused=True)) == [item]
+
+
+@pytest.mark.parametrize("how", ["release", "reap", "unauthorized", "retries spent"])
+@pytest.mark.parametrize("before", [ItemState.UNKNOWN, ItemState.REFUSED, ItemState.PLANNED])
+def test_an_item_taken_up_again_in_vain_is_what_it_was(shop: Any, how: str, before: ItemState) -> None:
+    """Or else an unknown item would be planned, and bought by the next run without its policy being asked."""
+    (item,) = shop.plan(1)
+    if before is not ItemState.PLANNED:
+        outcome = Unknown("cut") if before is ItemState.UNKNOWN else Refused("safety")
+        shop.ledger.settle(shop.send(item), outcome)
+        shop.ledger.release([item])
+    shop.ledger.claim([item], unknown=UnknownPolicy.RETRY, retry_refused=True)
+    if how == "reap":
+        shop.ledger.close()
+        shop.ledger = Ledger(str(shop.ledger.url))
+    elif how == "unauthorized":
+        shop.ledger.settle(shop.send(item), Unbilled("401", ItemState.PLANNED))
+    elif how == "retries spent":
+        shop.ledger.settle(shop.send(item), Unbilled("429", ItemState.FAILED))
+    shop.ledger.release([item])
+    failed = ItemState.FAILED if how == "retries spent" and before is ItemState.PLANNED else before
+    assert shop.state(item) is failed
+    shop.ledger.close()
+
+
+def test_what_is_paid_for_is_held_and_keeps_its_state(shop: Any, open_ledger: OpenLedger) -> None:
+    (item,) = shop.plan(1)
+    shop.buy(item)
+    (claimed,) = shop.ledger.claim([item])
+    assert claimed.state is ItemState.GENERATED
+    assert open_ledger(str(shop.ledger.url)).claim([item]) == []
+    assert shop.ledger.begin(shop.intent(item)) is Begun.CLAIM_LOST, "an item that is paid for was bought again"
+
+
+def test_pending_goes_page_by_page_each_item_once(shop: Any) -> None:
+    wanted = shop.plan(25)
+    assert shop.plan(25) == wanted, "the second half are duplicates"
+    more = shop.plan(3, prefix="owl")
+    assert list(shop.ledger.pending("run", destination=None, page=7)) == [*wanted, *more]
+
+
+def test_pending_is_what_there_is_something_to_do_for(shop: Any, open_ledger: OpenLedger) -> None:
+    planned, generated, delivered, lost, held, failed = shop.plan(6)
+    shop.buy(generated)
+    shop.finish(shop.buy(delivered))
+    shop.finish(shop.buy(lost), ImageState.LOST)
+    shop.ledger.settle(shop.send(failed), Unbilled("429", ItemState.FAILED))
+    shop.ledger.release([failed])
+    open_ledger(str(shop.ledger.url)).claim([held])
+    assert shop.state(lost) is ItemState.LOST
+    assert list(shop.ledger.pending("run", destination="file:///a")) == [planned, generated, failed]
+    # What lies elsewhere is to be copied, for a run that wants it somewhere.
+    assert list(shop.ledger.pending("run", destination="file:///b")) == [planned, generated, delivered, failed]
+    assert list(shop.ledger.pending("run", destination=None)) == [planned, generated, failed]
+
+
+def test_more_ids_than_a_statement_takes_parameters(shop: Any) -> None:
+    wanted = shop.plan(1200)
+    assert len(shop.ledger.claim(wanted)) == 1200
+    shop.ledger.release(wanted)
+    with shop.ledger.read() as connection:
+        free = sa.select(sa.func.count()).where(items.c.holder_id.is_(None), items.c.state == ItemState.PLANNED)
+        assert connection.scalar(free) == 1200

@@ -1,0 +1,236 @@
+"""Random interleavings of everything that happens to items, held against a bill that knows the truth."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from prefect_imagen.core.ledger import (
+    Answered,
+    Begun,
+    CallIntent,
+    ImageResult,
+    ImageState,
+    Item,
+    ItemState,
+    Ledger,
+    NewImage,
+    Refused,
+    RunItem,
+    RunSpec,
+    StoredAt,
+    Unbilled,
+    Unknown,
+    UnknownPolicy,
+)
+from prefect_imagen.core.ledger.holders import Holder, reap
+from prefect_imagen.core.ledger.schema import calls, images, items, runs
+
+RESERVE, PRICE, BUDGET = 10, 9, 120
+ITEMS = 4
+
+
+@dataclass
+class Sent:
+    """A call as the provider knows it."""
+
+    item: str
+    holder: str
+    retried: bool
+    billed: int = 0
+    answer: Answered | None = None
+    over: bool = False
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Two processes share a run; either may die at any time, and replies may come late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory(prefix="imagen-machine-")
+        self.ledger = Ledger(f"{self.folder.name}/ledger.db")
+        self.sent: dict[str, Sent] = {}
+        self.holders: list[Holder] = []
+        self.held: dict[str, str] = {}
+        self.retries: Counter[str] = Counter()
+        self.stored: set[tuple[str, int]] = set()
+
+    def teardown(self) -> None:
+        self.ledger.close()
+        self.folder.cleanup()
+        assert not Path(self.folder.name).exists()
+
+    @initialize()
+    def plan(self) -> None:
+        self.items = [Item("m", f"p{n}", {}) for n in range(ITEMS)]
+        self.ledger.start_run(RunSpec("run", "m", budget=BUDGET))
+        rows = [RunItem(n, item, "x", n) for n, item in enumerate(self.items)]
+        self.ledger.add_run_items("run", [*rows, RunItem(99, self.items[0], "x", 99)])
+        for _ in range(2):
+            self._born()
+
+    def _born(self) -> None:
+        me = Holder.of_this_process()
+        holder = Holder(uuid.uuid4().hex, me.host, me.boot, me.pid)
+        self.ledger.write(holder.register)
+        self.holders.append(holder)
+
+    def _states(self) -> dict[str, ItemState]:
+        with self.ledger.read() as connection:
+            return {row.id: ItemState(row.state) for row in connection.execute(sa.select(items.c.id, items.c.state))}
+
+    @rule(
+        who=st.integers(0, 1), n=st.integers(0, ITEMS - 1), unknown=st.sampled_from(UnknownPolicy), again=st.booleans()
+    )
+    def claim(self, who: int, n: int, unknown: UnknownPolicy, again: bool) -> None:
+        from prefect_imagen.core.ledger.claims import claim
+
+        item, holder, before = self.items[n].id, self.holders[who].id, self._states()
+        won = self.ledger.write(lambda c: claim(c, [item], holder, unknown=unknown, retry_refused=again))
+        if not won:
+            return
+        assert self.held.get(item) in (None, holder), "won twice"
+        if before[item] is ItemState.UNKNOWN:
+            assert unknown is UnknownPolicy.RETRY
+            self.retries[item] += 1
+        self.held[item] = holder
+
+    @rule(who=st.integers(0, 1), n=st.integers(0, ITEMS - 1))
+    def release(self, who: int, n: int) -> None:
+        from prefect_imagen.core.ledger.claims import release
+
+        item, holder = self.items[n].id, self.holders[who].id
+        flying = any(s.item == item and s.holder == holder and not s.over for s in self.sent.values())
+        self.ledger.write(lambda c: release(c, [item], holder))
+        if self.held.get(item) == holder and not flying:
+            del self.held[item]
+
+    @rule(who=st.integers(0, 1), n=st.integers(0, ITEMS - 1), cost=st.sampled_from([0, PRICE, RESERVE]))
+    def send(self, who: int, n: int, cost: int) -> None:
+        item, holder = self.items[n].id, self.holders[who].id
+        state = self._states()[item]
+        call_id = uuid.uuid4().hex
+        begun = self.ledger.begin(CallIntent(call_id, item, "run", holder, RESERVE, 1, None, "m", "c"))
+        if begun is not Begun.YES:
+            return
+        assert state is ItemState.CLAIMED
+        assert self.held[item] == holder, "sent without a claim"
+        images_ = [NewImage(index, f"u{index}", None, None) for index in range(2)]
+        answer = Answered(images_, cost, "reply") if cost else None
+        self.sent[call_id] = Sent(item, holder, bool(self.retries[item]), cost, answer)
+
+    def _open(self) -> list[str]:
+        return [call_id for call_id, sent in self.sent.items() if not sent.over]
+
+    @precondition(lambda self: self._open())
+    @rule(data=st.data(), end=st.sampled_from(["reply", "lost", "refused", "claimed", "planned", "failed"]))
+    def end(self, data: st.DataObject, end: str) -> None:
+        """What comes of a call, on time or late; a lost reply may still come."""
+        call_id = data.draw(st.sampled_from(self._open()))
+        sent = self.sent[call_id]
+        if end == "lost":
+            self.ledger.settle(call_id, Unknown("cut"))
+            return
+        if sent.answer is not None and end == "refused":
+            outcome: Answered | Refused | Unbilled = Refused("safety", sent.billed)
+        elif sent.answer is not None:
+            outcome = sent.answer
+        elif end == "refused":
+            outcome = Refused("safety")
+        else:
+            state = {"claimed": ItemState.CLAIMED, "failed": ItemState.FAILED}.get(end, ItemState.PLANNED)
+            outcome = Unbilled("429", state)
+        sent.over = True
+        if not isinstance(outcome, Answered):
+            sent.answer = None
+        assert self.ledger.settle(call_id, outcome)
+        assert not self.ledger.settle(call_id, Unknown("again")), "a final outcome was changed"
+
+    @rule(who=st.integers(0, 1))
+    def die(self, who: int) -> None:
+        dead = self.holders.pop(who)
+        me = self.holders[0]
+        self.ledger.write(lambda c: reap(c, me, force=(dead.id,)))
+        self.held = {item: holder for item, holder in self.held.items() if holder != dead.id}
+        self._born()
+
+    @rule(n=st.integers(0, ITEMS - 1), state=st.sampled_from(ImageState), at=st.sampled_from("ab"))
+    def deliver(self, n: int, state: ImageState, at: str) -> None:
+        results = []
+        for task in self.ledger.images_to_deliver([self.items[n].id], destination=at):
+            stored = None
+            if state is ImageState.STORED:
+                stored = StoredAt(at, "k", f"{at}/k", None, "image/png", 1, 1, 1, "00")
+                self.stored.add((task.call_id, task.index))
+            results.append(ImageResult(task.call_id, task.index, task.item_id, state, stored, "r"))
+        self.ledger.finish_images(results)
+
+    @invariant()
+    def the_sum_closes(self) -> None:
+        billed = sum(sent.billed for sent in self.sent.values())
+        account = self.ledger.account("run")
+        assert account.billed <= billed <= account.billed_at_most
+        if account.unknown.calls == 0 == account.in_flight.calls:
+            assert account.billed == billed == account.billed_at_most
+        lines = [getattr(account, name).calls for name in account.__dataclass_fields__]
+        assert sum(lines) == len(self.sent)
+        progress = self.ledger.progress("run")
+        assert progress.spent == account.billed
+        assert progress.reserved == account.unknown.credits + account.in_flight.credits
+        assert progress.spent + progress.reserved <= BUDGET
+        assert progress.total == ITEMS
+
+    @invariant()
+    def nothing_is_bought_twice_but_on_demand(self) -> None:
+        answered = Counter(sent.item for sent in self.sent.values() if sent.over and sent.answer is not None)
+        flying = Counter(sent.item for sent in self.sent.values() if not sent.over)
+        for item in answered | flying:
+            assert answered[item] + flying[item] <= 1 + self.retries[item]
+
+    @invariant()
+    def nothing_that_was_paid_is_lost(self) -> None:
+        with self.ledger.read() as connection:
+            rows = connection.execute(sa.select(images.c.call_id, images.c.idx, images.c.state)).all()
+            outcomes = {row.id: row.outcome for row in connection.execute(sa.select(calls.c.id, calls.c.outcome))}
+            assert connection.scalar(sa.select(runs.c.reserved)) >= 0 if self.sent else True
+        kept = {(row.call_id, row.idx): row.state for row in rows}
+        for call_id, sent in self.sent.items():
+            if sent.over and sent.answer is not None:
+                assert outcomes[call_id] == "answered"
+                assert {(call_id, 0), (call_id, 1)} <= kept.keys()
+        assert {place for place, state in kept.items() if state == "stored"} == self.stored
+
+    @invariant()
+    def states_agree(self) -> None:
+        with self.ledger.read() as connection:
+            rows = connection.execute(sa.select(items.c.id, items.c.state, items.c.holder_id)).all()
+            pending = set(connection.scalars(sa.select(images.c.item_id).where(images.c.state == "pending")))
+            with_images = set(connection.scalars(sa.select(images.c.item_id)))
+            unknown = set(connection.scalars(sa.select(calls.c.item_id).where(calls.c.outcome == "unknown")))
+        for row in rows:
+            state = ItemState(row.state)
+            if state in (ItemState.CLAIMED, ItemState.SENT):
+                assert row.holder_id is not None, f"{state} and held by nobody: stuck for ever"
+            if row.id in pending:
+                assert state in (ItemState.GENERATED, ItemState.SENT), f"{state} with images that are to be fetched"
+            if state in (ItemState.PLANNED, ItemState.FAILED):
+                assert row.id not in with_images | unknown, f"{state}, and would be bought although it may be paid for"
+            if state is ItemState.UNKNOWN:
+                assert row.id in unknown
+
+
+LedgerMachine.TestCase.settings = settings(
+    max_examples=15,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+)
+TestLedger = LedgerMachine.TestCase

@@ -1,0 +1,218 @@
+"""Group commits: what is reported is committed, and no operation harms its neighbours."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from prefect_imagen.core.ledger import Item, ItemState, Ledger, LedgerUnavailable, RunItem, RunSpec
+from prefect_imagen.core.ledger.schema import items, meta
+
+OpenLedger = Callable[..., Ledger]
+
+
+def put(key: str) -> Callable[[sa.Connection], str]:
+    def operation(connection: sa.Connection) -> str:
+        connection.execute(sa.insert(meta).values(key=key, value=""))
+        return key
+
+    return operation
+
+
+def keys(ledger: Ledger) -> set[str]:
+    with ledger.read() as connection:
+        return set(connection.scalars(sa.select(meta.c.key))) - {"schema_version", "ledger_id"}
+
+
+def queued(ledger: Ledger, count: int) -> None:
+    """Wait until so many operations wait for the next commit."""
+    while ledger._writer._jobs.qsize() < count:
+        time.sleep(0.001)
+
+
+def test_what_waits_during_a_commit_is_committed_together(database: str, open_ledger: OpenLedger) -> None:
+    ledger = open_ledger(database)
+    commits: list[None] = []
+    sa.event.listen(ledger._engine, "commit", lambda _connection: commits.append(None))
+    entered, go = threading.Event(), threading.Event()
+
+    def slow(connection: sa.Connection) -> None:
+        entered.set()
+        assert go.wait(10)
+
+    with ThreadPoolExecutor(41) as threads:
+        first = threads.submit(ledger.write, slow)
+        assert entered.wait(10)
+        others = [threads.submit(ledger.write, put(f"k{n}")) for n in range(40)]
+        queued(ledger, 40)
+        go.set()
+        assert [future.result() for future in others] == [f"k{n}" for n in range(40)]
+        first.result()
+    assert len(keys(ledger)) == 40
+    assert len(commits) == 2
+
+
+def test_an_operation_that_fails_fails_alone(database: str, open_ledger: OpenLedger) -> None:
+    ledger = open_ledger(database)
+    entered, go = threading.Event(), threading.Event()
+
+    def slow(connection: sa.Connection) -> None:
+        entered.set()
+        assert go.wait(10)
+
+    def wrong(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(meta).values(key="half", value=""))
+        raise LookupError("mine")
+
+    with ThreadPoolExecutor(12) as threads:
+        first = threads.submit(ledger.write, slow)
+        assert entered.wait(10)
+        good = [threads.submit(ledger.write, put(f"a{n}")) for n in range(4)]
+        bad = threads.submit(ledger.write, wrong)
+        good += [threads.submit(ledger.write, put(f"b{n}")) for n in range(4)]
+        queued(ledger, 9)
+        go.set()
+        first.result()
+        for future in good:
+            future.result()
+        with pytest.raises(LookupError, match="mine"):
+            bad.result()
+    assert keys(ledger) == {f"{letter}{n}" for letter in "ab" for n in range(4)}
+
+
+def test_a_deadlock_is_tried_again(postgres: str, open_ledger: OpenLedger) -> None:
+    """Two processes lock two rows in opposite order: PostgreSQL ends one of them, which starts over."""
+    one, other = open_ledger(postgres), open_ledger(postgres)
+    one.write(put("a"))
+    one.write(put("b"))
+    met = threading.Barrier(2)
+    tries: list[str] = []
+
+    def cross(first: str, second: str) -> Callable[[sa.Connection], None]:
+        seen: list[None] = []
+
+        def operation(connection: sa.Connection) -> None:
+            tries.append(first)
+            connection.execute(sa.update(meta).where(meta.c.key == first).values(value=meta.c.value + "x"))
+            if not seen:
+                seen.append(None)
+                met.wait(10)
+            connection.execute(sa.update(meta).where(meta.c.key == second).values(value=meta.c.value + "x"))
+
+        return operation
+
+    with ThreadPoolExecutor(2) as threads:
+        futures = [threads.submit(one.write, cross("a", "b")), threads.submit(other.write, cross("b", "a"))]
+        for future in futures:
+            future.result()
+    assert len(tries) == 3
+    with one.read() as connection:
+        assert set(connection.scalars(sa.select(meta.c.value).where(meta.c.key.in_(["a", "b"])))) == {"xx"}
+
+
+def test_an_operation_that_waits_for_another_is_an_error_not_a_hang(sqlite: str, open_ledger: OpenLedger) -> None:
+    ledger = open_ledger(sqlite)
+    with pytest.raises(RuntimeError, match="cannot wait"):
+        ledger.write(lambda _connection: ledger.write(put("a")))
+
+
+def test_after_close_nothing_is_written(database: str) -> None:
+    ledger = Ledger(database)
+    ledger.write(put("before"))
+    ledger.close()
+    with pytest.raises(LedgerUnavailable, match="closed"):
+        ledger.write(put("after"))
+    ledger.close()
+
+
+def test_close_finishes_what_was_asked_for(sqlite: str, open_ledger: OpenLedger) -> None:
+    ledger = Ledger(sqlite)
+    entered, go = threading.Event(), threading.Event()
+
+    def slow(connection: sa.Connection) -> None:
+        entered.set()
+        assert go.wait(10)
+
+    with ThreadPoolExecutor(8) as threads:
+        threads.submit(ledger.write, slow)
+        assert entered.wait(10)
+        waiting = [threads.submit(ledger.write, put(f"k{n}")) for n in range(5)]
+        queued(ledger, 5)
+        closing = threads.submit(ledger.close)
+        go.set()
+        closing.result()
+        assert [future.result() for future in waiting] == [f"k{n}" for n in range(5)]
+    assert len(keys(open_ledger(sqlite))) == 5
+
+
+def test_a_server_that_went_away_and_came_back(postgres: str, open_ledger: OpenLedger) -> None:
+    """Connections that the server ended are unavailable once at most, and never shown with a password."""
+    import psycopg
+
+    ledger = open_ledger(postgres)
+    ledger.write(put("a"))
+
+    def cut(connection: sa.Connection) -> None:
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        with psycopg.connect(postgres, autocommit=True) as admin:
+            admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        connection.execute(sa.insert(meta).values(key="lost", value=""))
+
+    with pytest.raises(LedgerUnavailable, match="does not answer"):
+        ledger.write(cut)
+    assert ledger.write(put("b")) == "b"
+    assert keys(ledger) == {"a", "b"}
+
+
+def test_a_locked_sqlite_file_is_unavailable(
+    sqlite: str, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_imagen.core.ledger.database._BUSY_SECONDS", 0.05)
+    ledger = open_ledger(sqlite)
+    with sqlite3.connect(sqlite.removeprefix("sqlite:///"), isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerUnavailable, match="locked"):
+            ledger.write(put("a"))
+        other.execute("ROLLBACK")
+    other.close()
+    assert ledger.write(put("a")) == "a"
+
+
+def test_a_file_that_vanished_is_unavailable(tmp_path: Path, open_ledger: OpenLedger) -> None:
+    ledger = open_ledger(str(tmp_path / "folder" / "ledger.db"))
+    ledger._engine.dispose()
+    subprocess.run(["rm", "-r", str(tmp_path / "folder")], check=True)
+    with pytest.raises(LedgerUnavailable):
+        ledger.account()
+    with pytest.raises(LedgerUnavailable):
+        ledger.write(put("a"))
+
+
+def _fill(url: str, name: str) -> None:
+    ledger = Ledger(url)
+    ledger.start_run(RunSpec(name, "m"))
+    for n in range(60):
+        item = Item("m", f"{name} {n}", {})
+        ledger.add_run_items(name, [RunItem(n, item, "x", n)])
+        assert [claimed.id for claimed in ledger.claim([item.id])] == [item.id]
+    ledger.close()
+
+
+def test_two_processes_write_one_sqlite_file(sqlite: str, open_ledger: OpenLedger) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_fill, args=(sqlite, name)) for name in ("a", "b")]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    with open_ledger(sqlite).read() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).where(items.c.state == ItemState.PLANNED)) == 120

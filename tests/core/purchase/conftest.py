@@ -1,0 +1,138 @@
+"""A purchaser against the real sandbox, and the account held against the sandbox's bill."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest, load_registry
+from prefect_imagen.core.ledger import Account, Item, ItemState, Ledger, RunItem, RunSpec
+from prefect_imagen.core.ledger.schema import calls
+from prefect_imagen.core.limits import Backoff, CallLimiter, Gate, Halt
+from prefect_imagen.core.purchase import Purchaser, PurchaseSettings, ReplySpool
+from prefect_imagen.sandbox.process import SandboxServer
+
+MODEL = "google/imagen4/preview"
+THREADS = 8
+
+
+@dataclass
+class Till:
+    """One process that buys for one run."""
+
+    sandbox: SandboxServer
+    client: AimlApiClient
+    ledger: Ledger
+    replies: ReplySpool
+    model: str
+    parameters: dict[str, Any]
+    settings: PurchaseSettings
+    gate: Gate | None = None
+
+    def __post_init__(self) -> None:
+        self.halt = Halt()
+        self.limiter = CallLimiter(THREADS, None, self.halt)
+        self.items: list[str] = []
+
+    def start(self, budget: int | None = None, run: str = "run") -> None:
+        self.run = run
+        self.ledger.start_run(RunSpec(run, self.model, self.parameters, budget=budget))
+
+    def plan(self, count: int) -> None:
+        rows = []
+        for n in range(count):
+            request = ImageRequest.build(self.model, f"fox number {n}", self.parameters)
+            item = Item(request.model.spec.id, request.prompt, request.identity())
+            rows.append(RunItem(n, item, "x", n))
+        self.ledger.add_run_items(self.run, rows)
+        self.items = [row.item.id for row in rows]
+
+    def purchaser(self) -> Purchaser:
+        return Purchaser(
+            client=self.client,
+            ledger=self.ledger,
+            replies=self.replies,
+            limiter=self.limiter,
+            halt=self.halt,
+            run_id=self.run,
+            model=load_registry().resolve(self.model),
+            parameters=self.parameters,
+            gate=self.gate,
+            settings=self.settings,
+            backoff=Backoff(first=0.01, maximum=0.05),
+        )
+
+    def buy_all(self, **claim: Any) -> None:
+        purchaser = self.purchaser()
+        claimed = [item for item in self.ledger.claim(self.items, **claim) if item.state is ItemState.CLAIMED]
+        try:
+            with ThreadPoolExecutor(THREADS) as threads:
+                list(threads.map(purchaser.buy, claimed))
+        finally:
+            self.ledger.release(self.items)
+
+    def states(self) -> dict[str, int]:
+        """How many items are in each state that occurs."""
+        return {str(state): n for state, n in self.ledger.progress(self.run).items.items() if n}
+
+    def calls(self) -> list[Any]:
+        with self.ledger.read() as connection:
+            return list(connection.execute(sa.select(calls).order_by(calls.c.sent_at)))
+
+    def reconcile(self) -> Account:
+        """Hold the account against the provider's own bill, call by call; returns the account."""
+        self.sandbox.wait_idle()
+        bill = self.sandbox.bill()
+        billed = {entry["client_request_id"]: entry["credits"] for entry in bill["entries"]}
+        assert len(billed) == len(bill["entries"])
+        account = self.ledger.account(self.run)
+        mine = {call.id: call for call in self.calls()}
+        assert billed.keys() <= mine.keys(), "the provider billed a call that the ledger does not know"
+        for call_id, credits_ in billed.items():
+            call = mine[call_id]
+            assert call.outcome in ("answered", "refused", "unknown"), f"billed, and {call.outcome} in the ledger"
+            if call.outcome != "unknown":
+                assert (call.billed, call.settled) == (True, credits_)
+            else:
+                assert credits_ <= call.reserved
+        for call_id, call in mine.items():
+            if call.billed and call_id not in billed:
+                pytest.fail(f"{call.outcome} and billed in the ledger, not billed by the provider")
+            assert (call.outcome == "answered") <= (call_id in billed)
+        assert {call["client_request_id"] for call in self.sandbox.calls()} <= mine.keys()
+        assert account.billed <= bill["credits"] <= account.billed_at_most
+        if account.unknown.calls == 0:
+            assert account.billed == bill["credits"]
+        progress = self.ledger.progress(self.run)
+        assert progress.spent == account.billed
+        assert progress.reserved == account.unknown.credits
+        assert progress.total == len(self.items)
+        assert progress.items[ItemState.CLAIMED] == progress.items[ItemState.SENT] == 0
+        return account
+
+
+@pytest.fixture
+def till(sandbox: SandboxServer, tmp_path: Path, open_ledger: Callable[..., Ledger]) -> Iterator[Callable[..., Till]]:
+    """Makes tills; the second one of the same folder is another process's view."""
+    with contextlib.ExitStack() as stack:
+
+        def made(
+            count: int = 50, *, budget: int | None = None, model: str = MODEL, gate: Gate | None = None, **options: Any
+        ) -> Till:
+            client = AimlApiClient("secret-key", base_url=options.pop("base_url", sandbox.base_url), read_timeout=20)
+            stack.callback(client.close)
+            settings = PurchaseSettings(**options.pop("settings", {}))
+            ledger = open_ledger(str(tmp_path / "ledger.db"))
+            replies = ReplySpool(tmp_path / "replies")
+            opened = Till(sandbox, client, ledger, replies, model, options, settings, gate)
+            opened.start(budget)
+            opened.plan(count)
+            return opened
+
+        yield made

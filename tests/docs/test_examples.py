@@ -1,0 +1,143 @@
+"""Every example a reader can copy is run here: README, docs, docstrings."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prefect_imagen.sandbox import SandboxServer
+from prefect_imagen.sandbox.local_s3 import LocalS3
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PARTS = ("core", "blocks", "tasks", "flows", "cli", "sandbox")
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Installing is what `make` does, and the demo and the tests have their own places.
+_NOT_RUN = ("make ", "pip install", "export ")
+
+
+@dataclass(frozen=True)
+class Example:
+    page: str
+    language: str
+    text: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}:{self.language}"
+
+
+def _examples(*languages: str) -> list[Example]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in _FENCE.finditer(text):
+            if match[1] in languages:
+                line = text.count("\n", 0, match.start()) + 2
+                found.append(Example(page.relative_to(ROOT).as_posix(), match[1], match[2], line))
+    return found
+
+
+@dataclass(frozen=True)
+class Workplace:
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, command: list[str]) -> str:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=150
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Workplace]:
+    """What README takes for granted: a key, a bucket, a file of prompts."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "prompts.csv").write_text(
+        "product,light\nA ceramic mug,morning\nA brass lamp,evening\n", encoding="utf-8"
+    )
+    with SandboxServer(pictures="fast") as sandbox, LocalS3(folder / "s3") as s3:
+        s3.create_bucket("my-images")
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(folder),
+            "PREFECT_API_URL": prefect_api,
+            "PREFECT_IMAGEN_HOME": str(folder / ".prefect-imagen"),
+            "AIMLAPI_API_KEY": "key-of-the-tests",
+            "AIMLAPI_BASE_URL": sandbox.base_url,
+            "AWS_ENDPOINT_URL_S3": s3.endpoint_url,
+            "AWS_ACCESS_KEY_ID": s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        yield Workplace(folder, environment)
+
+
+def test_the_pages_have_examples_to_run() -> None:
+    assert {example.language for example in _examples("python", "sh", "sql")} == {"python", "sh", "sql"}
+
+
+@pytest.mark.parametrize("example", _examples("sh"), ids=str)
+def test_shell_examples(example: Example, workplace: Workplace) -> None:
+    lines = re.sub(r"\\\n\s*", "", example.text).splitlines()
+    for line in lines:
+        if not line.strip() or line.startswith((*_NOT_RUN, "#")):
+            continue
+        if line.startswith("sqlite3 ") and shutil.which("sqlite3") is None:
+            pytest.skip("there is no sqlite3 on this machine")
+        workplace.run(["bash", "-ec", line])
+
+
+@pytest.mark.parametrize("example", _examples("python"), ids=str)
+def test_python_examples(example: Example, workplace: Workplace) -> None:
+    script = workplace.folder / f"example_{example.line}.py"
+    # A block saved with a made-up key is loaded by the next example: give it the key and place of the tests.
+    text = example.text.replace(
+        'api_key="..."', f'api_key="key", base_url="{workplace.environment["AIMLAPI_BASE_URL"]}"'
+    )
+    script.write_text(text, encoding="utf-8")
+    workplace.run([sys.executable, str(script)])
+
+
+@pytest.mark.parametrize("example", _examples("sql"), ids=str)
+def test_sql_examples(example: Example, workplace: Workplace) -> None:
+    with sqlite3.connect(workplace.folder / ".prefect-imagen" / "ledger.db") as connection:
+        for statement in example.text.split(";"):
+            if statement.strip():
+                connection.execute(statement).fetchall()
+    connection.close()
+
+
+def _modules() -> list[str]:
+    return [
+        "prefect_imagen." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for part in PARTS
+        for path in sorted((ROOT / part).rglob("*.py"))
+        if path.name != "__main__.py"
+    ]
+
+
+@pytest.mark.parametrize("name", _modules())
+def test_docstring_examples(name: str) -> None:
+    module = importlib.import_module(name)
+    result = doctest.testmod(module)
+    assert result.failed == 0
+
+
+def test_pages_name_files_that_exist() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
