@@ -89,6 +89,8 @@ class Uploader:
             try:
                 if not self._gate.wait(lambda: self._halt.is_stopped):
                     return _result(file, ImageState.PENDING, reason="the run stopped before the upload")
+            except StoreNotUsable as error:
+                return self._unusable(file, error)
             except Unavailable as error:
                 return _result(file, ImageState.PENDING, reason=str(error))
             try:
@@ -102,15 +104,18 @@ class Uploader:
                 if time.monotonic() >= deadline or self._halt.pause(_BACKOFF.delay(tries)):
                     return _result(file, ImageState.PENDING, reason=str(error))
             except StoreNotUsable as error:
-                # A right or the bucket went away: whatever else were bought would have nowhere to go.
-                self._halt.set(HaltReason.STORE, str(error))
-                return _result(file, ImageState.PENDING, reason=str(error))
+                return self._unusable(file, error)
             except (ImagenError, OSError) as error:
                 return _result(file, ImageState.PENDING, reason=str(error))
             else:
                 self._gate.worked()
                 return _result(file, ImageState.STORED, stored=self._stored_at(file, stored))
         raise AssertionError("unreachable")
+
+    def _unusable(self, file: ImageFile, error: StoreNotUsable) -> ImageResult:
+        """A right or the bucket went away: whatever else were bought would have nowhere to go."""
+        self._halt.set(HaltReason.STORE, str(error))
+        return _result(file, ImageState.PENDING, reason=str(error))
 
     def _stored_at(self, file: ImageFile, stored: Stored) -> StoredAt:
         return StoredAt(

@@ -398,9 +398,10 @@ def test_a_failing_upload_closes_the_gate_for_buyers(post: Post) -> None:
         gate.wait(lambda: False)
 
 
-def test_a_store_that_became_unusable_halts_the_buying(post: Post) -> None:
+@pytest.mark.parametrize("probes", [True, False])
+def test_a_store_that_became_unusable_halts_the_buying(post: Post, probes: bool) -> None:
     call_id = post.buy()
-    post.deliver(call_id, Away(post.store, times=99, error=StoreNotUsable))
+    post.deliver(call_id, Away(post.store, times=99, error=StoreNotUsable, probes=probes))
     assert post.shop.image(call_id).state == ImageState.PENDING
     assert post.halt.reason is HaltReason.STORE
 

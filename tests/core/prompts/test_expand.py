@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import os
 import pickle
 import time
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -256,8 +258,116 @@ def test_a_spec_is_a_value() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["errors", "expand", "names", "sampling", "sandbox", "sources", "template", "variants"]
-)
+    "name",
+    [
+        "drawing", "errors", "expand", "grammar", "linking", "names", "parquet", "rules", "s3", "sampling", "sandbox",
+        "seals", "sources", "template", "variants", "wildcards",
+    ],
+)  # fmt: skip
 def test_docstring_examples(name: str) -> None:
     module = importlib.import_module(f"prefect_imagen.core.prompts.{name}")
     assert doctest.testmod(module).failed == 0
+
+
+# Wildcards, exclusions, caps ------------------------------------------------------------------------------------------
+
+
+def test_adding_a_style_adds_exactly_the_new_prompts() -> None:
+    spec = PromptSpec(PARTI, template="{{ Prompt }}, {photo|watercolour|3d render}")
+    before = Counter(prompt.text for prompt in spec.prompts())
+    more = replace(spec, template="{{ Prompt }}, {photo|watercolour|ink|3d render}")
+    after = Counter(prompt.text for prompt in more.prompts())
+    assert (spec.count(), more.count()) == (3 * 1632, 4 * 1632)
+    assert not before - after
+    added = after - before
+    assert added.total() == 1632
+    assert all(text.endswith(", ink") for text in added)
+
+
+def test_wildcards_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    file(tmp_path / "w", "colour.txt", "red\n{dark|light} blue\n")
+    spec = PromptSpec(["a __colour__ hat", "plain"], wildcards=tmp_path / "w")
+    assert [prompt.text for prompt in spec.prompts()] == ["a red hat", "a dark blue hat", "a light blue hat", "plain"]
+    assert next(spec.prompts()).choices == ("red",)
+    file(tmp_path / "w", "bad.txt", "ok\n{x\n")
+    with pytest.raises(VariantError) as caught:
+        list(replace(spec, source=["x", "__bad__"]).prompts())
+    assert (caught.value.source, caught.value.line) == (str(tmp_path / "w" / "bad.txt"), 2)
+    with pytest.raises(VariantError, match="<list>, line 2: there is no wildcard 'color'; did you mean 'colour'"):
+        list(replace(spec, source=["x", "__color__"]).prompts())
+    with pytest.raises(PromptOptionError, match="these are off"):
+        replace(spec, variants=False)
+    assert texts(["__colour__ ${x}"], variants=False) == ["__colour__ ${x}"]
+
+
+def test_values_of_a_template_are_never_syntax(tmp_path: Path) -> None:
+    values = ["__x__", "${y}", "3::a", "2$$b", "a, b)__", "!c", "$", "_", "=:"]
+    path = file(tmp_path, "p.jsonl", "".join(json.dumps({"v": value}) + "\n" for value in values))
+    folder = tmp_path / "w"
+    folder.mkdir()
+    file(folder, "w.txt", "[${v}]\n")
+    found = texts(
+        path, template="{{{ v }}|x}|{{ v }}{n}|__w(v={{ v }})__|${q=!{{ v }}}${q}|_{{ v }}_|\\{{ v }}", wildcards=folder
+    )
+    assert found == [text for v in values for text in (f"{one}|{v}n|[{v}]|{v}|_{v}_|\\{v}" for one in (v, "x"))]
+
+
+def test_per_row_depends_on_the_row_alone(tmp_path: Path) -> None:
+    rows = [f"row {n} {{a|b|c|d|e}} {{x|9::y}}" for n in range(20)]
+    spec = PromptSpec(rows, per_row=3)
+    assert spec.count() == 60
+    chosen = {text.split(" ")[1]: [] for text in rows}
+    for prompt in spec.prompts():
+        chosen[prompt.text.split(" ")[1]].append(prompt.text)
+    assert {len(found) for found in chosen.values()} == {3}
+    assert len({tuple(text[-3:] for text in found) for found in chosen.values()}) > 5
+    other = replace(spec, source=["new {1|2|3|4}", *rows[::-1]])
+    assert [prompt.text for prompt in other.prompts()][3:] == [
+        t for row in rows[::-1] for t in chosen[row.split(" ")[1]]
+    ]
+    assert [prompt.text for prompt in replace(spec, sample_seed=1).prompts()] != [p.text for p in spec.prompts()]
+    assert replace(spec, per_row=99).count() == 200
+    sampled = replace(spec, sample=10)
+    assert {prompt.text for prompt in sampled.prompts()} <= {prompt.text for prompt in spec.prompts()}
+
+
+def test_weights_count_in_samples() -> None:
+    spec = PromptSpec(["{9::cat|dog} {1|2}", "{bird|fish}"] * 100, sample=150)
+    seen = Counter(prompt.text.split(" ")[0] for prompt in spec.prompts())
+    assert seen.total() == spec.count() == 150
+    assert seen["cat"] > 2 * seen["dog"] > 0
+    assert [prompt.text for prompt in spec.prompts()] == [prompt.text for prompt in spec.prompts()]
+    assert [prompt.line for prompt in spec.prompts()] == sorted(prompt.line for prompt in spec.prompts())
+
+
+def test_a_cap_refuses_before_the_first_prompt() -> None:
+    spec = PromptSpec(["{0|1|2|3|4|5|6|7|8|9}" * 12], max_prompts=1000)
+    with pytest.raises(PromptOptionError, match="there are 1,000,000,000,000 prompts"):
+        spec.prompts()
+    assert spec.count() == 10**12
+    assert len(list(replace(spec, sample=1000).prompts())) == 1000
+    assert len(list(replace(spec, limit=1000).prompts())) == 1000
+    with pytest.raises(PromptOptionError, match="per_row=0"):
+        replace(spec, per_row=0)
+
+
+def test_spread_shows_the_whole_space() -> None:
+    spec = PromptSpec(["{0|1|2|3|4|5|6|7|8|9}" * 3, "{a|b}" * 2], limit=3)
+    assert [prompt.text for prompt in spec.spread(4)] == ["000", "251", "502", "753"]
+    assert [prompt.text for prompt in replace(spec, source=["x", "{a|b}"]).spread(10)] == ["x", "a", "b"]
+
+
+def test_a_million_combinations_pass_in_constant_memory() -> None:
+    spec = PromptSpec(["{0|1|2|3|4|5|6|7|8|9}" * 6], exclude=["3 & 4"])
+    tracemalloc.start()
+    try:
+        prompts = spec.prompts()
+        for _ in islice(prompts, 50_000):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000
+    assert spec.count() == 10**6 - (10**6 - 2 * 9**6 + 8**6)
+    assert sum(1 for _ in replace(spec, exclude=()).prompts()) == 10**6

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.prompts import PromptTemplate, Row, TemplateError, parse
+from prefect_imagen.core.prompts import PromptTemplate, Row, TemplateError
 from prefect_imagen.core.prompts.sandbox import MAX_LENGTH
 
 ROW: dict[str, Any] = {
@@ -27,7 +27,7 @@ ROW: dict[str, Any] = {
 
 def expand(template: str, prompt: str | None = None, **extra: Any) -> list[str]:
     rendered = PromptTemplate(template).render(Row(7, {**ROW, **extra}), prompt, "rows.jsonl")
-    return [variant.text for variant in parse(rendered.variant_source()).expand()]
+    return [variant.text for variant in rendered.variants().expand()]
 
 
 @pytest.mark.parametrize(
