@@ -7,7 +7,7 @@ import json
 
 from .aimlapi import AimlApiClient
 from .aimlapi.errors import ApiError, BadKey
-from .errors import BadInput, Unavailable
+from .errors import BadInput
 from .ledger import Ledger, LedgerMismatch
 from .money import format_usd
 from .plan import BatchSpec
@@ -62,7 +62,7 @@ def check_services(client: AimlApiClient, ledger: Ledger, store: ObjectStore | N
         client.check_key()
     except BadKey as error:
         raise BadInput(f"the API refuses the key: {error.message}") from None
-    except (ApiError, Unavailable):
+    except ApiError:
         # The balance is a courtesy: a key without the right to see it can still buy images.
         pass
     if store is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,6 +18,9 @@ from .purchase import Purchaser, PurchaseSettings
 from .storage import KeyTemplate, LocalStore, ObjectStore, S3Store
 
 __all__ = ["RunContext", "RunSettings"]
+
+_MOVERS = 16
+"""Downloads and uploads at once: they keep processor and network busy, more of them only wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +81,19 @@ class RunContext:
         self.settings = settings
         self.halt = Halt()
         self.spool = Spool(Path(settings.spool) if settings.spool else home() / "spool", ledger.id)
+        # Chunks overlap; their threads do not add up. Whoever comes first is served first, so chunks end in order.
+        self.buyers = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="imagen-buy")
+        self.movers = ThreadPoolExecutor(max(4, min(_MOVERS, settings.concurrency)), thread_name_prefix="imagen-move")
         self.limiter = CallLimiter(settings.concurrency, settings.requests_per_minute, self.halt)
         self.gate = Gate(store.check, patience=settings.patience) if store is not None else None
         self.client = client
-        self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=settings.concurrency * 2)
+        self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=_MOVERS)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
 
     def close(self) -> None:
         """Close what belongs to this run alone."""
+        self.buyers.shutdown(wait=False, cancel_futures=True)
+        self.movers.shutdown(wait=False, cancel_futures=True)
         self._fetcher.close()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -112,11 +112,8 @@ def raise_if_unavailable(halt: Halt, *, alone: bool) -> None:
         raise StepUnavailable(f"{halt.reason}: {halt.message}")
 
 
-def in_threads(function: Callable[[T], R], values: Iterable[T], workers: int) -> list[R]:
-    """Apply a function in threads; results in order. The first exception is raised after all have ended."""
-    todo = list(values)
-    if len(todo) <= 1:
-        return [function(value) for value in todo]
-    with ThreadPoolExecutor(min(workers, len(todo)), thread_name_prefix="imagen") as pool:
-        futures = [pool.submit(function, value) for value in todo]
+def in_threads(pool: ThreadPoolExecutor, function: Callable[[T], R], values: Iterable[T]) -> list[R]:
+    """Apply a function in a run's threads; results in order. The first exception is raised after all have ended."""
+    futures = [pool.submit(function, value) for value in values]
+    wait(futures)
     return [future.result() for future in futures]

@@ -39,9 +39,5 @@ def download_images(
     work = Work(credentials, store, catalog, settings or RunSettings(), buys=False)
     with attached(batch.run_id, work) as (context, _):
         tasks = context.ledger.images_to_deliver(batch.item_ids, destination=context.destination)
-        files = in_threads(context.downloader.download, tasks, _workers(context.settings))
+        files = in_threads(context.movers, context.downloader.download, tasks)
     return Downloaded(batch.run_id, batch.item_ids, tuple(files))
-
-
-def _workers(settings: RunSettings) -> int:
-    return max(4, min(32, settings.concurrency))

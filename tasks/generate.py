@@ -93,4 +93,4 @@ def _buy(items: list[ClaimedItem], context: RunContext) -> None:
         except LedgerUnavailable as error:
             context.halt.set(HaltReason.LEDGER, str(error))
 
-    in_threads(buy, items, context.settings.concurrency)
+    in_threads(context.buyers, buy, items)

@@ -47,7 +47,7 @@ def upload_images(
     work = Work(None, store, catalog, settings or RunSettings(), buys=False)
     with attached(downloaded.run_id, work) as (context, alone):
         uploader = context.uploader()
-        results = in_threads(uploader.upload, downloaded.files, max(4, min(32, context.settings.concurrency)))
+        results = in_threads(context.movers, uploader.upload, downloaded.files)
     if alone and results and all(result.state is ImageState.PENDING for result in results):
         raise StepUnavailable(results[0].reason or "nothing could be stored")
     return Uploaded(downloaded.run_id, downloaded.item_ids, tuple(results))

@@ -1,0 +1,135 @@
+"""The command line as a user meets it: in this process where no flow runs, else in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from prefect_imagen.cli import main
+from prefect_imagen.sandbox import SandboxServer
+
+IMAGEN = Path(sys.executable).with_name("prefect-imagen")
+KEY = "sk-never-to-be-printed-4711"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Terminal:
+    """A folder to work in, and what a user has exported there."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    sandbox: SandboxServer
+    _running: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [str(IMAGEN), *arguments],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._running.append(process)
+        return process
+
+    def run(self, *arguments: str, **environment: str) -> Said:
+        """Run a command to its end; neither a traceback nor the key may ever show."""
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=180)
+        assert KEY not in out + err
+        assert "Traceback" not in out + err, err
+        return Said(process.returncode, out, err)
+
+    def write(self, name: str, text: str) -> str:
+        (self.folder / name).write_text(text, encoding="utf-8")
+        return name
+
+    def close(self) -> None:
+        for process in self._running:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture(scope="session")
+def sandbox_server() -> Iterator[SandboxServer]:
+    with SandboxServer(pictures="fast", image_bytes=20_000) as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(sandbox_server: SandboxServer) -> Iterator[SandboxServer]:
+    sandbox_server.clear_faults()
+    sandbox_server.reset()
+    yield sandbox_server
+    sandbox_server.clear_faults()
+
+
+@pytest.fixture
+def terminal(sandbox: SandboxServer, tmp_path: Path) -> Iterator[Terminal]:
+    environment = {
+        **os.environ,
+        "PREFECT_IMAGEN_HOME": str(tmp_path / "home"),
+        "PREFECT_IMAGEN_CATALOG": str(tmp_path / "ledger.db"),
+        "AIMLAPI_API_KEY": KEY,
+        "AIMLAPI_BASE_URL": sandbox.base_url,
+    }
+    del environment["PREFECT_LOGGING_LEVEL"]  # set for the other tests; a user has none
+    folder = tmp_path / "work"
+    folder.mkdir()
+    terminal = Terminal(folder, environment, sandbox)
+    yield terminal
+    terminal.close()
+
+
+@pytest.fixture
+def migrated(prefect_api: str) -> Callable[[Path], None]:
+    """Fills a PREFECT_HOME with a database of the right schema: making one takes Prefect many seconds each time."""
+    source = Path(os.environ["PREFECT_HOME"]).parent / "server" / "prefect.db"
+
+    def fill(home: Path) -> None:
+        home.mkdir(parents=True)
+        with closing(sqlite3.connect(source)) as full, closing(sqlite3.connect(home / "prefect.db")) as copy:
+            full.backup(copy)
+
+    return fill
+
+
+@pytest.fixture
+def here(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Said]]:
+    """Runs a command in this process: for everything that ends before a flow begins."""
+    from prefect_imagen.core.ledger import close_ledgers
+
+    for name, value in terminal.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(terminal.folder)
+
+    def run(*arguments: str) -> Said:
+        code = main(list(arguments))
+        said = capsys.readouterr()
+        assert KEY not in said.out + said.err
+        assert "Traceback" not in said.out + said.err
+        return Said(code, said.out, said.err)
+
+    yield run
+    close_ledgers()

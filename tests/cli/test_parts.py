@@ -1,0 +1,61 @@
+"""The small parts: pace, what to type next, which log records are shown."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import prefect_imagen.flows.pipeline as pipeline
+import pytest
+from prefect_imagen.cli.batch import read_pairs
+from prefect_imagen.cli.logs import Notices
+from prefect_imagen.cli.progress import Speed, status_line
+from prefect_imagen.cli.summary import again
+from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.ledger import ItemState, RunProgress
+
+
+def test_speed_is_that_of_the_last_half_minute() -> None:
+    speed = Speed()
+    assert speed.per_second == 0
+    for second in range(101):
+        speed.add(float(second), 0 if second < 60 else (second - 60) * 2)
+    assert speed.per_second == pytest.approx(2)
+
+
+def test_status_line_says_what_matters_and_leaves_out_zeros() -> None:
+    items = {**dict.fromkeys(ItemState, 0), ItemState.DELIVERED: 40, ItemState.PLANNED: 60}
+    calm = RunProgress(100, items, 0, 80, 4_160_000, 0, None)
+    assert status_line(calm, 2, 10) == "80 of 200 images; 40 delivered; $2.08 billed; 10.0/s, 12 s left"
+    items = {**items, ItemState.UNKNOWN: 2, ItemState.LOST: 1, ItemState.REFUSED: 3}
+    rough = RunProgress(106, items, 10, 80, 4_160_000, 212_000, 20_000_000)
+    assert status_line(rough, 1, 0) == (
+        "80 of 106 images; 40 delivered, 10 of them owned before, 2 unknown, 4 failed; "
+        "$2.08 billed (+ $0.106) of $10.00"
+    )
+
+
+def test_again_can_be_pasted() -> None:
+    arguments = ["run", "my prompts.csv", "--unknown=hold", "--to", "s3://b/p"]
+    assert again(arguments) == "prefect-imagen run 'my prompts.csv' --unknown=hold --to s3://b/p"
+    assert again(arguments, unknown="retry") == "prefect-imagen run 'my prompts.csv' --to s3://b/p --unknown retry"
+
+
+def test_pairs() -> None:
+    assert read_pairs(["a=b=c", " d = "], "--tag") == {"a": "b=c", "d": " "}
+    with pytest.raises(BadInput, match="'a' is given twice"):
+        read_pairs(["a=1", "a=2"], "--tag")
+
+
+@pytest.mark.parametrize(
+    ("path", "function", "shown"),
+    [
+        (pipeline.__file__, "_prepare", True),
+        (pipeline.__file__, "_state", False),
+        ("/lib/urllib3/connectionpool.py", "urlopen", False),
+        ("/lib/prefect/flow_engine.py", "handle_crash", False),
+    ],
+)
+def test_only_our_own_notices_are_shown(path: str, function: str, shown: bool) -> None:
+    record = logging.LogRecord("any", logging.WARNING, str(Path(path)), 1, "text", None, None, function)
+    assert Notices().filter(record) is shown
