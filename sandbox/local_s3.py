@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
@@ -76,7 +77,7 @@ class LocalS3:
     """A SeaweedFS on 127.0.0.1, with keys of its own, running between `start()` and `stop()`.
 
     Ports and keys are kept in the folder, so a later start on the same folder finds its buckets again at the same
-    address (at another one if the ports are taken by then). The process also ends with the interpreter.
+    address (at another one if the ports are taken by then). The process also ends with this one, however it ends.
 
     Args:
         folder: Data, configuration and log. Without one, a temporary folder that `stop()` removes.
@@ -242,6 +243,7 @@ class LocalS3:
         data.mkdir(exist_ok=True)
         self._sweep_sockets()
         command = [
+            *(sys.executable, "-I", str(Path(__file__).with_name("leash.py")), str(os.getpid())),
             str(weed),
             "-logtostderr=true",
             "mini",

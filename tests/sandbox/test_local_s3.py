@@ -3,11 +3,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import sysconfig
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from prefect_imagen.sandbox.local_s3 import LocalS3, LocalS3Error, SeaweedFSMiss
 def listeners(server: LocalS3) -> set[str]:
     process = server._process
     assert process is not None
-    return {one.laddr.ip for one in psutil.Process(process.pid).net_connections() if one.status == "LISTEN"}
+    (weed,) = psutil.Process(process.pid).children()
+    return {one.laddr.ip for one in weed.net_connections() if one.status == "LISTEN"}
 
 
 def test_life(tmp_path: Path) -> None:
@@ -88,3 +91,26 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_address_before_the_first_start(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="before its first start"):
         _ = LocalS3(tmp_path).endpoint_url
+
+
+def test_the_server_ends_with_a_killed_process() -> None:
+    code = """
+        import os, signal
+        from prefect_imagen.sandbox.local_s3 import LocalS3
+        server = LocalS3().start()
+        print(server.endpoint_url.rpartition(":")[2], server.folder, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    port, folder = done.stdout.split()
+    deadline = time.monotonic() + 20
+    while _is_open(int(port)):
+        assert time.monotonic() < deadline, "the server outlived its killed parent"
+        time.sleep(0.1)
+    shutil.rmtree(folder)
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
