@@ -1,0 +1,105 @@
+"""All commands put together, and what becomes of their errors: one message, an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version as package_version
+from typing import Annotated
+
+import typer
+
+from ..core.errors import ImagenError
+from .console import stderr, stdout
+from .demo import demo
+from .failures import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated, exit_within, explain, sentence
+from .models import models
+from .plan import plan
+from .run import run
+from .sandbox import sandbox
+from .status import status
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="prefect-imagen",
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_EXIT_SECONDS = 20.0
+_TRY = "Try it first"
+_WORK = "Work"
+app.command("demo", rich_help_panel=_TRY)(demo)
+app.command("sandbox", rich_help_panel=_TRY)(sandbox)
+app.command("models", rich_help_panel=_WORK)(models)
+app.command("plan", rich_help_panel=_WORK)(plan)
+app.command("run", rich_help_panel=_WORK)(run)
+app.command("status", rich_help_panel=_WORK)(status)
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the traceback of an unexpected error.")] = False,
+) -> None:
+    """Bulk image generation that never pays twice: prompts in, verified images in S3 and a catalog out.
+
+    Start with [bold]prefect-imagen demo[/bold]: the whole job on this machine, without a key and without a bill.
+    """
+    del verbose  # read by `main`, which must know it even where the command line cannot be parsed
+    if version:
+        stdout().print(f"prefect-imagen {package_version('prefect-imagen')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        stdout().print(context.get_help().rstrip())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; None for those of the process.
+
+    Returns:
+        The exit code; see `prefect_imagen.cli`.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    code = _run(given)
+    if arguments is None and "prefect" in sys.modules:
+        exit_within(_EXIT_SECONDS, code)
+    return code
+
+
+def _run(given: list[str]) -> int:
+    try:
+        code = app(args=given, prog_name="prefect-imagen", standalone_mode=False, obj=tuple(given))
+    except Terminated as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except ImagenError as error:
+        # Whatever a command lets through was found before anything was sent.
+        _say(sentence(error))
+        return BAD_INPUT
+    except Exception as error:  # noqa: BLE001 - the last resort of the command line
+        message = explain(error)
+        if message is not None:
+            _say(message)
+            return BAD_INPUT
+        if "--verbose" in given:
+            stderr().print(traceback.format_exc().rstrip(), soft_wrap=True)
+        _say(f"this should not have happened: {type(error).__name__}: {error}")
+        if "--verbose" not in given:
+            stderr().print("  The same command with --verbose shows where.")
+        return INCOMPLETE
+    return code if isinstance(code, int) else 0
+
+
+def _say(message: str) -> None:
+    console = stderr()
+    console.print("error: ", style="bold red", end="")
+    console.print(message, soft_wrap=True)

@@ -1,0 +1,125 @@
+"""The options that several commands share, each described once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "AspectRatio",
+    "Catalog",
+    "Edition",
+    "EndpointUrl",
+    "Json",
+    "Limit",
+    "Model",
+    "NoVariants",
+    "NumImages",
+    "OptionalDestination",
+    "PromptColumn",
+    "Prompts",
+    "Repeat",
+    "Sample",
+    "SampleSeed",
+    "Seed",
+    "Set",
+    "SkipInvalid",
+    "Template",
+    "Traceback",
+    "Verbose",
+]
+
+_WHICH = "Which prompts"
+_WHAT = "Which image"
+_WHERE = "Where to"
+_OUTPUT = "Output"
+
+Prompts = Annotated[str, typer.Argument(metavar="PROMPTS", help="File of prompts: TXT, CSV, TSV or JSONL.")]
+
+PromptColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column with the prompt; found by itself if obvious.", rich_help_panel=_WHICH),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT|@FILE",
+        help="Jinja2 template over a row's columns: '{{ product }} on {marble|oak}'.",
+        rich_help_panel=_WHICH,
+    ),
+]
+NoVariants = Annotated[
+    bool,
+    typer.Option("--no-variants", help="Take {a|b} literally; else it makes two prompts.", rich_help_panel=_WHICH),
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="The first N prompts only.", rich_help_panel=_WHICH)
+]
+Sample = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="N prompts drawn at random.", rich_help_panel=_WHICH)
+]
+SampleSeed = Annotated[int, typer.Option(metavar="SEED", help="Another seed, another sample.", rich_help_panel=_WHICH)]
+SkipInvalid = Annotated[
+    bool,
+    typer.Option("--skip-invalid", help="Leave out prompts that do not fit the model.", rich_help_panel=_WHICH),
+]
+
+Model = Annotated[
+    str,
+    typer.Option(metavar="MODEL", help="Id, alias or MODEL@CONTRACT: `models` lists them.", rich_help_panel=_WHAT),
+]
+AspectRatio = Annotated[
+    str | None, typer.Option(metavar="W:H", help="Such as 16:9; the model's default is 1:1.", rich_help_panel=_WHAT)
+]
+NumImages = Annotated[
+    int | None, typer.Option(metavar="N", help="Images a request; every one is paid.", rich_help_panel=_WHAT)
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="SEED", help="The same for every prompt; else each has its own.", rich_help_panel=_WHAT),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Another field: --set enhance_prompt=false.", rich_help_panel=_WHAT
+    ),
+]
+Edition = Annotated[
+    str,
+    typer.Option(
+        metavar="TEXT",
+        help="Another edition buys fresh images of the same prompts; {scheduled_date} is today (UTC).",
+        rich_help_panel=_WHAT,
+    ),
+]
+Repeat = Annotated[
+    int, typer.Option(min=1, max=1000, metavar="N", help="Images of each prompt, each paid.", rich_help_panel=_WHAT)
+]
+
+OptionalDestination = Annotated[
+    str | None,
+    typer.Option("--to", metavar="DEST", help="s3://bucket/prefix or a folder.", rich_help_panel=_WHERE),
+]
+Catalog = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PREFECT_IMAGEN_CATALOG",
+        metavar="URL|PATH",
+        help="Ledger and catalog: SQLite file or postgresql://… (default: ~/.prefect-imagen/ledger.db)",
+        rich_help_panel=_WHERE,
+        show_default=False,
+    ),
+]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Address of an S3 server that is not AWS.", rich_help_panel=_WHERE),
+]
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=_OUTPUT)]
+Traceback = Annotated[
+    bool, typer.Option("--verbose", help="Show the traceback of an unexpected error.", rich_help_panel=_OUTPUT)
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Show Prefect's own log, and tracebacks.", rich_help_panel=_OUTPUT)
+]

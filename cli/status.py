@@ -1,0 +1,175 @@
+"""`prefect-imagen status`: how a run stands, where the money went, which calls nobody knows the outcome of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..core.errors import BadInput
+from . import options
+from .console import facts, print_json, shorten, stdout, table
+from .failures import OK
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..core.ledger import Account, Ledger
+    from ..core.report import RunReport
+
+__all__ = ["status"]
+
+_UNKNOWN_SHOWN = 20
+
+
+def status(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Id of a run, or how it begins; the latest if left out.")
+    ] = None,
+    catalog: options.Catalog = None,
+    all_runs: Annotated[bool, typer.Option("--all", help="List all runs.", rich_help_panel="Output")] = False,
+    json: options.Json = False,
+    verbose: options.Traceback = False,
+) -> int:
+    """Show how a run stands: items, money, and the calls that may have been billed without an answer.
+
+    [dim]prefect-imagen status --catalog sqlite:////data/ledger.db[/dim]
+    """
+    del verbose
+    from ..core.report import make_report
+    from .catalogs import existing_ledger
+    from .runs import find_run, list_runs, unknown_calls
+
+    with existing_ledger(catalog, required=True) as ledger:
+        if ledger is None:
+            raise TypeError("a required ledger is never None")
+        runs = list_runs(ledger)
+        if all_runs:
+            if json:
+                print_json(runs)
+            else:
+                _show_runs(stdout(), runs, ledger)
+            return OK
+        if not runs:
+            raise BadInput(f"there is no run in {ledger.description} yet")
+        row = find_run(runs, run)
+        report = make_report(ledger, row["run_id"], outcome=row["outcome"] or "Running, or stopped without a word")
+        unknown = unknown_calls(ledger)
+        whole = ledger.account()
+        if json:
+            print_json(
+                {**report.as_dict(), "run": row, "ledger": _account(whole), "unknown": [dict(call) for call in unknown]}
+            )
+        else:
+            _show(stdout(), row, report, whole, unknown)
+    return OK
+
+
+def _account(whole: Account) -> dict[str, Any]:
+    from ..core.money import credits_to_usd
+
+    lines = {name: getattr(whole, name) for name in whole.__dataclass_fields__}
+    return {
+        **{name: {"calls": line.calls, "credits": line.credits} for name, line in lines.items()},
+        "billed_credits": whole.billed,
+        "billed_usd": float(credits_to_usd(whole.billed)),
+        "billed_at_most_usd": float(credits_to_usd(whole.billed_at_most)),
+    }
+
+
+def _moment(value: Any) -> str:
+    return f"{value.astimezone():%Y-%m-%d %H:%M:%S}" if value is not None else ""
+
+
+def _show_runs(console: Console, runs: list[dict[str, Any]], ledger: Ledger) -> None:
+    from ..core.money import format_usd
+
+    rows = table("run", "started", "outcome", "items", "billed", "model", "to", right=("items", "billed"))
+    for row in runs:
+        rows.add_row(
+            row["run_id"][:8],
+            _moment(row["started_at"]),
+            row["outcome"] or "—",
+            f"{row['items']:,}",
+            format_usd(row["spent_credits"]),
+            row["model"],
+            row["destination"] or "",
+        )
+    console.print(
+        f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {ledger.description}", style="bold", soft_wrap=True
+    )
+    console.print(rows)
+
+
+def _show(
+    console: Console,
+    row: Mapping[str, Any],
+    report: RunReport,
+    whole: Account,
+    unknown: list[dict[str, Any]],
+) -> None:
+    from ..core.money import format_usd
+    from .summary import print_open, state_counts
+
+    console.print(f"{report.outcome}  ", style="bold green" if report.complete else "bold yellow", end="")
+    console.print(f"{report.delivered:,} of {report.items:,} items delivered", style="bold")
+    tags = ", ".join(f"{name}={value}" for name, value in row["tags"].items())
+    facts(
+        console,
+        [
+            ("run", report.run_id),
+            ("in Prefect", row["flow_run_name"] or ""),
+            ("started", _moment(row["started_at"])),
+            ("ended", _moment(row["ended_at"])),
+            ("model", row["model"]),
+            ("edition", row["edition"]),
+            ("tags", tags),
+            ("items", state_counts(report.states).plain),
+            ("owned", f"{report.owned:,} delivered before" if report.owned else ""),
+            ("images", f"{report.images:,}"),
+            ("stored in", report.destination or ""),
+            ("catalog", report.catalog),
+        ],
+    )
+    money = table(
+        "money", "calls", "this run", "calls ", "whole ledger", right=("calls", "this run", "calls ", "whole ledger")
+    )
+    for name in whole.__dataclass_fields__:
+        mine, all_of_it = getattr(report.account, name), getattr(whole, name)
+        if mine.calls or all_of_it.calls:
+            label = {"unknown": "unknown, at most", "in_flight": "in flight, at most"}.get(name, name)
+            money.add_row(
+                label,
+                f"{mine.calls:,}",
+                format_usd(mine.credits),
+                f"{all_of_it.calls:,}",
+                format_usd(all_of_it.credits),
+            )
+    money.add_section()
+    money.add_row("billed", "", format_usd(report.account.billed), "", format_usd(whole.billed), style="bold")
+    console.print(money)
+    if unknown:
+        _show_unknown(console, unknown)
+    print_open(console, report, but=frozenset({"unknown"}))
+
+
+def _show_unknown(console: Console, unknown: list[dict[str, Any]]) -> None:
+    from ..core.money import format_usd
+
+    rows = table("sent", "client request id", "reserved", "why", "prompt", title="Calls that may have been billed")
+    for call in unknown[:_UNKNOWN_SHOWN]:
+        rows.add_row(
+            _moment(call["sent_at"]),
+            call["client_request_id"],
+            format_usd(call["reserved"]),
+            call["reason"],
+            shorten(call["prompt"], 50),
+        )
+    console.print(rows)
+    if len(unknown) > _UNKNOWN_SHOWN:
+        console.print(f"  … and {len(unknown) - _UNKNOWN_SHOWN:,} more: --json", style="dim")
+    console.print(
+        "Ask the provider about these ids. `prefect-imagen run … --unknown retry` buys them again, perhaps twice.",
+        soft_wrap=True,
+    )

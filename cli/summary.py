@@ -1,0 +1,175 @@
+"""The end of a run, for a person: what there is, what it cost, what is missing, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from ..core.ledger import ItemState
+from ..core.limits import HaltReason
+from ..core.money import format_usd
+from ..core.report import RunReport
+from .console import facts, shorten, table
+
+__all__ = ["again", "next_steps", "print_open", "print_summary", "state_counts"]
+
+_OPEN_SHOWN = 10
+_STATE_STYLE = {
+    "delivered": "green",
+    "unknown": "yellow",
+    "generated": "yellow",
+    "refused": "red",
+    "lost": "red",
+    "failed": "red",
+}
+_HALT_ADVICE = {
+    HaltReason.CREDIT: "Top up the account, then the same command buys the rest:",
+    HaltReason.KEY: "Give a key that is accepted (AIMLAPI_API_KEY), then the same command buys the rest:",
+    HaltReason.MODEL: "The API does not serve this model; `prefect-imagen models` lists others.",
+    HaltReason.RATE: "The API asked for a longer pause than is worth waiting. Later, or with --requests-per-minute:",
+    HaltReason.API: "When the API can be reached, the same command buys the rest:",
+    HaltReason.STORE: "When the store is back, the same command delivers what is paid for, then buys the rest:",
+    HaltReason.LEDGER: "When the database is back, the same command goes on:",
+    HaltReason.BUDGET: "The same command buys the rest under a new budget of the same size:",
+}
+_NOT_BEGUN = frozenset({ItemState.PLANNED, ItemState.CLAIMED})
+_TO_DO = (ItemState.PLANNED, ItemState.CLAIMED, ItemState.SENT, ItemState.GENERATED, ItemState.FAILED)
+
+
+def again(arguments: Sequence[str], **changes: str) -> str:
+    """The command line that was typed, with options changed, ready to be pasted into a shell.
+
+    Example:
+        >>> again(["run", "p.csv", "--unknown", "hold"], unknown="retry")
+        'prefect-imagen run p.csv --unknown retry'
+    """
+    kept = list(arguments)
+    for name in changes:
+        flag = f"--{name}"
+        kept = [word for word in kept if not word.startswith(f"{flag}=")]
+        while flag in kept:
+            place = kept.index(flag)
+            del kept[place : place + 2]
+    added = [word for name, value in changes.items() for word in (f"--{name}", value)]
+    return shlex.join(["prefect-imagen", *kept, *added])
+
+
+def state_counts(states: Mapping[str, int]) -> Text:
+    """Items by state, the states that have none left out."""
+    text = Text()
+    for state, count in states.items():
+        if count:
+            text.append(f"{', ' if text else ''}{count:,} {state}", _STATE_STYLE.get(state, ""))
+    return text or Text("nothing to do")
+
+
+def _money_rows(report: RunReport) -> list[tuple[str, str]]:
+    account = report.account
+    rows = [("billed", f"{format_usd(account.billed)} in this run")]
+    for name in ("generated", "lost", "refused"):
+        line = getattr(account, name)
+        if line.calls:
+            rows.append((f"  for {name}", f"{format_usd(line.credits)}, {line.calls} calls"))
+    for name, text in (("unknown", "perhaps"), ("in_flight", "reserved")):
+        line = getattr(account, name)
+        if line.calls:
+            rows.append(
+                (text, f"up to {format_usd(line.credits)} more, for {line.calls} {name.replace('_', ' ')} calls")
+            )
+    return rows
+
+
+def print_summary(console: Console, report: RunReport, arguments: Sequence[str]) -> None:
+    """Print how a run ended."""
+    style = "bold green" if report.complete else "bold yellow"
+    console.print()
+    console.print(
+        Text()
+        .append(report.outcome, style)
+        .append(f"  {report.delivered:,} of {report.items:,} items delivered", "bold")
+    )
+    if report.message:
+        console.print(f"  {report.message}", soft_wrap=True)
+    owned = f"{report.owned:,} of the items, not bought again" if report.owned else ""
+    duplicates = report.rows - report.items
+    facts(
+        console,
+        [
+            ("items", state_counts(report.states).plain),
+            ("owned", owned),
+            ("duplicates", f"{duplicates:,} rows ask for an item that another row asks for, too" if duplicates else ""),
+            (
+                "images",
+                f"{report.images:,}" + (f", {report.quarantined} paid and unusable" if report.quarantined else ""),
+            ),
+            *_money_rows(report),
+            ("stored in", report.destination or ""),
+            ("catalog", report.catalog),
+            ("run", report.run_id),
+        ],
+    )
+    print_open(console, report)
+    for text, command in next_steps(report, arguments):
+        console.print(f"\n{text}", soft_wrap=True)
+        if command:
+            console.print(f"  {command}", style="bold", soft_wrap=True)
+
+
+def print_open(console: Console, report: RunReport, *, but: frozenset[str] = frozenset()) -> None:
+    """Print which items were tried and not delivered, and why; those not begun are told by their number alone.
+
+    Args:
+        console: Where.
+        report: Of the run.
+        but: States that are shown elsewhere.
+    """
+    hidden = _NOT_BEGUN | but | {ItemState.DELIVERED}
+    items = [item for item in report.open if item.state not in hidden]
+    total = sum(count for state, count in report.states.items() if state not in hidden)
+    if not items:
+        return
+    rows = table("where", "state", "why", "prompt", title="\nNot delivered")
+    for item in items[:_OPEN_SHOWN]:
+        state = Text(item.state, _STATE_STYLE.get(item.state, ""))
+        rows.add_row(item.source, state, item.reason, shorten(item.prompt, 60))
+    console.print(rows)
+    if total > _OPEN_SHOWN:
+        console.print(f"  … and {total - _OPEN_SHOWN:,} more: `prefect-imagen status --json`", style="dim")
+
+
+def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """What to do about what is missing: a sentence, and the command where there is one."""
+    steps: list[tuple[str, str]] = []
+    reason = next((reason for reason in HaltReason if report.message.startswith(f"{reason}:")), None)
+    if report.states.get(ItemState.UNKNOWN):
+        count = report.states[ItemState.UNKNOWN]
+        steps.append(
+            (
+                f"{count} {'item' if count == 1 else 'items'} may have been billed without an answer; `prefect-imagen "
+                "status` has the request ids to ask the provider about. To buy them again, perhaps paying twice:",
+                again(arguments, unknown="retry"),
+            )
+        )
+    if report.states.get(ItemState.REFUSED):
+        steps.append(
+            (
+                "What the provider refused is not asked for again. Reword those prompts; or ask once more:",
+                again([word for word in arguments if word != "--retry-refused"]) + " --retry-refused",
+            )
+        )
+    if report.states.get(ItemState.LOST):
+        steps.append(
+            (
+                "Lost items were paid for, and their images could not be fetched or read. `--edition` with another "
+                "name buys fresh ones.",
+                "",
+            )
+        )
+    if any(report.states.get(state) for state in _TO_DO) or (reason is not None and not report.complete):
+        advice = _HALT_ADVICE.get(reason) if reason is not None else None
+        text = advice or "The same command goes on with the rest and buys nothing again:"
+        steps.append((text, "" if reason is HaltReason.MODEL else again(arguments)))
+    return steps
