@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
@@ -122,4 +123,4 @@ def store_block(uri: str, *, endpoint_url: str | None = None) -> S3ImageStore | 
         raise BadInput(f"{uri}: images go to s3://bucket/prefix or to a folder, not to {scheme}://")
     if not uri.strip():
         raise BadInput("the destination is empty: give s3://bucket/prefix or a folder")
-    return LocalImageStore(folder=rest if separator else uri)
+    return LocalImageStore(folder=unquote(urlsplit(uri).path) if separator else uri)

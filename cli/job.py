@@ -153,6 +153,7 @@ class Ready:
             "unknown": settings.unknown,
             "retry_refused": settings.retry_refused,
             "patience": settings.patience,
+            "trust_unbilled_5xx": settings.purchase.trust_unbilled_5xx,
             "adopt_ledger": job.adopt_ledger,
         }
 

@@ -78,6 +78,14 @@ def run(
         bool,
         typer.Option("--retry-refused", help="Ask again for what the provider refused.", rich_help_panel=_MONEY),
     ] = False,
+    trust_unbilled_5xx: Annotated[
+        bool,
+        typer.Option(
+            "--trust-unbilled-5xx",
+            help="Take a 5xx as unbilled, as the API's docs say, and try again; without it such a call is unknown.",
+            rich_help_panel=_MONEY,
+        ),
+    ] = False,
     yes: Annotated[
         bool,
         typer.Option(
@@ -134,6 +142,7 @@ def run(
     """
     from ..core.aimlapi import DEFAULT_BASE_URL
     from ..core.ledger import UnknownPolicy
+    from ..core.purchase import PurchaseSettings
     from ..core.run_context import RunSettings
     from .batch import Batch, read_pairs
     from .catalogs import catalog_url
@@ -171,6 +180,7 @@ def run(
             unknown=UnknownPolicy(unknown.value),
             retry_refused=retry_refused,
             patience=patience,
+            purchase=PurchaseSettings(trust_unbilled_5xx=trust_unbilled_5xx),
         ),
         store_options={"endpoint_url": endpoint_url, "addressing_style": "path"} if endpoint_url else {},
         chunk_size=chunk_size if chunk_size == "auto" else int(chunk_size),

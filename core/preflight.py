@@ -57,7 +57,7 @@ def check_services(client: AimlApiClient, ledger: Ledger, store: ObjectStore | N
         BadInput: A bad key, a missing bucket or right, a ledger of another API, a destination of another ledger.
         Unavailable: Something does not answer.
     """
-    ledger.bind(client.origin())
+    origin = client.origin()
     try:
         client.check_key()
     except BadKey as error:
@@ -67,6 +67,9 @@ def check_services(client: AimlApiClient, ledger: Ledger, store: ObjectStore | N
         pass
     if store is not None:
         store.preflight()
+    # Last, since it is for good: an address with a typo in it must not become a new ledger's API.
+    ledger.bind(origin)
+    if store is not None:
         bind_destination(ledger, store, adopt=adopt)
 
 

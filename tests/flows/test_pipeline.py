@@ -153,6 +153,15 @@ def test_unknown_items_are_held_bought_again_or_given_up(house: House, policy: s
     house.assert_sum_closes()
 
 
+def test_a_5xx_can_be_trusted_to_be_unbilled(house: House) -> None:
+    house.sandbox.set_faults([{"fault": "server_error", "every": 10}])
+    report = house.run([f"trusted {n}" for n in range(30)], trust_unbilled_5xx=True)
+    assert (report.complete, report.account.unknown.calls) == (True, 0)
+    assert report.account.unbilled.calls >= 3
+    assert len(house.billed()) == 30
+    house.assert_sum_closes()
+
+
 def test_fewer_images_than_asked_are_delivered_and_counted(house: House) -> None:
     house.sandbox.set_faults([{"fault": "fewer_images", "every": 5, "billed": "requested"}])
     report = house.run([f"prompt {n}" for n in range(50)], num_images=2)
