@@ -1,4 +1,4 @@
-"""Where prompts come from and how one becomes many: sources, templates, variants, limit and sample.
+"""Where prompts come from and how one becomes many: sources, templates, variants, exclusions, limit and sample.
 
 `PromptSpec` says what is wanted; `PromptSpec.prompts()` yields it, one `Prompt` at a time, in constant memory.
 """
@@ -10,6 +10,7 @@ from .expand import Prompt, PromptSpec
 from .sources import PromptFormat, PromptSource, Row, open_source
 from .template import PromptTemplate
 from .variants import Variant, Variants, escape, parse
+from .wildcards import Wildcards, open_wildcards
 
 __all__ = [
     "Prompt",
@@ -25,7 +26,9 @@ __all__ = [
     "Variant",
     "VariantError",
     "Variants",
+    "Wildcards",
     "escape",
     "open_source",
+    "open_wildcards",
     "parse",
 ]

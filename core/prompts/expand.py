@@ -1,23 +1,35 @@
-"""Rows become prompts: choose the column, fill in the template, multiply out the variants, take what was asked for."""
+"""Rows become prompts: choose the column, fill in the template, multiply out the variants, take what was asked for.
+
+In this order: `exclude` leaves out combinations, `per_row` takes some of each row's, `sample` some of all, `limit` the
+first of these, and `max_prompts` refuses what is still too much.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import variants
+from .drawing import sample
 from .errors import PromptFileError, PromptOptionError, VariantError
 from .names import listed, nearest
+from .rules import Excluding, Rules
 from .sampling import draw
 from .sources import PromptFormat, PromptSource, Row, open_source
 from .template import PromptTemplate
+from .variants import Variant, Variants, escape, parse
+from .wildcards import Wildcards, open_wildcards
+
+if TYPE_CHECKING:
+    from ..storage import S3Options
 
 __all__ = ["Prompt", "PromptSpec"]
 
 _PROMPT_NAMES = ("prompt", "text", "caption")
+_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +58,27 @@ class PromptSpec:
     Nothing is kept in memory but the row at hand and, for a sample, its indices; the source is read again each time.
 
     Args:
-        source: A path, or prompts as a list of strings (a single string is always a path).
+        source: A path, `s3://bucket/key`, or prompts as a list of strings (a single string is always a path or URI).
         format: How to read the file; by default what its extension says.
         prompt_column: The column with the prompts. By default the only one, else the one called `prompt`, `text` or
             `caption` (in this order, in any case).
         template: A Jinja template over the row's columns; needs no prompt column. See `template`.
-        variants: Whether `{a|b}` is multiplied out: in the prompt column's text, or in the template's output.
+        variants: Whether `{a|b}` is multiplied out: in the prompt column's text, or in the template's output. The
+            syntax is in `grammar`.
         limit: Only the first so many prompts; applied last, so also to a sample.
         sample: So many prompts, drawn without replacement from all of them, kept in file order. All of them where
-            there are not as many.
+            there are not as many. Rows are drawn by how many prompts they have; within a row, weights count.
         sample_seed: Another seed, another sample; the same seed on the same file, the same sample.
+        wildcards: The folder with the values of `__name__`, a path or `s3://bucket/prefix`: see `wildcards`.
+        exclude: Combinations to leave out, such as `snow & beach`: see `rules`.
+        per_row: So many prompts of each row, drawn at random like a sample. Which ones follows from the row's text and
+            `sample_seed` alone: other rows may come and go.
+        max_prompts: More prompts than this are an error instead of a purchase.
+        s3: How to reach S3, for `source` and `wildcards`; by default the AWS chain (environment, profile, role).
 
     Raises:
-        PromptOptionError: `limit` or `sample` is below 1.
+        PromptOptionError: A number is below 1, a rule of `exclude` cannot be read, or `wildcards` are given where
+            `variants` are off.
 
     >>> spec = PromptSpec(["a {red|blue} cat", "a dog"])
     >>> spec.count(), [prompt.text for prompt in spec.prompts()]
@@ -75,11 +95,23 @@ class PromptSpec:
     limit: int | None = None
     sample: int | None = None
     sample_seed: int = 0
+    wildcards: str | Path | None = None
+    exclude: Sequence[str] = ()
+    per_row: int | None = None
+    max_prompts: int | None = None
+    s3: S3Options | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("limit", self.limit), ("sample", self.sample)):
+        for name in ("limit", "sample", "per_row", "max_prompts"):
+            value = getattr(self, name)
             if value is not None and value < 1:
                 raise PromptOptionError(name, value, "the number of prompts, 1 or more")
+        if isinstance(self.exclude, str):
+            raise PromptOptionError("exclude", self.exclude, "a list of rules")
+        if self.wildcards is not None and not self.variants:
+            raise PromptOptionError("wildcards", str(self.wildcards), "wildcards are variants, and these are off")
+        object.__setattr__(self, "exclude", tuple(self.exclude))
+        Rules(self.exclude)
         if not isinstance(self.source, str | Path):
             object.__setattr__(self, "source", tuple(self.source))
 
@@ -93,18 +125,34 @@ class PromptSpec:
         Raises:
             PromptFileError: The source, a row or the choice of the column; a prompt that comes out empty.
             TemplateError: The template, as it is or for a row.
-            VariantError: A row's variants cannot be read.
+            VariantError: A row's variants cannot be read, or name a wildcard or variable that does not exist.
+            PromptOptionError: There are more than `max_prompts`; a rule of `exclude` fits nothing, or nothing is left.
         """
+        if self.max_prompts is not None and (count := self.count()) > self.max_prompts:
+            raise PromptOptionError("max_prompts", self.max_prompts, f"there are {count:,} prompts; ask for fewer")
+        if self.exclude:
+            # A mistyped rule shows only when all rows are known, and has to show before the first prompt.
+            self.total()
         expander = _Expander(self)
         chosen = expander.all() if self.sample is None else expander.sampled(self.sample, self.sample_seed)
         return islice(chosen, self.limit)
 
+    def spread(self, size: int) -> Iterator[Prompt]:
+        """At most `size` prompts at equal distances in all there are before `sample` and `limit`: to look at.
+
+        >>> [prompt.text for prompt in PromptSpec(["{0|1|2|3|4|5|6|7|8|9}" * 12]).spread(3)]
+        ['000000000000', '333333333333', '666666666666']
+        """
+        expander = _Expander(self)
+        total = expander.total()
+        return expander.at([total * place // size for place in range(size)] if size < total else range(total))
+
     def count(self) -> int:
         """How many prompts `prompts` yields, without enumerating combinations.
 
-        Reads the rows (no more of them than `limit` needs) and raises what `prompts` would.
+        Reads the rows (no more of them than `limit` needs, unless there are rules) and raises what `prompts` would.
         """
-        if self.limit is not None and self.sample is None:
+        if self.limit is not None and self.sample is None and not self.exclude:
             return _Expander(self).total(enough=self.limit)
         total = self.total()
         return min(n for n in (total, self.sample, self.limit) if n is not None)
@@ -118,8 +166,14 @@ class _Expander:
     """One reading of a spec."""
 
     def __init__(self, spec: PromptSpec) -> None:
-        self._source: PromptSource = open_source(spec.source, spec.format)
+        self._source: PromptSource = open_source(spec.source, spec.format, spec.s3)
         self._variants = spec.variants
+        self._wildcards: Wildcards | None = None
+        if spec.wildcards is not None:
+            self._wildcards = open_wildcards(spec.wildcards, spec.s3)
+        self._rules = Rules(spec.exclude)
+        self._per_row = spec.per_row
+        self._seed = spec.sample_seed
         self._wanted = spec.prompt_column
         self._template = None if spec.template is None else PromptTemplate(spec.template)
         columns = self._source.columns()
@@ -130,22 +184,38 @@ class _Expander:
             self._column = self._choose(columns, line=None)
             if self._template is not None:
                 self._template.check(columns, has_prompt=self._column is not None)
+            self._rules.check_columns(columns)
 
     def all(self) -> Iterator[Prompt]:
-        for row, text in self._texts():
-            for variant in text.expand():
+        for row, space in self._spaces():
+            for variant in space.expand():
                 yield self._prompt(row, variant)
 
     def sampled(self, size: int, seed: int) -> Iterator[Prompt]:
         """Two readings: one to count, one to pick."""
-        indices = iter(draw(self.total(), size, seed))
-        index = next(indices, None)
+        return self._picked(draw(self.total(), size, seed), seed)
+
+    def at(self, indices: Iterable[int]) -> Iterator[Prompt]:
+        """The prompts at these places, ascending."""
+        return self._picked(indices, None)
+
+    def _picked(self, indices: Iterable[int], seed: int | None) -> Iterator[Prompt]:
+        """The prompts at these places; with a seed, as many of each row, by their weights."""
+        rest = iter(indices)
+        index = next(rest, None)
         base = 0
-        for row, text in self._texts():
-            end = base + text.count()
+        for row, space in self._spaces():
+            end = base + space.count()
+            here: list[int] = []
             while index is not None and index < end:
-                yield self._prompt(row, text.pick(index - base))
-                index = next(indices, None)
+                here.append(index - base)
+                index = next(rest, None)
+            if here and seed is not None and space.weighted and not isinstance(space, _Few):
+                for variant in sample(space, len(here), f"{seed}/{base}"):
+                    yield self._prompt(row, variant)
+            else:
+                for place in here:
+                    yield self._prompt(row, space.pick(place))
             if index is None:
                 return
             base = end
@@ -154,13 +224,15 @@ class _Expander:
     def total(self, enough: int | None = None) -> int:
         """Prompts in all rows; stops reading at `enough`."""
         total = 0
-        for _, text in self._texts():
-            total += text.count()
+        for _, space in self._spaces():
+            total += space.count()
             if enough is not None and total >= enough:
                 return enough
         return total
 
-    def _texts(self) -> Iterator[tuple[Row, variants.Variants]]:
+    def _spaces(self) -> Iterator[tuple[Row, Variants | Excluding | _Few]]:
+        """Each row with the prompts that it offers."""
+        left = False
         for row in self._source.rows():
             text = self._text(row)
             if text.can_be_blank():
@@ -168,22 +240,30 @@ class _Expander:
                 if text.source.strip():
                     what = f"a prompt of {text.source.strip()[:80]!r} comes out empty"
                 raise self._error(row.line, what)
-            yield row, text
+            space = self._rules.apply(text, row.values) if self._rules else text
+            left = left or space.count() > 0
+            if self._per_row is not None and space.count() > self._per_row:
+                yield row, _Few(sample(space, self._per_row, f"{self._seed}/{text.source}"))
+            else:
+                yield row, space
+        if self._rules:
+            self._rules.check_met()
+        if not left:
+            raise PromptOptionError("exclude", list(self._rules.written), "the rules leave no prompt at all")
 
-    def _text(self, row: Row) -> variants.Variants:
+    def _text(self, row: Row) -> Variants:
         """The row's text, with the variants in it."""
         column = self._choose(row.values, line=row.line) if self._column_by_row else self._column
         prompt = None if column is None else self._value(row, column)
-        if self._template is None:
-            source = prompt or ""
-            if not self._variants:
-                source = variants.escape(source)
-        else:
-            rendered = self._template.render(row, prompt, self._source.name)
-            source = rendered.variant_source() if self._variants else variants.escape(rendered.plain())
         try:
-            return variants.parse(source)
+            if self._template is None:
+                return parse(prompt or "", self._wildcards) if self._variants else parse(escape(prompt or ""))
+            rendered = self._template.render(row, prompt, self._source.name)
+            return rendered.variants(self._wildcards) if self._variants else parse(escape(rendered.plain()))
         except VariantError as error:
+            # What is wrong with a wildcard's value knows its own place.
+            if error.source is not None:
+                raise
             raise error.located(self._source.name, row.line, rendered=self._template is not None) from None
 
     def _choose(self, columns: Collection[str], line: int | None) -> str | None:
@@ -216,13 +296,33 @@ class _Expander:
             return None
         raise self._error(row.line, f"column {column!r} has to be text to be the prompt, not {value!r:.40}")
 
-    def _prompt(self, row: Row, variant: variants.Variant) -> Prompt:
+    def _prompt(self, row: Row, variant: Variant) -> Prompt:
         text = variant.text.strip()
         # JSON can spell both; neither can be sent as UTF-8 nor stored by every database.
-        bad = next((char for char in text if char == "\0" or "\ud800" <= char <= "\udfff"), None)
+        bad = _NO_CHARACTER.search(text)
         if bad is not None:
-            raise self._error(row.line, f"the prompt contains U+{ord(bad):04X}, which is not a character; remove it")
+            raise self._error(
+                row.line, f"the prompt contains U+{ord(bad.group()):04X}, which is not a character; remove it"
+            )
         return Prompt(text, self._source.name, row.line, row.values, variant.choices)
 
     def _error(self, line: int | None, problem: str) -> PromptFileError:
         return PromptFileError(self._source.name, line, problem)
+
+
+class _Few:
+    """Some combinations of a row, chosen already."""
+
+    weighted = False
+
+    def __init__(self, chosen: Sequence[Variant]) -> None:
+        self._chosen = chosen
+
+    def count(self) -> int:
+        return len(self._chosen)
+
+    def expand(self) -> Iterator[Variant]:
+        return iter(self._chosen)
+
+    def pick(self, index: int) -> Variant:
+        return self._chosen[index]

@@ -7,7 +7,7 @@ import random
 __all__ = ["draw"]
 
 
-def draw(total: int, size: int, seed: int) -> list[int]:
+def draw(total: int, size: int, seed: int | str) -> list[int]:
     """`size` different indices out of `range(total)`, ascending; every subset is equally likely.
 
     R. W. Floyd's method ("Programming Pearls: a sample of brilliance", CACM 30(9), 1987): memory and time grow with

@@ -8,7 +8,7 @@ reading of a file another purchase, and printing a list would send its Python sp
   that a template fails on every machine or on none;
 - bounds every value that can grow: text and lists by length, whole numbers by bits;
 - has only the filters in `_filters` and the methods in `_METHODS`;
-- prints text and numbers only, and seals what it prints (see `seal`).
+- prints text and numbers only, and seals what it prints (see `seals`).
 """
 
 from __future__ import annotations
@@ -31,16 +31,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
+from .seals import seal
+
 __all__ = [
     "MAX_LENGTH",
     "MAX_RANGE",
     "MAX_STEPS",
-    "SEALS",
     "PromptEnvironment",
     "allowance",
-    "seal",
-    "unseal",
-    "unseal_escaped",
 ]
 
 MAX_LENGTH = 20_000
@@ -54,44 +52,6 @@ MAX_RANGE = 10_000
 
 _MAX_BITS = 4096
 _MAX_DIGITS = 20
-
-_SPECIAL = "{|}\\"
-SEALS = "\ufdd0\ufdd1\ufdd2\ufdd3"
-"""What stands for `{`, `|`, `}` and a backslash of a value while a template is rendered.
-
-Noncharacters (The Unicode Standard, section 23.7) have no meaning in text and are free for use within a program. Unlike
-a backslash escape, a stand-in stays the same when the output of a macro or a `{% set %}` block is printed again."""
-
-_SEAL = str.maketrans(_SPECIAL, SEALS)
-_UNSEAL = str.maketrans(SEALS, _SPECIAL)
-_SEALED_OR_ESCAPE = re.compile(rf"\\[{{|}}\\]|\\(?=[{SEALS}])|[{SEALS}]")
-
-
-def seal(value: str) -> str:
-    """Make a value's characters survive variant parsing as plain text."""
-    return value.translate(_SEAL)
-
-
-def unseal(rendered: str) -> str:
-    """Rendered text with values as they were: for prompts whose braces mean nothing."""
-    return rendered.translate(_UNSEAL)
-
-
-def unseal_escaped(rendered: str) -> str:
-    r"""Rendered text in which values are escaped for `variants.parse` and the template's own text is as written.
-
-    >>> print(unseal_escaped("{a|" + seal("{b}") + "}"))
-    {a|\{b\}}
-    """
-    return _SEALED_OR_ESCAPE.sub(_escaped, rendered)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    found = match.group()
-    if len(found) == 2:
-        return found
-    # A lone backslash is the template's own, and a value follows: it must not become the escape of that value.
-    return "\\\\" if found == "\\" else "\\" + unseal(found)
 
 
 class _Meter:

@@ -1,4 +1,4 @@
-"""Where prompts come from: rows of a text file, read one at a time, or a list in memory.
+"""Where prompts come from: rows of a file or an object in S3, read one at a time, or a list in memory.
 
 | format | row | columns |
 |---|---|---|
@@ -7,31 +7,38 @@
 | `tsv` | as IANA's `text/tab-separated-values`: a line, cells between tabs, quotes are plain | from the header |
 | `tsv-quoted` | tabs, with the quoting of CSV, as spreadsheets and pandas write it | from the header |
 | `jsonl` | a JSON object on a line | its keys; values keep their types |
+| `parquet` | a row | those of the schema; values keep their types, see `parquet` |
 | a list | a string | one, `prompt` |
 
-Common to all files: UTF-8, with or without a BOM; line ends LF, CRLF or CR; blank lines are skipped, and so are rows of
-a table whose cells are all empty; duplicates are rows of their own. White space around a cell or a TXT line is
+Common to all text files: UTF-8, with or without a BOM; line ends LF, CRLF or CR; blank lines are skipped, and so are
+rows of a table whose cells are all empty; duplicates are rows of their own. White space around a cell or a TXT line is
 dropped; all other text is kept as it is, Unicode normalisation included. A row with fewer cells than the header has
 empty ones at its end; one with more is an error. A header cell without a name is called `column_3`, by its place.
+
+`s3://bucket/key` has the same formats and is read in pieces: see `s3`.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from .errors import PromptFileError, PromptOptionError
 from .names import listed, nearest
 
+if TYPE_CHECKING:
+    from ..storage import S3Options
+
 __all__ = ["LIST_NAME", "MAX_LINE", "PromptFormat", "PromptSource", "Row", "open_source"]
 
-PromptFormat = Literal["txt", "csv", "tsv", "tsv-quoted", "jsonl"]
+PromptFormat = Literal["txt", "csv", "tsv", "tsv-quoted", "jsonl", "parquet"]
 """How a file is read; the default follows from its extension."""
 
 LIST_NAME = "<list>"
@@ -47,6 +54,8 @@ _EXTENSIONS: Mapping[str, PromptFormat] = {
     ".tab": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
 }
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _UNDECODED = re.compile("[\udc80-\udcff]")
@@ -58,8 +67,8 @@ class Row:
     """One row.
 
     Attributes:
-        line: Its first line in the file, or its place in the list; counted from 1.
-        values: Column → value. Text, except in JSON Lines, where values keep their types.
+        line: Its first line in the file, or its place in the list or Parquet file; counted from 1.
+        values: Column → value. Text, except in JSON Lines and Parquet, where values keep their types.
     """
 
     line: int
@@ -101,17 +110,39 @@ class PromptSource(ABC):
             raise PromptFileError(self.name, None, "there is no prompt in it")
 
 
-def open_source(source: str | Path | Sequence[str] | PromptSource, format: PromptFormat | None = None) -> PromptSource:
+class _Place(Protocol):
+    """What can be opened any number of times: a path, an object in S3."""
+
+    def open(self) -> io.RawIOBase | io.BufferedReader:
+        """Its bytes, from the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+
+    def open(self) -> io.BufferedReader:
+        return self.path.open("rb")
+
+
+def open_source(
+    source: str | Path | Sequence[str] | PromptSource,
+    format: PromptFormat | None = None,
+    s3: S3Options | None = None,
+) -> PromptSource:
     """Where to read prompts from.
 
     Args:
-        source: A path, or prompts themselves as a list of strings. A single string is always a path.
+        source: A path, `s3://bucket/key`, or prompts themselves as a list of strings. A single string is never a
+            prompt.
         format: How to read the file; by default what its extension says.
+        s3: How to reach S3; by default as the AWS chain (environment, profile, role) says.
 
     Raises:
         PromptFileError: There is no such file, it is empty or not a regular file, its format is not known, or it is
-            a URI (`s3://…`).
+            a URI of another kind.
         PromptOptionError: There is no such format.
+        StoreNotUsable, StoreUnavailable: S3 refuses, or does not answer.
 
     >>> [row.values["prompt"] for row in open_source(["a cat", "a dog"]).rows()]
     ['a cat', 'a dog']
@@ -124,13 +155,22 @@ def open_source(source: str | Path | Sequence[str] | PromptSource, format: Promp
         return _ListSource(source)
     name = str(source)
     scheme = _SCHEME.match(name)
-    if scheme is not None:
+    if scheme is None:
+        path = Path(source)
+        _check_file(path, name)
+        return _READERS[format or _format_of(path.suffix, name)](_File(path), name)
+    if scheme[1] != "s3":
         raise PromptFileError(
-            name, None, f"prompts are read from files on this machine, not from {scheme[1]}://; download it first"
+            name, None, f"prompts are read from files and from s3://, not from {scheme[1]}://; download it first"
         )
-    path = Path(source)
-    _check_file(path, name)
-    return _READERS[format or _format_of(path, name)](path, name)
+    # An unknown format is found before the network is asked.
+    reader = _READERS[format or _format_of(PurePosixPath(name).suffix, name)]
+    from .s3 import S3Object
+
+    found = S3Object(name, s3)
+    if found.size == 0:
+        raise PromptFileError(name, None, "the file is empty")
+    return reader(found, name)
 
 
 def _check_file(path: Path, name: str) -> None:
@@ -153,11 +193,11 @@ def _check_file(path: Path, name: str) -> None:
     raise PromptFileError(name, None, f"there is no such file{hint}")
 
 
-def _format_of(path: Path, name: str) -> PromptFormat:
-    extension = path.suffix.lower()
+def _format_of(suffix: str, name: str) -> PromptFormat:
+    extension = suffix.lower()
     if extension in _EXTENSIONS:
         return _EXTENSIONS[extension]
-    what = f"the extension {path.suffix!r} is not known" if extension else "the name has no extension"
+    what = f"the extension {suffix!r} is not known" if extension else "the name has no extension"
     hint = "; one JSON object a line is format 'jsonl'" if extension == ".json" else ""
     raise PromptFileError(
         name, None, f"{what}: rename it to one of {listed(_EXTENSIONS)} or give the format explicitly{hint}"
@@ -183,15 +223,15 @@ class _ListSource(PromptSource):
 
 
 class _FileSource(PromptSource):
-    def __init__(self, path: Path, name: str) -> None:
-        self._path = path
+    def __init__(self, place: _Place, name: str) -> None:
+        self._place = place
         self.name = name
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         """(number, text with its line end) of every line, checked to be text."""
         try:
             # newline="": all three line ends are recognised, and none is translated inside a quoted cell.
-            with self._path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            with _as_text(self._place.open()) as file:
                 number = 0
                 while line := file.readline(MAX_LINE + 1):
                     number += 1
@@ -358,6 +398,26 @@ class _JsonLinesSource(_FileSource):
             yield Row(number, value)
 
 
+class _ParquetSource(_FileSource):
+    """`parquet`."""
+
+    def columns(self) -> tuple[str, ...]:
+        from .parquet import read_columns
+
+        return read_columns(self.name, self._place.open)
+
+    def _rows(self) -> Iterator[Row]:
+        from .parquet import read_rows
+
+        for place, values in read_rows(self.name, self._place.open):
+            yield Row(place, values)
+
+
+def _as_text(stream: io.RawIOBase | io.BufferedReader) -> io.TextIOWrapper:
+    buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
+    return io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
 _JSON_NAMES: Mapping[type, str] = {
     list: "array",
     str: "string",
@@ -391,4 +451,5 @@ _READERS: Mapping[PromptFormat, type[_FileSource]] = {
     "tsv": _PlainTable,
     "tsv-quoted": _QuotedTable,
     "jsonl": _JsonLinesSource,
+    "parquet": _ParquetSource,
 }

@@ -6,8 +6,9 @@ What a template sees
 
 Order
     The template is rendered first; variants in the result are multiplied out afterwards. Values are data: a value is
-    never rendered as a template, and `{`, `|`, `}` and the backslash in it are plain characters. `{{ style|variants }}`
-    (last in its chain of filters) lets a value's braces count.
+    never rendered as a template, and nothing in it is a variant, a wildcard or a variable. `{{ style|variants }}` (last
+    in its chain of filters) lets a value's braces count. A wildcard may be named by a column, `__{{ region }}__`: the
+    underscores are the template's.
 
 What differs from Jinja elsewhere
     - Comments are `<#-- … --#>`, so that `{#sale|#new}` is what it looks like.
@@ -21,8 +22,9 @@ What differs from Jinja elsewhere
 Filters: those of Jinja that make sense for prompts, and `slug`, `truncate_prompt(n)` (cut between words), `variants`.
 
 >>> template = PromptTemplate("{small|large} {{ animal|upper }}")
->>> template.render(Row(1, {"animal": "cat {x}"}), None, "<list>").variant_source()
-'{small|large} CAT \\\\{X\\\\}'
+>>> rendered = template.render(Row(1, {"animal": "cat {x}"}), None, "<list>")
+>>> [variant.text for variant in rendered.variants().expand()]
+['small CAT {X}', 'large CAT {X}']
 """
 
 from __future__ import annotations
@@ -38,14 +40,17 @@ from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 
 from .errors import TemplateError
 from .names import listed, nearest
-from .sandbox import MAX_LENGTH, SEALS, PromptEnvironment, allowance, unseal, unseal_escaped
+from .sandbox import MAX_LENGTH, PromptEnvironment, allowance
+from .seals import SEALS, unseal
 from .sources import Row
+from .variants import Variants, parse
+from .wildcards import Wildcards
 
 __all__ = ["PromptTemplate", "Rendered"]
 
 _FILENAME = "<template>"
 _UNDEFINED = re.compile(r"'(?P<name>.*)' is undefined|'dict object' has no attribute '(?P<key>.*)'", re.DOTALL)
-_SEAL_NAMES = "a Unicode noncharacter (U+FDD0 to U+FDD3)"
+_SEAL_NAMES = "a Unicode noncharacter (U+FDD0 to U+FDDB)"
 _SEALED = re.compile(f"[{SEALS}]")
 
 
@@ -59,9 +64,13 @@ class Rendered:
         """The output as text, where braces mean nothing."""
         return unseal(self._sealed)
 
-    def variant_source(self) -> str:
-        """The output for `variants.parse`: the braces of values are escaped."""
-        return unseal_escaped(self._sealed)
+    def variants(self, wildcards: Wildcards | None = None) -> Variants:
+        """The output as variants, in which all that came from values is plain.
+
+        Raises:
+            VariantError: The template's own text cannot be read.
+        """
+        return parse(self._sealed, wildcards, sealed=True)
 
 
 class PromptTemplate:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect_imagen.core.prompts import PromptOptionError, parse
 from prefect_imagen.core.prompts.drawing import WeightedDraw, sample
@@ -67,7 +67,7 @@ def test_what_was_drawn_is_put_aside() -> None:
 weighted = st.recursive(
     st.sampled_from(["a", "b", ""]),
     lambda inner: st.one_of(
-        st.lists(st.tuples(st.sampled_from(["", "9::", "0.01::", "99999::"]), inner).map("".join), min_size=1, max_size=3)
+        st.lists(st.tuples(st.sampled_from(["", "9::", "0.01::", "999::"]), inner).map("".join), min_size=1, max_size=3)
         .map(lambda found: "{" + "|".join(found) + "}"),
         st.lists(st.tuples(st.sampled_from(["", "50::"]), inner).map("".join), min_size=2, max_size=4)
         .map(lambda found: "{0-2!$$" + "|".join(found) + "}"),
@@ -80,10 +80,11 @@ weighted = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(weighted, st.integers(0, 99))
 def test_everything_is_drawn_exactly_once(text: str, seed: int) -> None:
     variants = parse(text)
-    if variants.count() > 1500:
+    if variants.count() > 300:
         return
     assert sorted(WeightedDraw(variants, str(seed))) == list(range(variants.count()))
     few = sample(variants, 5, seed)

@@ -308,9 +308,9 @@ def test_values_of_a_template_are_never_syntax(tmp_path: Path) -> None:
     folder.mkdir()
     file(folder, "w.txt", "[${v}]\n")
     found = texts(
-        path, template="{{{ v }}|x}|{{ v }}{n}|__w(v={{ v }})__|${q=!{{ v }}}${q}|_{{ v }}_|\\{{ v }}", wildcards=folder
+        path, template="{x|{{ v }}}|{{ v }}{n}|__w(v={{ v }})__|${q=!{{ v }}}${q}|_{{ v }}_|\\{{ v }}", wildcards=folder
     )
-    assert found == [text for v in values for text in (f"{one}|{v}n|[{v}]|{v}|_{v}_|\\{v}" for one in (v, "x"))]
+    assert found == [text for v in values for text in (f"{one}|{v}n|[{v}]|{v}|_{v}_|\\{v}" for one in ("x", v))]
 
 
 def test_per_row_depends_on_the_row_alone(tmp_path: Path) -> None:
@@ -323,9 +323,8 @@ def test_per_row_depends_on_the_row_alone(tmp_path: Path) -> None:
     assert {len(found) for found in chosen.values()} == {3}
     assert len({tuple(text[-3:] for text in found) for found in chosen.values()}) > 5
     other = replace(spec, source=["new {1|2|3|4}", *rows[::-1]])
-    assert [prompt.text for prompt in other.prompts()][3:] == [
-        t for row in rows[::-1] for t in chosen[row.split(" ")[1]]
-    ]
+    expected = [text for row in rows[::-1] for text in chosen[row.split(" ")[1]]]
+    assert [prompt.text for prompt in other.prompts()][3:] == expected
     assert [prompt.text for prompt in replace(spec, sample_seed=1).prompts()] != [p.text for p in spec.prompts()]
     assert replace(spec, per_row=99).count() == 200
     sampled = replace(spec, sample=10)

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect_imagen.core.prompts import PromptOptionError, PromptSpec, Variants, Wildcards, parse
 from prefect_imagen.core.prompts.rules import MAX_TEXTS, Excluding, Rules
@@ -95,6 +95,10 @@ def test_rules_that_cannot_be_meant(tmp_path: Any) -> None:
         run("place=street & snow")
     with pytest.raises(PromptOptionError, match="leave no prompt at all"):
         run("s*")
+    limited = PromptSpec(path, template="{{ animal }} {snow|sun}", exclude=["snwo"], limit=1)
+    for look in (limited.prompts, limited.count):
+        with pytest.raises(PromptOptionError, match="did you mean 'snow'"):
+            look()
     with pytest.raises(PromptOptionError, match="a list of rules"):
         PromptSpec(["a"], exclude="snow & beach")
 
@@ -107,7 +111,9 @@ def test_a_space_that_nobody_can_enumerate() -> None:
     found = [prompt.choices for prompt in spec.prompts()]
     assert len(set(found)) == 200
     for taken in found:
-        assert not ({"a", "3"} <= set(taken) or ("b" not in taken and {"4", "5"} <= set(taken)) or "c" in taken)
+        assert not {"a", "3"} <= set(taken)
+        assert "b" in taken or not {"4", "5"} <= set(taken)
+        assert "c" not in taken
     few = applied("{x|" + digits * 12 + "}", ["0", "1", "2 & !x", "3", "4", "5", "6", "7", "8"])
     assert few.count() == 2
     assert [variant.text for variant in few.expand()] == ["x", "9" * 12]
@@ -158,10 +164,11 @@ alternatives = st.recursive(
 terms = st.tuples(st.sampled_from(["", "!"]), st.sampled_from(["a", "b", "c", "ab", "a*", "*b"])).map("".join)
 
 
+@settings(deadline=None)
 @given(alternatives, st.lists(st.lists(terms, min_size=1, max_size=3).map(" & ".join), min_size=1, max_size=3))
 def test_counts_and_finds_what_trying_all_would(text: str, rules: list[str]) -> None:
     variants = parse(text)
-    if variants.count() > 2000:
+    if variants.count() > 500:
         return
     try:
         found = applied(text, rules)

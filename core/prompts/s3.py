@@ -1,0 +1,173 @@
+"""Reading from S3 in pieces: prompts from objects of any size, wildcards from a prefix.
+
+An object is read by ranges, so that nothing larger than a piece is in memory, no connection has to stay open while
+prompts are worked on, and a piece that fails is fetched again by itself. The first look at an object pins its ETag: if
+it is replaced while it is being read, the next piece is refused instead of being glued to the old ones.
+
+Reading needs `s3:GetObject`, and `s3:ListBucket` for wildcards.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from ..storage import S3Options
+from ..storage.s3_client import working_client
+from ..storage.s3_errors import code_of, status_of, translated
+from .errors import PromptFileError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["PIECE", "S3Object", "read_folder"]
+
+PIECE = 4 * 1024 * 1024
+"""Bytes fetched at a time."""
+
+_URI = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)", re.DOTALL)
+_MAX_FILES = 10_000
+
+
+class S3Object:
+    """One object, found once and read any number of times.
+
+    Args:
+        uri: `s3://bucket/key`.
+        options: How to reach S3; by default as the AWS chain says.
+
+    Attributes:
+        size: In bytes.
+
+    Raises:
+        PromptFileError: There is no such object, or the URI is not one of an object.
+        StoreNotUsable, StoreUnavailable: S3 refuses, or does not answer.
+    """
+
+    def __init__(self, uri: str, options: S3Options | None = None) -> None:
+        self.uri = uri
+        self._bucket, self._key = _split(uri)
+        if not self._key or self._key.endswith("/"):
+            raise PromptFileError(uri, None, "this is a bucket or a folder; name the object with the prompts in it")
+        self._client = working_client(options or S3Options())
+        with translated(uri, "s3:GetObject"):
+            try:
+                head = self._client.head_object(Bucket=self._bucket, Key=self._key)
+            except ClientError as error:
+                if status_of(error) == 404:
+                    raise PromptFileError(uri, None, "there is no such object, or no such bucket") from None
+                raise
+        self.size = int(head["ContentLength"])
+        self._etag = head["ETag"]
+
+    def open(self) -> io.RawIOBase:
+        """A stream from its beginning; it can seek."""
+        return _Stream(self)
+
+    def read(self, start: int, length: int) -> bytes:
+        """At most `length` bytes from `start` on.
+
+        Raises:
+            PromptFileError: The object was replaced or removed since it was first seen.
+            StoreNotUsable, StoreUnavailable: S3 refuses, or does not answer.
+        """
+        end = min(start + length, self.size) - 1
+        if end < start:
+            return b""
+        with translated(self.uri, "s3:GetObject"):
+            try:
+                reply = self._client.get_object(
+                    Bucket=self._bucket, Key=self._key, Range=f"bytes={start}-{end}", IfMatch=self._etag
+                )
+                return reply["Body"].read()
+            except ClientError as error:
+                if status_of(error) in (404, 412, 416) or code_of(error) == "PreconditionFailed":
+                    raise PromptFileError(self.uri, None, "the object changed while it was being read") from None
+                raise
+
+
+class _Stream(io.RawIOBase):
+    """`S3Object` as a binary file, one piece in memory."""
+
+    def __init__(self, found: S3Object) -> None:
+        self._object = found
+        self._position = 0
+        self._piece = b""
+        self._piece_start = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._object.size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        at = self._position - self._piece_start
+        if not 0 <= at < len(self._piece):
+            self._piece = self._object.read(self._position, PIECE)
+            self._piece_start, at = self._position, 0
+        part = self._piece[at : at + len(view)]
+        view[: len(part)] = part
+        self._position += len(part)
+        return len(part)
+
+
+def read_folder(
+    uri: str, extensions: Sequence[str], largest: int, options: S3Options | None = None
+) -> Iterator[tuple[str, str, bytes]]:
+    """(URI, key below the prefix, content) of the objects with one of these extensions, in the order of their keys.
+
+    Args:
+        uri: `s3://bucket/prefix`.
+        extensions: In lower case, with the dot.
+        largest: Bytes that an object may have.
+        options: How to reach S3; by default as the AWS chain says.
+
+    Raises:
+        PromptFileError: An object is too large, or there are more than 10,000.
+        StoreNotUsable, StoreUnavailable: S3 refuses, or does not answer.
+    """
+    bucket, key = _split(uri)
+    prefix = f"{key.rstrip('/')}/" if key.rstrip("/") else ""
+    client = working_client(options or S3Options())
+    with translated(uri, "s3:ListBucket"):
+        wanted = [key for key in _keys(client, bucket, prefix, uri) if key.lower().endswith(tuple(extensions))]
+    for found in sorted(wanted):
+        place = f"s3://{bucket}/{found}"
+        one = S3Object(place, options)
+        if one.size > largest:
+            raise PromptFileError(place, None, f"larger than {largest:,} bytes")
+        yield place, found.removeprefix(prefix), one.read(0, one.size)
+
+
+def _keys(client: S3Client, bucket: str, prefix: str, uri: str) -> Iterator[str]:
+    seen = 0
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for entry in page.get("Contents", ()):
+            seen += 1
+            if seen > _MAX_FILES:
+                raise PromptFileError(
+                    uri, None, f"more than {_MAX_FILES:,} objects; give wildcards a prefix of their own"
+                )
+            yield entry["Key"]
+
+
+def _split(uri: str) -> tuple[str, str]:
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise PromptFileError(uri, None, "not a place in S3, s3://bucket/key")
+    return match["bucket"], match["key"]

@@ -1,0 +1,296 @@
+r"""Wildcards: lists of values with names, read from a folder, for `__name__` in a text.
+
+| file | names | values |
+|---|---|---|
+| `colours.txt` | `colours` | its lines, without blank ones and those that begin with `#`; `\#sale` is `#sale` |
+| a mapping in a `.yaml`, `.yml`, `.json` | the keys, joined by `/`: `artists/dutch` | the lists; all else is left out |
+| a list in one of these | the file's own name, `any` | its items |
+
+The name of a folder within the folder comes before: `styles/colours.txt` is `styles/colours`. Values are text as it is
+written (YAML's `no`, `1990` and `null` are not interpreted) and are read like alternatives: `3::red` has a weight,
+`{dark |}red` is two, `__warm__` leads on. White space around a value is dropped; a value that is there twice counts
+once. Values keep the order of the file, so that adding one at the end moves none.
+
+In `__name__` a `*` stands for any characters but `/`, `**` for any characters; the names that fit are taken in the
+order of the alphabet.
+
+>>> colours = Wildcards({"warm": ["red", "3::gold"], "cold": ["blue"], "any": ["__warm__", "__cold__"]})
+>>> from .variants import parse
+>>> [variant.text for variant in parse("a __any__ hat", colours).expand()]
+['a red hat', 'a gold hat', 'a blue hat']
+>>> colours.find("*")
+('any', 'cold', 'warm')
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from .errors import PromptFileError, VariantError
+from .grammar import Alternative, read_weighted
+from .names import listed
+
+if TYPE_CHECKING:
+    from ..storage import S3Options
+    from .grammar import Pick
+    from .variants import Node
+
+__all__ = ["MAX_FILE_BYTES", "MAX_VALUES", "WildcardValue", "Wildcards", "open_wildcards"]
+
+MAX_FILE_BYTES = 16_000_000
+"""Bytes of one file of wildcards; all of them are held in memory."""
+
+MAX_VALUES = 1_000_000
+"""Values of all wildcards together."""
+
+_MAX_DEPTH = 20
+_MAX_NAMES = 100_000
+_EXTENSIONS = (".txt", ".yaml", ".yml", ".json")
+_MAPPING = "<wildcards>"
+
+
+@dataclass(frozen=True, slots=True)
+class WildcardValue:
+    """One value.
+
+    Attributes:
+        text: As written, without white space around it.
+        source: Its file.
+        line: Its line there; in YAML and JSON its place in the list.
+    """
+
+    text: str
+    source: str
+    line: int
+
+    def read(self) -> Alternative:
+        """Its syntax.
+
+        Raises:
+            VariantError: It cannot be read; names file and line.
+        """
+        try:
+            return read_weighted(self.text)
+        except VariantError as error:
+            raise self.located(error) from None
+
+    def located(self, error: VariantError) -> VariantError:
+        """An error in this value, knowing where it stands."""
+        return error.located(self.source, self.line, rendered=False)
+
+
+class Wildcards:
+    """Values by name.
+
+    Args:
+        values: Name → values.
+        name: What messages call it: the folder as given.
+
+    Raises:
+        PromptFileError: A list of values is empty, or holds something that is not text.
+    """
+
+    def __init__(self, values: Mapping[str, Iterable[str | WildcardValue]], name: str = _MAPPING) -> None:
+        self.name = name
+        self.linked: dict[tuple[str, Pick | None], Node] = {}
+        """What linking has made of a name, where its values look up no variable: the same node for every text."""
+        self._values = {one: tuple(_checked(one, given, name)) for one, given in sorted(values.items())}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order of the alphabet."""
+        return tuple(self._values)
+
+    def find(self, pattern: str) -> tuple[str, ...]:
+        """The names that a name in a text stands for; several only where it has a `*`.
+
+        >>> Wildcards({"a/b": ["1"], "a/c/d": ["2"], "e": ["3"]}).find("a/*")
+        ('a/b',)
+        >>> Wildcards({"a/b": ["1"], "a/c/d": ["2"], "e": ["3"]}).find("a/**")
+        ('a/b', 'a/c/d')
+        """
+        if "*" not in pattern:
+            return (pattern,) if pattern in self._values else ()
+        parts = (".*" if part == "**" else "[^/]*" if part == "*" else re.escape(part)
+                 for part in re.split(r"(\*\*?)", pattern))  # fmt: skip
+        wanted = re.compile("".join(parts), re.DOTALL)
+        return tuple(name for name in self._values if wanted.fullmatch(name))
+
+    def values(self, names: Iterable[str]) -> Iterator[tuple[str, WildcardValue]]:
+        """(name, value) of every value under these names; a text that comes again is left out."""
+        seen: set[str] = set()
+        for name in names:
+            for value in self._values[name]:
+                if value.text not in seen:
+                    seen.add(value.text)
+                    yield name, value
+
+
+def _checked(name: str, values: Iterable[str | WildcardValue], source: str) -> Iterator[WildcardValue]:
+    empty = True
+    for place, value in enumerate(values, start=1):
+        empty = False
+        found = value if isinstance(value, WildcardValue) else WildcardValue(str(value).strip(), source, place)
+        if not found.text:
+            raise PromptFileError(found.source, found.line, f"an empty value in the wildcard {name!r}; remove it")
+        yield found
+    if empty:
+        raise PromptFileError(source, None, f"the wildcard {name!r} has no values")
+
+
+def open_wildcards(folder: str | Path, s3: S3Options | None = None) -> Wildcards:
+    """Read all wildcards of a folder and the folders in it. Other files are left alone.
+
+    Args:
+        folder: A path, or `s3://bucket/prefix`.
+        s3: How to reach S3; by default as the AWS chain (environment, profile, role) says.
+
+    Raises:
+        PromptFileError: There is no such folder, no wildcard in it, or a file that cannot be read; two files define
+            the same name.
+        StoreNotUsable, StoreUnavailable: S3 refuses, or does not answer.
+    """
+    name = str(folder)
+    if name.startswith("s3://"):
+        from .s3 import read_folder
+
+        files: Iterable[tuple[str, str, bytes]] = read_folder(name, _EXTENSIONS, MAX_FILE_BYTES, s3)
+    else:
+        files = _local_files(Path(folder), name)
+    origins: dict[str, str] = {}
+    values: dict[str, list[WildcardValue]] = {}
+    total = 0
+    for source, relative, data in files:
+        for found, items in _read_file(source, PurePosixPath(relative), data):
+            if found in values:
+                raise PromptFileError(source, None, f"the wildcard {found!r} is also in {origins[found]}; rename one")
+            total += len(items)
+            if total > MAX_VALUES:
+                raise PromptFileError(name, None, f"more than {MAX_VALUES:,} values in all wildcards")
+            origins[found] = source
+            values[found] = items
+    if not values:
+        raise PromptFileError(name, None, f"there is no wildcard in it (files ending in {listed(_EXTENSIONS)})")
+    return Wildcards(values, name)
+
+
+def _local_files(folder: Path, name: str) -> Iterator[tuple[str, str, bytes]]:
+    """(path, path within the folder, content) of every file of wildcards, in the order of the alphabet."""
+    if not folder.is_dir():
+        what = "this is a file; name the folder that it is in" if folder.is_file() else "there is no such folder"
+        raise PromptFileError(name, None, what)
+    try:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() not in _EXTENSIONS or not path.is_file() or path.name.startswith("."):
+                continue
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise PromptFileError(str(path), None, f"larger than {MAX_FILE_BYTES:,} bytes")
+            yield str(path), path.relative_to(folder).as_posix(), path.read_bytes()
+    except OSError as error:
+        raise PromptFileError(name, None, f"cannot be read: {error.strerror or error}") from error
+
+
+def _read_file(source: str, relative: PurePosixPath, data: bytes) -> Iterator[tuple[str, list[WildcardValue]]]:
+    """(name, values) of every list in a file."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PromptFileError(source, line, f"not UTF-8 (byte 0x{data[error.start]:02X}); save it as UTF-8") from error
+    own = relative.with_suffix("").as_posix()
+    extension = relative.suffix.lower()
+    if extension == ".txt":
+        yield own, list(_lines(source, text))
+        return
+    tree = _json(source, text) if extension == ".json" else _yaml(source, text)
+    if isinstance(tree, list):
+        yield own, list(_items(source, own, tree))
+    elif isinstance(tree, Mapping):
+        yield from _lists(source, tree, () if relative.parent.name == "" else relative.parent.parts)
+    else:
+        raise PromptFileError(source, None, "neither a list of values nor a mapping of names to lists")
+
+
+def _lines(source: str, text: str) -> Iterator[WildcardValue]:
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
+        value = line.strip()
+        if value and not value.startswith("#"):
+            yield WildcardValue(value[1:] if value.startswith("\\#") else value, source, number)
+
+
+def _lists(source: str, tree: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[tuple[str, list[WildcardValue]]]:
+    if len(above) > _MAX_DEPTH:
+        raise PromptFileError(source, None, f"names nest deeper than {_MAX_DEPTH} levels")
+    for key, below in tree.items():
+        path = (*above, str(key))
+        if isinstance(below, Mapping):
+            yield from _lists(source, below, path)
+        elif isinstance(below, list):
+            name = "/".join(path)
+            yield name, list(_items(source, name, below))
+
+
+def _items(source: str, name: str, items: list[Any]) -> Iterator[WildcardValue]:
+    for place, item in enumerate(items, start=1):
+        # YAML comes as text throughout; in JSON a number is written the way it is meant.
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise PromptFileError(source, None, f"value {place} of {name!r} is not text: {item!r:.40}")
+        yield WildcardValue(str(item).strip(), source, place)
+
+
+def _json(source: str, text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise PromptFileError(source, error.lineno, f"not valid JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise PromptFileError(source, None, f"not valid JSON: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} appears twice")
+    return values
+
+
+def _yaml(source: str, text: str) -> Any:
+    try:
+        # BaseLoader: every scalar is the text that is written, and no tag makes an object.
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        _no_repeated_keys(source, node)
+        return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise PromptFileError(source, mark.line + 1 if mark else None, f"not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise PromptFileError(source, None, f"not valid YAML: {str(error) or 'it nests too deeply'}") from error
+
+
+def _no_repeated_keys(source: str, root: yaml.Node | None) -> None:
+    """The loader would silently keep the last of two lists with the same name. Also ends aliases that go in circles."""
+    pending = [(root, 0)]
+    visited = 0
+    while pending:
+        node, depth = pending.pop()
+        visited += 1
+        if depth > _MAX_DEPTH or visited > _MAX_NAMES:
+            raise PromptFileError(source, None, f"more than {_MAX_DEPTH} levels or {_MAX_NAMES:,} names")
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        keys: set[str] = set()
+        for key, below in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise PromptFileError(source, key.start_mark.line + 1, "a name has to be text")
+            if key.value in keys:
+                raise PromptFileError(source, key.start_mark.line + 1, f"the name {key.value!r} appears twice")
+            keys.add(key.value)
+            pending.append((below, depth + 1))
