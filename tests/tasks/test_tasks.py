@@ -143,7 +143,7 @@ def test_an_api_that_is_down_is_for_a_retry_and_costs_nothing(
 def test_bad_input_is_not_retried(
     blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
 ) -> None:
-    credentials, store, catalog = blocks
+    _credentials, store, catalog = blocks
 
     @flow
     def refused() -> None:
