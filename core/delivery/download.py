@@ -18,7 +18,6 @@ from ..images import (
     FetchTransient,
     NotAnImage,
     SpoolUnavailable,
-    inspect,
     save_bytes,
 )
 from ..ledger import ImageTask
@@ -136,18 +135,7 @@ class Downloader:
     def _verified(self, task: ImageTask, fetched: Fetched) -> ImageFile:
         if task.sha256 is not None and fetched.sha256 != task.sha256:
             raise NotAnImage("the copy's checksum is not the catalog's")
-        facts = inspect(fetched.path)
-        return ImageFile(
-            task,
-            FileState.READY,
-            path=fetched.path,
-            sha256=fetched.sha256,
-            bytes=fetched.size,
-            content_type=facts.content_type,
-            ext=facts.ext,
-            width=facts.width,
-            height=facts.height,
-        )
+        return ImageFile.ready(task, fetched)
 
     def _bad(self, task: ImageTask, reason: str) -> ImageFile:
         kept = self._spool.set_aside(task.image_id)

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..images import Fetched, inspect
 from ..ledger import ImageTask
 
 __all__ = ["FileState", "ImageFile"]
@@ -48,3 +49,23 @@ class ImageFile:
     width: int = 0
     height: int = 0
     reason: str = ""
+
+    @classmethod
+    def ready(cls, task: ImageTask, fetched: Fetched) -> ImageFile:
+        """The entry of a file that is decoded whole, here and now.
+
+        Raises:
+            NotAnImage: It cannot be.
+        """
+        facts = inspect(fetched.path)
+        return cls(
+            task,
+            FileState.READY,
+            path=fetched.path,
+            sha256=fetched.sha256,
+            bytes=fetched.size,
+            content_type=facts.content_type,
+            ext=facts.ext,
+            width=facts.width,
+            height=facts.height,
+        )

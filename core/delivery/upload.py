@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import replace
 
 from ..errors import ImagenError, Unavailable
-from ..images import Fetched, NotAnImage, inspect
+from ..images import NotAnImage
 from ..ledger import ImageResult, ImageState, StoredAt
 from ..limits import Backoff, Gate, Halt, HaltReason
 from ..storage import KeyTemplate, ObjectStore, Stored, StoreNotUsable, StoreUnavailable
@@ -147,23 +146,8 @@ class Uploader:
     def _find(self, file: ImageFile) -> ImageFile | None:
         for ext in _EXTENSIONS:
             key = self._key(file, ext)
-            info = self._store.head(key)
-            if info is None:
-                continue
-            fetched: Fetched = self._store.get(key, self._spool.image(file.task.image_id))
-            facts = inspect(fetched.path)
-            return replace(
-                file,
-                state=FileState.READY,
-                path=fetched.path,
-                sha256=fetched.sha256,
-                bytes=fetched.size,
-                content_type=facts.content_type,
-                ext=facts.ext,
-                width=facts.width,
-                height=facts.height,
-                reason="",
-            )
+            if self._store.head(key) is not None:
+                return ImageFile.ready(file.task, self._store.get(key, self._spool.image(file.task.image_id)))
         return None
 
 
