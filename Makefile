@@ -6,7 +6,7 @@ PARTS := core blocks tasks flows cli sandbox
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-long lint types format clean
+.PHONY: help demo test test-long bench lint types format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ demo: $(VENV)/.ready ## the main job on embedded parts: 24 images in a local S3,
 	$(BIN)/prefect-imagen demo
 
 test: $(VENV)/.ready lint types ## style, types, and all tests but the long matrices
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile
 
 test-long: $(VENV)/.ready ## the kill, fault and scale matrices
 	$(BIN)/python -m pytest -m long
@@ -41,3 +41,6 @@ format: $(VENV)/.ready ## let ruff rewrite
 
 clean: ## remove what was made
 	rm -rf $(VENV) .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+
+bench: $(VENV)/.ready ## the pipeline beside a bare loop, on this machine
+	$(BIN)/python bench/throughput.py

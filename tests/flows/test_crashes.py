@@ -125,6 +125,7 @@ def test_nothing_is_paid_for_while_the_store_is_away(runner: Runner, own_s3: Loc
     assert runner.billed() == 200
 
 
+@pytest.mark.long
 def test_a_store_that_comes_back_in_time_is_waited_for(runner: Runner, own_s3: LocalS3) -> None:
     process = runner.start("--patience", "60")
     runner.wait_for_bill(60, process)

@@ -55,7 +55,7 @@ def _peak_mib(sandbox: SandboxServer, s3: LocalS3, folder: Path, prefect_api: st
 
 
 @pytest.mark.parametrize(
-    ("few", "many"), [(60, 240), pytest.param(200, 1000, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+    ("few", "many"), [(40, 160), pytest.param(200, 1000, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 )
 def test_peak_memory_is_flat(few: int, many: int, tmp_path: Path, prefect_api: str) -> None:
     with (
