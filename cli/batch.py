@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..core.aimlapi import load_registry
+from ..core.aimlapi import ResolvedModel, load_registry
 from ..core.errors import BadInput
-from ..core.plan import BatchSpec, read_parameters
-from ..core.prompts import PromptSpec
+from ..core.plan import AnyBatch, BatchOptions, open_batch, open_plan, read_parameters
 
-__all__ = ["Batch", "read_pairs"]
+if TYPE_CHECKING:
+    import typer
+
+__all__ = ["Batch", "read_pairs", "typed_options"]
+
+_DECIDING = frozenset(
+    {
+        *("prompt_column", "template", "no_variants", "wildcards", "exclude", "per_row", "limit", "sample"),
+        *("sample_seed", "max_prompts", "skip_invalid", "model", "aspect_ratio", "num_images", "seed", "further"),
+        *("matrix", "edition", "repeat"),
+    }
+)
+"""Parameters of commands that decide which items there are: a plan has decided that already."""
+
+_TYPED = "COMMANDLINE"
+
+
+def typed_options(context: typer.Context) -> tuple[str, ...]:
+    """Those options on the command line that decide which items there are, as they are written."""
+    return tuple(
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in _DECIDING and getattr(context.get_parameter_source(parameter.name), "name", "") == _TYPED
+    )
 
 
 def read_pairs(texts: Iterable[str] | None, option: str) -> dict[str, str]:
@@ -32,6 +54,21 @@ def read_pairs(texts: Iterable[str] | None, option: str) -> dict[str, str]:
             raise BadInput(f"{option}: {name!r} is given twice")
         pairs[name] = value
     return pairs
+
+
+def _read_matrix(texts: Iterable[str] | None, model: ResolvedModel) -> dict[str, list[Any]]:
+    """Read `NAME=V1,V2` arguments.
+
+    Raises:
+        BadInput: Not of that form, a name given twice, an empty value.
+    """
+    matrix: dict[str, list[Any]] = {}
+    for name, text in read_pairs(texts, "--matrix").items():
+        values = [value.strip() for value in text.split(",")]
+        if not all(values):
+            raise BadInput(f"--matrix: {name}={text} has an empty value; write {name}=V1,V2")
+        matrix[name] = [read_parameters(model, {name: value})[name] for value in values]
+    return matrix
 
 
 def _read_template(text: str | None) -> str | None:
@@ -53,19 +90,25 @@ class Batch:
 
     Attributes:
         prompts: Path of the file.
-        prompt_column, template, variants, limit, sample, sample_seed: Which prompts; see `PromptSpec`.
-        model, parameters, edition, repeat, skip_invalid: What of them; see `BatchSpec`.
+        prompt_column, template, variants, wildcards, exclude, per_row, limit, sample, sample_seed, max_prompts: Which
+            prompts; see `PromptSpec`.
+        model, parameters, matrix, edition, repeat, skip_invalid: What of them; see `BatchSpec`.
     """
 
     prompts: str
     prompt_column: str | None = None
     template: str | None = None
     variants: bool = True
+    wildcards: str | None = None
+    exclude: Sequence[str] | None = None
+    per_row: int | None = None
     limit: int | None = None
     sample: int | None = None
     sample_seed: int = 0
+    max_prompts: int | None = None
     model: str
     parameters: dict[str, Any] = field(default_factory=dict)
+    matrix: dict[str, list[Any]] = field(default_factory=dict)
     edition: str = ""
     repeat: int = 1
     skip_invalid: bool = False
@@ -74,71 +117,81 @@ class Batch:
     def typed(
         cls,
         *,
+        prompts: str,
         template: str | None,
         model: str,
         aspect_ratio: str | None,
         num_images: int | None,
         seed: int | None,
         further: Iterable[str] | None,
+        matrix: Iterable[str] | None = None,
         edition: str,
+        options: Sequence[str] = (),
         **rest: Any,
     ) -> Batch:
         """Read what was typed.
 
+        Args:
+            prompts: File of prompts, or a plan.
+            options: The options that were typed, of those that decide which items there are.
+
         Raises:
-            BadInput: An unknown model, a `--set` that cannot be read or repeats an option, no template file.
+            BadInput: An unknown model, a `--set` that cannot be read or repeats an option, no template file; a plan
+                together with an option that would change it.
         """
+        if options and open_plan(prompts) is not None:
+            raise BadInput(f"{prompts} is a plan and says itself what is bought; leave out {', '.join(options)}")
         own = {"aspect_ratio": aspect_ratio, "num_images": num_images, "seed": seed}
         parameters = {name: value for name, value in own.items() if value is not None}
         pairs = read_pairs(further, "--set")
         for name in pairs.keys() & parameters.keys():
             raise BadInput(f"--set: {name!r} is given by --{name.replace('_', '-')} already")
+        resolved = load_registry().resolve(model)
         return cls(
+            prompts=prompts,
             template=_read_template(template),
             model=model,
-            parameters={**parameters, **read_parameters(load_registry().resolve(model), pairs)},
+            parameters={**parameters, **read_parameters(resolved, pairs)},
+            matrix=_read_matrix(matrix, resolved),
             edition=edition.replace("{scheduled_date}", datetime.now(UTC).date().isoformat()),
             **rest,
         )
 
-    def spec(self) -> BatchSpec:
+    def spec(self) -> AnyBatch:
         """What the core understands.
 
         Raises:
             BadInput: A number out of range.
         """
-        source = PromptSpec(
-            self.prompts,
-            prompt_column=self.prompt_column,
-            template=self.template,
-            variants=self.variants,
-            limit=self.limit,
-            sample=self.sample,
-            sample_seed=self.sample_seed,
-        )
-        return BatchSpec(
-            source,
-            model=self.model,
-            parameters=self.parameters,
-            edition=self.edition,
-            repeat=self.repeat,
-            skip_invalid=self.skip_invalid,
-        )
+        return open_batch(self.prompts, **self._options())
 
     def flow_parameters(self) -> dict[str, Any]:
         """The same as parameters of `imagen_pipeline`, those with a field of their own in it apart."""
         own = ("aspect_ratio", "num_images", "seed")
         return {
             "prompts": self.prompts,
+            **self._options(),
+            **{name: self.parameters.get(name) for name in own},
+            "exclude": list(self.exclude or ()) or None,
+            "parameters": {name: value for name, value in self.parameters.items() if name not in own} or None,
+            "matrix": self.matrix or None,
+        }
+
+    def _options(self) -> BatchOptions:
+        return {
             "prompt_column": self.prompt_column,
             "template": self.template,
             "variants": self.variants,
+            "wildcards": self.wildcards,
+            "exclude": self.exclude,
+            "per_row": self.per_row,
             "limit": self.limit,
             "sample": self.sample,
             "sample_seed": self.sample_seed,
+            "max_prompts": self.max_prompts,
             "model": self.model,
-            **{name: self.parameters.get(name) for name in own},
-            "parameters": {name: value for name, value in self.parameters.items() if name not in own} or None,
+            "parameters": self.parameters,
+            "matrix": self.matrix,
             "edition": self.edition,
             "repeat": self.repeat,
             "skip_invalid": self.skip_invalid,

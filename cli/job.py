@@ -106,7 +106,8 @@ class Ready:
             BadInput: The flow found something that the check could not.
             Exception: A bug.
         """
-        images_per_item = int(self.job.batch.parameters.get("num_images") or 1)
+        forms = self.job.batch.spec().forms()
+        images_per_item = sum(form.num_images for form in forms) / len(forms)
         console = stderr()
         try:
             with (

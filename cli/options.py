@@ -11,15 +11,20 @@ __all__ = [
     "Catalog",
     "Edition",
     "EndpointUrl",
+    "Exclude",
     "Json",
     "Limit",
+    "Matrix",
+    "MaxPrompts",
     "Model",
     "NoVariants",
     "NumImages",
     "OptionalDestination",
+    "PerRow",
     "PromptColumn",
     "Prompts",
     "Repeat",
+    "RequestsPerMinute",
     "Sample",
     "SampleSeed",
     "Seed",
@@ -28,14 +33,22 @@ __all__ = [
     "Template",
     "Traceback",
     "Verbose",
+    "Wildcards",
 ]
 
 _WHICH = "Which prompts"
 _WHAT = "Which image"
 _WHERE = "Where to"
+_HOW = "How"
 _OUTPUT = "Output"
 
-Prompts = Annotated[str, typer.Argument(metavar="PROMPTS", help="File of prompts: TXT, CSV, TSV or JSONL.")]
+Prompts = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROMPTS",
+        help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`.",
+    ),
+]
 
 PromptColumn = Annotated[
     str | None,
@@ -52,6 +65,25 @@ Template = Annotated[
 NoVariants = Annotated[
     bool,
     typer.Option("--no-variants", help="Take {a|b} literally; else it makes two prompts.", rich_help_panel=_WHICH),
+]
+Wildcards = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER", help="Where the values of __name__ lie: a folder or s3://….", rich_help_panel=_WHICH
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RULE", help="Leave out combinations: 'snow & beach'. May be repeated.", rich_help_panel=_WHICH
+    ),
+]
+PerRow = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="N prompts of each row, drawn at random.", rich_help_panel=_WHICH),
+]
+MaxPrompts = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Refuse more prompts than this.", rich_help_panel=_WHICH)
 ]
 Limit = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="The first N prompts only.", rich_help_panel=_WHICH)
@@ -85,6 +117,14 @@ Set = Annotated[
         "--set", metavar="NAME=VALUE", help="Another field: --set enhance_prompt=false.", rich_help_panel=_WHAT
     ),
 ]
+Matrix = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=V1,V2",
+        help="Each prompt with each value: aspect_ratio=1:1,16:9. May be repeated.",
+        rich_help_panel=_WHAT,
+    ),
+]
 Edition = Annotated[
     str,
     typer.Option(
@@ -114,6 +154,10 @@ Catalog = Annotated[
 EndpointUrl = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Address of an S3 server that is not AWS.", rich_help_panel=_WHERE),
+]
+
+RequestsPerMinute = Annotated[
+    float | None, typer.Option(metavar="N", help="Highest rate of paid calls.", rich_help_panel=_HOW)
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=_OUTPUT)]

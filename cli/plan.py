@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from ..core.errors import BadInput
 from . import options
 from .console import facts, print_json, stdout
 from .failures import OK
@@ -17,6 +22,7 @@ __all__ = ["plan"]
 
 
 def plan(
+    context: typer.Context,
     prompts: options.Prompts,
     to: options.OptionalDestination = None,
     catalog: options.Catalog = None,
@@ -24,17 +30,29 @@ def plan(
     prompt_column: options.PromptColumn = None,
     template: options.Template = None,
     no_variants: options.NoVariants = False,
+    wildcards: options.Wildcards = None,
+    exclude: options.Exclude = None,
+    per_row: options.PerRow = None,
     limit: options.Limit = None,
     sample: options.Sample = None,
     sample_seed: options.SampleSeed = 0,
+    max_prompts: options.MaxPrompts = None,
     skip_invalid: options.SkipInvalid = False,
     model: options.Model = "google/imagen4/preview",
     aspect_ratio: options.AspectRatio = None,
     num_images: options.NumImages = None,
     seed: options.Seed = None,
     further: options.Set = None,
+    matrix: options.Matrix = None,
     edition: options.Edition = "",
     repeat: options.Repeat = 1,
+    requests_per_minute: options.RequestsPerMinute = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the plan; `run FILE` executes exactly that.", rich_help_panel="Output"
+        ),
+    ] = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -42,12 +60,12 @@ def plan(
 
     [dim]prefect-imagen plan prompts.csv --template '{{ product }}, {studio|outdoor} light'[/dim]
 
-    Sends nothing and makes nothing. Exit code 2 if prompts do not fit the model.
+    Sends nothing and, but for --out, makes nothing. Exit code 2 if prompts do not fit the model.
     """
     del verbose
-    from ..core.plan import InvalidPrompts, make_plan
+    from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan
     from ..core.storage import open_store
-    from .batch import Batch
+    from .batch import Batch, typed_options
     from .catalogs import existing_ledger
 
     batch = Batch.typed(
@@ -55,27 +73,53 @@ def plan(
         prompt_column=prompt_column,
         template=template,
         variants=not no_variants,
+        wildcards=wildcards,
+        exclude=exclude,
+        per_row=per_row,
         limit=limit,
         sample=sample,
         sample_seed=sample_seed,
+        max_prompts=max_prompts,
         model=model,
         aspect_ratio=aspect_ratio,
         num_images=num_images,
         seed=seed,
         further=further,
+        matrix=matrix,
         edition=edition,
         repeat=repeat,
         skip_invalid=skip_invalid,
+        options=typed_options(context),
     )
+    if requests_per_minute is not None and not requests_per_minute > 0:
+        raise BadInput(f"requests_per_minute: {requests_per_minute} is not allowed (above 0)")
     destination = open_store(to, endpoint_url=endpoint_url).destination if to is not None else None
-    with existing_ledger(catalog, required=False) as ledger:
-        made = make_plan(batch.spec(), ledger)
+    spec = batch.spec()
+    with ExitStack() as stack:
+        ledger = stack.enter_context(existing_ledger(catalog, required=False))
+        writer = None
+        if out is not None:
+            if not isinstance(spec, BatchSpec):
+                raise BadInput(f"--out: {prompts} is a plan already")
+            writer = stack.enter_context(PlanWriter(out, spec))
+        made = make_plan(
+            spec,
+            ledger,
+            destination=destination,
+            requests_per_minute=requests_per_minute,
+            each=writer.add if writer is not None else None,
+        )
         where = ledger.description if ledger is not None else None
+        refused = bool(made.invalid) and (not skip_invalid or len(made.invalid) == made.prompts)
+        if writer is not None and not refused:
+            if not made.exact:
+                raise BadInput(f"--out: {made.rows:,} rows are too many for a file; ask for fewer")
+            writer.finish(items=made.items)
     if json:
         print_json(_document(made, destination, where))
     else:
         _show(stdout(), made, destination, where)
-    if made.invalid and (not skip_invalid or len(made.invalid) == made.prompts):
+    if refused:
         raise InvalidPrompts(made.invalid, made.prompts)
     return OK
 
@@ -84,7 +128,8 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
     from ..core.money import credits_to_usd
 
     spec = made.model.spec
-    counted = ("prompts", "rows", "items", "duplicates", "owned", "paid", "held", "refused", "to_buy", "images")
+    items = ("items", "duplicates", "owned", "to_copy", "paid", "held", "refused", "to_buy")
+    counted = ("exact", "prompts", "combinations", "rows", *items, "images", "bytes", "seconds")
     return {
         "model": made.model.name,
         "contract": made.model.contract_name,
@@ -104,6 +149,7 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
 
 def _show(console: Console, made: Plan, destination: str | None, catalog: str | None) -> None:
     from ..core.money import format_usd
+    from .progress import duration
 
     spec = made.model.spec
     console.print(
@@ -114,17 +160,25 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
     a_piece = format_usd(price.credits)
     if price.credits_high != price.credits:
         a_piece += f", {format_usd(price.credits_high)} at most"
-    repeats = made.rows // max(1, made.prompts - len(made.invalid))
+    valid = max(1, made.prompts - len(made.invalid))
+    repeats = made.rows // (valid * made.combinations)
+    each = f", each in {made.combinations:,} combinations" if made.combinations > 1 else ""
+    each += f", each {repeats} times" if repeats > 1 else ""
+    size = f"about {_size(made.bytes)}" if made.bytes else ""
+    if made.seconds:
+        size += f"; at least {duration(made.seconds)} at that rate"
     facts(
         console,
         [
             ("model", f"{made.model.name}, contract {made.model.contract_name}"),
             ("price", f"{format_usd(made.price)} expected, {format_usd(made.price_high)} at most"),
             ("an image", f"{a_piece} ({price.source}, {price.as_of})"),
-            ("prompts", f"{made.prompts:,}" + (f", each {repeats} times" if repeats > 1 else "")),
+            ("size", size),
+            ("prompts", f"{made.prompts:,}{each}"),
             ("duplicates", f"{made.duplicates:,}, bought once" if made.duplicates else ""),
             ("invalid", f"{len(made.invalid):,}" if made.invalid else ""),
             ("owned", f"{made.owned:,}, not bought again" if made.owned else ""),
+            ("to copy", f"{made.to_copy:,} of them, to where images go to" if made.to_copy else ""),
             ("paid", f"{made.paid:,}, still to be fetched or stored" if made.paid else ""),
             ("held", f"{made.held:,} that may have been billed (see --unknown of `run`)" if made.held else ""),
             ("refused", f"{made.refused:,} refused or lost before, not asked for again" if made.refused else ""),
@@ -132,6 +186,13 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
             ("catalog", catalog or "none there yet: nothing is owned"),
         ],
     )
+    if not made.exact:
+        console.print("\nNote  ", style="bold yellow", end="")
+        console.print(
+            "These are too many to look at one by one. Counts and prices are upper bounds: what fits the model, comes "
+            "twice or is owned is not known.",
+            soft_wrap=True,
+        )
     if spec.lifecycle.note:
         console.print("\nNote  ", style="bold yellow", end="")
         console.print(_lifecycle(made), soft_wrap=True)
@@ -139,6 +200,14 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
         console.print("\nPrompts, a sample", style="bold")
         for text in made.samples:
             console.print(f"  {' '.join(text.split())}", soft_wrap=True)
+
+
+def _size(count: int) -> str:
+    """Bytes, in the unit that object stores are billed in."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 10**6:,.1f} MB"
 
 
 def _lifecycle(made: Plan) -> str:

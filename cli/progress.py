@@ -22,7 +22,7 @@ from ..core.errors import ImagenError
 from ..core.ledger import ItemState, Ledger, RunProgress
 from ..core.money import format_usd
 
-__all__ = ["Progress", "Speed", "status_line"]
+__all__ = ["Progress", "Speed", "duration", "status_line"]
 
 _BAR_SECONDS = 0.25
 _LINE_SECONDS = 10.0
@@ -51,7 +51,8 @@ class Speed:
         return (last - first) / (end - start) if end > start else 0.0
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as a person says it: `1 h 05 min`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -86,12 +87,12 @@ def _pace(progress: RunProgress, total: int, speed: float) -> str:
     if speed <= 0:
         return ""
     left = (total - progress.images) / speed
-    return f"{speed:.1f}/s" + (f", {_duration(left)} left" if left >= 1 else "")
+    return f"{speed:.1f}/s" + (f", {duration(left)} left" if left >= 1 else "")
 
 
-def status_line(progress: RunProgress, images_per_item: int, speed: float) -> str:
+def status_line(progress: RunProgress, images_per_item: float, speed: float) -> str:
     """A run's progress in one plain line."""
-    total = progress.total * images_per_item
+    total = round(progress.total * images_per_item)
     parts = [
         f"{progress.images:,} of {total:,} images",
         ", ".join(text for text, _ in _counts(progress)),
@@ -107,11 +108,11 @@ class Progress:
     Args:
         ledger: To ask.
         console: To print on.
-        images_per_item: Images that each item asks for.
+        images_per_item: Images that an item asks for, on average.
         live: A bar that moves; False for plain lines.
     """
 
-    def __init__(self, ledger: Ledger, console: Console, *, images_per_item: int, live: bool) -> None:
+    def __init__(self, ledger: Ledger, console: Console, *, images_per_item: float, live: bool) -> None:
         self._ledger = ledger
         self._console = console
         self._images_per_item = images_per_item
@@ -178,15 +179,15 @@ class Progress:
         except ImagenError:
             return
         # What was owned before appears all at once and says nothing of the pace.
-        self._speed.add(time.monotonic(), progress.images - progress.owned * self._images_per_item)
+        self._speed.add(time.monotonic(), progress.images - round(progress.owned * self._images_per_item))
         self._progress = progress
 
     def _render(self) -> RenderableType:
         progress = self._progress
         if progress is None or not progress.total:
-            self._spinner.update(text=Text(f"{self._phase} ({_duration(time.monotonic() - self._since)})"))
+            self._spinner.update(text=Text(f"{self._phase} ({duration(time.monotonic() - self._since)})"))
             return self._spinner
-        total = progress.total * self._images_per_item
+        total = round(progress.total * self._images_per_item)
         self._bar.update(completed=progress.images, total=total)
         top = Table.grid(padding=(0, 2), expand=True)
         top.add_column(ratio=1)

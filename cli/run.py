@@ -51,15 +51,20 @@ def run(
     prompt_column: options.PromptColumn = None,
     template: options.Template = None,
     no_variants: options.NoVariants = False,
+    wildcards: options.Wildcards = None,
+    exclude: options.Exclude = None,
+    per_row: options.PerRow = None,
     limit: options.Limit = None,
     sample: options.Sample = None,
     sample_seed: options.SampleSeed = 0,
+    max_prompts: options.MaxPrompts = None,
     skip_invalid: options.SkipInvalid = False,
     model: options.Model = _DEFAULT_MODEL,
     aspect_ratio: options.AspectRatio = None,
     num_images: options.NumImages = None,
     seed: options.Seed = None,
     further: options.Set = None,
+    matrix: options.Matrix = None,
     edition: options.Edition = "",
     repeat: options.Repeat = 1,
     budget_usd: Annotated[
@@ -95,9 +100,7 @@ def run(
     concurrency: Annotated[
         int, typer.Option(min=1, max=512, metavar="N", help="Paid calls in flight.", rich_help_panel=_HOW)
     ] = 8,
-    requests_per_minute: Annotated[
-        float | None, typer.Option(metavar="N", help="Highest rate of paid calls.", rich_help_panel=_HOW)
-    ] = None,
+    requests_per_minute: options.RequestsPerMinute = None,
     chunk_size: Annotated[
         str, typer.Option(metavar="N|auto", help="Items of one Prefect task run.", rich_help_panel=_HOW)
     ] = "auto",
@@ -144,7 +147,7 @@ def run(
     from ..core.ledger import UnknownPolicy
     from ..core.purchase import PurchaseSettings
     from ..core.run_context import RunSettings
-    from .batch import Batch, read_pairs
+    from .batch import Batch, read_pairs, typed_options
     from .catalogs import catalog_url
     from .job import Job
     from .logs import set_up
@@ -158,17 +161,23 @@ def run(
             prompt_column=prompt_column,
             template=template,
             variants=not no_variants,
+            wildcards=wildcards,
+            exclude=exclude,
+            per_row=per_row,
             limit=limit,
             sample=sample,
             sample_seed=sample_seed,
+            max_prompts=max_prompts,
             model=model,
             aspect_ratio=aspect_ratio,
             num_images=num_images,
             seed=seed,
             further=further,
+            matrix=matrix,
             edition=edition,
             repeat=repeat,
             skip_invalid=skip_invalid,
+            options=typed_options(context),
         ),
         to=to,
         api_key=os.environ.get(_KEY, "").strip(),
@@ -216,8 +225,7 @@ def _ask(ready: Ready) -> None:
     from ..core.plan import make_plan
 
     spec, most = ready.job.batch.spec(), usd_to_credits(_ASK_ABOVE_USD)
-    images = ready.prompts * spec.repeat * int(spec.parameters.get("num_images") or 1)
-    if images * spec.resolve().spec.price.credits <= most:
+    if ready.prompts * spec.repeat * sum(form.price for form in spec.forms()) <= most:
         return
     plan = make_plan(spec, ready.ledger)
     if plan.price > most:

@@ -10,7 +10,7 @@ from .aimlapi.errors import ApiError, BadKey
 from .errors import BadInput
 from .ledger import Ledger, LedgerMismatch
 from .money import format_usd
-from .plan import BatchSpec
+from .plan import AnyBatch
 from .storage import ObjectStore
 
 __all__ = ["MARKER_KEY", "bind_destination", "check_batch", "check_services"]
@@ -19,7 +19,7 @@ MARKER_KEY = ".prefect-imagen-ledger.json"
 """The object at a destination that says whose ledger keeps its account."""
 
 
-def check_batch(spec: BatchSpec, *, budget: int | None) -> int:
+def check_batch(spec: AnyBatch, *, budget: int | None) -> int:
     """Check prompts, model, parameters and budget; needs no service.
 
     Args:
@@ -32,14 +32,13 @@ def check_batch(spec: BatchSpec, *, budget: int | None) -> int:
     Raises:
         BadInput: What is wrong with them; a budget below the price of one item.
     """
-    model = spec.resolve()
     count = spec.check()
-    images = int(spec.parameters.get("num_images") or 1)
-    price = model.spec.price.credits_high * images
+    cheapest = min(spec.forms(), key=lambda form: form.price_high)
+    price, images = cheapest.price_high, cheapest.num_images
     if budget is not None and budget < price:
         raise BadInput(
             f"the budget of {format_usd(budget)} is below the price of one item: {format_usd(price)} "
-            f"for {images} image{'s' if images > 1 else ''} of {model.name}"
+            f"for {images} image{'s' if images > 1 else ''} of {spec.resolve().name}"
         )
     return count
 

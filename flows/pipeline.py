@@ -18,9 +18,8 @@ from ..core.errors import BadInput, ImagenError
 from ..core.ledger import UnknownPolicy
 from ..core.limits import HaltReason
 from ..core.money import usd_to_credits
-from ..core.plan import BatchSpec
+from ..core.plan import BatchOptions, open_batch
 from ..core.preflight import check_batch, check_services
-from ..core.prompts import PromptSpec
 from ..core.purchase import PurchaseSettings, replay
 from ..core.report import IncompleteRun, RunReport, make_report
 from ..core.run_context import RunContext, RunSettings
@@ -59,7 +58,10 @@ def _run_name() -> str:
 def imagen_pipeline(
     prompts: Annotated[
         str | list[str],
-        Field(description="Path of a TXT, CSV, TSV or JSONL file of prompts, or the prompts themselves."),
+        Field(
+            description="Path or s3:// URI of a TXT, CSV, TSV, JSONL or Parquet file of prompts; the prompts "
+            "themselves; or a plan of `prefect-imagen plan --out`, which is executed exactly."
+        ),
     ],
     store: Annotated[
         S3ImageStore | LocalImageStore | str,
@@ -111,6 +113,18 @@ def imagen_pipeline(
         bool, Field(description="Take a 5xx as unbilled, as the API's docs say, and try again.")
     ] = False,
     adopt_ledger: Annotated[bool, Field(description="Take over a destination of another ledger.")] = False,
+    wildcards: Annotated[
+        str | None, Field(description="Folder or s3:// prefix with the values of __name__ in prompts.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, Field(description="Combinations of variants to leave out, such as: snow & beach.")
+    ] = None,
+    per_row: Annotated[int | None, Field(ge=1, description="N prompts of each row, drawn at random.")] = None,
+    max_prompts: Annotated[int | None, Field(ge=1, description="Refuse to run more prompts than this.")] = None,
+    matrix: Annotated[
+        dict[str, list[Any]] | None,
+        Field(description='Each prompt in every combination of these values: {"aspect_ratio": ["1:1", "16:9"]}.'),
+    ] = None,
 ) -> State[Any]:
     """Generate, download, verify, upload and catalog an image for every prompt; buy nothing that is owned.
 
@@ -133,18 +147,27 @@ def imagen_pipeline(
         key_template=key_template,
         purchase=PurchaseSettings(trust_unbilled_5xx=trust_unbilled_5xx),
     )
-    asked = {"aspect_ratio": aspect_ratio, "num_images": num_images, "seed": seed, **(parameters or {})}
-    wanted = {name: value for name, value in asked.items() if value is not None}
-    edition = resolve_edition(edition, edition_timezone)
-    spec = BatchSpec(
-        PromptSpec(prompts, None, prompt_column, template, variants, limit, sample, sample_seed),
-        model=model,
-        parameters=wanted,
-        edition=edition,
-        repeat=repeat,
-        skip_invalid=skip_invalid,
-    )
-    check_batch(spec, budget=usd_to_credits(budget_usd) if budget_usd is not None else None)
+    own = {"aspect_ratio": aspect_ratio, "num_images": num_images, "seed": seed, **(parameters or {})}
+    wanted = {name: value for name, value in own.items() if value is not None}
+    options: BatchOptions = {
+        "prompt_column": prompt_column,
+        "template": template,
+        "variants": variants,
+        "wildcards": wildcards,
+        "exclude": exclude,
+        "per_row": per_row,
+        "limit": limit,
+        "sample": sample,
+        "sample_seed": sample_seed,
+        "max_prompts": max_prompts,
+        "model": model,
+        "parameters": wanted,
+        "matrix": matrix,
+        "edition": resolve_edition(edition, edition_timezone),
+        "repeat": repeat,
+        "skip_invalid": skip_invalid,
+    }
+    check_batch(open_batch(prompts, **options), budget=usd_to_credits(budget_usd) if budget_usd is not None else None)
     run_id = str(prefect.runtime.flow_run.id)
     with references(credentials, store, catalog) as (credentials_ref, store_ref, catalog_ref):
         work = Work(credentials_ref, store_ref, catalog_ref, settings)
@@ -152,17 +175,7 @@ def imagen_pipeline(
             _prepare(context, adopt=adopt_ledger)
             planned = expand_prompts(
                 prompts,
-                model=model,
-                parameters=wanted,
-                prompt_column=prompt_column,
-                template=template,
-                variants=variants,
-                limit=limit,
-                sample=sample,
-                sample_seed=sample_seed,
-                edition=edition,
-                repeat=repeat,
-                skip_invalid=skip_invalid,
+                **options,
                 budget_usd=budget_usd,
                 tags=tags,
                 store=store_ref,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import prefect.runtime
@@ -13,9 +13,8 @@ from prefect.cache_policies import NO_CACHE
 from ..blocks.references import catalog_block, image_store_block
 from ..core.ledger import RunSpec
 from ..core.money import usd_to_credits
-from ..core.plan import BatchSpec
+from ..core.plan import open_batch
 from ..core.preflight import bind_destination
-from ..core.prompts import PromptSpec
 from .attached import Catalog, Store
 from .manifests import PlannedRun
 
@@ -43,11 +42,17 @@ def expand_prompts(
     catalog: Catalog = None,
     run_id: str | None = None,
     adopt_ledger: bool = False,
+    wildcards: str | None = None,
+    exclude: Sequence[str] | None = None,
+    per_row: int | None = None,
+    max_prompts: int | None = None,
+    matrix: Mapping[str, Sequence[Any]] | None = None,
 ) -> PlannedRun:
     """Expand prompts, check every one of them against the model, and write them into the ledger as a run.
 
     Args:
-        prompts: Path of a TXT, CSV, TSV or JSONL file, or a list of prompts.
+        prompts: Path or `s3://` URI of a TXT, CSV, TSV, JSONL or Parquet file; or a list of prompts; or a plan that
+            `prefect-imagen plan --out` has written, which takes no option that would change what is bought.
         model: Id, alias, or `MODEL@CONTRACT`.
         parameters: Fields of the model, such as `aspect_ratio`, for every prompt.
         prompt_column: Column with the prompt; found by itself where there is one candidate.
@@ -65,6 +70,11 @@ def expand_prompts(
         catalog: The ledger; None for this user's own.
         run_id: To go on with a run; None for a new one.
         adopt_ledger: Take over a store that another ledger has marked.
+        wildcards: Folder or `s3://` prefix with the values of `__name__`.
+        exclude: Rules for combinations to leave out, such as `snow & beach`.
+        per_row: N prompts of each row, drawn at random.
+        max_prompts: More prompts than this are refused.
+        matrix: Parameter → values; each prompt is bought in every combination of them.
 
     Returns:
         The run.
@@ -72,10 +82,21 @@ def expand_prompts(
     Raises:
         BadInput: Anything wrong with prompts, template, model, parameters or store; no run is begun.
     """
-    spec = BatchSpec(
-        PromptSpec(prompts, None, prompt_column, template, variants, limit, sample, sample_seed),
+    spec = open_batch(
+        prompts,
+        prompt_column=prompt_column,
+        template=template,
+        variants=variants,
+        wildcards=wildcards,
+        exclude=exclude,
+        per_row=per_row,
+        limit=limit,
+        sample=sample,
+        sample_seed=sample_seed,
+        max_prompts=max_prompts,
         model=model,
         parameters={name: value for name, value in (parameters or {}).items() if value is not None},
+        matrix=matrix,
         edition=edition,
         repeat=repeat,
         skip_invalid=skip_invalid,
@@ -93,7 +114,7 @@ def expand_prompts(
         model=spec.resolve().name,
         parameters=spec.parameters,
         destination=destination,
-        edition=edition,
+        edition=spec.edition,
         tags=tags or {},
         budget=usd_to_credits(budget_usd) if budget_usd is not None else None,
         flow_run_id=prefect.runtime.flow_run.id,

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-import sqlalchemy as sa
-
-from ..aimlapi import ImageRequest, ResolvedModel
+from ..aimlapi import ResolvedModel
 from ..ledger import ItemState, Ledger, RunItem
 from ..ledger.claims import in_batches
-from ..ledger.schema import items
-from .spec import BatchSpec, InvalidPrompt
+from .matrix import Form
+from .spec import MANY_PROMPTS, BatchSpec, InvalidPrompt, Wanted
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["BYTES_AN_IMAGE", "EXACT_ROWS", "Plan", "Plannable", "make_plan"]
+
+BYTES_AN_IMAGE = 1_600_000
+"""What an image is taken to weigh: replies of 2025 with Imagen 4 images of about one megapixel, as the provider's
+documentation shows them, name file sizes of 1,071,496 to 1,697,349 bytes."""
+
+EXACT_ROWS = 500_000
+"""Rows that are looked at one by one; of more, the number and the price are computed, and ten are shown."""
 
 _SAMPLES = 10
+
+
+class Plannable(Protocol):
+    """What a plan can be made of: a `BatchSpec`, or a plan that was written to a file."""
+
+    @property
+    def repeat(self) -> int:
+        """Images of each prompt and combination."""
+
+    def resolve(self) -> ResolvedModel:
+        """The model and contract."""
+
+    def forms(self) -> tuple[Form, ...]:
+        """The combinations in which each prompt is bought."""
+
+    def count_rows(self) -> int:
+        """Rows, counted without enumerating them."""
+
+    def stream(self) -> Iterator[Wanted | InvalidPrompt]:
+        """The rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +52,37 @@ class Plan:
     Attributes:
         model: What is bought, through which contract.
         prompts: Prompts after expansion, invalid ones included.
-        rows: Rows of the run: valid prompts times repeats.
+        combinations: In how many combinations of parameters each prompt is bought.
+        rows: Rows of the run: valid prompts times combinations times repeats.
         items: Distinct items.
         duplicates: Rows that ask for an item another row asks for, too.
         invalid: Prompts that do not fit the model.
         owned: Items that are delivered already.
+        to_copy: Items of these whose images are not at the destination yet, and are copied there.
         paid: Items that are paid for, and still to be fetched or stored.
         held: Items whose last call may have been billed: left for a decision.
-        refused: Items the provider refused before.
-        to_buy: Items that would be bought.
+        refused: Items the provider refused before, or whose images were lost.
+        to_buy: Items that would be bought, a call each.
         images: Images that would be made.
         price: Expected, in credits.
         price_high: At most, by the highest known price, in credits.
+        bytes: About what the images would weigh, `BYTES_AN_IMAGE` each.
+        seconds: How long the calls take at least, by the limit of requests a minute; None without a limit, since how
+            long the provider takes for an image is not documented.
         samples: Prompts, spread over the batch.
+        exact: Whether every row was looked at. If not, `rows` is above `EXACT_ROWS`: every prompt is taken to be
+            distinct, to fit the model and to be new, so that counts and prices are upper bounds.
     """
 
     model: ResolvedModel
     prompts: int
+    combinations: int
     rows: int
     items: int
     duplicates: int
     invalid: tuple[InvalidPrompt, ...]
     owned: int
+    to_copy: int
     paid: int
     held: int
     refused: int
@@ -53,7 +90,10 @@ class Plan:
     images: int
     price: int
     price_high: int
+    bytes: int
+    seconds: float | None
     samples: tuple[str, ...]
+    exact: bool = True
 
 
 class _Samples:
@@ -80,64 +120,142 @@ class _Samples:
         return tuple(self._kept[int(index * stride)] for index in range(self._size))
 
 
-def make_plan(spec: BatchSpec, ledger: Ledger | None = None) -> Plan:
-    """Count and price a batch.
+class _Tally:
+    """Distinct items by combination and state; of each item, only the 32 bytes of its id are kept."""
+
+    def __init__(self, ledger: Ledger | None, destination: str | None) -> None:
+        self._ledger = ledger
+        self._destination = destination
+        self._seen: set[bytes] = set()
+        self.by_form: Counter[tuple[Form, ItemState]] = Counter()
+        self.to_copy = 0
+
+    def add(self, batch: Sequence[Wanted]) -> None:
+        new: dict[str, Form] = {}
+        for wanted in batch:
+            item_id = wanted.row.item.id
+            key = bytes.fromhex(item_id)
+            if key not in self._seen:
+                self._seen.add(key)
+                new[item_id] = wanted.form
+        known = self._ledger.states(list(new)) if self._ledger is not None else {}
+        self.by_form.update((form, known.get(item_id, ItemState.PLANNED)) for item_id, form in new.items())
+        if self._ledger is not None and self._destination is not None:
+            owned = [item_id for item_id, state in known.items() if state is ItemState.DELIVERED]
+            images = self._ledger.images_to_deliver(owned, destination=self._destination)
+            self.to_copy += len({image.item_id for image in images})
+
+    def count(self, *states: ItemState) -> int:
+        return sum(count for (_, state), count in self.by_form.items() if state in states)
+
+
+def make_plan(
+    spec: Plannable,
+    ledger: Ledger | None = None,
+    *,
+    destination: str | None = None,
+    requests_per_minute: float | None = None,
+    each: Callable[[RunItem], None] | None = None,
+) -> Plan:
+    """Count and price a batch. Up to `EXACT_ROWS` rows, each is looked at; above that, they are only counted.
+
+    The source is read once, and a second time where there are many prompts.
 
     Args:
         spec: What is asked for.
         ledger: What is owned already; None if there is no ledger yet.
+        destination: URI of the place the images would go to: owned images that are not there are to be copied.
+        requests_per_minute: Highest rate of paid calls.
+        each: Is shown each row of the run, in order.
 
     Raises:
-        BadInput: As `BatchSpec.requests`; prompts that do not fit the model are counted, not raised.
+        BadInput: As `BatchSpec.stream`; prompts that do not fit the model are counted, not raised.
     """
-    model = spec.resolve()
+    forms = spec.forms()
+    each_prompt = len(forms) * spec.repeat
     invalid: list[InvalidPrompt] = []
     samples = _Samples(_SAMPLES)
-    prompts = 0
-    request: ImageRequest | None = None
-    for prompt, checked in spec.requests():
-        prompts += 1
-        if isinstance(checked, InvalidPrompt):
-            invalid.append(checked)
-        else:
-            samples.add(prompt.text)
-            request = checked
-    # Ids as 32 bytes each, so that a hundred thousand prompts stay small.
-    states: dict[bytes, ItemState] = {}
+    tally = _Tally(ledger, destination)
     rows = 0
-    for batch in in_batches(spec.run_items()):
-        rows += len(batch)
-        states.update(dict.fromkeys((_key(row) for row in batch), ItemState.PLANNED))
-        if ledger is not None:
-            states.update(_known(ledger, [row.item.id for row in batch]))
-    count = dict.fromkeys(ItemState, 0)
-    for state in states.values():
-        count[state] += 1
-    to_buy = count[ItemState.PLANNED] + count[ItemState.FAILED] + count[ItemState.CLAIMED]
+    many = False
+    for batch in in_batches(spec.stream()):
+        wanted = []
+        for one in batch:
+            if isinstance(one, InvalidPrompt):
+                invalid.append(one)
+                continue
+            if one.row.position % each_prompt == 0:
+                samples.add(one.row.item.prompt)
+            if each is not None:
+                each(one.row)
+            wanted.append(one)
+        rows += len(wanted)
+        tally.add(wanted)
+        if not many and rows + len(invalid) >= MANY_PROMPTS:
+            many = True
+            if (total := spec.count_rows()) > EXACT_ROWS:
+                return _outline(spec, forms, total, requests_per_minute)
+    buyable = (ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED)
+    to_buy = {form: sum(tally.by_form[form, state] for state in buyable) for form in forms}
+    calls = sum(to_buy.values())
+    images = sum(count * form.num_images for form, count in to_buy.items())
+    items = tally.by_form.total()
     return Plan(
-        model=model,
-        prompts=prompts,
+        model=spec.resolve(),
+        prompts=rows // each_prompt + len(invalid),
+        combinations=len(forms),
         rows=rows,
-        items=len(states),
-        duplicates=rows - len(states),
+        items=items,
+        duplicates=rows - items,
         invalid=tuple(invalid),
-        owned=count[ItemState.DELIVERED],
-        paid=count[ItemState.GENERATED],
-        held=count[ItemState.UNKNOWN] + count[ItemState.SENT],
-        refused=count[ItemState.REFUSED] + count[ItemState.LOST],
-        to_buy=to_buy,
-        images=to_buy * (request.num_images if request else 0),
-        price=to_buy * (request.price if request else 0),
-        price_high=to_buy * (request.price_high if request else 0),
+        owned=tally.count(ItemState.DELIVERED),
+        to_copy=tally.to_copy,
+        paid=tally.count(ItemState.GENERATED),
+        held=tally.count(ItemState.UNKNOWN, ItemState.SENT),
+        refused=tally.count(ItemState.REFUSED, ItemState.LOST),
+        to_buy=calls,
+        images=images,
+        price=sum(count * form.price for form, count in to_buy.items()),
+        price_high=sum(count * form.price_high for form, count in to_buy.items()),
+        bytes=images * BYTES_AN_IMAGE,
+        seconds=_seconds(calls, requests_per_minute),
         samples=samples.texts(),
     )
 
 
-def _key(row: RunItem) -> bytes:
-    return bytes.fromhex(row.item.id)
+def _outline(spec: Plannable, forms: Sequence[Form], rows: int, requests_per_minute: float | None) -> Plan:
+    """The plan of more rows than anybody would wait for."""
+    each_form = rows // len(forms)
+    images = sum(form.num_images for form in forms) * each_form
+    samples: tuple[str, ...] = ()
+    if isinstance(spec, BatchSpec):
+        source = spec.prompts
+        # A sample or a limit takes its prompts from anywhere in the space, or from its beginning.
+        shown = source.spread(_SAMPLES) if source.limit is None else source.prompts()
+        samples = tuple(prompt.text for prompt, _ in zip(shown, range(_SAMPLES), strict=False))
+    return Plan(
+        model=spec.resolve(),
+        prompts=each_form // spec.repeat,
+        combinations=len(forms),
+        rows=rows,
+        items=rows,
+        duplicates=0,
+        invalid=(),
+        owned=0,
+        to_copy=0,
+        paid=0,
+        held=0,
+        refused=0,
+        to_buy=rows,
+        images=images,
+        price=sum(form.price for form in forms) * each_form,
+        price_high=sum(form.price_high for form in forms) * each_form,
+        bytes=images * BYTES_AN_IMAGE,
+        seconds=_seconds(rows, requests_per_minute),
+        samples=samples,
+        exact=False,
+    )
 
 
-def _known(ledger: Ledger, ids: list[str]) -> dict[bytes, ItemState]:
-    with ledger.read() as connection:
-        found = connection.execute(sa.select(items.c.id, items.c.state).where(items.c.id.in_(ids)))
-        return {bytes.fromhex(row.id): ItemState(row.state) for row in found}
+def _seconds(calls: int, requests_per_minute: float | None) -> float | None:
+    return None if requests_per_minute is None else calls / requests_per_minute * 60

@@ -1,18 +1,27 @@
-"""What a run asks for: prompts × model × parameters × repeats, as a stream of items."""
+"""What a run asks for: prompts × model × combinations of parameters × repeats, as a stream of items."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..aimlapi import ImageRequest, InvalidRequest, ResolvedModel, load_registry
 from ..aimlapi.request import parse_parameter
 from ..errors import BadInput
 from ..ledger import Item, RunItem
 from ..prompts import Prompt, PromptSpec
+from .matrix import Form, Matrix, make_forms, read_matrix
 
-__all__ = ["BatchSpec", "InvalidPrompt", "InvalidPrompts", "read_parameters"]
+__all__ = ["DEFAULT_MODEL", "MOST_ROWS", "BatchSpec", "InvalidPrompt", "InvalidPrompts", "Wanted", "read_parameters"]
+
+DEFAULT_MODEL = "google/imagen4/preview"
+
+MOST_ROWS = 10_000_000
+"""Rows in a run. A template can mean more than anybody would wait for, let alone pay."""
+
+MANY_PROMPTS = 20_000
+"""Prompts that are simply gone through. Beyond it, they are counted first, which takes no enumeration."""
 
 _SHOWN = 20
 
@@ -45,10 +54,25 @@ class InvalidPrompts(BadInput):
         return "\n".join([head, *lines, "Shorten them, or leave them out with --skip-invalid."])
 
 
+class Wanted(NamedTuple):
+    """A row of the run, and the combination of parameters it asks for."""
+
+    row: RunItem
+    form: Form
+
+
 def read_parameters(model: ResolvedModel, texts: Mapping[str, str]) -> dict[str, Any]:
     """Read parameters typed on a command line by the kinds the model's contract gives them."""
     fields = model.contract.fields
     return {name: parse_parameter(fields[name], text) if name in fields else text for name, text in texts.items()}
+
+
+def _refuse_too_many(rows: int) -> None:
+    if rows > MOST_ROWS:
+        raise BadInput(
+            f"{rows:,} rows are asked for; a run takes at most {MOST_ROWS:,}. Take fewer prompts: limit, sample and "
+            "per_row do that"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,46 +86,64 @@ class BatchSpec:
         edition: Asks for fresh images of the same prompts.
         repeat: Images of each prompt, each a purchase of its own.
         skip_invalid: Leave out prompts that do not fit the model, instead of refusing the whole batch.
+        matrix: Parameter → values: each prompt is bought in every combination of them.
+
+    Raises:
+        BadInput: A number or text out of range, a matrix that cannot be meant.
 
     Example:
-        >>> spec = BatchSpec(PromptSpec(["a {red|blue} fox"]), repeat=2)
-        >>> [(row.item.prompt, row.item.repeat) for row in spec.run_items()]
-        [('a red fox', 1), ('a red fox', 2), ('a blue fox', 1), ('a blue fox', 2)]
+        >>> spec = BatchSpec(PromptSpec(["a {red|blue} fox"]), matrix={"aspect_ratio": ["1:1", "16:9"]})
+        >>> [(row.item.prompt, dict(row.item.parameters)) for row in spec.run_items()][:2]
+        [('a red fox', {}), ('a red fox', {'aspect_ratio': '16:9'})]
     """
 
     prompts: PromptSpec
-    model: str = "google/imagen4/preview"
+    model: str = DEFAULT_MODEL
     parameters: Mapping[str, Any] = field(default_factory=dict)
     edition: str = ""
     repeat: int = 1
     skip_invalid: bool = False
+    matrix: Matrix = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= self.repeat <= 1000:
             raise BadInput(f"repeat: {self.repeat} is not allowed (1 to 1000)")
         if len(self.edition) > 200 or not self.edition.isprintable():
             raise BadInput("edition: at most 200 printable characters")
+        object.__setattr__(self, "matrix", read_matrix(self.matrix, self.parameters))
 
     def resolve(self) -> ResolvedModel:
         """The model and contract. Raises what `Registry.resolve` raises."""
         return load_registry().resolve(self.model)
 
-    def requests(self) -> Iterator[tuple[Prompt, ImageRequest | InvalidPrompt]]:
-        """Each prompt with its request, or with what is wrong with it.
+    def forms(self) -> tuple[Form, ...]:
+        """The combinations in which each prompt is bought; at least one.
 
         Raises:
             InvalidRequest: The parameters themselves are wrong, whatever the prompt.
+            BadInput: Two combinations are the same purchase.
+        """
+        return make_forms(self.resolve(), self.parameters, self.matrix)
+
+    def checked(self) -> Iterator[tuple[Prompt, InvalidPrompt | None]]:
+        """Each prompt, and what is wrong with it if anything is.
+
+        Raises:
             PromptError: The source, the template or a row is wrong.
         """
         model = self.resolve()
-        # What is wrong with the parameters would be wrong with every prompt: say it once.
-        ImageRequest.build(model, "a prompt", self.parameters)
         for prompt in self.prompts.prompts():
             try:
-                yield prompt, ImageRequest.build(model, prompt.text, self.parameters)
+                ImageRequest.build(model, prompt.text)
             except InvalidRequest as error:
                 problem = "; ".join(map(str, error.problems))
                 yield prompt, InvalidPrompt(prompt.source, prompt.line, problem)
+            else:
+                yield prompt, None
+
+    def count_rows(self) -> int:
+        """Rows of the run, counted without enumerating them: invalid prompts are in it."""
+        return self.prompts.count() * len(self.forms()) * self.repeat
 
     def check(self) -> int:
         """Check everything, without keeping anything.
@@ -110,35 +152,55 @@ class BatchSpec:
             Prompts that can be run.
 
         Raises:
+            InvalidRequest: The parameters themselves are wrong, whatever the prompt.
             InvalidPrompts: With every prompt that does not fit, unless they are to be skipped.
-            BadInput: Nothing is left to run.
+            BadInput: Nothing is left to run, or more than `MOST_ROWS`.
         """
+        # What is wrong with the parameters would be wrong with every prompt: say it once.
+        each = len(self.forms()) * self.repeat
         problems: list[InvalidPrompt] = []
         total = 0
-        for _, checked in self.requests():
+        for _, problem in self.checked():
             total += 1
-            if isinstance(checked, InvalidPrompt):
-                problems.append(checked)
+            if total == MANY_PROMPTS:
+                _refuse_too_many(self.prompts.count() * each)
+            if problem is not None:
+                problems.append(problem)
         if problems and not self.skip_invalid:
             raise InvalidPrompts(tuple(problems), total)
         if total == len(problems):
             raise BadInput("no prompt is left to run: all of them are invalid" if total else "there are no prompts")
+        _refuse_too_many((total - len(problems)) * each)
         return total - len(problems)
+
+    def stream(self) -> Iterator[Wanted | InvalidPrompt]:
+        """The rows of the run, in order: by prompt, then combination, then repeat. Or why a prompt has none.
+
+        Raises:
+            InvalidRequest, PromptError: As `forms` and `checked`.
+        """
+        model = self.resolve().spec.id
+        forms = self.forms()
+        position = 0
+        for prompt, problem in self.checked():
+            if problem is not None:
+                yield problem
+                continue
+            for form in forms:
+                for repeat in range(1, self.repeat + 1):
+                    yield Wanted(
+                        RunItem(
+                            position=position,
+                            item=Item(model, prompt.text, form.identity, self.edition, repeat),
+                            source=prompt.source,
+                            line=prompt.line,
+                            row=prompt.row,
+                            choices=prompt.choices,
+                        ),
+                        form,
+                    )
+                    position += 1
 
     def run_items(self) -> Iterator[RunItem]:
         """The rows of the run, in order, each with its item; invalid prompts are left out."""
-        position = 0
-        for prompt, request in self.requests():
-            if isinstance(request, InvalidPrompt):
-                continue
-            identity = request.identity()
-            for repeat in range(1, self.repeat + 1):
-                yield RunItem(
-                    position=position,
-                    item=Item(request.model.spec.id, request.prompt, identity, self.edition, repeat),
-                    source=prompt.source,
-                    line=prompt.line,
-                    row=prompt.row,
-                    choices=prompt.choices,
-                )
-                position += 1
+        return (wanted.row for wanted in self.stream() if isinstance(wanted, Wanted))

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARTS = ("core", "blocks", "tasks", "flows", "cli", "sandbox")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"^```file (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Installing is what `make` does, and the demo and the tests have their own places.
 _NOT_RUN = ("make ", "pip install", "export ")
 
@@ -63,8 +64,12 @@ class Workplace:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Workplace]:
-    """What README takes for granted: a key, a bucket, a file of prompts."""
+    """What the pages take for granted: a key, a bucket, a file of prompts, and the files that they show."""
     folder = tmp_path_factory.mktemp("readme")
+    for page in PAGES:
+        for name, text in _FILE.findall(page.read_text(encoding="utf-8")):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
     (folder / "prompts.csv").write_text(
         "product,light\nA ceramic mug,morning\nA brass lamp,evening\n", encoding="utf-8"
     )

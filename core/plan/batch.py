@@ -1,0 +1,75 @@
+"""From the options of a user to a batch: prompts with what is asked for, or a plan that says so itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from ..errors import BadInput
+from ..prompts import PromptSpec
+from .file import PlanFile, open_plan
+from .spec import BatchSpec
+
+__all__ = ["AnyBatch", "BatchOptions", "open_batch"]
+
+AnyBatch = BatchSpec | PlanFile
+"""What a run can be made of."""
+
+_WHICH = {option.name for option in fields(PromptSpec)} - {"source", "format", "s3"}
+
+
+class BatchOptions(TypedDict, total=False):
+    """Options of `PromptSpec` and `BatchSpec`, under their names; None is the same as left out."""
+
+    prompt_column: str | None
+    template: str | None
+    variants: bool
+    wildcards: str | None
+    exclude: Sequence[str] | None
+    per_row: int | None
+    limit: int | None
+    sample: int | None
+    sample_seed: int
+    max_prompts: int | None
+    model: str
+    parameters: Mapping[str, Any] | None
+    matrix: Mapping[str, Sequence[Any]] | None
+    edition: str
+    repeat: int
+    skip_invalid: bool
+
+
+def open_batch(prompts: str | Path | Sequence[str], **options: Unpack[BatchOptions]) -> AnyBatch:
+    """Make a batch of what a user gave.
+
+    Args:
+        prompts: A file or an object in S3, with prompts or with a plan in it; or prompts as a list.
+        options: See `PromptSpec` and `BatchSpec`.
+
+    Raises:
+        BadInput: An option out of range; or a plan, together with an option that would change it.
+
+    Example:
+        >>> open_batch(["a fox"], repeat=2).check()
+        1
+    """
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    which = {name: value for name, value in given.items() if name in _WHICH}
+    what = {name: value for name, value in given.items() if name not in _WHICH}
+    plan = open_plan(prompts)
+    if plan is None:
+        return BatchSpec(PromptSpec(prompts, **which), **what)
+    defaults = _defaults()
+    changed = [name for name, value in given.items() if value and value != defaults[name]]
+    if not given.get("variants", True):
+        changed.append("variants")
+    if changed:
+        raise BadInput(f"{plan.name} is a plan and says itself what is bought; leave out {', '.join(changed)}")
+    return plan
+
+
+def _defaults() -> dict[str, Any]:
+    every = (*fields(PromptSpec), *fields(BatchSpec))
+    return {option.name: None if option.default is MISSING else option.default for option in every}

@@ -1,0 +1,358 @@
+"""Plans in files: written by `plan --out`, carried out by `run` exactly as they are, or not at all.
+
+A plan file is JSON Lines. The first line is the header; it says what was asked for and how many rows there are. Each
+further line is a row of the run: the item it asks for, and where it came from. A plan is known by its header, whatever
+the file is called. A reader makes every item anew from the prompt and the header, so that a line that was edited, left
+out or written by another version of the rules is found by its id before anything is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..aimlapi import ImageRequest, InvalidRequest, ResolvedModel, load_registry
+from ..errors import BadInput
+from ..ledger import Item, RunItem
+from ..prompts import PromptFileError, PromptSpec, Row, open_source
+from .matrix import Form, make_forms
+from .spec import BatchSpec, Wanted
+
+if TYPE_CHECKING:
+    from ..storage import S3Options
+
+__all__ = ["PlanFile", "PlanWriter", "open_plan"]
+
+_MARK = "prefect_imagen_plan"
+_ROOM = 32
+"""Spaces at the header's end: room for the counts, which are known when the last row is written."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Header(_Model):
+    """The first line."""
+
+    prefect_imagen_plan: Literal[1]
+    model: str
+    parameters: dict[str, Any]
+    matrix: dict[str, list[Any]]
+    edition: str
+    repeat: int = Field(ge=1, le=1000)
+    prompts: dict[str, Any]
+    rows: int = Field(ge=1)
+    items: int = Field(ge=1)
+
+
+class _Line(_Model):
+    """Any other line."""
+
+    item: str
+    model: str
+    prompt: str
+    parameters: dict[str, Any]
+    edition: str
+    repeat: int
+    source: str
+    line: int
+    choices: list[str]
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """A plan in a file, to be carried out. Make one with `open_plan`.
+
+    Attributes:
+        name: The file, as it was named.
+        model: `MODEL@CONTRACT`.
+        parameters: For every item.
+        matrix: And their combinations.
+        edition: Of all items.
+        repeat: Images of each prompt and combination.
+        rows: How many there have to be.
+        s3: How to reach it, where it is in S3.
+    """
+
+    name: str
+    model: str
+    parameters: Mapping[str, Any]
+    matrix: Mapping[str, list[Any]]
+    edition: str
+    repeat: int
+    rows: int
+    s3: S3Options | None = None
+
+    def resolve(self) -> ResolvedModel:
+        """The model and contract. Raises what `Registry.resolve` raises."""
+        return load_registry().resolve(self.model)
+
+    def forms(self) -> tuple[Form, ...]:
+        """The combinations in which each prompt is bought.
+
+        Raises:
+            InvalidRequest: They do not fit the model.
+        """
+        return make_forms(self.resolve(), self.parameters, self.matrix)
+
+    def count_rows(self) -> int:
+        """Rows, as the header says."""
+        return self.rows
+
+    def check(self) -> int:
+        """Check every line, without keeping anything.
+
+        Returns:
+            Prompts.
+
+        Raises:
+            PromptFileError: With the line that is not what was planned.
+        """
+        return sum(1 for _ in self.stream()) // (len(self.forms()) * self.repeat)
+
+    def stream(self) -> Iterator[Wanted]:
+        """The rows, in order, each checked.
+
+        Raises:
+            PromptFileError: With the line that is not what was planned.
+        """
+        model = self.resolve()
+        forms = self.forms()
+        lines = open_source(self.name, "jsonl", self.s3).rows()
+        next(lines, None)  # the header
+        position = 0
+        for number, line in _numbered(lines, self.name):
+            form = forms[position // self.repeat % len(forms)]
+            repeat = position % self.repeat + 1
+            expected = Item(model.spec.id, line.prompt, form.identity, self.edition, repeat)
+            stated = (line.item, line.model, line.parameters, line.edition, line.repeat)
+            if stated != (expected.id, expected.model, expected.parameters, expected.edition, expected.repeat):
+                raise PromptFileError(
+                    self.name,
+                    number,
+                    f"the id {line.item[:12]}… is not that of this line's content at this place: the plan was edited, "
+                    "or written by another version; plan again",
+                )
+            if repeat == 1 and form.number == 0:
+                self._check_prompt(model, line.prompt, number)
+            yield Wanted(RunItem(position, expected, line.source, line.line, line.row, tuple(line.choices)), form)
+            position += 1
+        if position != self.rows:
+            raise PromptFileError(
+                self.name, None, f"the plan has {self.rows:,} rows, and {position:,} are here: it is not whole"
+            )
+
+    def run_items(self) -> Iterator[RunItem]:
+        """The rows of the run."""
+        return (wanted.row for wanted in self.stream())
+
+    def _check_prompt(self, model: ResolvedModel, prompt: str, number: int) -> None:
+        try:
+            ImageRequest.build(model, prompt)
+        except InvalidRequest as error:
+            raise PromptFileError(self.name, number, str(error)) from None
+
+
+def open_plan(source: object, s3: S3Options | None = None) -> PlanFile | None:
+    """A plan, if it is one: a file or an object in S3 whose first line is a plan's header.
+
+    Args:
+        source: As given for prompts.
+        s3: How to reach S3; by default as the AWS chain says.
+
+    Returns:
+        None for anything else, a file that is not there included.
+
+    Raises:
+        PromptFileError: A plan of another version, or a header that was edited.
+        StoreNotUsable, StoreUnavailable: S3 refuses, or does not answer.
+    """
+    if not isinstance(source, str | Path):
+        return None
+    name = str(source)
+    try:
+        with closing(open_source(name, "jsonl", s3).rows()) as rows:  # type: ignore[type-var]
+            first = next(rows)
+    except PromptFileError:
+        return None
+    if _MARK not in first.values:
+        return None
+    if first.values[_MARK] != 1:
+        raise PromptFileError(
+            name, first.line, f"a plan of version {first.values[_MARK]!r}; this package reads version 1: plan again"
+        )
+    try:
+        header = _Header.model_validate(first.values)
+    except ValidationError as error:
+        raise PromptFileError(name, first.line, f"not the header of a plan: {_problem(error)}") from None
+    if header.rows % header.repeat:
+        raise PromptFileError(name, first.line, "not the header of a plan: its numbers do not fit")
+    return PlanFile(
+        name, header.model, header.parameters, header.matrix, header.edition, header.repeat, header.rows, s3
+    )
+
+
+def _numbered(lines: Iterator[Row], name: str) -> Iterator[tuple[int, _Line]]:
+    for row in lines:
+        try:
+            yield row.line, _Line.model_validate(row.values)
+        except ValidationError as error:
+            raise PromptFileError(name, row.line, f"not a line of a plan: {_problem(error)}") from None
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+class PlanWriter:
+    """Writes a plan. The file appears under its name when it is whole, and not at all if it is not finished.
+
+    Args:
+        path: Where to; what is there is replaced.
+        spec: What is asked for.
+
+    Raises:
+        BadInput: The file cannot be written, or it is the one the prompts come from.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> folder = TemporaryDirectory()
+        >>> spec, path = BatchSpec(PromptSpec(["a {red|blue} fox"])), Path(folder.name, "plan.jsonl")
+        >>> with PlanWriter(path, spec) as writer:
+        ...     for row in spec.run_items():
+        ...         writer.add(row)
+        ...     writer.finish(items=2)
+        >>> plan = open_plan(path)
+        >>> list(plan.run_items()) == list(spec.run_items())
+        True
+        >>> folder.cleanup()
+    """
+
+    def __init__(self, path: Path, spec: BatchSpec) -> None:
+        self._path = path
+        self._header = _describe(spec)
+        self._rows = 0
+        source = spec.prompts.source
+        if isinstance(source, str | Path) and Path(source).exists() and path.exists() and path.samefile(source):
+            raise BadInput(f"{path}: the prompts are in this file; write the plan to another one")
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(None, "it is a folder")
+            self._part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+            self._file = self._part.open("xb")
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from None
+        self._file.write(self._first_line(0, 0, _ROOM))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def add(self, row: RunItem) -> None:
+        """Write the next row.
+
+        Raises:
+            BadInput: The disk is full.
+        """
+        item = row.item
+        line = {
+            "item": item.id,
+            "model": item.model,
+            "prompt": item.prompt,
+            "parameters": dict(item.parameters),
+            "edition": item.edition,
+            "repeat": item.repeat,
+            "source": row.source,
+            "line": row.line,
+            "choices": list(row.choices),
+            "row": dict(row.row),
+        }
+        try:
+            self._file.write(_json(line))
+        except OSError as error:
+            raise self._unwritable(error) from None
+        self._rows += 1
+
+    def finish(self, *, items: int) -> None:
+        """Complete the header and put the file where it belongs.
+
+        Args:
+            items: Distinct items in the rows.
+
+        Raises:
+            BadInput: There is no row, or the disk is full.
+        """
+        if not self._rows:
+            raise BadInput(f"{self._path}: there is nothing to plan")
+        taken = len(self._first_line(self._rows, items, 0)) - len(self._first_line(0, 0, 0))
+        try:
+            self._file.seek(0)
+            self._file.write(self._first_line(self._rows, items, _ROOM - taken))
+            self._file.close()
+            self._part.replace(self._path)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _first_line(self, rows: int, items: int, room: int) -> bytes:
+        return _json({**self._header, "rows": rows, "items": items})[:-1] + b" " * room + b"\n"
+
+    def _unwritable(self, error: OSError | ValueError) -> BadInput:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return BadInput(f"{self._path} cannot be written: {reason}")
+
+
+def _describe(spec: BatchSpec) -> dict[str, Any]:
+    """The header, but for its counts. How S3 is reached stays out: it may hold a key."""
+    model = spec.resolve()
+    source = spec.prompts.source
+    asked = {
+        option.name: value
+        for option in fields(PromptSpec)
+        if option.name not in ("source", "s3") and (value := getattr(spec.prompts, option.name)) != option.default
+    }
+    return {
+        _MARK: 1,
+        "model": f"{model.spec.id}@{model.contract_name}",
+        "parameters": {name: value for name, value in spec.parameters.items() if value is not None},
+        "matrix": {name: list(values) for name, values in spec.matrix.items()},
+        "edition": spec.edition,
+        "repeat": spec.repeat,
+        "prompts": {"source": str(source) if isinstance(source, str | Path) else f"{len(source)} prompts", **asked},
+    }
+
+
+def _json(value: Any) -> bytes:
+    """A line of JSON. What JSON has no form for (dates of a Parquet file, not-a-number) is written as text."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=str)
+    # Half a surrogate pair has no UTF-8; written with a backslash it is JSON's own escape of it.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value

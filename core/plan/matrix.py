@@ -1,0 +1,86 @@
+"""A matrix of parameters: each prompt is bought once in every combination of their values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from ..aimlapi import ImageRequest, ResolvedModel
+from ..errors import BadInput
+from ..ledger.items import canonical_json
+
+__all__ = ["Form", "Matrix", "make_forms", "read_matrix"]
+
+Matrix = Mapping[str, Sequence[Any]]
+"""Parameter → its values, such as `{"aspect_ratio": ["1:1", "16:9"]}`."""
+
+_MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One combination of parameters, for any prompt.
+
+    Attributes:
+        number: Its place among the combinations, from 0.
+        identity: The parameters that enter an item's id; see `ImageRequest.identity`.
+        num_images: Images of each item.
+        price: Expected price of each item, in credits.
+        price_high: Highest known price of each item, in credits.
+    """
+
+    number: int
+    identity: Mapping[str, Any] = field(hash=False)
+    num_images: int
+    price: int
+    price_high: int
+
+
+def read_matrix(matrix: Matrix, parameters: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Check a matrix as such, whatever the model.
+
+    Args:
+        matrix: As given.
+        parameters: Those for every prompt.
+
+    Raises:
+        BadInput: No values, text in place of a list, more than 1,000 combinations, or a parameter given twice.
+    """
+    for name, values in matrix.items():
+        if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence):
+            raise BadInput(f"matrix: {name} needs a list of values, not {values!r}")
+        if not values:
+            raise BadInput(f"matrix: {name} has no values")
+        if parameters.get(name) is not None:
+            raise BadInput(f"matrix: {name} is given for every prompt already ({parameters[name]!r}); leave one out")
+    count = math.prod(len(values) for values in matrix.values())
+    if count > _MOST:
+        raise BadInput(f"matrix: {count:,} combinations; at most {_MOST:,} are allowed")
+    return {name: tuple(values) for name, values in matrix.items()}
+
+
+def make_forms(model: ResolvedModel, parameters: Mapping[str, Any], matrix: Matrix) -> tuple[Form, ...]:
+    """The combinations, in the order of the matrix; its last parameter varies fastest.
+
+    Raises:
+        InvalidRequest: A combination does not fit the model, whatever the prompt.
+        BadInput: Two combinations are the same purchase.
+    """
+    forms: list[Form] = []
+    known: dict[str, Mapping[str, Any]] = {}
+    for values in product(*matrix.values()):
+        chosen = dict(zip(matrix, values, strict=True))
+        request = ImageRequest.build(model, "a prompt", {**parameters, **chosen})
+        identity = request.identity()
+        twin = known.setdefault(canonical_json(identity), chosen)
+        if twin is not chosen:
+            raise BadInput(f"matrix: {_shown(twin)} and {_shown(chosen)} are the same purchase; leave one out")
+        forms.append(Form(len(forms), identity, request.num_images, request.price, request.price_high))
+    return tuple(forms)
+
+
+def _shown(chosen: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in chosen.items())
