@@ -22,12 +22,15 @@ os.environ.update(
         "NO_PROXY": "127.0.0.1,localhost",
     }
 )
+# Also what a test runner may set for itself: the width of what our commands print.
 for _name in (
     "AIMLAPI_API_KEY",
     "AIMLAPI_BASE_URL",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_PROFILE",
+    "COLUMNS",
+    "LINES",
     "PREFECT_API_URL",
 ):
     os.environ.pop(_name, None)
