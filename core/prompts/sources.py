@@ -279,9 +279,9 @@ class _TableSource(_FileSource):
 
     delimiter = "\t"
 
+    @abstractmethod
     def _cells(self) -> Iterator[tuple[int, list[str]]]:
         """(first line, cells) of every row; a blank line may come as a row of no or of empty cells."""
-        raise NotImplementedError
 
     def _filled(self) -> Iterator[tuple[int, list[str]]]:
         for line, cells in self._cells():
