@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import prefect.runtime
@@ -217,7 +218,7 @@ def _report(context: RunContext, failures: list[str]) -> RunReport:
     if report.complete or halt.reason is None:
         return report
     outcome = "BudgetReached" if halt.reason is HaltReason.BUDGET else "Blocked"
-    return make_report(context.ledger, context.run_id, outcome=outcome, message=f"{halt.reason}: {halt.message}")
+    return replace(report, outcome=outcome, message=f"{halt.reason}: {halt.message}")
 
 
 def _leave_artifacts(report: RunReport, context: RunContext) -> None:
