@@ -18,7 +18,8 @@ from . import images as image_steps
 from .database import create_engine, describe_url, is_outage, normalise_url, unavailable
 from .errors import LedgerMismatch, LedgerNotUsable
 from .holders import Heartbeat, Holder, reap
-from .schema import check_version, deliveries, insert_new, meta, migrate
+from .migrations import SCHEMA_VERSION, check_version, migrate
+from .schema import deliveries, insert_new, meta
 from .schema import runs as runs_table
 from .states import ItemState, UnknownPolicy
 from .writer import Writer
@@ -33,7 +34,7 @@ class Ledger:
 
     Args:
         url: SQLAlchemy URL, or the path of an SQLite file.
-        create: Make and migrate what is not there.
+        create: Make one where there is none. An older one is brought to this package's schema in any case.
 
     Raises:
         LedgerNotUsable: The URL is wrong, or there is no ledger and `create` is False.
@@ -67,12 +68,13 @@ class Ledger:
             raise LedgerNotUsable(f"the catalog's folder {path.parent} cannot be made: {error.strerror}") from None
 
     def _open(self, *, create: bool) -> str:
-        if create:
+        with self.read() as connection:
+            version = check_version(connection)
+        if version == 0 and not create:
+            raise LedgerNotUsable(f"there is no ledger in {self.description}")
+        if version < SCHEMA_VERSION:
             self._writer.run(migrate)
         with self.read() as connection:
-            if not sa.inspect(connection).has_table(meta.name):
-                raise LedgerNotUsable(f"there is no ledger in {self.description}")
-            check_version(connection)
             return str(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "ledger_id")))
 
     def __repr__(self) -> str:

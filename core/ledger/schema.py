@@ -1,4 +1,4 @@
-"""Tables, the `catalog` view, and migrations.
+"""Tables and the `catalog` view, as they are now; `core.ledger.migrations` brings older databases here.
 
 Every table is prefixed `imagen_`, so that a ledger can share a database with other things. Amounts are integer
 credits (2,000,000 to the US dollar). Times are UTC.
@@ -7,7 +7,6 @@ credits (2,000,000 to the US dollar). Times are UTC.
 from __future__ import annotations
 
 import json
-import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,25 +15,19 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator
 
-from .errors import LedgerNotUsable
-
 __all__ = [
-    "SCHEMA_VERSION",
+    "CATALOG_VIEW",
     "calls",
-    "check_version",
     "deliveries",
     "holders",
     "images",
     "insert_new",
     "items",
     "meta",
-    "migrate",
+    "metadata",
     "run_items",
     "runs",
 ]
-
-SCHEMA_VERSION = 1
-_ADVISORY_LOCK = 7_310_942_118
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -234,8 +227,8 @@ def insert_new(connection: Connection, table: sa.Table) -> Any:
 _RANK = "(SELECT COUNT(*) FROM imagen_images e WHERE e.call_id = im.call_id AND e.idx < im.idx)"
 _IMAGE_CREDITS = f"(c.settled / c.returned + CASE WHEN {_RANK} < c.settled % c.returned THEN 1 ELSE 0 END)"
 
-_CATALOG = f"""
-CREATE VIEW catalog AS
+# New columns go to the end: PostgreSQL then replaces the view in place, and what others granted on it stays.
+CATALOG_VIEW = f"""
 SELECT
     im.call_id || '-' || im.idx        AS image_id,
     im.item_id                         AS item_id,
@@ -288,47 +281,3 @@ JOIN imagen_calls c ON c.id = im.call_id
 JOIN imagen_items i ON i.id = im.item_id
 LEFT JOIN imagen_runs r ON r.id = c.run_id
 """
-
-
-def _create(connection: Connection) -> None:
-    """Version 1: everything."""
-    metadata.create_all(connection)
-    connection.execute(sa.text(_CATALOG))
-
-
-_MIGRATIONS = (_create,)
-
-
-def check_version(connection: Connection) -> int:
-    """The version of the schema that is there, 0 for none.
-
-    Raises:
-        LedgerNotUsable: It is newer than this package.
-    """
-    if not sa.inspect(connection).has_table(meta.name):
-        return 0
-    version = int(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "schema_version")) or 0)
-    if version > SCHEMA_VERSION:
-        raise LedgerNotUsable(
-            f"the ledger's schema is version {version}, this package knows {SCHEMA_VERSION}: upgrade prefect-imagen"
-        )
-    return version
-
-
-def migrate(connection: Connection) -> None:
-    """Bring a database to the current schema, within the caller's transaction. Safe to call from many processes.
-
-    Raises:
-        LedgerNotUsable: The schema is newer than this package.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
-    version = check_version(connection)
-    if version == SCHEMA_VERSION:
-        return
-    for step in _MIGRATIONS[version:]:
-        step(connection)
-    connection.execute(sa.delete(meta).where(meta.c.key == "schema_version"))
-    connection.execute(sa.insert(meta), [{"key": "schema_version", "value": str(SCHEMA_VERSION)}])
-    if version == 0:
-        connection.execute(sa.insert(meta), [{"key": "ledger_id", "value": uuid.uuid4().hex}])
