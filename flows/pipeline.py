@@ -29,6 +29,7 @@ from ..tasks.expand import expand_prompts
 from .artifacts import leave_contact_sheet, leave_report
 from .chunks import MAX_CHUNKS, run_chunks
 from .edition import resolve_edition
+from .events import emit_run_ended, emit_unknown_waiting
 
 __all__ = ["imagen_pipeline"]
 
@@ -189,12 +190,14 @@ def imagen_pipeline(
             except BaseException as error:
                 # Cancelled, or a bug: nothing new is sent while the task runner waits for what is in flight.
                 context.halt.set(HaltReason.STOPPED, f"the run was stopped ({type(error).__name__})")
+                _announce_stopped(context)
                 raise
             if unknown is UnknownPolicy.FAIL:
                 context.ledger.give_up_unknown(run_id)
             report = _report(context, failures)
             context.ledger.finish_run(run_id, report.outcome)
             _leave_artifacts(report, context)
+            _announce(report, context)
     return _state(report, on_incomplete)
 
 
@@ -232,6 +235,20 @@ def _leave_artifacts(report: RunReport, context: RunContext) -> None:
                 leave_contact_sheet(sheet.jpeg(max_bytes=300_000), sheet.shown, report.images)
     except ImagenError as error:
         logger.warning("the run's artifacts are incomplete: %s", error)
+
+
+def _announce(report: RunReport, context: RunContext) -> None:
+    run = context.ledger.run(report.run_id)
+    emit_run_ended(report, model=run["model"], edition=run["edition"], tags=run["tags"])
+    emit_unknown_waiting(report)
+
+
+def _announce_stopped(context: RunContext) -> None:
+    """Say that a run ends before its time, with what is known of it now; it must not hide why."""
+    try:
+        _announce(_report(context, []), context)
+    except ImagenError as error:
+        get_run_logger().warning("that the run was stopped could not be announced: %s", error)
 
 
 def _state(report: RunReport, on_incomplete: Literal["fail", "warn"]) -> State[Any]:

@@ -1,0 +1,83 @@
+"""The events of a run, as a Prefect server has recorded them."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+from typing import Any
+
+import httpx
+import pytest
+from prefect_imagen.flows import events
+
+from .conftest import House
+
+
+def recorded(api: str, run_id: str, *, at_least: int = 1) -> list[dict[str, Any]]:
+    """Events about a run, once the server has written them down."""
+    wanted = {
+        "filter": {"event": {"prefix": ["prefect-imagen."]}, "resource": {"id": [f"prefect-imagen.run.{run_id}"]}}
+    }
+    deadline = time.monotonic() + 30
+    while True:
+        found: list[dict[str, Any]] = (
+            httpx.post(f"{api}/events/filter", json=wanted).raise_for_status().json()["events"]
+        )
+        if len(found) >= at_least or time.monotonic() > deadline:
+            return sorted(found, key=lambda event: event["occurred"])
+        time.sleep(0.2)
+
+
+def test_a_complete_run_sends_one_event_with_its_counts_and_money(house: House, prefect_api: str) -> None:
+    report = house.run(["a fox", "a bear"], tags={"team": "spring"}, edition="may")
+    (event,) = recorded(prefect_api, report.run_id)
+    assert event["event"] == "prefect-imagen.run.completed"
+    payload = events.RunCompleted.model_validate(event["payload"])
+    assert (payload.items, payload.delivered, payload.images, payload.states["delivered"]) == (2, 2, 2, 2)
+    assert (payload.tags, payload.edition, payload.model) == ({"team": "spring"}, "may", "google/imagen4/preview")
+    assert payload.billed_usd == pytest.approx(sum(e["credits"] for e in house.sandbox.bill()["entries"]) / 2_000_000)
+    assert payload.flow_run_url == f"{prefect_api.removesuffix('/api')}/runs/flow-run/{report.run_id}"
+    assert f"prefect.flow-run.{report.run_id}" in {resource["prefect.resource.id"] for resource in event["related"]}
+
+
+def test_an_incomplete_run_says_so_and_that_money_waits_for_a_decision(house: House, prefect_api: str) -> None:
+    house.sandbox.set_faults([{"fault": "server_error", "every": 2}])
+    report = house.run(["a", "b", "c", "d"])
+    first, second = recorded(prefect_api, report.run_id, at_least=2)
+    assert {first["event"], second["event"]} == {"prefect-imagen.run.incomplete", "prefect-imagen.unknown.waiting"}
+    waiting = events.UnknownWaiting.model_validate(
+        next(event["payload"] for event in (first, second) if event["event"] == events.UnknownWaiting.event)
+    )
+    assert waiting.items == report.states["unknown"] == len(waiting.client_request_ids) > 0
+    assert waiting.at_most_usd == pytest.approx(report.account.unknown.credits / 2_000_000)
+
+
+def test_bad_input_sends_nothing_since_no_run_began(house: House, prefect_api: str) -> None:
+    state = house.state(["a fox"], aspect_ratio="7:1")
+    assert state.is_failed()
+    assert recorded(prefect_api, str(state.state_details.flow_run_id), at_least=0) == []
+
+
+def test_a_server_that_refuses_events_does_not_change_how_a_run_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: Any, **_more: Any) -> None:
+        raise RuntimeError("no events today")
+
+    monkeypatch.setattr(events, "emit_event", refuse)
+    assert house.run(["a fox"]).complete
+
+
+def test_the_events_that_others_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+    monkeypatch.setattr(
+        events, "emit_event", lambda event, *, resource, payload: sent.append((event, resource, payload))
+    )
+    events.emit_budget_warning("day", "2026-03-01", spent=1_600_000, reserved=100_000, cap=2_000_000)
+    events.emit_model_retiring("flux/schnell", shutdown_date=date(2026, 8, 17), successor="flux/dev")
+    (budget, budget_resource, money), (retiring, model_resource, model) = sent
+    assert (budget, retiring) == ("prefect-imagen.budget.warning", "prefect-imagen.model.retiring")
+    assert budget_resource["prefect.resource.id"] == "prefect-imagen.budget.day.2026-03-01"
+    assert (money["spent_usd"], money["cap_usd"], money["share"]) == (0.8, 1.0, 0.85)
+    assert model_resource["prefect.resource.id"] == "prefect-imagen.model.flux/schnell"
+    assert (model["shutdown_date"], model["successor"]) == ("2026-08-17", "flux/dev")
