@@ -32,7 +32,7 @@ class RunSettings:
         requests_per_minute: Highest rate of paid calls in one process; None for no limit.
         unknown: What to do with items whose last call may have been billed.
         retry_refused: Ask again for what the provider refused before.
-        patience: Seconds that a store or an API that went away is waited for.
+        patience: Seconds that a store, a database or an API that went away is waited for.
         key_template: How objects are named.
         spool: Folder for what is between reply and object; None for the one of this user.
         purchase: How hard to try to buy.
@@ -80,6 +80,7 @@ class RunContext:
         self.store = store
         self.settings = settings
         self.halt = Halt()
+        ledger.be_patient(settings.patience)
         self.spool = Spool(Path(settings.spool) if settings.spool else home() / "spool", ledger.id)
         # Chunks overlap; their threads do not add up. Whoever comes first is served first, so chunks end in order.
         self.buyers = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="imagen-buy")

@@ -113,7 +113,8 @@ Outcome = Answered | Refused | Unbilled | Unknown
 def begin(connection: Connection, intent: CallIntent) -> Begun:
     """Record the intent and reserve its highest price: must be committed before the call is sent.
 
-    The claim and the budget are checked by the statements that use them, so neither can change in between.
+    The claim and the budget are checked by the statements that use them, so neither can change in between. It may be
+    run again with the same intent, which is then begun already.
     """
     now = datetime.now(UTC)
     mine = sa.and_(items.c.id == intent.item_id, items.c.holder_id == intent.holder_id)
@@ -123,7 +124,9 @@ def begin(connection: Connection, intent: CallIntent) -> Begun:
         .values(state=ItemState.SENT, reason=None, updated_at=now)
     )
     if taken.rowcount != 1:
-        return Begun.CLAIM_LOST
+        # A commit that broke off may have been one: this very intent is begun once, however often it is written.
+        begun = sa.select(calls.c.outcome).where(calls.c.id == intent.id)
+        return Begun.YES if connection.scalar(begun) == CallOutcome.SENT else Begun.CLAIM_LOST
     within = sa.or_(runs.c.budget.is_(None), runs.c.reserved + runs.c.spent + intent.reserve <= runs.c.budget)
     paid = connection.execute(
         sa.update(runs).where(runs.c.id == intent.run_id, within).values(reserved=runs.c.reserved + intent.reserve)

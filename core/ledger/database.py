@@ -14,12 +14,21 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from .errors import LedgerNotUsable, LedgerUnavailable
 
-__all__ = ["create_engine", "database_now", "describe_url", "home", "is_outage", "normalise_url", "unavailable"]
+__all__ = [
+    "create_engine",
+    "database_now",
+    "describe_url",
+    "home",
+    "is_away",
+    "is_outage",
+    "normalise_url",
+    "unavailable",
+]
 
 _BUSY_SECONDS = 30
 
@@ -127,6 +136,20 @@ def is_outage(error: BaseException) -> bool:
     """Whether the database, not the statement, is to blame: no connection, a full disk, a damaged file, no right."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or not isinstance(error, IntegrityError | DataError)
+    return isinstance(error, PoolTimeout)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether it is an outage that may pass by itself: no connection, a locked file, a full disk.
+
+    Not the loser of two transactions that got in each other's way: that one is run again at once.
+    """
+    if isinstance(error, DBAPIError):
+        conflict = str(getattr(error.orig, "sqlstate", None) or "").startswith("40")
+        mistake = (
+            getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        )  # in the statement: no such table
+        return error.connection_invalidated or (isinstance(error, OperationalError) and not (conflict or mistake))
     return isinstance(error, PoolTimeout)
 
 

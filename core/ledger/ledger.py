@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -15,7 +16,7 @@ from . import account as accounts
 from . import calls as call_steps
 from . import claims, runs
 from . import images as image_steps
-from .database import create_engine, describe_url, is_outage, normalise_url, unavailable
+from .database import create_engine, describe_url, is_away, is_outage, normalise_url, unavailable
 from .errors import LedgerMismatch, LedgerNotUsable
 from .holders import Heartbeat, Holder, reap
 from .migrations import SCHEMA_VERSION, check_version, migrate
@@ -27,6 +28,7 @@ from .writer import Writer
 __all__ = ["Ledger"]
 
 T = TypeVar("T")
+_PROBE_PAUSE = 0.5
 
 
 class Ledger:
@@ -109,12 +111,30 @@ class Ledger:
             LedgerUnavailable: The database does not answer.
         """
         try:
-            with self._engine.connect() as connection:
+            with self._connected() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
             if not is_outage(error):
                 raise
             raise unavailable(error, self.url) from None
+
+    def _connected(self) -> Connection:
+        """Connect, as patiently as the writer."""
+        started = time.monotonic()
+        while True:
+            try:
+                return self._engine.connect()
+            except sa.exc.SQLAlchemyError as error:
+                if not is_away(error) or time.monotonic() - started >= self._writer.patience:
+                    raise
+            time.sleep(_PROBE_PAUSE)
+
+    def be_patient(self, seconds: float) -> None:
+        """From now on wait up to so long for a database that is away, before anything raises `LedgerUnavailable`.
+
+        While a write waits, so do all that come after it, the intent of the next paid call among them.
+        """
+        self._writer.patience = seconds
 
     def write(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation in the next group commit; see `core.ledger.writer.Writer.run`."""

@@ -23,7 +23,7 @@ from prefect_imagen.core.ledger import (
     Unknown,
     UnknownPolicy,
 )
-from prefect_imagen.core.ledger.schema import images
+from prefect_imagen.core.ledger.schema import calls, images
 
 OpenLedger = Callable[..., Ledger]
 RESERVE, PRICE = 106_000, 104_000
@@ -283,3 +283,16 @@ def test_no_image_is_recorded_without_its_money(shop: Any) -> None:
     assert (shop.call(call_id).outcome, shop.money(), shop.state(item)) == ("sent", (RESERVE, 0), ItemState.SENT)
     with shop.ledger.read() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(images)) == 0
+
+
+def test_an_intent_that_is_written_twice_is_begun_once(shop: Any) -> None:
+    """A commit that broke off may have been one; the writer runs its operation again."""
+    (item,) = shop.plan(1)
+    shop.ledger.claim([item])
+    intent = shop.intent(item)
+    assert [shop.ledger.begin(intent), shop.ledger.begin(intent)] == [Begun.YES, Begun.YES]
+    assert len(shop.rows(calls)) == 1
+    assert shop.money() == (RESERVE, 0)
+    assert shop.ledger.begin(shop.intent(item)) is Begun.CLAIM_LOST
+    shop.ledger.settle(intent.id, answer())
+    assert shop.ledger.begin(intent) is Begun.CLAIM_LOST

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -184,6 +185,69 @@ def test_a_locked_sqlite_file_is_unavailable(
         other.execute("ROLLBACK")
     other.close()
     assert ledger.write(put("a")) == "a"
+
+
+def test_a_locked_sqlite_file_is_waited_for(
+    sqlite: str, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is to be written waits in line, in its order, and is written once."""
+    monkeypatch.setattr("prefect_imagen.core.ledger.database._BUSY_SECONDS", 0.05)
+    ledger = open_ledger(sqlite)
+    ledger.be_patient(60)
+    with (
+        sqlite3.connect(sqlite.removeprefix("sqlite:///"), isolation_level=None) as other,
+        ThreadPoolExecutor(9) as pool,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        waiting = [pool.submit(ledger.write, put(f"k{n}")) for n in range(9)]
+        time.sleep(0.7)
+        assert not any(future.done() for future in waiting)
+        other.execute("ROLLBACK")
+        assert [future.result(20) for future in waiting] == [f"k{n}" for n in range(9)]
+    other.close()
+    assert len(keys(ledger)) == 9
+
+
+def test_patience_with_a_database_ends_for_all_at_once(
+    sqlite: str, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_imagen.core.ledger.database._BUSY_SECONDS", 0.01)
+    ledger = open_ledger(sqlite)
+    ledger.be_patient(1.0)
+    with (
+        sqlite3.connect(sqlite.removeprefix("sqlite:///"), isolation_level=None) as other,
+        ThreadPoolExecutor(20) as pool,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        waiting = [pool.submit(ledger.write, put(f"k{n}")) for n in range(20)]
+        assert all(isinstance(future.exception(30), LedgerUnavailable) for future in waiting)
+        assert time.monotonic() - started < 15, "each waited by itself"
+        other.execute("ROLLBACK")
+    other.close()
+
+
+def test_a_mistake_in_a_statement_is_not_waited_for(sqlite: str, open_ledger: OpenLedger) -> None:
+    ledger = open_ledger(sqlite)
+    ledger.be_patient(3600)
+    with pytest.raises(LedgerUnavailable, match="no such table"):
+        ledger.write(lambda connection: connection.exec_driver_sql("SELECT * FROM nowhere"))
+
+
+def test_a_postgres_that_is_away_is_waited_for(own_postgres: Any, open_ledger: OpenLedger) -> None:
+    ledger = open_ledger(own_postgres.url())
+    ledger.be_patient(60)
+    ledger.write(put("a"))
+    own_postgres.stop()
+    with ThreadPoolExecutor(2) as pool:
+        written, read = pool.submit(ledger.write, put("b")), pool.submit(keys, ledger)
+        time.sleep(1)
+        assert not written.done()
+        assert not read.done()
+        own_postgres.start()
+        assert written.result(60) == "b"
+        assert read.result(60) >= {"a"}
+    assert keys(ledger) == {"a", "b"}
 
 
 def test_a_file_that_vanished_is_unavailable(tmp_path: Path, open_ledger: OpenLedger) -> None:

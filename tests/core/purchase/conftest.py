@@ -128,7 +128,7 @@ def till(sandbox: SandboxServer, tmp_path: Path, open_ledger: Callable[..., Ledg
             client = AimlApiClient("secret-key", base_url=options.pop("base_url", sandbox.base_url), read_timeout=20)
             stack.callback(client.close)
             settings = PurchaseSettings(**options.pop("settings", {}))
-            ledger = open_ledger(str(tmp_path / "ledger.db"))
+            ledger = open_ledger(options.pop("database", str(tmp_path / "ledger.db")))
             replies = ReplySpool(tmp_path / "replies")
             opened = Till(sandbox, client, ledger, replies, model, options, settings, gate)
             opened.start(budget)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,31 @@ def test_no_paid_call_while_the_ledger_is_away(till: Tills) -> None:
     with pytest.raises(LedgerUnavailable):
         shop.purchaser().buy(claimed)
     assert shop.sandbox.calls() == []
+
+
+def test_a_database_that_goes_away_in_the_middle_is_waited_for(till: Tills, own_postgres: Any) -> None:
+    """Nothing is sent while it is away; every reply that came meanwhile is recorded when it is back."""
+    shop = till(60, database=own_postgres.url())
+    shop.ledger.be_patient(60)
+    shop.sandbox.set_faults([{"fault": "slow_reply", "seconds": 0.1}])
+
+    def billed() -> int:
+        return len(shop.sandbox.bill()["entries"])
+
+    with ThreadPoolExecutor(1) as threads:
+        buying = threads.submit(shop.buy_all)
+        while billed() < 15:
+            time.sleep(0.01)
+        own_postgres.stop()
+        time.sleep(0.5)
+        while_away = billed()
+        time.sleep(1)
+        assert billed() == while_away < 60, "bought without an account"
+        own_postgres.start()
+        buying.result(60)
+    assert shop.states() == {"generated": 60}
+    assert shop.reconcile().billed == 60 * PRICE
+    assert len(shop.sandbox.calls()) == 60
 
 
 def test_never_more_calls_in_flight_than_allowed(till: Tills) -> None:
