@@ -42,6 +42,14 @@ def sandbox(
     latency: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="What every paid call takes.", rich_help_panel=_SERVER)
     ] = 0.0,
+    jitter: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Latency varies by so much.", rich_help_panel=_SERVER),
+    ] = 0.0,
+    requests_per_minute: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Answer 429 to more paid calls than this.", rich_help_panel=_SERVER),
+    ] = None,
     imagen4_contract: Annotated[
         _Contract, typer.Option(help="Contract of google/imagen4/preview.", rich_help_panel=_SERVER)
     ] = _Contract.NEW,
@@ -76,6 +84,8 @@ def sandbox(
     given: dict[str, Any] = {
         "port": port,
         "latency": latency,
+        "jitter": jitter,
+        "requests_per_minute": requests_per_minute,
         "imagen4_contract": imagen4_contract.value,
         "pictures": pictures.value,
         "image_format": image_format.value,

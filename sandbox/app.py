@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .account import AccountDesk
 from .catalog import Catalog
 from .cdn import Cdn
 from .chat import ChatCompletions
@@ -51,6 +52,7 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
         redirect_slashes=False,
     )
     images, chat, catalog, cdn = ImageGenerations(house), ChatCompletions(house), Catalog(house), Cdn(house)
+    account = AccountDesk(house)
     # The provider's examples call the endpoint with and without /v1 and with and without the last slash.
     for prefix in ("/v1", ""):
         for slash in ("", "/"):
@@ -59,7 +61,10 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
             app.add_route(f"{prefix}/models{slash}", catalog.models, ["GET"])
     app.add_route("/api/v1/models", catalog.models, ["GET"])
     app.add_route("/v1/models/deprecations", catalog.deprecations, ["GET"])
-    app.add_route("/v2/billing", catalog.balance, ["GET"])
+    app.add_route("/v2/billing", account.balance, ["GET"])
+    app.add_route("/v2/billing/transactions", account.transactions, ["GET"])
+    app.add_route("/v1/billing/balance", account.legacy_balance, ["GET"])
+    app.add_route("/v2/logs", account.logs, ["GET"])
     app.add_route(CDN_PREFIX + "{name:path}", cdn.handle, ["GET"])
     app.include_router(control_routes(house))
 

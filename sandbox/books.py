@@ -6,6 +6,7 @@ In memory and behind one lock. A call costs about a kilobyte, images are not in 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from ..core.money import CREDITS_PER_USD
 from .envelopes import now_iso
 from .faults import Endpoint
 
-__all__ = ["Books", "Call"]
+__all__ = ["Books", "Call", "Movement"]
 
 
 @dataclass(slots=True)
@@ -39,6 +40,9 @@ class Call:
         images: Images billed.
         returned: Images in the reply.
         billed_at: When it was billed, UTC.
+        key: A fingerprint of the key it came with; empty where it had none.
+        request_id: The id sent back as `x-request-id`, where a reply was sent.
+        ended: When it was over (`time.monotonic()`).
     """
 
     n: int
@@ -57,6 +61,32 @@ class Call:
     images: int = 0
     returned: int = 0
     billed_at: str | None = None
+    key: str = ""
+    request_id: str | None = None
+    ended: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """Money that came or went.
+
+    Attributes:
+        number: From 1, by time.
+        at: When, UTC.
+        direction: `TOPUP` or `CHARGE`.
+        type: As the API names the kinds.
+        credits: How much, always positive.
+        model: Of a charge: the model id of the request.
+        reference: Of a charge: the inference id.
+    """
+
+    number: int
+    at: str
+    direction: str
+    type: str
+    credits: int
+    model: str | None = None
+    reference: str | None = None
 
 
 class Books:
@@ -70,6 +100,7 @@ class Books:
         """
         self._lock = threading.Lock()
         self._opening = balance
+        self._opened_at = now_iso()
         self._balance = balance
         self._calls: list[Call] = []
         self._billed: list[Call] = []
@@ -81,10 +112,12 @@ class Books:
         self._bytes = 0
 
     @contextmanager
-    def call(self, endpoint: Endpoint, inference_id: str, client_request_id: str | None) -> Iterator[Call]:
+    def call(
+        self, endpoint: Endpoint, inference_id: str, client_request_id: str | None, key: str = ""
+    ) -> Iterator[Call]:
         """A call from its arrival to its reply; it is listed at once and counted as in flight."""
         with self._lock:
-            call = Call(len(self._calls) + 1, now_iso(), endpoint, inference_id, client_request_id)
+            call = Call(len(self._calls) + 1, now_iso(), endpoint, inference_id, client_request_id, key=key)
             self._calls.append(call)
             self._posts += 1
             self._in_flight += 1
@@ -94,7 +127,7 @@ class Books:
         finally:
             with self._lock:
                 self._in_flight -= 1
-                call.done = True
+                call.done, call.ended = True, time.monotonic()
 
     def charge(self, call: Call, credits_: int, images: int) -> bool:
         """Bill a call, unless the balance does not cover it.
@@ -132,10 +165,47 @@ class Books:
         with self._lock:
             return list(self._leaks)
 
+    @property
+    def in_flight(self) -> int:
+        """Paid calls in flight now."""
+        with self._lock:
+            return self._in_flight
+
+    @property
+    def balance(self) -> int:
+        """What is left, in credits."""
+        with self._lock:
+            return self._balance
+
     def balance_usd(self) -> float:
         """What is left, in US dollars."""
+        return self.balance / CREDITS_PER_USD
+
+    def logged(self, key: str, lag: float) -> list[Call]:
+        """Calls of a key that the log knows of: those that named a model and are over for `lag` seconds."""
+        until = time.monotonic() - lag
         with self._lock:
-            return self._balance / CREDITS_PER_USD
+            return [
+                call
+                for call in self._calls
+                if call.done and call.ended <= until and call.key == key and call.model and call.status != 401
+            ]
+
+    def movements(self, lag: float) -> list[Movement]:
+        """The opening balance and every charge whose call is over for `lag` seconds, oldest first."""
+        until = time.monotonic() - lag
+        with self._lock:
+            charges = [
+                (call.billed_at or call.at, call.credits, call.model, call.inference_id)
+                for call in self._billed
+                if call.done and call.ended <= until
+            ]
+        moves = [Movement(1, self._opened_at, "TOPUP", "PAYMENT", self._opening)] if self._opening else []
+        moves += [
+            Movement(number, at, "CHARGE", "MODEL_USAGE", credits_, model, reference)
+            for number, (at, credits_, model, reference) in enumerate(charges, len(moves) + 1)
+        ]
+        return moves
 
     def bill(self) -> dict[str, Any]:
         """One entry a billed call, and the sum in credits."""
@@ -160,7 +230,10 @@ class Books:
     def calls(self, since: int = 0) -> dict[str, Any]:
         """Every call received whose number is greater than `since`, and how many there are in all."""
         with self._lock:
-            return {"calls": [asdict(call) for call in self._calls[max(0, since) :]], "total": len(self._calls)}
+            rows = [asdict(call) for call in self._calls[max(0, since) :]]
+            for row in rows:
+                del row["key"], row["ended"]
+            return {"calls": rows, "total": len(self._calls)}
 
     def stats(self) -> dict[str, int]:
         """Counters: paid calls in flight now and at most, paid calls, GETs of the CDN and the bytes they got."""

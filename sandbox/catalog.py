@@ -1,4 +1,4 @@
-"""The keyless routes about models, and the balance.
+"""The keyless routes about models.
 
 Row shapes from the API's own catalogue (`GET /v1/models`, `GET /v1/models/deprecations`, public copies of 2026-08).
 """
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from .chat import CHAT_MODELS
 from .envelopes import now_iso
 from .house import House
-from .wire import JsonReply, failure_response
+from .wire import JsonReply
 
 __all__ = ["Catalog"]
 
@@ -26,7 +26,7 @@ _MAX_AGE = "public, max-age=60"
 
 
 class Catalog:
-    """Models, deprecations and the balance."""
+    """Models and deprecations."""
 
     def __init__(self, house: House) -> None:
         self._house = house
@@ -64,13 +64,6 @@ class Catalog:
             if spec.lifecycle.status != "listed"
         ]
         return _cached(request, {"object": "list", "generated_at": self._generated_at, "data": rows})
-
-    async def balance(self, request: Request) -> Response:
-        """`GET /v2/billing`: what is left, in US dollars."""
-        refusal = self._house.refusal(request)
-        if refusal:
-            return failure_response(refusal, request, self._house.new_id())
-        return JsonReply({"current_balance": self._house.books.balance_usd(), "currency": "USD"})
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for spec in self._house.registry.models:

@@ -31,6 +31,7 @@ def control_routes(house: House) -> APIRouter:
     async def reset() -> dict[str, bool]:
         """Forget all calls and the bill, and restore the balance."""
         house.books.reset()
+        house.door.reset()
         return {"reset": True}
 
     @router.get("/calls")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import uuid
 from importlib.metadata import PackageNotFoundError, version
@@ -10,12 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 from starlette.requests import Request
 
 from ..core.aimlapi.registry import ResolvedModel, UnknownModel, WithdrawnModel, load_registry
+from ..core.errors import BadInput
 from ..core.money import usd_to_credits
 from .books import Books
 from .envelopes import Failure, empty_key, missing_key
 from .faults import FaultDesk
 from .gallery import CDN_PREFIX, Exhibit, Gallery
 from .options import SandboxOptions
+from .rates import Door
 
 __all__ = ["House", "sandbox_version"]
 
@@ -40,6 +43,7 @@ class House:
         books: Calls, bill, balance, counters.
         faults: Which fault strikes what.
         gallery: The images.
+        door: Who may come in to a paid endpoint.
     """
 
     def __init__(self, options: SandboxOptions, origin: str) -> None:
@@ -49,6 +53,7 @@ class House:
         self.books = Books(usd_to_credits(options.balance_usd))
         self.faults = FaultDesk()
         self.gallery = Gallery(options)
+        self.door = Door(options.calls_a_window, options.rate_window, options.concurrent_calls)
         self._keys = frozenset(key.get_secret_value() for key in options.keys)
 
     def model(self, name: str) -> ResolvedModel | None:
@@ -62,12 +67,30 @@ class House:
         except (UnknownModel, WithdrawnModel):
             return None
 
+    def canonical(self, name: str) -> str:
+        """The model's id under which the account knows a name; the name itself where it is no model of the registry."""
+        try:
+            return self.registry.resolve(name, allow_withdrawn=True).spec.id
+        except BadInput:
+            return name
+
+    @staticmethod
+    def key_of(request: Request) -> str:
+        """The key of a request, empty where there is none."""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        return key.strip() if scheme.lower() == "bearer" else ""
+
+    def fingerprint(self, request: Request) -> str:
+        """Tells two keys apart without keeping either."""
+        key = self.key_of(request)
+        return hashlib.sha256(key.encode()).hexdigest()[:12] if key else ""
+
     def refusal(self, request: Request) -> Failure | None:
         """Why a request's key is not accepted; None where it is."""
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        scheme = request.headers.get("authorization", "").partition(" ")[0]
         if scheme.lower() != "bearer":
             return missing_key()
-        key = key.strip()
+        key = self.key_of(request)
         if not key:
             return empty_key()
         return None if not self._keys or key in self._keys else missing_key()

@@ -51,6 +51,22 @@ class SandboxOptions(BaseModel):
         float, Field(ge=0, description="Greatest number of seconds added to or taken from the latency at random.")
     ] = 0.0
 
+    requests_per_minute: Annotated[
+        float | None, Field(gt=0, description="Most paid calls a minute; the rest is a 429; none: any number.")
+    ] = None
+    rate_window: Annotated[
+        float, Field(gt=0, le=3600, description="Seconds in which the calls a minute are counted, in proportion.")
+    ] = 60.0
+    concurrent_calls: Annotated[
+        int | None, Field(ge=1, description="Most paid calls in flight; the rest is a 429; none: any number.")
+    ] = None
+    rate_retry_after: Annotated[
+        bool, Field(description="Say in such a 429 when to come back (Retry-After); the API documents no such header.")
+    ] = False
+    log_lag: Annotated[
+        float, Field(ge=0, description="Seconds after which a call shows in /v2/logs and /v2/billing/transactions.")
+    ] = 0.0
+
     pictures: Annotated[
         Literal["drawn", "fast"],
         Field(description="drawn: every image by itself; fast: a few a size, drawn once and served for all."),
@@ -74,6 +90,13 @@ class SandboxOptions(BaseModel):
             "otherwise it has to be the same after decoding."
         ),
     ] = False
+
+    @property
+    def calls_a_window(self) -> int | None:
+        """Paid calls in `rate_window` seconds; None: any number."""
+        if self.requests_per_minute is None:
+            return None
+        return max(1, round(self.requests_per_minute * self.rate_window / 60))
 
     @field_validator("host")
     @classmethod

@@ -92,7 +92,8 @@ class PaidEndpoint(ABC):
         """Answer one request, and enter it into the books."""
         offered = request.headers.get("x-client-request-id", "")
         client_id = offered if _CLIENT_REQUEST_ID.fullmatch(offered) else None
-        with self._house.books.call(self.endpoint, self._house.new_id(), client_id) as call:
+        key = self._house.fingerprint(request)
+        with self._house.books.call(self.endpoint, self._house.new_id(), client_id, key) as call:
             return await self._answer(request, call)
 
     async def _answer(self, request: Request, call: Call) -> Response:
@@ -100,6 +101,10 @@ class PaidEndpoint(ABC):
         raw = await request.body()
         if refusal:
             return self._failed(request, call, refusal)
+        wait = self._house.door.knock(self._house.books.in_flight)
+        if wait is not None:
+            headers = {"retry-after": str(wait)} if self._house.options.rate_retry_after else {}
+            return self._failed(request, call, Failure(429, "Too Many Requests", headers=headers))
         job = self._read(raw, call)
         if isinstance(job, Failure):
             return self._failed(request, call, job)
@@ -172,6 +177,7 @@ class PaidEndpoint(ABC):
         return failure_response(failure, request, request_id, self._headers(call, request_id))
 
     def _headers(self, call: Call, request_id: str) -> dict[str, str]:
+        call.request_id = request_id
         headers = {"x-request-id": request_id, "x-inference-id": call.inference_id}
         if call.client_request_id is not None:
             headers["x-client-request-id"] = call.client_request_id

@@ -1,0 +1,55 @@
+"""Calls a minute and calls at once: what is too much is a 429, costs nothing, and takes nobody's place."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from prefect_imagen.sandbox.rates import Door
+
+
+def test_the_window_slides() -> None:
+    now = 0.0
+    door = Door(2, 10.0, None, clock=lambda: now)
+    assert [door.knock(), door.knock(), door.knock()] == [None, None, 10]
+    now = 9.5
+    assert door.knock() == 1
+    now = 10.0
+    assert [door.knock(), door.knock(), door.knock()] == [None, None, 10]
+
+
+def test_whoever_is_turned_away_takes_no_place() -> None:
+    now = 0.0
+    door = Door(1, 1.0, None, clock=lambda: now)
+    assert door.knock() is None
+    for step in range(9):
+        now = step / 10
+        assert door.knock() == 1
+    now = 1.0
+    assert door.knock() is None
+
+
+def test_too_many_a_minute_over_http(start) -> None:
+    api = start(requests_per_minute=180, rate_window=1, pictures="fast", image_bytes=2000)
+    answers = [api.make(f"fox {n}") for n in range(6)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429, 429]
+    assert "retry-after" not in answers[3].headers
+    assert answers[3].json()["message"] == "Too Many Requests"
+    assert len(api.server.bill()["entries"]) == 3
+
+
+def test_retry_after_and_a_fresh_start(start) -> None:
+    api = start(requests_per_minute=1, rate_retry_after=True, pictures="fast", image_bytes=2000)
+    assert api.make().status_code == 200
+    refused = api.make()
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    api.server.reset()
+    assert api.make().status_code == 200
+
+
+def test_too_many_at_once(start) -> None:
+    api = start(concurrent_calls=2, latency=0.5, pictures="fast", image_bytes=2000)
+    with ThreadPoolExecutor(6) as threads:
+        codes = sorted(threads.map(lambda n: api.make(f"fox {n}").status_code, range(6)))
+    assert codes == [200, 200, 429, 429, 429, 429]
+    assert len(api.server.bill()["entries"]) == 2
