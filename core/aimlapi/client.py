@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import requests
 
 from ..errors import BadInput, Unavailable
+from .chat import ChatReply, read_chat
 from .errors import NotSent, ReplyLost, UnreadableReply, status_error
 from .reply import Reply, read_reply
 from .transport import BearerAuth, SessionPool, WatchedBody, read_bounded, retry_after_seconds
@@ -122,10 +123,19 @@ class RawReply:
             StatusError: Any status but a 2xx.
             UnreadableReply: A 2xx that is cut or is not JSON.
         """
+        self._raise_for_status()
+        return read_reply(self.body, self.headers)
+
+    def read_chat(self) -> ChatReply:
+        """Normalise the answer of a language model; raises what `read` raises."""
+        self._raise_for_status()
+        return read_chat(self.body, self.headers)
+
+    def _raise_for_status(self) -> None:
         if 200 <= self.status < 300:
             if self.cut is not None:
                 raise UnreadableReply(f"the API answered {self.status}, but {self.cut}")
-            return read_reply(self.body, self.headers)
+            return
         raise status_error(
             self.status,
             self.body,
@@ -193,13 +203,29 @@ class AimlApiClient:
             NotSent: It never left.
             ReplyLost: It left, and no answer came.
         """
+        return self._pay("/images/generations", body, client_request_id)
+
+    def chat(self, body: Mapping[str, Any], client_request_id: str) -> RawReply:
+        """Ask a language model, once: `POST /v1/chat/completions`, in the OpenAI form (AI/ML API docs).
+
+        Args:
+            body: From `ChatRequest.body()`.
+            client_request_id: As for `generate`.
+
+        Raises:
+            NotSent: It never left.
+            ReplyLost: It left, and no answer came.
+        """
+        return self._pay("/chat/completions", body, client_request_id)
+
+    def _pay(self, path: str, body: Mapping[str, Any], client_request_id: str) -> RawReply:
         if not _REQUEST_ID.fullmatch(client_request_id):
             raise ValueError(f"not a client request id: {client_request_id!r}")
         payload = WatchedBody(json.dumps(body, ensure_ascii=False).encode())
         deadline = time.monotonic() + self._connect_timeout + self._read_timeout
         try:
             response = self._pool.session().post(
-                f"{self.base_url}/images/generations",
+                f"{self.base_url}{path}",
                 data=payload,
                 headers={
                     "Content-Type": "application/json",

@@ -17,7 +17,7 @@ from typing import Any
 from ..money import usd_to_credits
 from .errors import UnreadableReply
 
-__all__ = ["Reply", "ReplyImage", "read_reply"]
+__all__ = ["Reply", "ReplyImage", "read_credits", "read_reply"]
 
 _SIZE = re.compile(r"(\d{1,6})\s*[xX]\s*(\d{1,6})")
 _MOST = 10**9  # US dollars or credits; a reply that names more cannot mean it
@@ -93,7 +93,7 @@ def read_reply(body: bytes, headers: Mapping[str, str]) -> Reply:
     )
     return Reply(
         images=tuple(image for image in images if image.url or image.base64),
-        credits=_credits(document, lowered),
+        credits=read_credits(document, lowered),
         seed=_integer(document.get("seed")),
         inference_id=lowered.get("x-inference-id"),
         request_id=lowered.get("x-request-id"),
@@ -137,7 +137,7 @@ def _image(index: int, entry: Mapping[str, Any], flagged: Any) -> ReplyImage:
     )
 
 
-def _credits(document: Mapping[str, Any], headers: Mapping[str, str]) -> int | None:
+def read_credits(document: Mapping[str, Any], headers: Mapping[str, str]) -> int | None:
     """What was billed. `usd_spent` first, then credits (2025: `tokens_used`), then the headers (documented 2026-08)."""
     meta = document.get("meta")
     usage = meta.get("usage") if isinstance(meta, Mapping) else None

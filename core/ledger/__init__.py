@@ -1,12 +1,12 @@
 """The account book: every item, every paid call, every image. It knows databases and no HTTP."""
 
 from .account import Account, Line
-from .calls import Answered, Begun, CallIntent, NewImage, Outcome, Refused, Unbilled, Unknown
-from .claims import ClaimedItem
+from .calls import Answered, Begun, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
+from .claims import ClaimedItem, WantedText
 from .database import home
 from .errors import LedgerMismatch, LedgerNotUsable, LedgerUnavailable
 from .images import ImageResult, ImageTask, StoredAt
-from .items import Item
+from .items import Item, ItemKind, Rewrite
 from .ledger import Ledger
 from .runs import RunItem, RunProgress, RunSpec
 from .shared import close_ledgers, open_ledger
@@ -23,6 +23,7 @@ __all__ = [
     "ImageState",
     "ImageTask",
     "Item",
+    "ItemKind",
     "ItemState",
     "Ledger",
     "LedgerMismatch",
@@ -32,6 +33,8 @@ __all__ = [
     "NewImage",
     "Outcome",
     "Refused",
+    "Rewrite",
+    "Rewritten",
     "RunItem",
     "RunProgress",
     "RunSpec",
@@ -39,6 +42,7 @@ __all__ = [
     "Unbilled",
     "Unknown",
     "UnknownPolicy",
+    "WantedText",
     "close_ledgers",
     "home",
     "open_ledger",

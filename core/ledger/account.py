@@ -1,6 +1,7 @@
 """The sum that always closes: every credit the provider billed belongs to exactly one line.
 
 billed = calls of delivered, generated and lost items (calls that a newer one superseded included)
+       + rewrites, those that came to nothing included
        + refusals that were billed
        + the billed part of the unknown calls, which lies between 0 and their reservation
 """
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from .items import ItemKind
 from .schema import calls, items
 from .states import CallOutcome, ItemState
 
@@ -37,6 +39,7 @@ class Account:
         delivered: Answered calls of items with a stored image.
         generated: Answered calls of items whose images are not all dealt with.
         lost: Answered calls of items none of whose images could be stored.
+        rewrites: Answered calls to a language model, whether or not a text came of them.
         refused: Refusals the provider billed.
         unknown: Calls that may have been billed; `credits` is what is reserved for them.
         in_flight: Calls that were sent and are not over; `credits` is what is reserved for them.
@@ -46,6 +49,7 @@ class Account:
     delivered: Line
     generated: Line
     lost: Line
+    rewrites: Line
     refused: Line
     unknown: Line
     in_flight: Line
@@ -54,7 +58,7 @@ class Account:
     @property
     def billed(self) -> int:
         """What was surely billed, in credits."""
-        return (self.delivered + self.generated + self.lost + self.refused).credits
+        return (self.delivered + self.generated + self.lost + self.rewrites + self.refused).credits
 
     @property
     def billed_at_most(self) -> int:
@@ -72,21 +76,23 @@ def account(connection: Connection, run_id: str | None = None) -> Account:
         else_=sa.func.coalesce(calls.c.settled, 0),
     )
     query = (
-        sa.select(calls.c.outcome, calls.c.billed, items.c.state, sa.func.count(), sa.func.sum(amount))
+        sa.select(calls.c.outcome, calls.c.billed, items.c.kind, items.c.state, sa.func.count(), sa.func.sum(amount))
         .join(items, items.c.id == calls.c.item_id)
-        .group_by(calls.c.outcome, calls.c.billed, items.c.state)
+        .group_by(calls.c.outcome, calls.c.billed, items.c.kind, items.c.state)
     )
     if run_id is not None:
         query = query.where(calls.c.run_id == run_id)
     lines: dict[str, Line] = {}
-    for outcome, billed, state, count, amount_sum in connection.execute(query):
-        name = _line(CallOutcome(outcome), billed, ItemState(state))
+    for outcome, billed, kind, state, count, amount_sum in connection.execute(query):
+        name = _line(CallOutcome(outcome), billed, ItemKind(kind), ItemState(state))
         lines[name] = lines.get(name, Line()) + Line(count, int(amount_sum))
     return Account(**{name: lines.get(name, Line()) for name in Account.__dataclass_fields__})
 
 
-def _line(outcome: CallOutcome, billed: bool | None, state: ItemState) -> str:
+def _line(outcome: CallOutcome, billed: bool | None, kind: ItemKind, state: ItemState) -> str:
     match outcome:
+        case CallOutcome.ANSWERED if kind is ItemKind.REWRITE:
+            return "rewrites"
         case CallOutcome.ANSWERED:
             return _BY_ITEM.get(state, "generated")
         case CallOutcome.REFUSED:

@@ -12,10 +12,22 @@ from sqlalchemy.engine import Connection
 
 from .claims import resting_state
 from .images import settle_items
-from .schema import calls, images, items, runs
+from .schema import calls, images, insert_new, items, rewrites, runs
 from .states import CallOutcome, ImageState, ItemState
 
-__all__ = ["Answered", "Begun", "CallIntent", "NewImage", "Refused", "Unbilled", "Unknown", "begin", "settle"]
+__all__ = [
+    "Answered",
+    "Begun",
+    "CallIntent",
+    "NewImage",
+    "Outcome",
+    "Refused",
+    "Rewritten",
+    "Unbilled",
+    "Unknown",
+    "begin",
+    "settle",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,7 @@ class CallIntent:
         seed: Sent along, if any.
         wire_model: The body's model.
         contract: The contract's name.
+        prompt: As it is sent, where that is not the item's own.
     """
 
     id: str
@@ -43,6 +56,7 @@ class CallIntent:
     seed: int | None
     wire_model: str
     contract: str
+    prompt: str | None = None
 
 
 class Begun(enum.Enum):
@@ -78,6 +92,23 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A readable reply of a language model: a text, or (None) nothing of use, for a `reason`.
+
+    Either way it is paid. Without a text, `item_state` says where that leaves the item: CLAIMED (again) or REFUSED.
+    """
+
+    text: str | None
+    credits: int
+    cost_source: str
+    reason: str | None = None
+    item_state: ItemState = ItemState.REFUSED
+    http_status: int | None = None
+    inference_id: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The provider said no. `credits` is what it billed all the same."""
 
@@ -107,7 +138,7 @@ class Unknown:
     request_id: str | None = None
 
 
-Outcome = Answered | Refused | Unbilled | Unknown
+Outcome = Answered | Rewritten | Refused | Unbilled | Unknown
 
 
 def begin(connection: Connection, intent: CallIntent) -> Begun:
@@ -148,6 +179,7 @@ def begin(connection: Connection, intent: CallIntent) -> Begun:
             seed=None if intent.seed is None else str(intent.seed),
             wire_model=intent.wire_model,
             contract=intent.contract,
+            prompt=intent.prompt,
             sent_at=now,
         )
     )
@@ -173,6 +205,12 @@ def settle(connection: Connection, call_id: str, outcome: Outcome) -> bool:
         settled, state, reason = outcome.credits, ItemState.GENERATED, None
         _finish(connection, call, CallOutcome.ANSWERED, outcome, now, billed=True, settled=settled)
         _add_images(connection, call, outcome.images)
+    elif isinstance(outcome, Rewritten):
+        settled, reason = outcome.credits, outcome.reason
+        state = outcome.item_state if outcome.text is None else ItemState.DELIVERED
+        _finish(connection, call, CallOutcome.ANSWERED, outcome, now, billed=settled > 0, settled=settled)
+        if outcome.text is not None:
+            _add_text(connection, call, outcome.text, now)
     elif isinstance(outcome, Refused):
         settled, state, reason = outcome.credits, ItemState.REFUSED, outcome.reason
         _finish(connection, call, CallOutcome.REFUSED, outcome, now, billed=settled > 0, settled=settled)
@@ -214,6 +252,8 @@ def _finish(
         values |= {"returned": len(told.images), "cost_source": told.cost_source}
         if told.seed is not None and call.seed is None:
             values["seed"] = str(told.seed)
+    elif isinstance(told, Rewritten):
+        values |= {"returned": int(told.text is not None), "cost_source": told.cost_source}
     elif settled:
         values["cost_source"] = "reply"
     connection.execute(sa.update(calls).where(calls.c.id == call.id).values(**values))
@@ -240,17 +280,24 @@ def _add_images(connection: Connection, call: sa.Row[tuple[object, ...]], new: S
     )
 
 
+def _add_text(connection: Connection, call: sa.Row[tuple[object, ...]], text: str, now: datetime) -> None:
+    """Keep the first text of a rewrite: the images that were bought by it go on belonging to it."""
+    row = {"item_id": call.item_id, "call_id": call.id, "text": text, "created_at": now}
+    connection.execute(insert_new(connection, rewrites), [row])
+
+
 def _move_item(
     connection: Connection, call: sa.Row[tuple[object, ...]], state: ItemState, reason: str | None, now: datetime
 ) -> None:
     """Move the item along, unless somebody has taken it up again since this call was sent.
 
     A late reply of an earlier call leaves an item to a newer call that is in flight; its images are kept and delivered
-    all the same, since they are paid. And an item that has images once is never to be bought again, however a newer
-    call ends.
+    all the same, since they are paid. And an item that has images or a text once is never to be bought again, however a
+    newer call ends.
     """
     newer = sa.exists().where(calls.c.item_id == call.item_id, calls.c.number > call.number)
     has_images = sa.exists().where(images.c.item_id == call.item_id)
+    has_text = sa.exists().where(rewrites.c.item_id == call.item_id)
     if state is ItemState.GENERATED:
         movable = sa.not_(sa.and_(items.c.state == ItemState.SENT, newer))
     else:
@@ -267,8 +314,10 @@ def _move_item(
         sa.update(items)
         .where(items.c.id == call.item_id, movable)
         .values(
-            state=sa.case((has_images, ItemState.GENERATED.value), else_=next_state),
-            reason=sa.case((has_images, None), else_=sa.literal(reason, items.c.reason.type)),
+            state=sa.case(
+                (has_images, ItemState.GENERATED.value), (has_text, ItemState.DELIVERED.value), else_=next_state
+            ),
+            reason=sa.case((sa.or_(has_images, has_text), None), else_=sa.literal(reason, items.c.reason.type)),
             updated_at=now,
         )
     )

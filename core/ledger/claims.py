@@ -11,10 +11,24 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .schema import calls, deliveries, images, items, run_items
+from .items import ItemKind
+from .schema import calls, deliveries, images, items, rewrites, run_items
 from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
 
-__all__ = ["ClaimedItem", "claim", "give_up_unknown", "in_batches", "pending", "release", "resting_state", "states"]
+__all__ = [
+    "ClaimedItem",
+    "WantedText",
+    "claim",
+    "give_up",
+    "give_up_unknown",
+    "in_batches",
+    "pending",
+    "release",
+    "resting_state",
+    "rewrites_wanted",
+    "rewritten",
+    "states",
+]
 
 T = TypeVar("T")
 _BUYABLE = (ItemState.PLANNED, ItemState.FAILED)
@@ -29,8 +43,27 @@ def in_batches(values: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedText:
+    """How the text stands that an image is to be made from.
+
+    Attributes:
+        state: Of the rewrite; DELIVERED where there is a text.
+        text: What was written.
+        reason: Why there is no text.
+    """
+
+    state: ItemState
+    text: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedItem:
-    """An item that the caller now holds. `state` is CLAIMED where it is to be bought."""
+    """An item that the caller now holds. `state` is CLAIMED where it is to be bought.
+
+    `rewrite` is about the text its prompt is rewritten to, None where the prompt is sent as it is; `variation` is that
+    of a rewrite.
+    """
 
     id: str
     model: str
@@ -38,6 +71,8 @@ class ClaimedItem:
     parameters: dict[str, Any]
     edition: str
     state: ItemState
+    rewrite: WantedText | None = None
+    variation: int | None = None
 
 
 def _buyable(unknown: UnknownPolicy, *, retry_refused: bool) -> tuple[ItemState, ...]:
@@ -143,8 +178,12 @@ def claim(
         The items this caller won, in the order given.
     """
     buyable = _buyable(unknown, retry_refused=retry_refused)
-    to_buy = items.c.state.in_(buyable)
+    to_buy: sa.ColumnElement[bool] = items.c.state.in_(buyable)
+    if retry_refused:
+        # Billed, and the text is lost (the provider's log knows of it): as good as refused.
+        to_buy = sa.or_(to_buy, sa.and_(items.c.kind == ItemKind.REWRITE, items.c.state == ItemState.LOST))
     won: dict[str, ClaimedItem] = {}
+    texts: dict[str, WantedText] = {}
     for batch in in_batches(item_ids):
         statement = (
             sa.update(items)
@@ -160,9 +199,74 @@ def claim(
             )
             .returning(items)
         )
-        for row in connection.execute(statement):
-            won[row.id] = ClaimedItem(row.id, row.model, row.prompt, row.parameters, row.edition, ItemState(row.state))
+        rows = connection.execute(statement).all()
+        if wanted := {row.rewrite_id for row in rows if row.rewrite_id is not None}:
+            texts |= rewritten(connection, wanted)
+        for row in rows:
+            won[row.id] = ClaimedItem(
+                row.id,
+                row.model,
+                row.prompt,
+                row.parameters,
+                row.edition,
+                ItemState(row.state),
+                texts.get(row.rewrite_id),
+                row.variation,
+            )
     return [won[item_id] for item_id in item_ids if item_id in won]
+
+
+def rewritten(connection: Connection, rewrite_ids: Iterable[str]) -> dict[str, WantedText]:
+    """How rewrites stand, by id."""
+    found: dict[str, WantedText] = {}
+    for batch in in_batches(rewrite_ids):
+        query = (
+            sa.select(items.c.id, items.c.state, items.c.reason, rewrites.c.text)
+            .outerjoin(rewrites, rewrites.c.item_id == items.c.id)
+            .where(items.c.id.in_(batch))
+        )
+        for row in connection.execute(query):
+            found[row.id] = WantedText(ItemState(row.state), row.text, row.reason)
+    return found
+
+
+def rewrites_wanted(
+    connection: Connection,
+    item_ids: Sequence[str],
+    *,
+    unknown: UnknownPolicy = UnknownPolicy.HOLD,
+    retry_refused: bool = False,
+) -> list[str]:
+    """Rewrites without a text that the given items wait for, of those that are still to be bought, each once.
+
+    A rewrite that came to nothing before is among them only where it would be asked for again.
+    """
+    image, text = items.alias(), items.alias()
+    buyable = _buyable(unknown, retry_refused=retry_refused)
+    # See `claim`.
+    again = (*buyable, ItemState.LOST) if retry_refused else buyable
+    found: dict[str, None] = {}
+    for batch in in_batches(item_ids):
+        query = (
+            sa.select(text.c.id)
+            .join(image, image.c.rewrite_id == text.c.id)
+            .where(
+                image.c.id.in_(batch),
+                image.c.state.in_(buyable),
+                text.c.state.in_((*again, ItemState.CLAIMED, ItemState.SENT)),
+            )
+        )
+        found |= dict.fromkeys(connection.scalars(query))
+    return list(found)
+
+
+def give_up(connection: Connection, item_id: str, holder_id: str, reason: str) -> None:
+    """Let a claimed item fail that cannot be asked for. The next run takes it up again."""
+    connection.execute(
+        sa.update(items)
+        .where(items.c.id == item_id, items.c.holder_id == holder_id, items.c.state == ItemState.CLAIMED)
+        .values(state=resting_state(ItemState.FAILED), reason=reason, updated_at=datetime.now(UTC))
+    )
 
 
 def release(connection: Connection, item_ids: Sequence[str], holder_id: str, *, keep_paid: bool = False) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from ..errors import ImagenError
 from .claims import resting_state
 from .database import database_now
-from .schema import calls, holders, images, items
+from .schema import calls, holders, images, items, rewrites
 from .states import CallOutcome, ItemState
 from .writer import Writer
 
@@ -142,12 +142,17 @@ def reap(connection: Connection, me: Holder | None = None, *, force: tuple[str, 
     ).rowcount
     held = items.c.holder_id.in_(dead)
     has_images = sa.exists().where(images.c.item_id == items.c.id)
+    has_text = sa.exists().where(rewrites.c.item_id == items.c.id)
     connection.execute(
         sa.update(items)
         .where(held, items.c.state == ItemState.SENT)
         .values(
-            # A late reply of an earlier call may have brought images while this call was in flight: they are wanted.
-            state=sa.case((has_images, ItemState.GENERATED.value), else_=ItemState.UNKNOWN.value),
+            # A late reply of an earlier call may have brought what was wanted while this call was in flight.
+            state=sa.case(
+                (has_images, ItemState.GENERATED.value),
+                (has_text, ItemState.DELIVERED.value),
+                else_=ItemState.UNKNOWN.value,
+            ),
             reason=_STOPPED,
             updated_at=now,
         )

@@ -280,6 +280,27 @@ class Ledger:
         """Count a run's unknown items as failed, so that the next run buys them again."""
         return self.write(lambda connection: claims.give_up_unknown(connection, run_id))
 
+    def rewrites_wanted(
+        self,
+        item_ids: Sequence[str],
+        *,
+        unknown: UnknownPolicy = UnknownPolicy.HOLD,
+        retry_refused: bool = False,
+    ) -> list[str]:
+        """Rewrites without a text that the given items wait for, each once."""
+        with self.read() as connection:
+            return claims.rewrites_wanted(connection, item_ids, unknown=unknown, retry_refused=retry_refused)
+
+    def rewritten(self, rewrite_ids: Sequence[str]) -> dict[str, claims.WantedText]:
+        """How rewrites stand, by id."""
+        with self.read() as connection:
+            return claims.rewritten(connection, rewrite_ids)
+
+    def give_up(self, item_id: str, reason: str) -> None:
+        """Let a claimed item fail that cannot be asked for."""
+        holder = self.holder.id
+        self.write(lambda connection: claims.give_up(connection, item_id, holder, reason))
+
     def states(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
         """The states of items, by id."""
         with self.read() as connection:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .errors import LedgerNotUsable
-from .schema import CATALOG_VIEW, meta, metadata
+from .schema import CATALOG_VIEW, calls, items, meta, metadata, rewrites
 
 __all__ = ["SCHEMA_VERSION", "add_column", "add_index", "add_table", "check_version", "create_view", "migrate"]
 
@@ -87,8 +87,15 @@ def _drop_view(connection: Connection) -> None:
         ) from None
 
 
+def _rewrites(connection: Connection) -> None:
+    """Prompts that a language model rewrites first."""
+    for column in (items.c.kind, items.c.rewrite_id, items.c.variation, calls.c.prompt):
+        add_column(connection, column)
+    add_table(connection, rewrites)
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = ()
+_STEPS: tuple[Step, ...] = (_rewrites,)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .items import Item
+from .items import Item, ItemKind, Rewrite
 from .schema import calls, images, insert_new, items, run_items, runs
 from .states import ImageState, ItemState
 
@@ -110,23 +110,15 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
     if not batch:
         return
     now = datetime.now(UTC)
+    planned = {"state": ItemState.PLANNED, "created_at": now, "updated_at": now}
+    rewrites = {row.item.rewrite.id: row.item.rewrite for row in batch if row.item.rewrite is not None}
     connection.execute(
         insert_new(connection, items),
-        [
-            {
-                "id": row.item.id,
-                "model": row.item.model,
-                "prompt": row.item.prompt,
-                "parameters": dict(row.item.parameters),
-                "edition": row.item.edition,
-                "repeat": row.item.repeat,
-                "state": ItemState.PLANNED,
-                "created_at": now,
-                "updated_at": now,
-            }
-            for row in batch
-        ],
+        [{**_rewrite_values(rewrite), **planned} for rewrite in rewrites.values()]
+        + [{**_image_values(row.item), **planned} for row in batch],
     )
+    if rewrites:
+        _follow_limits(connection, batch)
     connection.execute(
         insert_new(connection, run_items),
         [
@@ -153,6 +145,50 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
             ~sa.exists().where(calls.c.run_id == run_id, calls.c.item_id == run_items.c.item_id),
         )
         .values(owned=True)
+    )
+
+
+def _image_values(item: Item) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "kind": ItemKind.IMAGE,
+        "model": item.model,
+        "prompt": item.prompt,
+        "parameters": dict(item.parameters),
+        "edition": item.edition,
+        "repeat": item.repeat,
+        "rewrite_id": item.rewrite.id if item.rewrite is not None else None,
+        "variation": item.rewrite.variation if item.rewrite is not None else None,
+    }
+
+
+def _rewrite_values(rewrite: Rewrite) -> dict[str, Any]:
+    return {
+        "id": rewrite.id,
+        "kind": ItemKind.REWRITE,
+        "model": rewrite.model,
+        "prompt": rewrite.source,
+        "parameters": rewrite.parameters,
+        "edition": "",
+        "repeat": 1,
+        "rewrite_id": None,
+        "variation": rewrite.variation,
+    }
+
+
+def _follow_limits(connection: Connection, batch: Sequence[RunItem]) -> None:
+    """Items that an earlier run left unbought, with another contract's limit, wait for the text of this run's."""
+    wanted = sa.bindparam("wanted", type_=sa.Text)
+    connection.execute(
+        sa.update(items)
+        .where(
+            items.c.id == sa.bindparam("item"),
+            items.c.rewrite_id != wanted,
+            items.c.holder_id.is_(None),
+            items.c.state.in_((ItemState.PLANNED, ItemState.FAILED, ItemState.REFUSED)),
+        )
+        .values(rewrite_id=wanted),
+        [{"item": row.item.id, "wanted": row.item.rewrite.id} for row in batch if row.item.rewrite is not None],
     )
 
 

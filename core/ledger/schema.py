@@ -25,6 +25,7 @@ __all__ = [
     "items",
     "meta",
     "metadata",
+    "rewrites",
     "run_items",
     "runs",
 ]
@@ -131,6 +132,9 @@ items = sa.Table(
     sa.Column("parameters", JsonText, nullable=False),
     sa.Column("edition", sa.Text, nullable=False),
     sa.Column("repeat", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False, server_default="image", comment="image, or rewrite: a text"),
+    sa.Column("rewrite_id", sa.Text, comment="of an image: the rewrite whose text is to be sent"),
+    sa.Column("variation", sa.Integer, comment="which of several rewrites of a prompt"),
     sa.Column("state", sa.Text, nullable=False, index=True),
     sa.Column("reason", FreeText),
     sa.Column("holder_id", sa.Text, index=True),
@@ -168,6 +172,7 @@ calls = sa.Table(
     sa.Column("cost_source", sa.Text, comment="reply, or price list where the reply names no cost"),
     sa.Column("wire_model", sa.Text, nullable=False),
     sa.Column("contract", sa.Text, nullable=False),
+    sa.Column("prompt", FreeText, comment="as sent, where it is not the item's own"),
     sa.Column("requested", sa.Integer, nullable=False, comment="images asked for"),
     sa.Column("returned", sa.Integer),
     sa.Column("seed", sa.Text, comment="sent; else as the reply names it; may exceed 64 bits"),
@@ -200,6 +205,16 @@ images = sa.Table(
     sa.Column("key", sa.Text),
     sa.Column("uri", sa.Text),
     sa.Column("stored_at", UtcDateTime),
+)
+
+# What a language model made of a prompt: the text of a delivered item of the kind `rewrite`.
+rewrites = sa.Table(
+    "imagen_rewrites",
+    metadata,
+    sa.Column("item_id", sa.Text, primary_key=True),
+    sa.Column("call_id", sa.Text, nullable=False),
+    sa.Column("text", FreeText, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
 # Where each stored image lies; an item that is wanted at a second place is copied there, not bought again.
@@ -237,7 +252,7 @@ SELECT
     im.destination                     AS destination,
     im.key                             AS object_key,
     i.model                            AS model,
-    i.prompt                           AS prompt,
+    COALESCE(c.prompt, i.prompt)       AS prompt,
     im.revised_prompt                  AS revised_prompt,
     i.parameters                       AS parameters,
     c.seed                             AS seed,
@@ -275,9 +290,13 @@ SELECT
       ORDER BY ri.position LIMIT 1)    AS source_line,
     (SELECT ri.row FROM imagen_run_items ri WHERE ri.run_id = c.run_id AND ri.item_id = im.item_id
       ORDER BY ri.position LIMIT 1)    AS source_row,
-    (SELECT m.value FROM imagen_meta m WHERE m.key = 'api_origin') AS api_origin
+    (SELECT m.value FROM imagen_meta m WHERE m.key = 'api_origin') AS api_origin,
+    i.prompt                           AS source_prompt,
+    CASE WHEN c.prompt IS NOT NULL THEN rw.model END AS rewritten_by,
+    i.variation                        AS variation
 FROM imagen_images im
 JOIN imagen_calls c ON c.id = im.call_id
 JOIN imagen_items i ON i.id = im.item_id
 LEFT JOIN imagen_runs r ON r.id = c.run_id
+LEFT JOIN imagen_items rw ON rw.id = i.rewrite_id
 """

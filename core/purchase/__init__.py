@@ -3,5 +3,6 @@
 from .purchaser import Purchaser, PurchaseSettings
 from .replay import replay
 from .replies import ReplySpool
+from .rewriter import Rewriter
 
-__all__ = ["PurchaseSettings", "Purchaser", "ReplySpool", "replay"]
+__all__ = ["PurchaseSettings", "Purchaser", "ReplySpool", "Rewriter", "replay"]

@@ -1,4 +1,4 @@
-"""Buying one item: claim held → reserve → send → record → settle. The only caller of the paid endpoint."""
+"""Buying one item: claim held → reserve → send → record → settle. The only caller of the paid endpoints."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 
 from ..aimlapi import AimlApiClient, ImageRequest, ResolvedModel
 from ..aimlapi.errors import ApiError
-from ..errors import ImagenError
-from ..ledger import Begun, CallIntent, ClaimedItem, ItemState, Ledger, Refused, Unbilled, Unknown
+from ..errors import BadInput, ImagenError
+from ..ledger import Begun, CallIntent, ClaimedItem, ItemState, Ledger, Refused, Rewritten, Unbilled, Unknown
 from ..limits import Backoff, CallLimiter, Gate, Halt, HaltReason
+from ..rewrite import RewriteFallback, no_second_rewriting
+from .orders import ImageOrder, Order
 from .replies import ReplySpool
-from .verdict import Verdict, judge_error, judge_reply
+from .verdict import Verdict
 
 __all__ = ["PurchaseSettings", "Purchaser"]
 
@@ -26,11 +28,17 @@ class PurchaseSettings:
         tries: Sends of one item that may come to nothing and surely cost nothing (429, refused connection).
         longest_wait: Longest `Retry-After` that is waited for, in seconds; a longer one ends the run.
         trust_unbilled_5xx: Take 500, 502, 503 and 504 as unbilled, as the provider's docs say, and try again.
+        rewrite_fallback: What becomes of an image whose prompt could not be rewritten.
     """
 
     tries: int = 8
     longest_wait: float = 300.0
     trust_unbilled_5xx: bool = False
+    rewrite_fallback: RewriteFallback = RewriteFallback.FAIL
+
+
+_NO_TEXT = frozenset({ItemState.REFUSED, ItemState.LOST, ItemState.FAILED, ItemState.UNKNOWN})
+"""States of a rewrite that this run leaves without a text. What is planned was not come to yet: a halted run."""
 
 
 class Purchaser:
@@ -90,12 +98,30 @@ class Purchaser:
         Raises:
             LedgerUnavailable: The ledger does not answer. A reply that came is in the spool.
         """
-        request = ImageRequest.build(self._model, item.prompt, {**self._wire, **item.parameters})
-        for number in range(1, self._settings.tries + 1):
-            verdict = self._send_once(item, request, last=number == self._settings.tries)
+        try:
+            order = self._order(item)
+        except BadInput as error:
+            self._ledger.give_up(item.id, str(error))
+        else:
+            if order is not None:
+                self.carry_out(order)
+
+    def carry_out(self, order: Order) -> None:
+        """Send an order until its item is bought, or cannot be; see `buy`.
+
+        Raises:
+            LedgerUnavailable: The ledger does not answer. A reply that came is in the spool.
+        """
+        number = 0
+        while True:
+            last = number + 1 == self._settings.tries
+            verdict = self._send_once(order, last=last)
             if verdict is None or not verdict.again:
                 return
-            if number == self._settings.tries:
+            if verdict.at_once:
+                continue
+            number += 1
+            if last:
                 if verdict.halt is not None:
                     self._halt.set(verdict.halt, getattr(verdict.outcome, "reason", ""))
                 return
@@ -105,12 +131,38 @@ class Purchaser:
             if self._halt.sleep(delay):
                 return
 
-    def _send_once(self, item: ClaimedItem, request: ImageRequest, *, last: bool) -> Verdict | None:
+    def _order(self, item: ClaimedItem) -> ImageOrder | None:
+        """How to ask for an item; None while the text for it is not there.
+
+        Raises:
+            BadInput: It cannot be asked for.
+        """
+        text = self._text(item)
+        if text is None:
+            return None
+        own = {**self._wire, **item.parameters}
+        if item.rewrite is not None:
+            own = {**no_second_rewriting(self._model), **own}
+        request = ImageRequest.build(self._model, text, own)
+        return ImageOrder(item, request, text if text != item.prompt else None, self._settings.trust_unbilled_5xx)
+
+    def _text(self, item: ClaimedItem) -> str | None:
+        if item.rewrite is None:
+            return item.prompt
+        if item.rewrite.text is not None:
+            return item.rewrite.text
+        if item.rewrite.state not in _NO_TEXT:
+            return None
+        if self._settings.rewrite_fallback is RewriteFallback.KEEP:
+            return item.prompt
+        raise BadInput(f"no rewritten prompt ({item.rewrite.state}): {item.rewrite.reason}")
+
+    def _send_once(self, order: Order, *, last: bool) -> Verdict | None:
         """Send once and record. None if nothing was sent."""
         with self._limiter.slot() as may_send:
             if not may_send or not self._store_works():
                 return None
-            intent = self._intent(item, request)
+            intent = order.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.holder.id)
             match self._ledger.begin(intent):
                 case Begun.CLAIM_LOST:
                     return None
@@ -118,7 +170,7 @@ class Purchaser:
                     self._halt.set(HaltReason.BUDGET, "the run's budget does not cover the next call")
                     return None
                 case Begun.YES:
-                    verdict = self._send(intent, request)
+                    verdict = self._send(order, intent)
         return self._record(intent, verdict, last=last)
 
     def _store_works(self) -> bool:
@@ -130,37 +182,23 @@ class Purchaser:
             self._halt.set(HaltReason.STORE, str(error))
             return False
 
-    def _intent(self, item: ClaimedItem, request: ImageRequest) -> CallIntent:
-        return CallIntent(
-            id=f"pi-{uuid.uuid4().hex}",
-            item_id=item.id,
-            run_id=self._run_id,
-            holder_id=self._ledger.holder.id,
-            reserve=request.price_high,
-            requested=request.num_images,
-            seed=request.seed(item.id),
-            wire_model=self._model.wire_model,
-            contract=self._model.contract_name,
-        )
-
-    def _send(self, intent: CallIntent, request: ImageRequest) -> Verdict:
-        trust = self._settings.trust_unbilled_5xx
+    def _send(self, order: Order, intent: CallIntent) -> Verdict:
         try:
-            raw = self._client.generate(request.body(seed=intent.seed), intent.id)
+            raw = order.send(self._client, intent)
         except ApiError as error:
-            return judge_error(error, trust_unbilled_5xx=trust)
+            return order.judge(error)
         if 200 <= raw.status < 300:
             try:
                 self._replies.keep(intent.id, raw)
             except OSError as error:
                 # The reply goes on to the ledger from memory; nothing more is bought that could not be kept.
                 self._halt.set(HaltReason.STORE, f"the spool cannot be written: {error.strerror}")
-        return judge_reply(raw, list_price=request.price, trust_unbilled_5xx=trust)
+        return order.judge(raw)
 
     def _record(self, intent: CallIntent, verdict: Verdict, *, last: bool) -> Verdict:
         outcome = verdict.outcome
         wait = verdict.retry_after or 0.0
-        if isinstance(outcome, Unbilled) and verdict.again:
+        if isinstance(outcome, Unbilled) and verdict.again and not verdict.at_once:
             if wait > self._settings.longest_wait:
                 verdict = replace(verdict, again=False, halt=HaltReason.RATE)
                 outcome = replace(outcome, item_state=ItemState.PLANNED)
@@ -169,7 +207,7 @@ class Purchaser:
                 spent = ItemState.PLANNED if verdict.halt is not None else ItemState.FAILED
                 outcome = replace(outcome, item_state=spent)
         self._ledger.settle(intent.id, outcome)
-        if isinstance(outcome, Refused | Unknown):
+        if isinstance(outcome, Refused | Rewritten | Unknown):
             self._replies.drop(intent.id)
         if verdict.halt is not None and not verdict.again:
             self._halt.set(verdict.halt, getattr(outcome, "reason", ""))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
-from ..aimlapi import load_registry
+from ..aimlapi import RawReply, load_registry
+from ..aimlapi.chat import ChatModel, resolve_chat_model
+from ..aimlapi.errors import ApiError
 from ..errors import BadInput
-from ..ledger import CallOutcome, Ledger
+from ..ledger import CallOutcome, ItemKind, Ledger, Outcome
 from ..ledger.schema import calls, holders, items
 from .replies import ReplySpool
-from .verdict import judge_reply
+from .rewriting import judge_rewrite
+from .verdict import judge_error, judge_reply
 
 __all__ = ["replay"]
 
@@ -29,24 +34,47 @@ def replay(ledger: Ledger, replies: ReplySpool) -> int:
             continue
         raw = replies.load(call_id)
         if raw is not None and call.outcome in (CallOutcome.SENT, CallOutcome.UNKNOWN):
-            verdict = judge_reply(raw, list_price=_list_price(call.model, call.requested))
-            recorded += ledger.settle(call_id, verdict.outcome)
+            recorded += ledger.settle(call_id, _outcome(raw, call))
         if not ledger.waiting_calls([call_id]):
             replies.drop(call_id)
     return recorded
 
 
-def _call(ledger: Ledger, call_id: str) -> sa.Row[tuple[str, int, str, bool]] | None:
-    """Outcome and model of a call, and whether the process that sent it still works on it."""
+def _outcome(raw: RawReply, call: sa.Row[Any]) -> Outcome:
+    if call.kind != ItemKind.REWRITE:
+        return judge_reply(raw, list_price=_list_price(call.model, call.requested)).outcome
+    judged = judge_rewrite(
+        raw, limit=int(call.parameters["limit"]), model=_chat_model(call.model), assumed=call.reserved
+    )
+    return judge_error(judged).outcome if isinstance(judged, ApiError) else judged
+
+
+def _call(ledger: Ledger, call_id: str) -> sa.Row[Any] | None:
+    """Outcome, item and model of a call, and whether the process that sent it still works on it."""
     alive = sa.and_(holders.c.ended_at.is_(None), holders.c.id != ledger.holder.id)
     query = (
-        sa.select(calls.c.outcome, calls.c.requested, items.c.model, sa.func.coalesce(alive, sa.false()).label("alive"))
+        sa.select(
+            calls.c.outcome,
+            calls.c.requested,
+            calls.c.reserved,
+            items.c.kind,
+            items.c.model,
+            items.c.parameters,
+            sa.func.coalesce(alive, sa.false()).label("alive"),
+        )
         .join(items, items.c.id == calls.c.item_id)
         .outerjoin(holders, holders.c.id == calls.c.holder_id)
         .where(calls.c.id == call_id)
     )
     with ledger.read() as connection:
         return connection.execute(query).one_or_none()
+
+
+def _chat_model(model: str) -> ChatModel | None:
+    try:
+        return resolve_chat_model(model)
+    except BadInput:
+        return None
 
 
 def _list_price(model: str, requested: int) -> int:

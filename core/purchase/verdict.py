@@ -40,6 +40,7 @@ class Verdict:
     Attributes:
         outcome: For the ledger.
         again: Whether the same item may be sent again.
+        at_once: Whether that is another question, which waits for nothing and is not counted as a try.
         retry_after: Seconds the service asks to wait.
         crowded: Whether everybody should wait, not only this item.
         halt: Why the run should stop, if it should.
@@ -47,6 +48,7 @@ class Verdict:
 
     outcome: Outcome
     again: bool = False
+    at_once: bool = False
     retry_after: float | None = None
     crowded: bool = False
     halt: HaltReason | None = None

@@ -168,7 +168,7 @@ def a_value(kind: type[ImagenError], name: str, annotation: str) -> Any:
         from prefect_imagen.core.ledger import Account, Line
         from prefect_imagen.core.report import RunReport
 
-        account = Account(*([Line(1, 2)] * 7))
+        account = Account(*([Line(1, 2)] * len(Account.__dataclass_fields__)))
         states = {"delivered": 1, "planned": 1}
         return RunReport("r", "Incomplete", "why", None, "c", 2, 2, states, 0, 1, 0, account)
     for part, value in (

@@ -1,0 +1,76 @@
+"""What is sent for an item, and what an answer to it means: all that buying an image and buying a text do not share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..aimlapi import AimlApiClient, ImageRequest, RawReply
+from ..aimlapi.errors import ApiError
+from ..ledger import CallIntent, ClaimedItem
+from .verdict import Verdict, judge_error, judge_reply
+
+__all__ = ["ImageOrder", "Order"]
+
+
+class Order(Protocol):
+    """One item, and how it is asked for. It may be asked for differently once an answer has said what is wrong."""
+
+    @property
+    def item(self) -> ClaimedItem:
+        """What is bought."""
+
+    def intent(self, call_id: str, run_id: str, holder_id: str) -> CallIntent:
+        """What the next send would be, with its highest price."""
+
+    def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
+        """Send it.
+
+        Raises:
+            ApiError: It was not sent, or no answer came.
+        """
+
+    def judge(self, answer: RawReply | ApiError) -> Verdict:
+        """What became of the send."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOrder:
+    """An item whose images are wanted.
+
+    Attributes:
+        item: Claimed.
+        request: Checked.
+        prompt: The text, where that is not the item's own.
+        trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
+    """
+
+    item: ClaimedItem
+    request: ImageRequest
+    prompt: str | None = None
+    trust_unbilled_5xx: bool = False
+
+    def intent(self, call_id: str, run_id: str, holder_id: str) -> CallIntent:
+        """What is sent, with its highest price."""
+        return CallIntent(
+            id=call_id,
+            item_id=self.item.id,
+            run_id=run_id,
+            holder_id=holder_id,
+            reserve=self.request.price_high,
+            requested=self.request.num_images,
+            seed=self.request.seed(self.item.id),
+            wire_model=self.request.model.wire_model,
+            contract=self.request.model.contract_name,
+            prompt=self.prompt,
+        )
+
+    def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
+        """Send it."""
+        return client.generate(self.request.body(seed=intent.seed), intent.id)
+
+    def judge(self, answer: RawReply | ApiError) -> Verdict:
+        """What became of the send."""
+        if isinstance(answer, ApiError):
+            return judge_error(answer, trust_unbilled_5xx=self.trust_unbilled_5xx)
+        return judge_reply(answer, list_price=self.request.price, trust_unbilled_5xx=self.trust_unbilled_5xx)

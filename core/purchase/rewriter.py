@@ -1,0 +1,128 @@
+"""Getting the texts that images wait for: what is missing is bought, what others are buying is waited for."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from ..aimlapi.chat import ChatDialect, ChatModel
+from ..ledger import ClaimedItem, ItemState, Ledger, Rewrite, UnknownPolicy
+from ..limits import Halt
+from .purchaser import Purchaser
+from .rewriting import RewriteOrder, rewrite_of
+
+__all__ = ["Rewriter"]
+
+_PAUSE = 0.25
+_REAP_EVERY = 40
+
+Group = list[ClaimedItem]
+
+
+class Rewriter:
+    """Buys texts for one run. Thread-safe: one for all chunks of a run in a process.
+
+    Args:
+        purchaser: Pays.
+        ledger: Knows.
+        halt: Stops the run.
+        find_model: Language model by its canonical id.
+        unknown: Whether a rewrite that may have been billed is bought again.
+        retry_refused: Whether one that came to nothing is.
+        trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
+    """
+
+    def __init__(
+        self,
+        *,
+        purchaser: Purchaser,
+        ledger: Ledger,
+        halt: Halt,
+        find_model: Callable[[str], ChatModel],
+        unknown: UnknownPolicy = UnknownPolicy.HOLD,
+        retry_refused: bool = False,
+        trust_unbilled_5xx: bool = False,
+    ) -> None:
+        self._purchaser = purchaser
+        self._ledger = ledger
+        self._halt = halt
+        self._find_model = find_model
+        self._unknown = unknown
+        self._retry_refused = retry_refused
+        self._trust = trust_unbilled_5xx
+        self._lock = threading.Lock()
+        self._dialects: dict[str, ChatDialect] = {}
+
+    def rewrite(
+        self, item_ids: Sequence[str], in_threads: Callable[[Callable[[Group], None], Iterable[Group]], object]
+    ) -> None:
+        """Get the texts that these images wait for, as far as they can be had. What became of each is in the ledger.
+
+        A text that another chunk or process is buying is waited for.
+
+        Args:
+            item_ids: Images.
+            in_threads: Applies a function to every one of some groups, and returns when all are done.
+
+        Raises:
+            LedgerUnavailable: The ledger does not answer.
+            BadInput: A language model whose price is not known.
+        """
+        tried: set[str] = set()
+        waits = 0
+        while not self._halt.is_set:
+            missing = self._ledger.rewrites_wanted(item_ids, unknown=self._unknown, retry_refused=self._retry_refused)
+            missing = [rewrite_id for rewrite_id in missing if rewrite_id not in tried]
+            if not missing:
+                return
+            claimed = self._ledger.claim(missing, unknown=self._unknown, retry_refused=self._retry_refused)
+            mine = [item for item in claimed if item.state is ItemState.CLAIMED]
+            if mine:
+                tried.update(item.id for item in mine)
+                try:
+                    in_threads(self._buy, _groups(mine))
+                finally:
+                    self._ledger.release([item.id for item in claimed])
+                continue
+            self._ledger.release([item.id for item in claimed])
+            waits += 1
+            if waits % _REAP_EVERY == 0:
+                self._ledger.reap()
+            self._halt.sleep(_PAUSE)
+
+    def _buy(self, group: Group) -> None:
+        """Buy the variations of one prompt, one after the other: each is told of those before it."""
+        for item in group:
+            if self._halt.is_set:
+                return
+            rewrite = rewrite_of(item)
+            model = self._find_model(rewrite.model)
+            order = RewriteOrder(
+                item,
+                model,
+                self._dialect(model.id),
+                others=self._others(rewrite),
+                trust_unbilled_5xx=self._trust,
+            )
+            self._purchaser.carry_out(order)
+
+    def _others(self, rewrite: Rewrite) -> list[str]:
+        earlier = [
+            Rewrite(rewrite.model, rewrite.source, rewrite.brief, rewrite.limit, number).id
+            for number in range(1, rewrite.variation)
+        ]
+        found = self._ledger.rewritten(earlier) if earlier else {}
+        texts = (found[rewrite_id].text for rewrite_id in earlier if rewrite_id in found)
+        return [text for text in texts if text is not None]
+
+    def _dialect(self, model: str) -> ChatDialect:
+        with self._lock:
+            return self._dialects.setdefault(model, ChatDialect())
+
+
+def _groups(items: Iterable[ClaimedItem]) -> list[Group]:
+    groups: dict[tuple[str, str, str], Group] = defaultdict(list)
+    for item in items:
+        groups[item.model, item.prompt, str(item.parameters)].append(item)
+    return [sorted(group, key=lambda item: item.variation or 1) for group in groups.values()]

@@ -1,0 +1,168 @@
+"""Buying the text of one rewrite: asked for, read, and where it is of no use asked for again, a few times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..aimlapi import AimlApiClient, RawReply
+from ..aimlapi.chat import ChatDialect, ChatForm, ChatModel, ChatReply, ChatRequest
+from ..aimlapi.errors import ApiError, InvalidByApi
+from ..ledger import CallIntent, ClaimedItem, ItemState, Rewrite, Rewritten, Unbilled
+from ..rewrite import TRIES, UnusableAnswer, make_request, read_answer
+from .verdict import Verdict, judge_error
+
+__all__ = ["CHAT_CONTRACT", "RewriteOrder", "judge_rewrite", "rewrite_of"]
+
+CHAT_CONTRACT = "chat"
+"""What a call to a language model has for the name of its contract in the ledger."""
+
+
+def rewrite_of(item: ClaimedItem) -> Rewrite:
+    """What a claimed item of the kind `rewrite` asks for."""
+    wanted = item.parameters
+    return Rewrite(item.model, item.prompt, str(wanted["brief"]), int(wanted["limit"]), item.variation or 1)
+
+
+def judge_rewrite(raw: RawReply, *, limit: int, model: ChatModel | None, assumed: int) -> Rewritten | ApiError:
+    """Judge a complete answer, as it came or as it was found in the spool.
+
+    Args:
+        raw: The answer.
+        limit: Longest text of use, in UTF-16 code units.
+        model: For the price where the reply names no cost; None where it is not known any more.
+        assumed: Credits that are taken where the reply names neither cost nor tokens.
+
+    Returns:
+        The text, or why there is none; or the error that the answer is.
+    """
+    try:
+        reply = raw.read_chat()
+    except ApiError as error:
+        return error
+    credits_, source = _cost(reply, model, assumed)
+    told = {"http_status": raw.status, "inference_id": reply.inference_id, "request_id": reply.request_id}
+    try:
+        text = read_answer(reply, limit)
+    except UnusableAnswer as error:
+        state = ItemState.REFUSED if error.final else ItemState.PLANNED
+        return Rewritten(None, credits_, source, error.problem, state, **told)  # type: ignore[arg-type]
+    return Rewritten(text, credits_, source, **told)  # type: ignore[arg-type]
+
+
+def _cost(reply: ChatReply, model: ChatModel | None, assumed: int) -> tuple[int, str]:
+    if reply.credits is not None:
+        return reply.credits, "reply"
+    if reply.input_tokens is not None and reply.output_tokens is not None and model is not None:
+        return model.price(reply.input_tokens, reply.output_tokens), "price list"
+    return (0 if reply.empty else assumed), "price list"
+
+
+class RewriteOrder:
+    """A rewrite whose text is wanted. One thread works on it.
+
+    Args:
+        item: Claimed.
+        model: The language model.
+        dialect: How it wants to be asked; shared with all other orders of the model.
+        others: Texts of the prompt's other variations.
+        trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
+    """
+
+    def __init__(
+        self,
+        item: ClaimedItem,
+        model: ChatModel,
+        dialect: ChatDialect,
+        *,
+        others: Sequence[str] = (),
+        trust_unbilled_5xx: bool = False,
+    ) -> None:
+        self.item = item
+        self._rewrite = rewrite_of(item)
+        self._model = model
+        self._dialect = dialect
+        self._others = tuple(others)
+        self._trust = trust_unbilled_5xx
+        self._answers = 0
+        self._thinking = 1
+        self._problem: str | None = None
+        self._form: ChatForm = dialect.form
+        self._request: ChatRequest = self._ask()
+
+    def _ask(self) -> ChatRequest:
+        return make_request(
+            self._model,
+            self._rewrite,
+            others=self._others,
+            attempt=self._answers + 1,
+            problem=self._problem,
+            thinking=self._thinking,
+        )
+
+    def intent(self, call_id: str, run_id: str, holder_id: str) -> CallIntent:
+        """What is sent next, with its highest price."""
+        self._form = self._dialect.form
+        return CallIntent(
+            id=call_id,
+            item_id=self.item.id,
+            run_id=run_id,
+            holder_id=holder_id,
+            reserve=self._request.price_high,
+            requested=1,
+            seed=None,
+            wire_model=self._model.wire_model or self._model.id,
+            contract=CHAT_CONTRACT,
+        )
+
+    def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
+        """Send it."""
+        return client.chat(self._request.body(self._form), intent.id)
+
+    def judge(self, answer: RawReply | ApiError) -> Verdict:
+        """What became of the send; an answer of no use is asked for anew, `TRIES` times in all."""
+        if isinstance(answer, RawReply):
+            judged = judge_rewrite(
+                answer, limit=self._rewrite.limit, model=self._model, assumed=self._request.price_high
+            )
+            if isinstance(judged, Rewritten):
+                return self._judge_text(judged)
+            answer = judged
+        if isinstance(answer, InvalidByApi) and self._dialect.learn(self._form, answer.message):
+            again = Unbilled(str(answer), ItemState.CLAIMED, answer.status, answer.request_id)
+            return Verdict(again, again=True, at_once=True)
+        return judge_error(answer, trust_unbilled_5xx=self._trust)
+
+    def _judge_text(self, judged: Rewritten) -> Verdict:
+        self._answers += 1
+        last = self._answers >= TRIES
+        problem, final = judged.reason, judged.item_state is ItemState.REFUSED and judged.text is None
+        if judged.text is not None and not last and _known(judged.text, self._others):
+            # The last one is taken all the same: two pictures of one text are of more use than one.
+            problem = "it is the same as another variation"
+        if problem is None:
+            return Verdict(judged)
+        if last or final:
+            counted = f" (the last of {self._answers} answers)" if self._answers > 1 else ""
+            return Verdict(_without_text(judged, f"{problem}{counted}", ItemState.REFUSED))
+        self._problem = problem
+        if "out of tokens" in problem or "only reasoning" in problem:
+            self._thinking *= 2
+        self._request = self._ask()
+        return Verdict(_without_text(judged, problem, ItemState.CLAIMED), again=True, at_once=True)
+
+
+def _known(text: str, others: Sequence[str]) -> bool:
+    return text.casefold() in {other.casefold() for other in others}
+
+
+def _without_text(judged: Rewritten, reason: str, state: ItemState) -> Rewritten:
+    return Rewritten(
+        None,
+        judged.credits,
+        judged.cost_source,
+        reason,
+        state,
+        judged.http_status,
+        judged.inference_id,
+        judged.request_id,
+    )
