@@ -98,6 +98,7 @@ class Ledger:
         if heartbeat is not None:
             heartbeat.stop()
         if holder is not None:
+            self._writer.patience = 0.0  # nothing of value is left to write
             with contextlib.suppress(Exception):  # a dead database frees the holder by its lease
                 self._writer.run(lambda connection: reap(connection, None, force=(holder.id,)))
         self._writer.close()
