@@ -1,11 +1,16 @@
-"""The life of a paid call: its intent, and what became of it. Each function is one step of one transaction."""
+"""The life of a paid call: its intent, and what became of it. Each function is one step of one transaction.
+
+Both steps take many calls at once: what many threads ask for at the same time is written by the same few statements.
+"""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -28,6 +33,8 @@ __all__ = [
     "begin",
     "settle",
 ]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,183 +148,330 @@ class Unknown:
 Outcome = Answered | Rewritten | Refused | Unbilled | Unknown
 
 
-def begin(connection: Connection, intent: CallIntent) -> Begun:
-    """Record the intent and reserve its highest price: must be committed before the call is sent.
+def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[Begun]:
+    """Record intents and reserve their highest prices: must be committed before the calls are sent.
 
-    The claim and the budget are checked by the statements that use them, so neither can change in between. It may be
-    run again with the same intent, which is then begun already.
-    """
-    now = datetime.now(UTC)
-    mine = sa.and_(items.c.id == intent.item_id, items.c.holder_id == intent.holder_id)
-    taken = connection.execute(
-        sa.update(items)
-        .where(mine, items.c.state == ItemState.CLAIMED)
-        .values(state=ItemState.SENT, reason=None, updated_at=now)
-    )
-    if taken.rowcount != 1:
-        # A commit that broke off may have been one: this very intent is begun once, however often it is written.
-        begun = sa.select(calls.c.outcome).where(calls.c.id == intent.id)
-        return Begun.YES if connection.scalar(begun) == CallOutcome.SENT else Begun.CLAIM_LOST
-    within = sa.or_(runs.c.budget.is_(None), runs.c.reserved + runs.c.spent + intent.reserve <= runs.c.budget)
-    paid = connection.execute(
-        sa.update(runs).where(runs.c.id == intent.run_id, within).values(reserved=runs.c.reserved + intent.reserve)
-    )
-    if paid.rowcount != 1:
-        connection.execute(sa.update(items).where(mine).values(state=ItemState.CLAIMED))
-        return Begun.BUDGET_REACHED
-    number = sa.select(sa.func.coalesce(sa.func.max(calls.c.number), 0) + 1).where(calls.c.item_id == intent.item_id)
-    connection.execute(
-        sa.insert(calls).values(
-            id=intent.id,
-            item_id=intent.item_id,
-            number=number.scalar_subquery(),
-            run_id=intent.run_id,
-            holder_id=intent.holder_id,
-            outcome=CallOutcome.SENT,
-            reserved=intent.reserve,
-            requested=intent.requested,
-            seed=None if intent.seed is None else str(intent.seed),
-            wire_model=intent.wire_model,
-            contract=intent.contract,
-            prompt=intent.prompt,
-            sent_at=now,
-        )
-    )
-    return Begun.YES
-
-
-def settle(connection: Connection, call_id: str, outcome: Outcome) -> bool:
-    """Record what became of a call, its money and its item, all at once.
+    Claims and budgets are checked by the statements that use them, so neither can change in between. It may be run
+    again with the same intents, which are then begun already.
 
     Returns:
-        False if the call is unknown to the ledger or has a final outcome already: a reply is recorded once.
+        What became of each intent, in order.
     """
+    told = dict.fromkeys((intent.id for intent in intents), Begun.CLAIM_LOST)
+    taken: list[CallIntent] = []
+    for holder_id, mine in _grouped(intents, lambda intent: intent.holder_id).items():
+        wanted = {intent.item_id: intent for intent in reversed(mine)}
+        won = connection.scalars(_TAKE, {"ids": list(wanted), "holder": holder_id, "now": datetime.now(UTC)}).all()
+        taken += [wanted[item_id] for item_id in won]
+    lost = told.keys() - {intent.id for intent in taken}
+    if lost:
+        # A commit that broke off may have been one: this very intent is begun once, however often it is written.
+        told.update((call_id, Begun.YES) for call_id in connection.scalars(_ALREADY_SENT, {"ids": sorted(lost)}))
+    paid: list[CallIntent] = []
+    for run_id, mine in _grouped(taken, lambda intent: intent.run_id).items():
+        covered = _covered(connection, run_id, mine)
+        if len(covered) < len(mine):
+            within = {intent.id for intent in covered}
+            refused = [intent for intent in mine if intent.id not in within]
+            connection.execute(_UNTAKE, {"ids": [intent.item_id for intent in refused]})
+            told.update((intent.id, Begun.BUDGET_REACHED) for intent in refused)
+        paid += covered
+    if paid:
+        now = datetime.now(UTC)
+        connection.execute(_INSERT_CALL, [_call_row(intent, now) for intent in paid])
+        told.update((intent.id, Begun.YES) for intent in paid)
+    return [told[intent.id] for intent in intents]
+
+
+def _grouped(values: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
+    groups: dict[str, list[T]] = {}
+    for value in values:
+        groups.setdefault(key(value), []).append(value)
+    return groups
+
+
+def _covered(connection: Connection, run_id: str, intents: list[CallIntent]) -> list[CallIntent]:
+    """Those of the intents whose price is now reserved: all of them at once, or near a cap as many as fit, singly."""
+    if _reserve(connection, run_id, sum(intent.reserve for intent in intents)):
+        return intents
+    if len(intents) == 1:
+        return []
+    return [intent for intent in intents if _reserve(connection, run_id, intent.reserve)]
+
+
+def _reserve(connection: Connection, run_id: str, amount: int) -> bool:
+    """Reserve an amount, if every cap covers it."""
+    return connection.execute(_RESERVE, {"run": run_id, "amount": amount}).rowcount == 1
+
+
+def _call_row(intent: CallIntent, now: datetime) -> dict[str, object]:
+    return {
+        "id": intent.id,
+        "item_id": intent.item_id,
+        "of_item": intent.item_id,
+        "run_id": intent.run_id,
+        "holder_id": intent.holder_id,
+        "outcome": CallOutcome.SENT,
+        "reserved": intent.reserve,
+        "requested": intent.requested,
+        "seed": None if intent.seed is None else str(intent.seed),
+        "wire_model": intent.wire_model,
+        "contract": intent.contract,
+        "prompt": intent.prompt,
+        "sent_at": now,
+    }
+
+
+def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list[bool]:
+    """Record what became of calls, their money and their items, all at once.
+
+    Args:
+        connection: Within a write transaction.
+        ended: Ids of calls, and the outcome of each.
+
+    Returns:
+        For each, False if the call is unknown to the ledger or has a final outcome already: a reply is recorded once.
+    """
+    done = [False] * len(ended)
+    waiting = list(enumerate(ended))
+    while waiting:
+        # An item's calls act on each other: one call of an item at a time.
+        now_on: dict[str, tuple[int, Outcome]] = {}
+        later: list[tuple[int, tuple[str, Outcome]]] = []
+        for place, (call_id, outcome) in waiting:
+            if call_id in now_on:
+                later.append((place, (call_id, outcome)))
+            else:
+                now_on[call_id] = place, outcome
+        # Locked (where the database has row locks): a late reply and its replay by another process count once.
+        rows = {row.id: row for row in connection.execute(_OPEN_CALLS, {"ids": sorted(now_on)})}
+        round_: dict[str, _Settled] = {}
+        for call_id, (place, outcome) in now_on.items():
+            call = rows.get(call_id)
+            if call is None:
+                continue
+            if call.item_id in round_:
+                later.append((place, (call_id, outcome)))
+                continue
+            round_[call.item_id] = _judged(call, outcome)
+            done[place] = True
+        if round_:
+            _settle_round(connection, list(round_.values()))
+        waiting = later
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A call, what is told of it, and what that makes of money and item. `settled` is None while it may be billed."""
+
+    call: sa.Row[tuple[object, ...]]
+    told: Outcome
+    outcome: CallOutcome
+    billed: bool | None
+    settled: int | None
+    item_state: ItemState
+
+    @property
+    def images(self) -> Sequence[NewImage]:
+        return self.told.images if isinstance(self.told, Answered) else ()
+
+    @property
+    def reason(self) -> str | None:
+        return getattr(self.told, "reason", None)
+
+
+def _judged(call: sa.Row[tuple[object, ...]], told: Outcome) -> _Settled:
+    match told:
+        case Answered():
+            return _Settled(call, told, CallOutcome.ANSWERED, True, told.credits, ItemState.GENERATED)
+        case Rewritten():
+            state = told.item_state if told.text is None else ItemState.DELIVERED
+            return _Settled(call, told, CallOutcome.ANSWERED, told.credits > 0, told.credits, state)
+        case Refused():
+            return _Settled(call, told, CallOutcome.REFUSED, told.credits > 0, told.credits, ItemState.REFUSED)
+        case Unbilled():
+            return _Settled(call, told, CallOutcome.UNBILLED, False, 0, told.item_state)
+        case Unknown():
+            return _Settled(call, told, CallOutcome.UNKNOWN, None, None, ItemState.UNKNOWN)
+
+
+def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
     now = datetime.now(UTC)
-    # Locked (where the database has row locks): a late reply and its replay by another process count once.
-    call = connection.execute(sa.select(calls).where(calls.c.id == call_id).with_for_update()).one_or_none()
-    if call is None or call.outcome not in (CallOutcome.SENT, CallOutcome.UNKNOWN):
-        return False
-    if isinstance(outcome, Unknown):
-        _finish(connection, call, CallOutcome.UNKNOWN, outcome, now)
-        _move_item(connection, call, ItemState.UNKNOWN, outcome.reason, now)
-        return True
-    if isinstance(outcome, Answered):
-        settled, state, reason = outcome.credits, ItemState.GENERATED, None
-        _finish(connection, call, CallOutcome.ANSWERED, outcome, now, billed=True, settled=settled)
-        _add_images(connection, call, outcome.images)
-    elif isinstance(outcome, Rewritten):
-        settled, reason = outcome.credits, outcome.reason
-        state = outcome.item_state if outcome.text is None else ItemState.DELIVERED
-        _finish(connection, call, CallOutcome.ANSWERED, outcome, now, billed=settled > 0, settled=settled)
-        if outcome.text is not None:
-            _add_text(connection, call, outcome.text, now)
-    elif isinstance(outcome, Refused):
-        settled, state, reason = outcome.credits, ItemState.REFUSED, outcome.reason
-        _finish(connection, call, CallOutcome.REFUSED, outcome, now, billed=settled > 0, settled=settled)
-    else:
-        settled, state, reason = 0, outcome.item_state, outcome.reason
-        _finish(connection, call, CallOutcome.UNBILLED, outcome, now, billed=False, settled=0)
-    connection.execute(
-        sa.update(runs)
-        .where(runs.c.id == call.run_id)
-        .values(reserved=runs.c.reserved - call.reserved, spent=runs.c.spent + settled)
-    )
-    _move_item(connection, call, state, reason, now)
-    if state is ItemState.GENERATED:
-        settle_items(connection, [call.item_id])
-    return True
+    connection.execute(_FINISH_CALL, [_finished(one, now) for one in settled])
+    new = [_image_row(one.call, image) for one in settled for image in one.images]
+    if new:
+        connection.execute(sa.insert(images), new)
+    texts = [
+        {"item_id": one.call.item_id, "call_id": one.call.id, "text": one.told.text, "created_at": now}
+        for one in settled
+        if isinstance(one.told, Rewritten) and one.told.text is not None
+    ]
+    if texts:
+        # Only the first text of a rewrite is kept: the images that were bought by it go on belonging to it.
+        connection.execute(insert_new(connection, rewrites), texts)
+    for run_id, paid in _grouped(settled, lambda one: one.call.run_id).items():
+        over = [one for one in paid if one.settled is not None]
+        if over:
+            _pay(connection, run_id, sum(one.call.reserved for one in over), sum(one.settled or 0 for one in over))
+    for state, moved in _grouped(settled, lambda one: one.item_state).items():
+        connection.execute(
+            _move_items(ItemState(state)),
+            [
+                {
+                    "item": one.call.item_id,
+                    "call_number": one.call.number,
+                    "call_holder": one.call.holder_id,
+                    "why": one.reason,
+                    "now": now,
+                }
+                for one in moved
+            ],
+        )
+    # Where there is something to fetch, the item is not done with; where there is not, this may have been the end.
+    over_already = [
+        one.call.item_id
+        for one in settled
+        if one.item_state is ItemState.GENERATED and all(image.blocked for image in one.images)
+    ]
+    if over_already:
+        settle_items(connection, over_already)
 
 
-def _finish(
-    connection: Connection,
-    call: sa.Row[tuple[object, ...]],
-    outcome: CallOutcome,
-    told: Outcome,
-    now: datetime,
-    *,
-    billed: bool | None = None,
-    settled: int | None = None,
-) -> None:
+def _pay(connection: Connection, run_id: str, reserved: int, spent: int) -> None:
+    """Turn a reservation into what was billed."""
+    connection.execute(_PAY, {"run": run_id, "reservation": reserved, "amount": spent})
+
+
+def _finished(one: _Settled, now: datetime) -> dict[str, object]:
+    call, told = one.call, one.told
     values: dict[str, object] = {
-        "outcome": outcome,
-        "billed": billed,
-        "settled": settled,
-        "reason": getattr(told, "reason", None),
-        "http_status": told.http_status,
-        "request_id": told.request_id,
-        "inference_id": getattr(told, "inference_id", None),
-        "ended_at": now,
+        "call": call.id,
+        "new_outcome": one.outcome,
+        "new_billed": one.billed,
+        "new_settled": one.settled,
+        "new_reason": one.reason,
+        "new_http_status": told.http_status,
+        "new_request_id": told.request_id,
+        "new_inference_id": getattr(told, "inference_id", None),
+        "new_returned": call.returned,
+        "new_cost_source": call.cost_source,
+        "new_seed": call.seed,
+        "now": now,
     }
     if isinstance(told, Answered):
-        values |= {"returned": len(told.images), "cost_source": told.cost_source}
+        values |= {"new_returned": len(told.images), "new_cost_source": told.cost_source}
         if told.seed is not None and call.seed is None:
-            values["seed"] = str(told.seed)
+            values["new_seed"] = str(told.seed)
     elif isinstance(told, Rewritten):
-        values |= {"returned": int(told.text is not None), "cost_source": told.cost_source}
-    elif settled:
-        values["cost_source"] = "reply"
-    connection.execute(sa.update(calls).where(calls.c.id == call.id).values(**values))
+        values |= {"new_returned": int(told.text is not None), "new_cost_source": told.cost_source}
+    elif one.settled:
+        values["new_cost_source"] = "reply"
+    return values
 
 
-def _add_images(connection: Connection, call: sa.Row[tuple[object, ...]], new: Sequence[NewImage]) -> None:
-    if not new:  # known to be billed, but there is nothing to fetch
-        return
-    connection.execute(
-        sa.insert(images),
-        [
-            {
-                "call_id": call.id,
-                "idx": image.index,
-                "item_id": call.item_id,
-                "state": ImageState.QUARANTINED if image.blocked else ImageState.PENDING,
-                "reason": image.blocked,
-                "source_url": image.source_url,
-                "content_type": image.content_type,
-                "revised_prompt": image.revised_prompt,
-            }
-            for image in new
-        ],
+def _image_row(call: sa.Row[tuple[object, ...]], image: NewImage) -> dict[str, object]:
+    return {
+        "call_id": call.id,
+        "idx": image.index,
+        "item_id": call.item_id,
+        "state": ImageState.QUARANTINED if image.blocked else ImageState.PENDING,
+        "reason": image.blocked,
+        "source_url": image.source_url,
+        "content_type": image.content_type,
+        "revised_prompt": image.revised_prompt,
+    }
+
+
+# --- statements: built once, since building one costs more than running it --------------------------------------------
+
+
+def _ids(column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    return column.in_(sa.bindparam("ids", expanding=True))
+
+
+_TAKE = (
+    sa.update(items)
+    .where(_ids(items.c.id), items.c.holder_id == sa.bindparam("holder"), items.c.state == ItemState.CLAIMED)
+    .values(state=ItemState.SENT, reason=None, updated_at=sa.bindparam("now"))
+    .returning(items.c.id)
+)
+_UNTAKE = sa.update(items).where(_ids(items.c.id)).values(state=ItemState.CLAIMED)
+_ALREADY_SENT = sa.select(calls.c.id).where(_ids(calls.c.id), calls.c.outcome == CallOutcome.SENT)
+_RESERVE = (
+    sa.update(runs)
+    .where(
+        runs.c.id == sa.bindparam("run"),
+        sa.or_(runs.c.budget.is_(None), runs.c.reserved + runs.c.spent + sa.bindparam("amount") <= runs.c.budget),
     )
+    .values(reserved=runs.c.reserved + sa.bindparam("amount"))
+)
+_INSERT_CALL = sa.insert(calls).values(
+    number=sa.select(sa.func.coalesce(sa.func.max(calls.c.number), 0) + 1)
+    .where(calls.c.item_id == sa.bindparam("of_item"))
+    .scalar_subquery()
+)
+_OPEN_CALLS = (
+    sa.select(calls)
+    .where(_ids(calls.c.id), calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN)))
+    .order_by(calls.c.id)
+    .with_for_update()
+)
+_FINISH_CALL = (
+    sa.update(calls)
+    .where(calls.c.id == sa.bindparam("call"))
+    .values(
+        outcome=sa.bindparam("new_outcome"),
+        billed=sa.bindparam("new_billed"),
+        settled=sa.bindparam("new_settled"),
+        reason=sa.bindparam("new_reason"),
+        http_status=sa.bindparam("new_http_status"),
+        request_id=sa.bindparam("new_request_id"),
+        inference_id=sa.bindparam("new_inference_id"),
+        returned=sa.bindparam("new_returned"),
+        cost_source=sa.bindparam("new_cost_source"),
+        seed=sa.bindparam("new_seed"),
+        ended_at=sa.bindparam("now"),
+    )
+)
+_PAY = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(reserved=runs.c.reserved - sa.bindparam("reservation"), spent=runs.c.spent + sa.bindparam("amount"))
+)
 
 
-def _add_text(connection: Connection, call: sa.Row[tuple[object, ...]], text: str, now: datetime) -> None:
-    """Keep the first text of a rewrite: the images that were bought by it go on belonging to it."""
-    row = {"item_id": call.item_id, "call_id": call.id, "text": text, "created_at": now}
-    connection.execute(insert_new(connection, rewrites), [row])
-
-
-def _move_item(
-    connection: Connection, call: sa.Row[tuple[object, ...]], state: ItemState, reason: str | None, now: datetime
-) -> None:
-    """Move the item along, unless somebody has taken it up again since this call was sent.
+@functools.cache
+def _move_items(state: ItemState) -> sa.Update:
+    """Move items along, unless somebody has taken them up again since the call was sent.
 
     A late reply of an earlier call leaves an item to a newer call that is in flight; its images are kept and delivered
     all the same, since they are paid. And an item that has images or a text once is never to be bought again, however a
     newer call ends.
     """
-    newer = sa.exists().where(calls.c.item_id == call.item_id, calls.c.number > call.number)
-    has_images = sa.exists().where(images.c.item_id == call.item_id)
-    has_text = sa.exists().where(rewrites.c.item_id == call.item_id)
+    newer = sa.exists().where(calls.c.item_id == items.c.id, calls.c.number > sa.bindparam("call_number"))
+    has_images = sa.exists().where(images.c.item_id == items.c.id)
+    has_text = sa.exists().where(rewrites.c.item_id == items.c.id)
     if state is ItemState.GENERATED:
         movable = sa.not_(sa.and_(items.c.state == ItemState.SENT, newer))
     else:
         movable = sa.and_(items.c.state.in_((ItemState.SENT, ItemState.UNKNOWN)), ~newer)
     if state is ItemState.CLAIMED:
         # Where the sender was declared dead meanwhile, nobody holds the item any more: it cannot stay claimed.
-        still_held = items.c.holder_id == call.holder_id
+        still_held = items.c.holder_id == sa.bindparam("call_holder")
         next_state: sa.ColumnElement[str] = sa.case((still_held, ItemState.CLAIMED.value), else_=resting_state())
     elif state in (ItemState.PLANNED, ItemState.FAILED):
         next_state = resting_state(state)
     else:
         next_state = sa.literal(state.value)
-    connection.execute(
+    return (
         sa.update(items)
-        .where(items.c.id == call.item_id, movable)
+        .where(items.c.id == sa.bindparam("item"), movable)
         .values(
             state=sa.case(
                 (has_images, ItemState.GENERATED.value), (has_text, ItemState.DELIVERED.value), else_=next_state
             ),
-            reason=sa.case((sa.or_(has_images, has_text), None), else_=sa.literal(reason, items.c.reason.type)),
-            updated_at=now,
+            reason=sa.case((sa.or_(has_images, has_text), None), else_=sa.bindparam("why", type_=items.c.reason.type)),
+            updated_at=sa.bindparam("now"),
         )
     )

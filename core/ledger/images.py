@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -138,66 +139,83 @@ def waiting_calls(connection: Connection, call_ids: Sequence[str]) -> set[str]:
     return found
 
 
-def finish_images(connection: Connection, results: Sequence[ImageResult]) -> None:
+def finish_images(connection: Connection, rounds: Sequence[Sequence[ImageResult]]) -> list[None]:
     """Write what became of images and, from that, of their items: one transaction with whatever else is in it."""
     now = datetime.now(UTC)
-    for result in results:
-        this = sa.and_(images.c.call_id == result.call_id, images.c.idx == result.index)
-        if result.stored is not None:
-            _store(connection, result, result.stored, now)
-        else:
-            connection.execute(
-                sa.update(images)
-                .where(this, images.c.state == ImageState.PENDING)
-                .values(state=result.state, reason=result.reason, attempts=images.c.attempts + 1)
-            )
+    results = [result for round_ in rounds for result in round_]
+    stored = [_stored_row(result, result.stored, now) for result in results if result.stored is not None]
+    if stored:
+        connection.execute(_STORE, stored)
+        connection.execute(insert_new(connection, deliveries), [_delivery_row(row) for row in stored])
+    others = [
+        {"call": result.call_id, "index": result.index, "new_state": result.state, "why": result.reason}
+        for result in results
+        if result.stored is None
+    ]
+    if others:
+        connection.execute(_NOT_STORED, others)
     settle_items(connection, list(dict.fromkeys(result.item_id for result in results)))
+    return [None] * len(rounds)
 
 
-def _store(connection: Connection, result: ImageResult, stored: StoredAt, now: datetime) -> None:
-    facts = {
-        "content_type": stored.content_type,
-        "width": stored.width,
-        "height": stored.height,
-        "bytes": stored.bytes,
-        "sha256": stored.sha256,
-        "destination": stored.destination,
-        "key": stored.key,
-        "uri": stored.uri,
-        "stored_at": now,
+def _stored_row(result: ImageResult, stored: StoredAt, now: datetime) -> dict[str, Any]:
+    facts = {f"new_{name}": getattr(stored, name) for name in _FACTS}
+    return {"call": result.call_id, "index": result.index, "etag": stored.etag, "now": now, **facts}
+
+
+def _delivery_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "call_id": row["call"],
+        "idx": row["index"],
+        "destination": row["new_destination"],
+        "key": row["new_key"],
+        "uri": row["new_uri"],
+        "etag": row["etag"],
+        "stored_at": row["now"],
     }
-    # Where it is stored already, this is a copy: the catalog keeps naming the first place.
-    connection.execute(
-        sa.update(images)
-        .where(images.c.call_id == result.call_id, images.c.idx == result.index, images.c.state != ImageState.STORED)
-        .values(state=ImageState.STORED, reason=None, **facts)
-    )
-    connection.execute(
-        insert_new(connection, deliveries).values(
-            call_id=result.call_id,
-            idx=result.index,
-            destination=stored.destination,
-            key=stored.key,
-            uri=stored.uri,
-            etag=stored.etag,
-            stored_at=now,
-        )
-    )
 
 
 def settle_items(connection: Connection, item_ids: Sequence[str]) -> None:
     """Move generated items whose images are all terminal: delivered if one is stored, lost if none could be."""
-    now = datetime.now(UTC)
-
-    def has(state: ImageState) -> sa.Exists:
-        return sa.exists().where(images.c.item_id == items.c.id, images.c.state == state)
-
     for batch in in_batches(item_ids):
-        connection.execute(
-            sa.update(items)
-            .where(items.c.id.in_(batch), items.c.state == ItemState.GENERATED, ~has(ImageState.PENDING))
-            .values(
-                state=sa.case((has(ImageState.STORED), ItemState.DELIVERED.value), else_=ItemState.LOST.value),
-                updated_at=now,
-            )
-        )
+        connection.execute(_SETTLE_ITEMS, {"ids": batch, "now": datetime.now(UTC)})
+
+
+# --- statements: built once, since building one costs more than running it --------------------------------------------
+
+_FACTS = ("content_type", "width", "height", "bytes", "sha256", "destination", "key", "uri")
+_THIS = sa.and_(images.c.call_id == sa.bindparam("call"), images.c.idx == sa.bindparam("index"))
+# Where it is stored already, this is a copy: the catalog keeps naming the first place.
+_STORE = (
+    sa.update(images)
+    .where(_THIS, images.c.state != ImageState.STORED)
+    .values(
+        state=ImageState.STORED,
+        reason=None,
+        stored_at=sa.bindparam("now"),
+        **{name: sa.bindparam(f"new_{name}") for name in _FACTS},
+    )
+)
+_NOT_STORED = (
+    sa.update(images)
+    .where(_THIS, images.c.state == ImageState.PENDING)
+    .values(state=sa.bindparam("new_state"), reason=sa.bindparam("why"), attempts=images.c.attempts + 1)
+)
+
+
+def _has(state: ImageState) -> sa.Exists:
+    return sa.exists().where(images.c.item_id == items.c.id, images.c.state == state)
+
+
+_SETTLE_ITEMS = (
+    sa.update(items)
+    .where(
+        items.c.id.in_(sa.bindparam("ids", expanding=True)),
+        items.c.state == ItemState.GENERATED,
+        ~_has(ImageState.PENDING),
+    )
+    .values(
+        state=sa.case((_has(ImageState.STORED), ItemState.DELIVERED.value), else_=ItemState.LOST.value),
+        updated_at=sa.bindparam("now"),
+    )
+)

@@ -311,11 +311,11 @@ class Ledger:
 
     def begin(self, intent: call_steps.CallIntent) -> call_steps.Begun:
         """Commit the intent of a call."""
-        return self.write(lambda connection: call_steps.begin(connection, intent))
+        return self._writer.run_together(call_steps.begin, intent)
 
     def settle(self, call_id: str, outcome: call_steps.Outcome) -> bool:
         """Commit what became of a call."""
-        return self.write(lambda connection: call_steps.settle(connection, call_id, outcome))
+        return self._writer.run_together(call_steps.settle, (call_id, outcome))
 
     def images_to_deliver(self, item_ids: Sequence[str], *, destination: str | None) -> list[image_steps.ImageTask]:
         """Images that are paid for and not where they are wanted."""
@@ -329,7 +329,7 @@ class Ledger:
 
     def finish_images(self, results: Sequence[image_steps.ImageResult]) -> None:
         """Commit what became of images."""
-        self.write(lambda connection: image_steps.finish_images(connection, results))
+        self._writer.run_together(image_steps.finish_images, results)
 
     def delivered_to(self, destination: str) -> int:
         """How many images lie at a destination."""

@@ -280,3 +280,60 @@ def test_two_processes_write_one_sqlite_file(sqlite: str, open_ledger: OpenLedge
     assert [process.exitcode for process in processes] == [0, 0]
     with open_ledger(sqlite).read() as connection:
         assert connection.scalar(sa.select(sa.func.count()).where(items.c.state == ItemState.PLANNED)) == 120
+
+
+def test_values_that_wait_for_one_step_are_done_by_one_run_of_it(database: str, open_ledger: OpenLedger) -> None:
+    ledger = open_ledger(database)
+    entered, go = threading.Event(), threading.Event()
+    runs: list[list[str]] = []
+
+    def slow(connection: sa.Connection) -> None:
+        entered.set()
+        assert go.wait(10)
+
+    def step(connection: sa.Connection, values: list[str]) -> list[str]:
+        runs.append(values)
+        connection.execute(sa.insert(meta), [{"key": value, "value": ""} for value in values])
+        return [value.upper() for value in values]
+
+    with ThreadPoolExecutor(22) as threads:
+        first = threads.submit(ledger.write, slow)
+        assert entered.wait(10)
+        futures = [threads.submit(ledger._writer.run_together, step, f"k{n}") for n in range(10)]
+        single = threads.submit(ledger.write, put("other"))
+        futures += [threads.submit(ledger._writer.run_together, step, f"k{n}") for n in range(10, 20)]
+        queued(ledger, 21)
+        go.set()
+        assert [future.result() for future in futures] == [f"K{n}" for n in range(20)]
+        first.result()
+        assert single.result() == "other"
+    assert [len(values) for values in runs] == [20]
+    assert keys(ledger) == {f"k{n}" for n in range(20)} | {"other"}
+
+
+def test_a_value_that_fails_fails_alone(database: str, open_ledger: OpenLedger) -> None:
+    ledger = open_ledger(database)
+    entered, go = threading.Event(), threading.Event()
+
+    def slow(connection: sa.Connection) -> None:
+        entered.set()
+        assert go.wait(10)
+
+    def step(connection: sa.Connection, values: list[str]) -> list[str]:
+        connection.execute(sa.insert(meta), [{"key": value, "value": ""} for value in values])
+        if "bad" in values:
+            raise LookupError("mine")
+        return values
+
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(ledger.write, slow)
+        assert entered.wait(10)
+        futures = [threads.submit(ledger._writer.run_together, step, name) for name in ("a", "bad", "b")]
+        queued(ledger, 3)
+        go.set()
+        first.result()
+        assert futures[0].result() == "a"
+        with pytest.raises(LookupError, match="mine"):
+            futures[1].result()
+        assert futures[2].result() == "b"
+    assert keys(ledger) == {"a", "b"}
