@@ -235,26 +235,21 @@ def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list
     done = [False] * len(ended)
     waiting = list(enumerate(ended))
     while waiting:
-        # An item's calls act on each other: one call of an item at a time.
-        now_on: dict[str, tuple[int, Outcome]] = {}
-        later: list[tuple[int, tuple[str, Outcome]]] = []
-        for place, (call_id, outcome) in waiting:
-            if call_id in now_on:
-                later.append((place, (call_id, outcome)))
-            else:
-                now_on[call_id] = place, outcome
         # Locked (where the database has row locks): a late reply and its replay by another process count once.
-        rows = {row.id: row for row in connection.execute(_OPEN_CALLS, {"ids": sorted(now_on)})}
+        ids = sorted({call_id for _, (call_id, _) in waiting})
+        rows = {row.id: row for row in connection.execute(_OPEN_CALLS, {"ids": ids})}
+        # An item's calls act on each other: one call of an item at a time.
         round_: dict[str, _Settled] = {}
-        for call_id, (place, outcome) in now_on.items():
+        later = []
+        for place, (call_id, outcome) in waiting:
             call = rows.get(call_id)
             if call is None:
                 continue
             if call.item_id in round_:
                 later.append((place, (call_id, outcome)))
-                continue
-            round_[call.item_id] = _judged(call, outcome)
-            done[place] = True
+            else:
+                round_[call.item_id] = _judged(call, outcome)
+                done[place] = True
         if round_:
             _settle_round(connection, list(round_.values()))
         waiting = later

@@ -23,6 +23,7 @@ from prefect_imagen.core.ledger import (
     Unknown,
     UnknownPolicy,
 )
+from prefect_imagen.core.ledger.calls import begin, settle
 from prefect_imagen.core.ledger.schema import calls, images
 
 OpenLedger = Callable[..., Ledger]
@@ -296,3 +297,70 @@ def test_an_intent_that_is_written_twice_is_begun_once(shop: Any) -> None:
     assert shop.ledger.begin(shop.intent(item)) is Begun.CLAIM_LOST
     shop.ledger.settle(intent.id, answer())
     assert shop.ledger.begin(intent) is Begun.CLAIM_LOST
+
+
+def test_a_group_near_the_cap_is_covered_as_far_as_it_goes(shop: Any) -> None:
+    shop.start("capped", budget=3 * RESERVE + 1)
+    ids = shop.plan(5)
+    shop.ledger.claim(ids)
+    intents = [shop.intent(item_id, reserve=RESERVE if n else 2 * RESERVE) for n, item_id in enumerate(ids)]
+    lost = shop.intent("somebody else's")
+    begun = shop.ledger.write(lambda connection: begin(connection, [intents[0], lost, *intents[1:]]))
+    assert begun == [Begun.YES, Begun.CLAIM_LOST, Begun.YES, *[Begun.BUDGET_REACHED] * 3]
+    assert shop.money() == (3 * RESERVE, 0)
+    assert [shop.state(item_id) for item_id in ids] == [ItemState.SENT] * 2 + [ItemState.CLAIMED] * 3
+    again = shop.ledger.write(lambda connection: begin(connection, intents[:2]))
+    assert again == [Begun.YES] * 2
+    assert shop.money() == (3 * RESERVE, 0)
+    assert len(shop.rows(calls)) == 2
+
+
+def test_one_item_is_begun_once_in_a_group(shop: Any) -> None:
+    (item_id,) = shop.plan(1)
+    shop.ledger.claim([item_id])
+    begun = shop.ledger.write(lambda connection: begin(connection, [shop.intent(item_id), shop.intent(item_id)]))
+    assert begun == [Begun.YES, Begun.CLAIM_LOST]
+    assert len(shop.rows(calls)) == 1
+
+
+def test_outcomes_of_every_kind_in_one_group(shop: Any) -> None:
+    """What is settled together ends as what is settled one by one."""
+    outcomes = [
+        answer(2),
+        Answered([NewImage(0, None, None, None, "adult")], PRICE, "reply"),
+        Refused("safety", 52_000),
+        Unbilled("429", ItemState.CLAIMED),
+        Unbilled("401", ItemState.PLANNED),
+        Unknown("cut"),
+    ]
+    together, singly = shop.plan(6, prefix="together"), shop.plan(6, prefix="singly")
+    shop.start("together")
+    sent = [shop.send(item_id) for item_id in together]
+    group = [*zip(sent, outcomes, strict=True), (sent[0], answer(5)), ("pi-nobody", answer())]
+    assert shop.ledger.write(lambda connection: settle(connection, group)) == [True] * 6 + [False] * 2
+    shop.start("singly")
+    alone = [shop.send(item_id) for item_id in singly]
+    assert all(shop.ledger.settle(call_id, outcome) for call_id, outcome in zip(alone, outcomes, strict=True))
+    assert shop.money("together") == shop.money("singly") == (RESERVE, 2 * PRICE + 52_000)
+    ignored = {"id", "item_id", "run_id", "sent_at", "ended_at", "call_id"}
+
+    def facts(call_id: str) -> list[dict[str, Any]]:
+        rows = [shop.call(call_id), *(row for row in shop.rows(images) if row.call_id == call_id)]
+        return [{name: value for name, value in row._mapping.items() if name not in ignored} for row in rows]
+
+    assert [facts(call_id) for call_id in sent] == [facts(call_id) for call_id in alone]
+    assert [shop.state(item_id) for item_id in together] == [shop.state(item_id) for item_id in singly]
+    assert shop.state(together[1]) is ItemState.LOST
+
+
+def test_two_calls_of_one_item_in_one_group(shop: Any) -> None:
+    """A late reply and the end of the call that was to replace it: the images stay, nothing is bought again."""
+    (item_id,) = shop.plan(1)
+    late = shop.send(item_id)
+    shop.ledger.settle(late, Unknown("cut"))
+    shop.ledger.release([item_id])
+    newer = shop.send(item_id, unknown=UnknownPolicy.RETRY)
+    group = [(newer, Unbilled("429", ItemState.PLANNED)), (late, answer()), (late, answer())]
+    assert shop.ledger.write(lambda connection: settle(connection, group)) == [True, True, False]
+    assert shop.state(item_id) is ItemState.GENERATED
+    assert shop.money() == (0, PRICE)
