@@ -13,7 +13,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .chat import CHAT_MODELS
+from ..core.aimlapi.chat import load_chat_models
 from .envelopes import now_iso
 from .house import House
 from .wire import JsonReply
@@ -79,13 +79,14 @@ class Catalog:
                 min(contract.since for contract in spec.contracts.values()),
                 [unit],
             )
-        for model in CHAT_MODELS:
+        for model in load_chat_models():
             units = [
                 {"name": "token", "measure": measure, "price": float(price), "per": 1_000_000}
                 for measure, price in (("input", model.input_usd), ("output", model.output_usd))
             ]
-            alias = model.id.partition("/")[2]
-            yield _row(model.id, model.title, _CHAT_TYPE, [alias], ["playground:chat"], "2026-08-01", units)
+            title = model.id.partition("/")[2]
+            tags = ["playground:chat"]
+            yield _row(model.id, title, _CHAT_TYPE, list(model.aliases), tags, "2026-08-01", units)
 
 
 def _row(

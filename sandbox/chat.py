@@ -1,49 +1,46 @@
-"""`POST /v1/chat/completions`: a plain answer in the OpenAI form, billed by the token."""
+"""`POST /v1/chat/completions`: answers in the OpenAI form, in text or JSON, billed by the token.
+
+Shapes from public captures of 2025-08 (a reasoning model's answer) and 2025-10 (a refused role), prices from the
+registry of language models.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
-from ..core.money import usd_to_credits
+from ..core.aimlapi.chat import ChatModel, load_chat_models
 from .envelopes import Failure, invalid_payload, unknown_model
-from .faults import Endpoint
+from .faults import (
+    BadJson,
+    CallFault,
+    ChatRefusal,
+    EmptyContent,
+    Endpoint,
+    FencedJson,
+    ParameterRejected,
+    SystemRoleRejected,
+    TooLong,
+)
 from .house import House
 from .paid import Job, PaidEndpoint, usage_of
 from .validation import Issue, enum_issue, type_issue, type_name
+from .writing import REASONING, write
 
-__all__ = ["CHAT_MODELS", "ChatCompletions", "ChatModel"]
+__all__ = ["ChatCompletions"]
 
 _ROLES = ("system", "user", "assistant", "tool", "developer")
+_FORMATS = ("text", "json_object", "json_schema")
+_LIMITS = ("max_tokens", "max_completion_tokens")
 _CHARACTERS_PER_TOKEN = 4
-_QUOTED = 200
-
-
-class ChatModel(NamedTuple):
-    """A chat model and its price in USD per million tokens."""
-
-    id: str
-    title: str
-    input_usd: Decimal
-    output_usd: Decimal
-
-
-CHAT_MODELS: tuple[ChatModel, ...] = (
-    ChatModel("openai/gpt-4o-mini", "GPT-4o mini", Decimal("0.16"), Decimal("0.63")),
-    ChatModel("openai/gpt-5-nano", "GPT-5 nano", Decimal("0.076"), Decimal("0.61")),
-    ChatModel("openai/gpt-oss-20b", "gpt-oss-20b", Decimal("0.10"), Decimal("0.41")),
-    ChatModel("google/gemini-2.5-flash-lite", "Gemini 2.5 Flash-Lite", Decimal("0.0975"), Decimal("0.39")),
-)
-"""A few cheap ones; prices from the provider's public catalogue (models.dev, 2026-08), gpt-4o-mini from 2025."""
-
-_BY_NAME = {name: model for model in CHAT_MODELS for name in (model.id, model.id.partition("/")[2])}
+_REFUSAL = "I'm sorry, but I can't help with that request."
 
 
 def _tokens(text: str) -> int:
-    return max(1, -(-len(text) // _CHARACTERS_PER_TOKEN))
+    return -(-len(text) // _CHARACTERS_PER_TOKEN)
 
 
 def _text_of(content: Any) -> str:
@@ -56,29 +53,126 @@ def _text_of(content: Any) -> str:
 
 @dataclass(frozen=True)
 class _ChatJob(Job):
+    """A question, and what will be answered.
+
+    Attributes:
+        body: The request.
+        chat_model: Whose price is taken.
+        input_tokens: Tokens of the question.
+        answer: Text of the answer; None is sent as null.
+        reasoning: What the model thinks before it answers; paid like the answer.
+        refusal: The model's refusal beside the answer.
+        finish_reason: Why it stopped.
+    """
+
     model: str
     prompt: str
-    answer: str
+    body: Mapping[str, Any]
+    chat_model: ChatModel
     input_tokens: int
-    credits_each: int
+    answer: str | None
+    reasoning: str | None = None
+    refusal: str | None = None
+    finish_reason: str = "stop"
     count: int = 1
 
+    @property
+    def credits_each(self) -> int:  # type: ignore[override]
+        """The price of question and answer."""
+        return self.chat_model.price(self.input_tokens, self.output_tokens)
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens that were written."""
+        return max(1, sum(_tokens(text or "") for text in (self.answer, self.reasoning, self.refusal)))
+
+    def limited(self) -> _ChatJob:
+        """The same, stopped where the tokens of the request end."""
+        most = next((self.body[name] for name in _LIMITS if self.body.get(name) is not None), None)
+        if most is None or self.output_tokens <= most:
+            return self
+        thoughts = (self.reasoning or "")[: most * _CHARACTERS_PER_TOKEN]
+        left = most - _tokens(thoughts)
+        answer = (self.answer or "")[: left * _CHARACTERS_PER_TOKEN]
+        return replace(self, answer=answer, reasoning=thoughts or None, finish_reason="length")
+
+    def under(self, fault: CallFault) -> Job | Failure:
+        """What becomes of it when a fault strikes that only chats have."""
+        match fault:
+            case BadJson():
+                return replace(self, answer=_spoilt(self.answer or "", fault.form))
+            case FencedJson():
+                return replace(self, answer=f"Sure, here it is:\n\n```json\n{self.answer}\n```\nAnything else?")
+            case TooLong():
+                answer = json.dumps({"prompt": ("a long story " * fault.characters)[: fault.characters]})
+                return replace(self, answer=answer).limited()
+            case ChatRefusal(form="http_400"):
+                return Failure(400, "Your request was rejected as a result of our safety system.")
+            case ChatRefusal(form="filter"):
+                return replace(self, answer="", finish_reason="content_filter")
+            case ChatRefusal():
+                return replace(self, answer=None, refusal=_REFUSAL)
+            case EmptyContent():
+                return replace(self, answer="", reasoning=REASONING if fault.reasoning else None)
+            case SystemRoleRejected():
+                return self._without_system()
+            case ParameterRejected() if self.body.get(fault.parameter) is not None:
+                hint = " Use 'max_completion_tokens' instead." if fault.parameter == "max_tokens" else ""
+                return Failure(
+                    400, f"Unsupported parameter: '{fault.parameter}' is not supported with this model.{hint}"
+                )
+        return self
+
+    def _without_system(self) -> Job | Failure:
+        for place, message in enumerate(self.body["messages"]):
+            if message["role"] == "system":
+                return invalid_payload([enum_issue(("messages", place, "role"), ("user", "assistant"), "system")])
+        return self
+
     async def reply(self, house: House, returned: int, credits_: int) -> dict[str, Any]:
-        output_tokens = _tokens(self.answer)
-        message = {"role": "assistant", "content": self.answer, "refusal": None}
+        message: dict[str, Any] = {"role": "assistant", "content": self.answer}
+        if self.reasoning is not None:
+            message["reasoning_content"] = self.reasoning
+        message["refusal"] = self.refusal
+        usage: dict[str, Any] = {
+            "prompt_tokens": self.input_tokens,
+            "completion_tokens": self.output_tokens,
+            "total_tokens": self.input_tokens + self.output_tokens,
+        }
+        if self.reasoning is not None:
+            usage["completion_tokens_details"] = {"reasoning_tokens": _tokens(self.reasoning)}
         return {
             "id": f"gen-{house.new_id()}",
             "object": "chat.completion",
             "created": int(time.time()),
             "model": self.model,
-            "choices": [{"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}],
-            "usage": {
-                "prompt_tokens": self.input_tokens,
-                "completion_tokens": output_tokens,
-                "total_tokens": self.input_tokens + output_tokens,
-            },
+            "choices": [
+                {"index": 0, "finish_reason": self.finish_reason, "logprobs": None, "message": message},
+            ],
+            "usage": usage,
             "meta": usage_of(credits_),
         }
+
+
+def _spoilt(answer: str, form: str) -> str:
+    """An answer that is no longer the JSON it should be."""
+    if form == "cut":
+        return answer[: max(1, len(answer) * 2 // 3)]
+    if form == "keys":
+        return json.dumps({"result": {"status": "ok", "items": 1}})
+    return "Certainly! I would paint it in soft light, with a calm mood and a lot of empty space around it."
+
+
+def _least_one(path: tuple[str | int, ...], kind: str, message: str) -> Issue:
+    return {
+        "code": "too_small",
+        "minimum": 1,
+        "type": kind,
+        "inclusive": True,
+        "exact": False,
+        "message": message,
+        "path": list(path),
+    }
 
 
 def _check_messages(body: Mapping[str, Any]) -> list[Issue]:
@@ -87,18 +181,7 @@ def _check_messages(body: Mapping[str, Any]) -> list[Issue]:
         received = type_name(messages) if "messages" in body else "undefined"
         return [type_issue(("messages",), "array", received)]
     if not messages:
-        message = "Array must contain at least 1 element(s)"
-        return [
-            {
-                "code": "too_small",
-                "minimum": 1,
-                "type": "array",
-                "inclusive": True,
-                "exact": False,
-                "message": message,
-                "path": ["messages"],
-            }
-        ]
+        return [_least_one(("messages",), "array", "Array must contain at least 1 element(s)")]
     issues: list[Issue] = []
     for place, message in enumerate(messages):
         if not isinstance(message, dict):
@@ -113,23 +196,68 @@ def _check_messages(body: Mapping[str, Any]) -> list[Issue]:
     return issues
 
 
+def _check_limits(body: Mapping[str, Any]) -> list[Issue]:
+    issues: list[Issue] = []
+    for name in _LIMITS:
+        value = body.get(name)
+        if value is None:
+            continue
+        if type_name(value) != "number" or not float(value).is_integer():
+            issues.append(type_issue((name,), "integer", type_name(value)))
+        elif value < 1:
+            issues.append(_least_one((name,), "number", "Number must be greater than or equal to 1"))
+    return issues
+
+
+def _check_format(body: Mapping[str, Any]) -> list[Issue]:
+    wanted = body.get("response_format")
+    if wanted is None:
+        return []
+    if not isinstance(wanted, dict):
+        return [type_issue(("response_format",), "object", type_name(wanted))]
+    kind = wanted.get("type")
+    if kind not in _FORMATS:
+        return [enum_issue(("response_format", "type"), _FORMATS, str(kind))]
+    if kind != "json_schema":
+        return []
+    path = ("response_format", "json_schema")
+    schema = wanted.get("json_schema")
+    if not isinstance(schema, dict):
+        return [type_issue(path, "object", type_name(schema) if "json_schema" in wanted else "undefined")]
+    if not isinstance(schema.get("name"), str):
+        return [type_issue((*path, "name"), "string", type_name(schema["name"]) if "name" in schema else "undefined")]
+    return []
+
+
 class ChatCompletions(PaidEndpoint):
     """The endpoint."""
 
     endpoint: Endpoint = "chat"
 
+    def __init__(self, house: House) -> None:
+        super().__init__(house)
+        self._models = {
+            name: model for model in load_chat_models() for name in (model.id, model.wire_model, *model.aliases) if name
+        }
+
     def prepare(self, body: Mapping[str, Any]) -> Job | Failure:
-        """Check the messages and price the answer."""
-        model = _BY_NAME.get(body["model"])
+        """Check the request, and write the answer."""
+        model = self._models.get(body["model"])
         if model is None:
             return unknown_model(body["model"])
-        issues = _check_messages(body)
+        issues = _check_messages(body) + _check_limits(body) + _check_format(body)
         if issues:
             return invalid_payload(issues)
         if body.get("stream"):
             return Failure(400, "The sandbox does not stream; send stream: false")
         texts = [_text_of(message.get("content")) for message in body["messages"]]
-        answer = f"Answer of the sandbox to: {texts[-1][:_QUOTED]}"
-        input_tokens = sum(map(_tokens, texts))
-        usd = (input_tokens * model.input_usd + _tokens(answer) * model.output_usd) / 1_000_000
-        return _ChatJob(body["model"], texts[-1], answer, input_tokens, usd_to_credits(usd))
+        job = _ChatJob(
+            model=body["model"],
+            prompt=texts[-1],
+            body=body,
+            chat_model=model,
+            input_tokens=max(1, sum(map(_tokens, texts))),
+            answer=write(texts, body.get("response_format")),
+            reasoning=REASONING if model.reasoning else None,
+        )
+        return job.limited()

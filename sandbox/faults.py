@@ -22,25 +22,33 @@ from .envelopes import Envelope
 
 __all__ = [
     "BadGatewayBilled",
+    "BadJson",
     "CallFault",
+    "ChatFault",
+    "ChatRefusal",
     "CorruptImage",
     "CutAfterBilling",
     "CutBeforeBilling",
     "Download404",
     "Download500",
     "DownloadFault",
+    "EmptyContent",
     "FaultDesk",
     "FaultSheet",
+    "FencedJson",
     "FewerImages",
     "Html200",
     "HtmlDownload",
     "OutOfCredit",
+    "ParameterRejected",
     "RateLimited",
     "Rule",
     "SafetyBlock",
     "ServerError",
     "SlowDownload",
     "SlowReply",
+    "SystemRoleRejected",
+    "TooLong",
     "TruncatedDownload",
     "TruncatedReplyBilled",
     "Unauthorized",
@@ -178,6 +186,59 @@ class Unauthorized(_Rule):
     fault: Literal["unauthorized"]
 
 
+class _ChatRule(_Rule):
+    """A fault of a language model's answers; strikes chats without being told to."""
+
+    match: Match = Match(endpoint="chat")
+
+
+class BadJson(_ChatRule):
+    """JSON was asked for, and something else comes: JSON that is `cut` short, `prose`, or other `keys`; billed."""
+
+    fault: Literal["bad_json"]
+    form: Literal["cut", "prose", "keys"] = "cut"
+
+
+class FencedJson(_ChatRule):
+    """The JSON in a code fence, with a remark before and after it; billed."""
+
+    fault: Literal["fenced_json"]
+
+
+class TooLong(_ChatRule):
+    """JSON with a prompt of so many characters, whatever was asked for; billed."""
+
+    fault: Literal["too_long"]
+    characters: Annotated[int, Field(ge=1, le=100_000)] = 900
+
+
+class ChatRefusal(_ChatRule):
+    """The model does not want to: a `message` of refusal or a `filter`, billed; or a 400, which is not."""
+
+    fault: Literal["chat_refusal"]
+    form: Literal["message", "filter", "http_400"] = "message"
+
+
+class EmptyContent(_ChatRule):
+    """An answer without a text, with or without the model's reasoning beside it; billed."""
+
+    fault: Literal["empty_content"]
+    reasoning: bool = True
+
+
+class SystemRoleRejected(_ChatRule):
+    """400 for a conversation with the role `system`, as some models give it; not billed. Others get their answer."""
+
+    fault: Literal["system_role_rejected"]
+
+
+class ParameterRejected(_ChatRule):
+    """400 for a request with a certain parameter, in the words of an upstream; not billed."""
+
+    fault: Literal["parameter_rejected"]
+    parameter: Literal["response_format", "max_tokens"]
+
+
 class _DownloadRule(_Rule):
     """A fault of an image's URL: on the first `first_attempts` GETs of a struck image, or (None) on all."""
 
@@ -235,6 +296,16 @@ CallFault: TypeAlias = (
     | OutOfCredit
     | SlowReply
     | Unauthorized
+    | BadJson
+    | FencedJson
+    | TooLong
+    | ChatRefusal
+    | EmptyContent
+    | SystemRoleRejected
+    | ParameterRejected
+)
+ChatFault: TypeAlias = (
+    BadJson | FencedJson | TooLong | ChatRefusal | EmptyContent | SystemRoleRejected | ParameterRejected
 )
 DownloadFault: TypeAlias = TruncatedDownload | HtmlDownload | Download404 | Download500 | CorruptImage | SlowDownload
 Rule: TypeAlias = Annotated[CallFault | DownloadFault, Field(discriminator="fault")]
@@ -247,8 +318,10 @@ class FaultSheet(_Strict):
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")
-    def _chat_has_no_images(self) -> FaultSheet:
+    def _each_at_its_endpoint(self) -> FaultSheet:
         for rule in self.rules:
+            if rule.match.endpoint == "images" and isinstance(rule, _ChatRule):
+                raise ValueError(f"{rule.fault} strikes chats only: its match has to name the endpoint chat")
             if rule.match.endpoint == "chat" and isinstance(rule, FewerImages | SafetyBlock | _DownloadRule):
                 raise ValueError(f"{rule.fault} strikes images only, so its match cannot name the endpoint chat")
         return self

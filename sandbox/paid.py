@@ -65,6 +65,10 @@ class Job(ABC):
     count: int
     credits_each: int
 
+    def under(self, fault: CallFault) -> Job | Failure:
+        """What becomes of it when a fault strikes that is about the answer itself."""
+        return self
+
     @abstractmethod
     async def reply(self, house: House, returned: int, credits_: int) -> dict[str, Any]:
         """The JSON of a successful reply.
@@ -121,7 +125,10 @@ class PaidEndpoint(ABC):
             isinstance(fault, SafetyBlock) and fault.form == "http_400"
         ):
             return self._failed(request, call, _failure_of(fault))
-        return await self._sell(request, call, job, fault)
+        struck = job.under(fault) if fault is not None else job
+        if isinstance(struck, Failure):
+            return self._failed(request, call, struck)
+        return await self._sell(request, call, struck, fault)
 
     def _read(self, raw: bytes, call: Call) -> Job | Failure:
         try:

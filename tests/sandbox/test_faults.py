@@ -217,6 +217,8 @@ class TestRules:
             {"fault": "server_error", "seconds": 1},
             {"fault": "slow_reply"},
             {"fault": "fewer_images", "match": {"endpoint": "chat"}},
+            {"fault": "bad_json", "match": {"endpoint": "images"}},
+            {"fault": "parameter_rejected", "parameter": "model"},
             {"fault": "safety_block", "form": "http_400", "billed": True},
             {"fault": "server_error", "match": {"promt": "x"}},
         ],
