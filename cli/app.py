@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 from ..core.errors import ImagenError
+from .blocks import blocks
 from .console import stderr, stdout
 from .demo import demo
+from .doctor import doctor
 from .failures import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated, exit_within, explain, sentence
 from .models import models
 from .plan import plan
@@ -32,12 +34,15 @@ app = typer.Typer(
 _EXIT_SECONDS = 20.0
 _TRY = "Try it first"
 _WORK = "Work"
+_SET_UP = "Set up"
 app.command("demo", rich_help_panel=_TRY)(demo)
 app.command("sandbox", rich_help_panel=_TRY)(sandbox)
 app.command("models", rich_help_panel=_WORK)(models)
 app.command("plan", rich_help_panel=_WORK)(plan)
 app.command("run", rich_help_panel=_WORK)(run)
 app.command("status", rich_help_panel=_WORK)(status)
+app.command("doctor", rich_help_panel=_SET_UP)(doctor)
+app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)
 
 
 @app.callback(invoke_without_command=True)

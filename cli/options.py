@@ -8,6 +8,7 @@ import typer
 
 __all__ = [
     "AspectRatio",
+    "BaseUrl",
     "Catalog",
     "Edition",
     "EndpointUrl",
@@ -154,6 +155,15 @@ Catalog = Annotated[
 EndpointUrl = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Address of an S3 server that is not AWS.", rich_help_panel=_WHERE),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="AIMLAPI_BASE_URL",
+        metavar="URL",
+        help="An API that is not the public one, such as a sandbox.",
+        rich_help_panel=_HOW,
+    ),
 ]
 
 RequestsPerMinute = Annotated[

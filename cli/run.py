@@ -118,15 +118,7 @@ def run(
         _OnIncomplete,
         typer.Option(help="How Prefect shows a run that left something undone.", rich_help_panel=_HOW),
     ] = _OnIncomplete.FAIL,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="AIMLAPI_BASE_URL",
-            metavar="URL",
-            help="An API that is not the public one, such as a sandbox.",
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
+    base_url: options.BaseUrl = None,
     tag: Annotated[
         list[str] | None,
         typer.Option("--tag", metavar="NAME=VALUE", help="Label kept with every image.", rich_help_panel="Output"),

@@ -4,7 +4,7 @@ from .account import Account, Line
 from .calls import Answered, Begun, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
 from .claims import ClaimedItem, WantedText
 from .database import home
-from .errors import LedgerMismatch, LedgerNotUsable, LedgerUnavailable
+from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
 from .images import ImageResult, ImageTask, StoredAt
 from .items import Item, ItemKind, Rewrite
 from .ledger import Ledger
@@ -27,6 +27,7 @@ __all__ = [
     "ItemState",
     "Ledger",
     "LedgerMismatch",
+    "LedgerMissing",
     "LedgerNotUsable",
     "LedgerUnavailable",
     "Line",

@@ -2,6 +2,7 @@
 
 BadInput
 ├── LedgerNotUsable       the URL is wrong, a driver is missing, the schema is newer than this package
+│   └── LedgerMissing     there is none yet, and it was only to be looked at
 └── LedgerMismatch        the ledger belongs to another API, or the destination to another ledger
 Unavailable
 └── LedgerUnavailable     the database does not answer, or is locked for too long
@@ -11,11 +12,15 @@ from __future__ import annotations
 
 from ..errors import BadInput, Unavailable
 
-__all__ = ["LedgerMismatch", "LedgerNotUsable", "LedgerUnavailable"]
+__all__ = ["LedgerMismatch", "LedgerMissing", "LedgerNotUsable", "LedgerUnavailable"]
 
 
 class LedgerNotUsable(BadInput):
     """The ledger cannot be opened as it was asked for."""
+
+
+class LedgerMissing(LedgerNotUsable):
+    """There is no ledger there yet, and it was not to be made."""
 
 
 class LedgerMismatch(BadInput):

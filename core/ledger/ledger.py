@@ -17,7 +17,7 @@ from . import calls as call_steps
 from . import claims, runs
 from . import images as image_steps
 from .database import create_engine, describe_url, is_away, is_outage, normalise_url, unavailable
-from .errors import LedgerMismatch, LedgerNotUsable
+from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable
 from .holders import Heartbeat, Holder, reap
 from .migrations import SCHEMA_VERSION, check_version, migrate
 from .schema import deliveries, insert_new, meta
@@ -63,7 +63,7 @@ class Ledger:
             return
         path = Path(str(self.url.database))
         if not create and not path.exists():
-            raise LedgerNotUsable(f"there is no ledger at {path}")
+            raise LedgerMissing(f"there is no ledger at {path}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -73,7 +73,7 @@ class Ledger:
         with self.read() as connection:
             version = check_version(connection)
         if version == 0 and not create:
-            raise LedgerNotUsable(f"there is no ledger in {self.description}")
+            raise LedgerMissing(f"there is no ledger in {self.description}")
         if version < SCHEMA_VERSION:
             self._writer.run(migrate)
         with self.read() as connection:

@@ -20,7 +20,7 @@ from prefect_imagen.sandbox.local_s3 import LocalS3
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PARTS = ("core", "blocks", "tasks", "flows", "cli", "sandbox")
+PARTS = ("core", "blocks", "tasks", "flows", "cli", "sandbox", "deployments")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"^```file (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Installing is what `make` does, and the demo and the tests have their own places.

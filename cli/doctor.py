@@ -1,0 +1,263 @@
+"""`prefect-imagen doctor`: every part a run needs, a line each: all well, or what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ..core.errors import BadInput, ImagenError
+from . import options
+from .console import print_json, stdout
+from .failures import INCOMPLETE, OK
+
+if TYPE_CHECKING:
+    from prefect.blocks.core import Block
+    from rich.console import Console
+
+    from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+
+__all__ = ["doctor"]
+
+_OLD_PRICE_DAYS = 180
+_MODELS_SHOWN = 20
+State = Literal["ok", "note", "problem"]
+_MARKS: dict[State, tuple[str, str]] = {
+    "ok": ("ok", "green"),
+    "note": ("note", "yellow"),
+    "problem": ("problem", "bold red"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    check: str
+    state: State
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """The blocks of one name; None for each that is not saved."""
+
+    credentials: AimlApiCredentials | None = None
+    store: S3ImageStore | LocalImageStore | None = None
+    catalog: ImageCatalog | None = None
+
+
+def doctor(
+    name: Annotated[
+        str, typer.Option("--blocks", metavar="NAME", help="The blocks of that name.", rich_help_panel="What to check")
+    ] = "main",
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEST",
+            help="A destination; else that of the block.",
+            envvar="PREFECT_IMAGEN_TO",
+            rich_help_panel="What to check",
+        ),
+    ] = None,
+    catalog: options.Catalog = None,
+    endpoint_url: options.EndpointUrl = None,
+    json: options.Json = False,
+    verbose: options.Traceback = False,
+) -> int:
+    """Check versions, server, blocks, API, bucket, database, prices and models: each line ok, or what to do.
+
+    [dim]prefect-imagen doctor --json[/dim]
+
+    What is not saved as a block is taken from the environment, as `run` does. Nothing that costs is sent. Exit code 0:
+    no problem; 1: at least one.
+    """
+    del verbose
+    lines: list[_Line] = []
+    console = stdout()
+    for line in _examine(name, to, catalog, endpoint_url):
+        lines.append(line)
+        if not json:
+            _show(console, line)
+    problems = sum(line.state == "problem" for line in lines)
+    if json:
+        print_json({"ok": problems == 0, "checks": [_document(line) for line in lines]})
+    else:
+        notes = sum(line.state == "note" for line in lines)
+        summary = f"{problems} problem{'s' * (problems != 1)}" if problems else "All well"
+        console.print(f"\n{summary}" + (f", {notes} note{'s' * (notes != 1)}" if notes else ""), style="bold")
+    return INCOMPLETE if problems else OK
+
+
+def _document(line: _Line) -> dict[str, Any]:
+    return {"check": line.check, "state": line.state, "message": line.message}
+
+
+def _show(console: Console, line: _Line) -> None:
+    mark, style = _MARKS[line.state]
+    console.print(f"{mark:<8}", style=style, end="")
+    console.print(f"{line.check:<9} ", style="bold", end="")
+    console.print(line.message, soft_wrap=True)
+
+
+def _tried(check: str, step: Callable[[], str]) -> _Line:
+    from .checks import one_line
+
+    try:
+        return _Line(check, "ok", step())
+    except ImagenError as error:
+        return _Line(check, "problem", one_line(error))
+
+
+def _examine(name: str, to: str | None, catalog: str | None, endpoint_url: str | None) -> Iterator[_Line]:
+    from .checks import check_api, check_packages, check_prefect, check_store
+
+    yield _tried("versions", check_packages)
+    server = _tried("server", check_prefect)
+    if server.message.startswith("no Prefect API is configured"):
+        # `run` brings its own server then; only deployments need one.
+        server = _Line("server", "note", f"{server.message}. `run` works without; deployments need it")
+    yield server
+    saved = _Saved()
+    if server.state == "ok":
+        saved = _load(name)
+        yield _blocks_line(saved, name)
+    else:
+        yield _Line("blocks", "note", "not looked at: they are in Prefect's server")
+    yield _tried("API", lambda: check_api(_credentials(saved).get_client()))
+    store = _store(saved, to, endpoint_url)
+    if store is None:
+        yield _Line("bucket", "note", "no destination to check: save a store block, or give --to s3://bucket/prefix")
+    else:
+        yield _tried("bucket", lambda: check_store(store.get_store()))
+    yield from _database_lines(saved, catalog)
+
+
+def _load(name: str) -> _Saved:
+    from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+
+    def load(kind: type[Block]) -> Any:
+        try:
+            return kind.load(name)
+        except ValueError:
+            return None
+
+    return _Saved(load(AimlApiCredentials), load(S3ImageStore) or load(LocalImageStore), load(ImageCatalog))
+
+
+def _blocks_line(saved: _Saved, name: str) -> _Line:
+    parts = {"credentials": saved.credentials, "store": saved.store, "catalog": saved.catalog}
+    missing = [part for part, block in parts.items() if block is None]
+    if missing:
+        return _Line(
+            "blocks", "note", f"{name!r} has no {', '.join(missing)}: `prefect-imagen blocks create` saves all three"
+        )
+    slugs = ", ".join(f"{block.get_block_type_slug()}/{name}" for block in parts.values() if block is not None)
+    return _Line("blocks", "ok", slugs)
+
+
+def _credentials(saved: _Saved) -> AimlApiCredentials:
+    from ..blocks import AimlApiCredentials
+
+    return saved.credentials or AimlApiCredentials.from_env()
+
+
+def _store(saved: _Saved, to: str | None, endpoint_url: str | None) -> S3ImageStore | LocalImageStore | None:
+    from ..blocks.stores import store_block
+
+    return store_block(to, endpoint_url=endpoint_url) if to else saved.store
+
+
+def _database_lines(saved: _Saved, catalog: str | None) -> Iterator[_Line]:
+    """The ledger, its account, and the models that are bought through it."""
+    from ..core.ledger import Ledger, LedgerMissing
+    from .catalogs import catalog_url
+    from .checks import describe_ledger, one_line
+
+    url = catalog_url(catalog)
+    if catalog is None and saved.catalog is not None:
+        url = saved.catalog.url.get_secret_value()
+    try:
+        ledger = Ledger(url, create=False)
+    except LedgerMissing as error:
+        yield _Line("database", "ok", f"{one_line(error)} yet; the first run makes it")
+        yield from _model_lines([])
+        return
+    except ImagenError as error:
+        yield _Line("database", "problem", one_line(error))
+        yield from _model_lines([])
+        return
+    try:
+        yield _Line("database", "ok", describe_ledger(ledger))
+        yield from _account_lines(ledger, saved)
+        from .runs import list_runs
+
+        used = dict.fromkeys(str(row["model"]) for row in list_runs(ledger))
+    except ImagenError as error:
+        yield _Line("database", "problem", one_line(error))
+        used = {}
+    finally:
+        ledger.close()
+    yield from _model_lines(list(used)[:_MODELS_SHOWN])
+
+
+def _account_lines(ledger: Any, saved: _Saved) -> Iterator[_Line]:
+    from .runs import unknown_calls
+
+    bound = ledger.origin
+    try:
+        origin = _credentials(saved).get_client().origin()
+    except ImagenError:
+        origin = None  # said by the line about the API
+    if bound and origin and bound != origin:
+        yield _Line(
+            "database",
+            "problem",
+            f"this ledger is the account of {bound}, but the key is for {origin}: use another catalog, or that key",
+        )
+    waiting = unknown_calls(ledger)
+    if waiting:
+        yield _Line(
+            "account",
+            "note",
+            f"{len(waiting):,} calls may have been billed and wait for you to decide: see `prefect-imagen status`",
+        )
+
+
+def _model_lines(used: list[str]) -> Iterator[_Line]:
+    """Price and lifecycle of the models that were bought so far; of the default one where there are none."""
+    from datetime import UTC, date, datetime
+
+    from ..core.aimlapi import load_registry
+    from ..core.money import format_usd
+
+    registry = load_registry()
+    today = datetime.now(UTC).date()
+    for name in used or ["google/imagen4/preview"]:
+        try:
+            spec = registry.resolve(name, allow_withdrawn=True).spec
+        except BadInput as error:
+            yield _Line("price", "problem", str(error))
+            continue
+        price = spec.price
+        said = f"{spec.id}: {format_usd(price.credits)} an image"
+        if price.credits_high != price.credits:
+            said += f", at most {format_usd(price.credits_high)}"
+        # Some are known by the year or the month only: then from its first day.
+        age = (today - date.fromisoformat(f"{price.as_of}-01-01"[:10])).days
+        if age > _OLD_PRICE_DAYS:
+            yield _Line("price", "note", f"{said}, as of {price.as_of}: compare with the provider's list")
+        else:
+            yield _Line("price", "ok", f"{said} ({price.source})")
+        yield _lifecycle_line(spec)
+
+
+def _lifecycle_line(spec: Any) -> _Line:
+    life = spec.lifecycle
+    instead = f": move to {life.successor}" if life.successor else ""
+    if life.status == "withdrawn":
+        return _Line("model", "problem", f"{spec.id} was withdrawn {life.withdrawn_at or ''}".rstrip() + instead)
+    if life.status == "deprecated" or life.upstream_shutdown:
+        when = f", its maker shut it down on {life.upstream_shutdown}" if life.upstream_shutdown else ""
+        return _Line("model", "note", f"{spec.id} is {life.status}{when}{instead}")
+    return _Line("model", "ok", f"{spec.id} is {life.status}")
