@@ -128,7 +128,7 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
     from ..core.money import credits_to_usd
 
     spec = made.model.spec
-    items = ("items", "duplicates", "owned", "to_copy", "paid", "held", "refused", "to_buy")
+    items = ("items", "duplicates", "owned", "to_copy", "paid", "held", "refused", "erased", "to_buy")
     counted = ("exact", "prompts", "combinations", "rows", *items, "images", "bytes", "seconds")
     return {
         "model": made.model.name,
@@ -181,6 +181,7 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
             ("to copy", f"{made.to_copy:,} of them, to where images go to" if made.to_copy else ""),
             ("paid", f"{made.paid:,}, still to be fetched or stored" if made.paid else ""),
             ("held", f"{made.held:,} that may have been billed (see --unknown of `run`)" if made.held else ""),
+            ("erased", f"{made.erased:,} erased on request, not bought again" if made.erased else ""),
             ("refused", f"{made.refused:,} refused or lost before, not asked for again" if made.refused else ""),
             ("images to", destination or ""),
             ("catalog", catalog or "none there yet: nothing is owned"),

@@ -63,6 +63,8 @@ class LocalPrefect:
             listener.listen(128)
             self._address = listener.getsockname()
             os.environ["PREFECT_API_URL"] = f"{self.origin}/api"
+            # So that nothing links to a page that nobody serves.
+            os.environ["PREFECT_SERVER_UI_ENABLED"] = str(self._ui).lower()
             # -P: nothing in the current folder may stand in for an installed module. A session of its own: Ctrl-C
             # in the terminal reaches this process alone, which then decides.
             self._process = subprocess.Popen(  # noqa: S603

@@ -36,6 +36,7 @@ def list_runs(ledger: Ledger) -> list[dict[str, Any]]:
         runs.c.reserved.label("reserved_credits"),
         runs.c.flow_run_id,
         runs.c.flow_run_name,
+        runs.c.flow_run_url,
     ).order_by(runs.c.started_at.desc())
     with ledger.read() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]

@@ -120,6 +120,7 @@ def _show(
         [
             ("run", report.run_id),
             ("in Prefect", row["flow_run_name"] or ""),
+            ("", row["flow_run_url"] or ""),
             ("started", _moment(row["started_at"])),
             ("ended", _moment(row["ended_at"])),
             ("model", row["model"]),

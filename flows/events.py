@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..core.money import credits_to_usd
 from ..core.report import RunReport
-from .links import flow_run_url
+from ..tasks.links import flow_run_url
 
 __all__ = [
     "SHARE_OF_BUDGET_WARNING",

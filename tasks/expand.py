@@ -16,6 +16,7 @@ from ..core.money import usd_to_credits
 from ..core.plan import open_batch
 from ..core.preflight import bind_destination
 from .attached import Catalog, Store
+from .links import flow_run_url
 from .manifests import PlannedRun
 
 __all__ = ["expand_prompts"]
@@ -119,6 +120,7 @@ def expand_prompts(
         budget=usd_to_credits(budget_usd) if budget_usd is not None else None,
         flow_run_id=prefect.runtime.flow_run.id,
         flow_run_name=prefect.runtime.flow_run.name,
+        flow_run_url=flow_run_url(),
     )
     ledger.start_run(run)
     ledger.add_run_items(run.id, spec.run_items())

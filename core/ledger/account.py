@@ -1,6 +1,6 @@
 """The sum that always closes: every credit the provider billed belongs to exactly one line.
 
-billed = calls of delivered, generated and lost items (calls that a newer one superseded included)
+billed = calls of delivered, generated, lost and erased items (calls that a newer one superseded included)
        + rewrites, those that came to nothing included
        + refusals that were billed
        + the billed part of the unknown calls, which lies between 0 and their reservation
@@ -40,6 +40,7 @@ class Account:
         generated: Answered calls of items whose images are not all dealt with.
         lost: Answered calls of items none of whose images could be stored.
         rewrites: Answered calls to a language model, whether or not a text came of them.
+        erased: Answered calls of items that were erased since.
         refused: Refusals the provider billed.
         unknown: Calls that may have been billed; `credits` is what is reserved for them.
         in_flight: Calls that were sent and are not over; `credits` is what is reserved for them.
@@ -50,6 +51,7 @@ class Account:
     generated: Line
     lost: Line
     rewrites: Line
+    erased: Line
     refused: Line
     unknown: Line
     in_flight: Line
@@ -58,7 +60,7 @@ class Account:
     @property
     def billed(self) -> int:
         """What was surely billed, in credits."""
-        return (self.delivered + self.generated + self.lost + self.rewrites + self.refused).credits
+        return (self.delivered + self.generated + self.lost + self.rewrites + self.erased + self.refused).credits
 
     @property
     def billed_at_most(self) -> int:
@@ -66,7 +68,7 @@ class Account:
         return self.billed + self.unknown.credits + self.in_flight.credits
 
 
-_BY_ITEM = {ItemState.DELIVERED: "delivered", ItemState.LOST: "lost"}
+_BY_ITEM = {ItemState.DELIVERED: "delivered", ItemState.LOST: "lost", ItemState.ERASED: "erased"}
 
 
 def account(connection: Connection, run_id: str | None = None) -> Account:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -238,6 +238,7 @@ def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list
         # Locked (where the database has row locks): a late reply and its replay by another process count once.
         ids = sorted({call_id for _, (call_id, _) in waiting})
         rows = {row.id: row for row in connection.execute(_OPEN_CALLS, {"ids": ids})}
+        erased = _erased(connection, rows.values())
         # An item's calls act on each other: one call of an item at a time.
         round_: dict[str, _Settled] = {}
         later = []
@@ -248,7 +249,8 @@ def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list
             if call.item_id in round_:
                 later.append((place, (call_id, outcome)))
             else:
-                round_[call.item_id] = _judged(call, outcome)
+                judged = _judged(call, outcome)
+                round_[call.item_id] = judged.without_words() if call.item_id in erased else judged
                 done[place] = True
         if round_:
             _settle_round(connection, list(round_.values()))
@@ -266,6 +268,18 @@ class _Settled:
     billed: bool | None
     settled: int | None
     item_state: ItemState
+    erased: bool = False
+
+    def without_words(self) -> _Settled:
+        """The same for an item that was erased meanwhile: its money counts, its words and links are not kept."""
+        told = self.told
+        if isinstance(told, Answered):
+            told = replace(told, images=[NewImage(image.index, None, None, None) for image in told.images])
+        elif isinstance(told, Rewritten):
+            told = replace(told, text=None, reason=None)
+        else:
+            told = replace(told, reason="")
+        return replace(self, told=told, erased=True)
 
     @property
     def images(self) -> Sequence[NewImage]:
@@ -274,6 +288,12 @@ class _Settled:
     @property
     def reason(self) -> str | None:
         return getattr(self.told, "reason", None)
+
+
+def _erased(connection: Connection, rows: Iterable[sa.Row[tuple[object, ...]]]) -> set[str]:
+    """Items of the calls that were erased. Nobody erases what is in flight: only late replies have to be asked for."""
+    late = sorted({row.item_id for row in rows if row.outcome == CallOutcome.UNKNOWN})
+    return set(connection.scalars(_ERASED_ITEMS, {"ids": late})) if late else set()
 
 
 def _judged(call: sa.Row[tuple[object, ...]], told: Outcome) -> _Settled:
@@ -294,7 +314,7 @@ def _judged(call: sa.Row[tuple[object, ...]], told: Outcome) -> _Settled:
 def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
     now = datetime.now(UTC)
     connection.execute(_FINISH_CALL, [_finished(one, now) for one in settled])
-    new = [_image_row(one.call, image) for one in settled for image in one.images]
+    new = [_image_row(one, image) for one in settled for image in one.images]
     if new:
         connection.execute(sa.insert(images), new)
     texts = [
@@ -365,12 +385,13 @@ def _finished(one: _Settled, now: datetime) -> dict[str, object]:
     return values
 
 
-def _image_row(call: sa.Row[tuple[object, ...]], image: NewImage) -> dict[str, object]:
+def _image_row(one: _Settled, image: NewImage) -> dict[str, object]:
+    state = ImageState.QUARANTINED if image.blocked else ImageState.PENDING
     return {
-        "call_id": call.id,
+        "call_id": one.call.id,
         "idx": image.index,
-        "item_id": call.item_id,
-        "state": ImageState.QUARANTINED if image.blocked else ImageState.PENDING,
+        "item_id": one.call.item_id,
+        "state": ImageState.ERASED if one.erased else state,
         "reason": image.blocked,
         "source_url": image.source_url,
         "content_type": image.content_type,
@@ -412,6 +433,7 @@ _OPEN_CALLS = (
     .order_by(calls.c.id)
     .with_for_update()
 )
+_ERASED_ITEMS = sa.select(items.c.id).where(_ids(items.c.id), items.c.state == ItemState.ERASED)
 _FINISH_CALL = (
     sa.update(calls)
     .where(calls.c.id == sa.bindparam("call"))
@@ -448,7 +470,7 @@ def _move_items(state: ItemState) -> sa.Update:
     has_images = sa.exists().where(images.c.item_id == items.c.id)
     has_text = sa.exists().where(rewrites.c.item_id == items.c.id)
     if state is ItemState.GENERATED:
-        movable = sa.not_(sa.and_(items.c.state == ItemState.SENT, newer))
+        movable = sa.and_(sa.not_(sa.and_(items.c.state == ItemState.SENT, newer)), items.c.state != ItemState.ERASED)
     else:
         movable = sa.and_(items.c.state.in_((ItemState.SENT, ItemState.UNKNOWN)), ~newer)
     if state is ItemState.CLAIMED:

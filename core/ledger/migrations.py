@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .errors import LedgerNotUsable
-from .schema import CATALOG_VIEW, calls, items, meta, metadata, rewrites
+from .schema import CATALOG_VIEW, calls, items, meta, metadata, rewrites, runs
 
 __all__ = ["SCHEMA_VERSION", "add_column", "add_index", "add_table", "check_version", "create_view", "migrate"]
 
@@ -94,8 +94,12 @@ def _rewrites(connection: Connection) -> None:
     add_table(connection, rewrites)
 
 
+def _flow_run_url(connection: Connection) -> None:
+    add_column(connection, runs.c.flow_run_url)
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites,)
+_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

@@ -31,6 +31,7 @@ class RunSpec:
         budget: Highest spending of this run in credits, or None.
         flow_run_id: Prefect's id of the flow run.
         flow_run_name: And its name.
+        flow_run_url: And its page in Prefect's UI, where that is known.
     """
 
     id: str
@@ -42,6 +43,7 @@ class RunSpec:
     budget: int | None = None
     flow_run_id: str | None = None
     flow_run_name: str | None = None
+    flow_run_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def start_run(connection: Connection, spec: RunSpec, holder_id: str) -> None:
         "holder_id": holder_id,
         "flow_run_id": spec.flow_run_id,
         "flow_run_name": spec.flow_run_name,
+        "flow_run_url": spec.flow_run_url,
         "model": spec.model,
         "parameters": dict(spec.parameters),
         "destination": spec.destination,

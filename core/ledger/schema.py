@@ -110,6 +110,7 @@ runs = sa.Table(
     sa.Column("holder_id", sa.Text, nullable=False, index=True),
     sa.Column("flow_run_id", sa.Text),
     sa.Column("flow_run_name", FreeText),
+    sa.Column("flow_run_url", FreeText, comment="its page in Prefect's UI, where the address is known"),
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("parameters", JsonText, nullable=False),
     sa.Column("destination", sa.Text),
@@ -293,7 +294,8 @@ SELECT
     (SELECT m.value FROM imagen_meta m WHERE m.key = 'api_origin') AS api_origin,
     i.prompt                           AS source_prompt,
     CASE WHEN c.prompt IS NOT NULL THEN rw.model END AS rewritten_by,
-    i.variation                        AS variation
+    i.variation                        AS variation,
+    r.flow_run_url                     AS flow_run_url
 FROM imagen_images im
 JOIN imagen_calls c ON c.id = im.call_id
 JOIN imagen_items i ON i.id = im.item_id

@@ -8,12 +8,14 @@ A *call* is one request to the paid endpoint, an *image* one image of its reply,
               └────▶ unknown      no readable answer came                              perhaps
                         └────▶ answered (a late reply)
 
-    image   pending ──▶ stored | quarantined | lost
+    image   pending ──▶ stored | quarantined | lost; any of them ──▶ erased
 
     item    planned ─▶ claimed ─▶ sent ─▶ generated ─▶ delivered | lost
                                     ├───▶ refused
                                     ├───▶ failed     unbilled, retries spent
                                     └───▶ unknown
+
+            any that nobody works on ─▶ erased     on request: its prompt, images and links are gone, its money is not
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ class ImageState(enum.StrEnum):
     STORED = "stored"
     QUARANTINED = "quarantined"
     LOST = "lost"
+    ERASED = "erased"
 
 
 class ItemState(enum.StrEnum):
@@ -54,6 +57,7 @@ class ItemState(enum.StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    ERASED = "erased"
 
 
 class UnknownPolicy(enum.StrEnum):

@@ -62,6 +62,7 @@ class Plan:
         paid: Items that are paid for, and still to be fetched or stored.
         held: Items whose last call may have been billed: left for a decision.
         refused: Items the provider refused before, or whose images were lost.
+        erased: Items that were erased on request.
         to_buy: Items that would be bought, a call each.
         images: Images that would be made.
         price: Expected, in credits.
@@ -86,6 +87,7 @@ class Plan:
     paid: int
     held: int
     refused: int
+    erased: int
     to_buy: int
     images: int
     price: int
@@ -213,6 +215,7 @@ def make_plan(
         paid=tally.count(ItemState.GENERATED),
         held=tally.count(ItemState.UNKNOWN, ItemState.SENT),
         refused=tally.count(ItemState.REFUSED, ItemState.LOST),
+        erased=tally.count(ItemState.ERASED),
         to_buy=calls,
         images=images,
         price=sum(count * form.price for form, count in to_buy.items()),
@@ -246,6 +249,7 @@ def _outline(spec: Plannable, forms: Sequence[Form], rows: int, requests_per_min
         paid=0,
         held=0,
         refused=0,
+        erased=0,
         to_buy=rows,
         images=images,
         price=sum(form.price for form in forms) * each_form,
