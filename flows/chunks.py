@@ -16,6 +16,7 @@ from ..core.run_context import RunContext
 from ..tasks.attached import Catalog, Credentials, Store
 from ..tasks.chunk import process_chunk
 from ..tasks.manifests import Batch
+from .budget import warn_of_budgets
 
 __all__ = ["MAX_CHUNKS", "chunk_size", "run_chunks"]
 
@@ -122,6 +123,7 @@ class _Feed:
         future = next(iter(as_completed(self._in_flight)))
         self._in_flight.remove(future)
         outcome = future.result(raise_on_failure=False)
+        warn_of_budgets(self._context.ledger, self._context.run_id)
         if not isinstance(outcome, BaseException):
             return
         self.failures.append(f"{type(outcome).__name__}: {outcome}")

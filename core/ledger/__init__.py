@@ -1,6 +1,7 @@
 """The account book: every item, every paid call, every image. It knows databases and no HTTP."""
 
 from .account import Account, Line
+from .budget import BudgetState, BudgetWarning, Period
 from .calls import Answered, Begun, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
 from .claims import ClaimedItem, WantedText
 from .database import home
@@ -16,6 +17,8 @@ __all__ = [
     "Account",
     "Answered",
     "Begun",
+    "BudgetState",
+    "BudgetWarning",
     "CallIntent",
     "CallOutcome",
     "ClaimedItem",
@@ -33,6 +36,7 @@ __all__ = [
     "Line",
     "NewImage",
     "Outcome",
+    "Period",
     "Refused",
     "Rewrite",
     "Rewritten",

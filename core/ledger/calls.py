@@ -15,9 +15,10 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from .budget import Period, pay, reserve
 from .claims import resting_state
 from .images import settle_items
-from .schema import calls, images, insert_new, items, rewrites, runs
+from .schema import calls, images, insert_new, items, rewrites
 from .states import CallOutcome, ImageState, ItemState
 
 __all__ = [
@@ -67,11 +68,26 @@ class CallIntent:
 
 
 class Begun(enum.Enum):
-    """Whether a call may be sent."""
+    """Whether a call may be sent; where a budget does not cover it, which one."""
 
     YES = "yes"
     CLAIM_LOST = "claim lost"
-    BUDGET_REACHED = "budget reached"
+    BUDGET_REACHED = "the run's budget is reached"
+    DAY_BUDGET_REACHED = "the day's budget is reached"
+    MONTH_BUDGET_REACHED = "the month's budget is reached"
+
+    @property
+    def period(self) -> Period | None:
+        """The budget that is reached, if one is."""
+        return _REACHED.get(self)
+
+
+_REACHED = {
+    Begun.BUDGET_REACHED: Period.RUN,
+    Begun.DAY_BUDGET_REACHED: Period.DAY,
+    Begun.MONTH_BUDGET_REACHED: Period.MONTH,
+}
+_BEGUN = {period: begun for begun, period in _REACHED.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +167,18 @@ Outcome = Answered | Rewritten | Refused | Unbilled | Unknown
 def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[Begun]:
     """Record intents and reserve their highest prices: must be committed before the calls are sent.
 
-    Claims and budgets are checked by the statements that use them, so neither can change in between. It may be run
+    Claims and budgets are checked by the statements that use them, so none can change in between. It may be run
     again with the same intents, which are then begun already.
 
     Returns:
         What became of each intent, in order.
     """
+    now = datetime.now(UTC)
     told = dict.fromkeys((intent.id for intent in intents), Begun.CLAIM_LOST)
     taken: list[CallIntent] = []
     for holder_id, mine in _grouped(intents, lambda intent: intent.holder_id).items():
         wanted = {intent.item_id: intent for intent in reversed(mine)}
-        won = connection.scalars(_TAKE, {"ids": list(wanted), "holder": holder_id, "now": datetime.now(UTC)}).all()
+        won = connection.scalars(_TAKE, {"ids": list(wanted), "holder": holder_id, "now": now}).all()
         taken += [wanted[item_id] for item_id in won]
     lost = told.keys() - {intent.id for intent in taken}
     if lost:
@@ -169,15 +186,12 @@ def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[Begun]:
         told.update((call_id, Begun.YES) for call_id in connection.scalars(_ALREADY_SENT, {"ids": sorted(lost)}))
     paid: list[CallIntent] = []
     for run_id, mine in _grouped(taken, lambda intent: intent.run_id).items():
-        covered = _covered(connection, run_id, mine)
-        if len(covered) < len(mine):
-            within = {intent.id for intent in covered}
-            refused = [intent for intent in mine if intent.id not in within]
-            connection.execute(_UNTAKE, {"ids": [intent.item_id for intent in refused]})
-            told.update((intent.id, Begun.BUDGET_REACHED) for intent in refused)
-        paid += covered
+        reached = _reserve(connection, run_id, mine, now)
+        if reached:
+            connection.execute(_UNTAKE, {"ids": [intent.item_id for intent in mine if intent.id in reached]})
+            told.update((call_id, _BEGUN[period]) for call_id, period in reached.items())
+        paid += [intent for intent in mine if intent.id not in reached]
     if paid:
-        now = datetime.now(UTC)
         connection.execute(_INSERT_CALL, [_call_row(intent, now) for intent in paid])
         told.update((intent.id, Begun.YES) for intent in paid)
     return [told[intent.id] for intent in intents]
@@ -190,18 +204,16 @@ def _grouped(values: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]
     return groups
 
 
-def _covered(connection: Connection, run_id: str, intents: list[CallIntent]) -> list[CallIntent]:
-    """Those of the intents whose price is now reserved: all of them at once, or near a cap as many as fit, singly."""
-    if _reserve(connection, run_id, sum(intent.reserve for intent in intents)):
-        return intents
-    if len(intents) == 1:
-        return []
-    return [intent for intent in intents if _reserve(connection, run_id, intent.reserve)]
+def _reserve(connection: Connection, run_id: str, intents: list[CallIntent], now: datetime) -> dict[str, Period]:
+    """Reserve prices: of all at once, or near the end of a budget of as many as it covers, singly.
 
-
-def _reserve(connection: Connection, run_id: str, amount: int) -> bool:
-    """Reserve an amount, if every cap covers it."""
-    return connection.execute(_RESERVE, {"run": run_id, "amount": amount}).rowcount == 1
+    Returns:
+        The budget that does not cover it, for each intent that one does not.
+    """
+    if reserve(connection, run_id, sum(intent.reserve for intent in intents), now) is None:
+        return {}
+    singly = ((intent.id, reserve(connection, run_id, intent.reserve, now)) for intent in intents)
+    return {call_id: period for call_id, period in singly if period is not None}
 
 
 def _call_row(intent: CallIntent, now: datetime) -> dict[str, object]:
@@ -326,9 +338,9 @@ def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
         # Only the first text of a rewrite is kept: the images that were bought by it go on belonging to it.
         connection.execute(insert_new(connection, rewrites), texts)
     for run_id, paid in _grouped(settled, lambda one: one.call.run_id).items():
-        over = [one for one in paid if one.settled is not None]
+        over = [(one.call.sent_at, one.call.reserved, one.settled) for one in paid if one.settled is not None]
         if over:
-            _pay(connection, run_id, sum(one.call.reserved for one in over), sum(one.settled or 0 for one in over))
+            pay(connection, run_id, over)
     for state, moved in _grouped(settled, lambda one: one.item_state).items():
         connection.execute(
             _move_items(ItemState(state)),
@@ -351,11 +363,6 @@ def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
     ]
     if over_already:
         settle_items(connection, over_already)
-
-
-def _pay(connection: Connection, run_id: str, reserved: int, spent: int) -> None:
-    """Turn a reservation into what was billed."""
-    connection.execute(_PAY, {"run": run_id, "reservation": reserved, "amount": spent})
 
 
 def _finished(one: _Settled, now: datetime) -> dict[str, object]:
@@ -414,14 +421,6 @@ _TAKE = (
 )
 _UNTAKE = sa.update(items).where(_ids(items.c.id)).values(state=ItemState.CLAIMED)
 _ALREADY_SENT = sa.select(calls.c.id).where(_ids(calls.c.id), calls.c.outcome == CallOutcome.SENT)
-_RESERVE = (
-    sa.update(runs)
-    .where(
-        runs.c.id == sa.bindparam("run"),
-        sa.or_(runs.c.budget.is_(None), runs.c.reserved + runs.c.spent + sa.bindparam("amount") <= runs.c.budget),
-    )
-    .values(reserved=runs.c.reserved + sa.bindparam("amount"))
-)
 _INSERT_CALL = sa.insert(calls).values(
     number=sa.select(sa.func.coalesce(sa.func.max(calls.c.number), 0) + 1)
     .where(calls.c.item_id == sa.bindparam("of_item"))
@@ -450,11 +449,6 @@ _FINISH_CALL = (
         seed=sa.bindparam("new_seed"),
         ended_at=sa.bindparam("now"),
     )
-)
-_PAY = (
-    sa.update(runs)
-    .where(runs.c.id == sa.bindparam("run"))
-    .values(reserved=runs.c.reserved - sa.bindparam("reservation"), spent=runs.c.spent + sa.bindparam("amount"))
 )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -13,12 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from . import account as accounts
+from . import budget as budget_steps
 from . import calls as call_steps
 from . import claims, runs
 from . import images as image_steps
-from .database import create_engine, describe_url, is_away, is_outage, normalise_url, unavailable
+from .database import create_engine, database_now, describe_url, is_away, is_outage, normalise_url, unavailable
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable
-from .holders import Heartbeat, Holder, reap
+from .holders import LEASE_SECONDS, Heartbeat, Holder, reap
 from .migrations import SCHEMA_VERSION, check_version, migrate
 from .schema import deliveries, insert_new, meta
 from .schema import runs as runs_table
@@ -336,6 +338,36 @@ class Ledger:
         query = sa.select(sa.func.count()).where(deliveries.c.destination == destination)
         with self.read() as connection:
             return connection.scalar(query) or 0
+
+    # --- budgets ----------------------------------------------------------------------------------------------------
+
+    def set_budget(self, period: budget_steps.Period, limit: int, timezone: str = "UTC") -> None:
+        """Set what a day or a month may cost, in credits, over all runs.
+
+        Raises:
+            BadInput: No such time zone.
+        """
+        self.write(lambda connection: budget_steps.set_budget(connection, period, limit, timezone))
+
+    def clear_budget(self, period: budget_steps.Period) -> None:
+        """Remove the budget of the day or the month."""
+        self.write(lambda connection: budget_steps.clear_budget(connection, period))
+
+    def budgets(self, run_id: str | None = None) -> list[budget_steps.BudgetState]:
+        """The budgets that are set, and what is used of each: of the run, of the day, of the month."""
+        with self.read() as connection:
+            run = budget_steps.run_budget(connection, run_id) if run_id is not None else None
+            return [*([run] if run is not None else []), *budget_steps.budget_states(connection, datetime.now(UTC))]
+
+    def may_free(self, run_id: str, period: budget_steps.Period) -> bool:
+        """Whether calls are in flight that may leave something of a reached budget."""
+        with self.read() as connection:
+            alive_since = database_now(connection) - LEASE_SECONDS
+            return budget_steps.in_flight(connection, period, run_id, alive_since=alive_since)
+
+    def take_budget_warnings(self, run_id: str) -> list[budget_steps.BudgetWarning]:
+        """Budgets of which four fifths are used now; each is given once, to whoever asks first."""
+        return self.write(lambda connection: budget_steps.take_warnings(connection, run_id, datetime.now(UTC)))
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .errors import LedgerNotUsable
-from .schema import CATALOG_VIEW, calls, items, meta, metadata, rewrites, runs
+from .schema import CATALOG_VIEW, calls, caps, items, meta, metadata, rewrites, runs, spending
 
 __all__ = ["SCHEMA_VERSION", "add_column", "add_index", "add_table", "check_version", "create_view", "migrate"]
 
@@ -98,8 +98,15 @@ def _flow_run_url(connection: Connection) -> None:
     add_column(connection, runs.c.flow_run_url)
 
 
+def _budgets(connection: Connection) -> None:
+    """Budgets of the day and the month."""
+    add_table(connection, caps)
+    add_table(connection, spending)
+    add_column(connection, runs.c.warned)
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url)
+_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

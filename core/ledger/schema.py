@@ -18,6 +18,7 @@ from sqlalchemy.types import TypeDecorator
 __all__ = [
     "CATALOG_VIEW",
     "calls",
+    "caps",
     "deliveries",
     "holders",
     "images",
@@ -28,6 +29,7 @@ __all__ = [
     "rewrites",
     "run_items",
     "runs",
+    "spending",
 ]
 
 
@@ -122,6 +124,7 @@ runs = sa.Table(
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
     sa.Column("outcome", sa.Text),
+    sa.Column("warned", sa.Boolean, comment="whether it was said that the budget is nearly used"),
 )
 
 items = sa.Table(
@@ -229,6 +232,26 @@ deliveries = sa.Table(
     sa.Column("uri", sa.Text, nullable=False),
     sa.Column("etag", sa.Text),
     sa.Column("stored_at", UtcDateTime, nullable=False),
+)
+
+# Budgets of the day and the month, and a counter for each window in which something was bought under one.
+caps = sa.Table(
+    "imagen_caps",
+    metadata,
+    sa.Column("period", sa.Text, primary_key=True, comment="day or month"),
+    sa.Column("credits", sa.BigInteger, nullable=False),
+    sa.Column("timezone", sa.Text, nullable=False),
+    sa.Column("set_at", UtcDateTime, nullable=False),
+)
+
+spending = sa.Table(
+    "imagen_spending",
+    metadata,
+    sa.Column("period", sa.Text, primary_key=True),
+    sa.Column("window", sa.Text, primary_key=True, comment="2026-03-01, or 2026-03"),
+    sa.Column("reserved", sa.BigInteger, nullable=False),
+    sa.Column("spent", sa.BigInteger, nullable=False),
+    sa.Column("warned", sa.Boolean, nullable=False),
 )
 
 

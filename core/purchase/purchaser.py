@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 from ..aimlapi import AimlApiClient, ImageRequest, ResolvedModel
 from ..aimlapi.errors import ApiError
 from ..errors import BadInput, ImagenError
-from ..ledger import Begun, CallIntent, ClaimedItem, ItemState, Ledger, Refused, Rewritten, Unbilled, Unknown
+from ..ledger import Begun, CallIntent, ClaimedItem, ItemState, Ledger, Period, Refused, Rewritten, Unbilled, Unknown
 from ..limits import Backoff, CallLimiter, Gate, Halt, HaltReason
 from ..rewrite import RewriteFallback, no_second_rewriting
 from .orders import ImageOrder, Order
@@ -18,6 +19,9 @@ from .replies import ReplySpool
 from .verdict import Verdict
 
 __all__ = ["PurchaseSettings", "Purchaser"]
+
+_LONGEST_CALL = 240.0
+_BUDGET_PAUSE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +167,35 @@ class Purchaser:
             if not may_send or not self._store_works():
                 return None
             intent = order.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.holder.id)
-            match self._ledger.begin(intent):
-                case Begun.CLAIM_LOST:
-                    return None
-                case Begun.BUDGET_REACHED:
-                    self._halt.set(HaltReason.BUDGET, "the run's budget does not cover the next call")
-                    return None
-                case Begun.YES:
-                    verdict = self._send(order, intent)
+            if not self._begin(intent):
+                return None
+            verdict = self._send(order, intent)
         return self._record(intent, verdict, last=last)
+
+    def _begin(self, intent: CallIntent) -> bool:
+        """Commit the intent, once every budget covers it.
+
+        A budget is reached when what is in flight is reserved at its highest price. Most calls cost less, or nothing:
+        the run ends only when no call that is in flight could leave enough for this one.
+        """
+        deadline = time.monotonic() + _LONGEST_CALL
+        while True:
+            begun = self._ledger.begin(intent)
+            if begun.period is None:
+                return begun is Begun.YES
+            may_free = time.monotonic() < deadline and self._ledger.may_free(self._run_id, begun.period)
+            if not may_free:
+                # Looked at once more: the last call in flight may have ended between the two questions.
+                begun = self._ledger.begin(intent)
+                if begun.period is not None:
+                    self._halt.set(HaltReason.BUDGET, self._reached(begun.period))
+                return begun is Begun.YES
+            if self._halt.sleep(_BUDGET_PAUSE) or not self._store_works():
+                return False
+
+    def _reached(self, period: Period) -> str:
+        states = {state.period: state for state in self._ledger.budgets(self._run_id)}
+        return str(states.get(period, f"the {period}'s budget was reached"))
 
     def _store_works(self) -> bool:
         if self._gate is None:

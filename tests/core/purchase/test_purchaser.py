@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.errors import Unavailable
-from prefect_imagen.core.ledger import Ledger, LedgerUnavailable
+from prefect_imagen.core.ledger import Ledger, LedgerUnavailable, Period
 from prefect_imagen.core.limits import Gate, HaltReason
 from prefect_imagen.core.purchase import ReplySpool, replay
 from prefect_imagen.core.storage import StoreNotUsable
@@ -233,3 +234,31 @@ def test_a_disk_that_fills_up_leaves_no_half_reply(tmp_path: Path, monkeypatch: 
     with pytest.raises(OSError, match="No space"):
         spool.keep("pi-1", RawReply(200, {}, b"x"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_budget_waits_for_calls_in_flight_that_leave_some_of_it(till: Tills) -> None:
+    shop = till(12, budget=6 * RESERVE)
+    shop.sandbox.set_faults([{"fault": "server_error", "times": 4}])
+    shop.settings = replace(shop.settings, trust_unbilled_5xx=True)
+    shop.buy_all()
+    account = shop.reconcile()
+    assert shop.halt.reason is HaltReason.BUDGET
+    # Eight threads reserve all of it at once; four of their calls cost nothing, and leave room for as many more.
+    assert account.delivered.calls + account.generated.calls == 6
+    assert "run's budget of" in shop.halt.message
+
+
+def test_a_day_that_is_used_up_ends_the_run_by_name(till: Tills) -> None:
+    shop = till(6)
+    shop.ledger.set_budget(Period.DAY, 3 * RESERVE, "Europe/Berlin")
+    shop.buy_all()
+    assert shop.halt.reason is HaltReason.BUDGET
+    assert "day's budget of $0.159" in shop.halt.message
+    assert "Europe/Berlin" in shop.halt.message
+    assert "it frees at" in shop.halt.message
+    assert shop.states() == {"planned": 3, "generated": 3}
+    shop.reconcile()
+    shop.ledger.clear_budget(Period.DAY)
+    again = till(6)
+    again.buy_all()
+    assert again.states() == {"generated": 6}

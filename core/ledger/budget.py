@@ -1,0 +1,350 @@
+"""Budgets: what a run, a day or a month may cost, over everything that this ledger pays for.
+
+A run's budget stands in the run's row. Those of the day and the month stand in the ledger itself, so that they hold for
+every run, whoever starts it with which options. Each has a counter for its current window, and a call's highest price
+goes into every counter within the transaction that records the intent to send: four runs at once cannot pass a cap
+together. What is unknown stays reserved.
+
+A window's counter is made with its first call, from the calls that are there; so a budget counts from the window's
+beginning, also where it was set in the middle of it.
+"""
+
+from __future__ import annotations
+
+import enum
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from ..errors import BadInput
+from ..money import format_usd
+from .schema import calls, caps, holders, insert_new, runs, spending
+from .states import CallOutcome
+
+__all__ = [
+    "BudgetState",
+    "BudgetWarning",
+    "Period",
+    "budget_states",
+    "clear_budget",
+    "in_flight",
+    "pay",
+    "reserve",
+    "run_budget",
+    "set_budget",
+    "take_warnings",
+]
+
+WARN_AT = 0.8
+"""Part of a budget that is used when a warning is given, once a window."""
+
+_SETTING, _COUNTING = 7_310_942_119, 7_310_942_120  # advisory locks of PostgreSQL; SQLite has one writer anyway
+
+
+class Period(enum.StrEnum):
+    """What a budget is for."""
+
+    RUN = "run"
+    DAY = "day"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """A budget and what is used of it, in credits.
+
+    Attributes:
+        period: Of a run, a day or a month.
+        limit: The budget.
+        spent: Surely billed.
+        reserved: What calls in flight or unknown may still cost.
+        window: Which one: `2026-03-01`, `2026-03`, or the run's id.
+        timezone: Where the window begins at midnight; empty for a run.
+        frees_at: When the next window begins; None for a run.
+    """
+
+    period: Period
+    limit: int
+    spent: int
+    reserved: int
+    window: str
+    timezone: str = ""
+    frees_at: datetime | None = None
+
+    @property
+    def used(self) -> int:
+        """Spent or reserved."""
+        return self.spent + self.reserved
+
+    @property
+    def left(self) -> int:
+        """What may still be reserved."""
+        return max(0, self.limit - self.used)
+
+    def __str__(self) -> str:
+        where = f" ({self.window}, {self.timezone})" if self.timezone else ""
+        used = f"{format_usd(self.spent)} billed" + (f", {format_usd(self.reserved)} reserved" if self.reserved else "")
+        text = f"the {self.period}'s budget of {format_usd(self.limit)}{where} does not cover the next call: {used}"
+        return text if self.frees_at is None else f"{text}; it frees at {self.frees_at:%Y-%m-%d %H:%M %Z}"
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetWarning:
+    """Four fifths of a budget are used: said once a window."""
+
+    state: BudgetState
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Cap:
+    period: Period
+    limit: int
+    zone: ZoneInfo
+
+    def window(self, moment: datetime) -> str:
+        day = moment.astimezone(self.zone).date().isoformat()
+        return day if self.period is Period.DAY else day[:7]
+
+    def bounds(self, window: str) -> tuple[datetime, datetime]:
+        """When a window begins and when the next one does: midnights there."""
+        first = date.fromisoformat(window if self.period is Period.DAY else f"{window}-01")
+        after = first + timedelta(days=1) if self.period is Period.DAY else (first + timedelta(days=31)).replace(day=1)
+        return self._midnight(first), self._midnight(after)
+
+    def _midnight(self, day: date) -> datetime:
+        return datetime.combine(day, time(), self.zone)
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """A time zone by its IANA name.
+
+    Raises:
+        BadInput: There is none of that name.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise BadInput(f"{name!r} is not a time zone; use a name such as UTC or Europe/Berlin") from None
+
+
+_seen: weakref.WeakKeyDictionary[object, tuple[_Cap, ...]] = weakref.WeakKeyDictionary()
+
+
+def _caps(connection: Connection) -> tuple[_Cap, ...]:
+    """The budgets of day and month, read once a transaction; in PostgreSQL nobody changes them until it is over.
+
+    Where there are some, whoever counts waits for whoever counted first: a reservation sees all that were made before.
+    """
+    transaction = connection.get_transaction()
+    if transaction in _seen:
+        return _seen[transaction]
+    postgres = connection.dialect.name == "postgresql"
+    if postgres:
+        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock_shared({_SETTING})"))
+    found = tuple(
+        _Cap(Period(row.period), row.credits, zone_of(row.timezone))
+        for row in connection.execute(sa.select(caps).order_by(caps.c.period))
+    )
+    if found and postgres:
+        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_COUNTING})"))
+    if transaction is not None:
+        _seen[transaction] = found
+    return found
+
+
+def set_budget(connection: Connection, period: Period, limit: int, timezone: str) -> None:
+    """Set the budget of the day or the month; it holds from the next call on, for every run of the ledger.
+
+    Raises:
+        BadInput: No such time zone, or a budget for runs in general: each run has its own.
+    """
+    if period is Period.RUN:
+        raise BadInput("a run's budget is given with the run (--budget-usd)")
+    zone_of(timezone)
+    clear_budget(connection, period)
+    connection.execute(
+        sa.insert(caps), [{"period": period, "credits": limit, "timezone": timezone, "set_at": datetime.now(UTC)}]
+    )
+
+
+def clear_budget(connection: Connection, period: Period) -> None:
+    """Remove a budget. Its counters go, too: they are made from the calls again where it is set anew."""
+    if connection.dialect.name == "postgresql":
+        # Waits for every transaction that has read the budgets, so that none counts by the old ones after this.
+        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_SETTING})"))
+    _seen.pop(connection.get_transaction(), None)
+    connection.execute(sa.delete(caps).where(caps.c.period == period))
+    connection.execute(sa.delete(spending).where(spending.c.period == period))
+
+
+def reserve(connection: Connection, run_id: str, amount: int, now: datetime) -> Period | None:
+    """Reserve the highest price of calls that are about to be sent in every budget, or in none.
+
+    Returns:
+        The budget that does not cover it; None where all do.
+    """
+    budgets = _caps(connection)
+    if connection.execute(_RESERVE, {"run": run_id, "amount": amount}).rowcount != 1:
+        return Period.RUN
+    for number, cap in enumerate(budgets):
+        window = cap.window(now)
+        _open_window(connection, cap, window)
+        place = {"of": cap.period, "window_": window, "amount": amount, "cap": cap.limit}
+        if connection.execute(_COUNT, place).rowcount != 1:
+            for other in budgets[:number]:
+                _add(connection, other.period, other.window(now), -amount, 0)
+            connection.execute(_PAY, {"run": run_id, "reservation": amount, "amount": 0})
+            return cap.period
+    return None
+
+
+def pay(connection: Connection, run_id: str, ended: Sequence[tuple[datetime, int, int]]) -> None:
+    """Turn reservations into what was billed, in the windows the calls were sent in.
+
+    Args:
+        connection: Within a write transaction.
+        run_id: The run that pays.
+        ended: Of each call, when it was sent, what is reserved for it, and what it cost.
+    """
+    budgets = _caps(connection)
+    reserved, settled = sum(call[1] for call in ended), sum(call[2] for call in ended)
+    connection.execute(_PAY, {"run": run_id, "reservation": reserved, "amount": settled})
+    for cap in budgets:
+        windows: dict[str, tuple[int, int]] = {}
+        for sent_at, reservation, cost in ended:
+            window = cap.window(sent_at)
+            before = windows.get(window, (0, 0))
+            windows[window] = (before[0] - reservation, before[1] + cost)
+        for window, (released, spent) in windows.items():
+            _add(connection, cap.period, window, released, spent)
+
+
+_RESERVE = (
+    sa.update(runs)
+    .where(
+        runs.c.id == sa.bindparam("run"),
+        sa.or_(runs.c.budget.is_(None), runs.c.reserved + runs.c.spent + sa.bindparam("amount") <= runs.c.budget),
+    )
+    .values(reserved=runs.c.reserved + sa.bindparam("amount"))
+)
+_PAY = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(reserved=runs.c.reserved - sa.bindparam("reservation"), spent=runs.c.spent + sa.bindparam("amount"))
+)
+_THIS = sa.and_(spending.c.period == sa.bindparam("of"), spending.c.window == sa.bindparam("window_"))
+_COUNT = (
+    sa.update(spending)
+    .where(_THIS, spending.c.reserved + spending.c.spent + sa.bindparam("amount") <= sa.bindparam("cap"))
+    .values(reserved=spending.c.reserved + sa.bindparam("amount"))
+)
+_ADD = (
+    sa.update(spending)
+    .where(_THIS)
+    .values(reserved=spending.c.reserved + sa.bindparam("more"), spent=spending.c.spent + sa.bindparam("cost"))
+)
+
+
+def _add(connection: Connection, period: Period, window: str, reserved: int, spent: int) -> None:
+    connection.execute(_ADD, {"of": period, "window_": window, "more": reserved, "cost": spent})
+
+
+def _open_window(connection: Connection, cap: _Cap, window: str) -> None:
+    """Make the counter of a window, from the calls that were sent in it."""
+    if connection.scalar(sa.select(spending.c.period).where(_THIS), {"of": cap.period, "window_": window}) is not None:
+        return
+    reserved, spent = _sum(connection, cap, window)
+    connection.execute(
+        insert_new(connection, spending),
+        [{"period": cap.period, "window": window, "reserved": reserved, "spent": spent, "warned": False}],
+    )
+
+
+def _sum(connection: Connection, cap: _Cap, window: str) -> tuple[int, int]:
+    """What the calls of a window reserve and have cost."""
+    begin, end = cap.bounds(window)
+    open_ = calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN))
+    reserved, spent = connection.execute(
+        sa.select(
+            sa.func.coalesce(sa.func.sum(sa.case((open_, calls.c.reserved), else_=0)), 0),
+            sa.func.coalesce(sa.func.sum(sa.case((open_, 0), else_=calls.c.settled)), 0),
+        ).where(calls.c.sent_at >= begin, calls.c.sent_at < end)
+    ).one()
+    return int(reserved), int(spent)
+
+
+def budget_states(connection: Connection, now: datetime) -> list[BudgetState]:
+    """The budgets of day and month and what is used of them now."""
+    states = []
+    for row in connection.execute(sa.select(caps).order_by(caps.c.period)):
+        cap = _Cap(Period(row.period), row.credits, zone_of(row.timezone))
+        window = cap.window(now)
+        counter = connection.execute(
+            sa.select(spending.c.reserved, spending.c.spent).where(_THIS), {"of": cap.period, "window_": window}
+        ).one_or_none()
+        reserved, spent = (counter.reserved, counter.spent) if counter is not None else _sum(connection, cap, window)
+        states.append(BudgetState(cap.period, cap.limit, spent, reserved, window, row.timezone, cap.bounds(window)[1]))
+    return states
+
+
+def run_budget(connection: Connection, run_id: str) -> BudgetState | None:
+    """A run's budget; None where it has none."""
+    row = connection.execute(
+        sa.select(runs.c.budget, runs.c.spent, runs.c.reserved).where(runs.c.id == run_id)
+    ).one_or_none()
+    if row is None or row.budget is None:
+        return None
+    return BudgetState(Period.RUN, row.budget, row.spent, row.reserved, run_id)
+
+
+def in_flight(connection: Connection, period: Period, run_id: str, *, alive_since: float) -> bool:
+    """Whether calls are in flight that may yet cost less than is reserved for them in a budget.
+
+    Args:
+        connection: Any.
+        period: The budget.
+        run_id: The run that asks.
+        alive_since: Heartbeat, in seconds of the database's clock, below which a holder is dead.
+    """
+    query = (
+        sa.select(calls.c.id)
+        .join(holders, holders.c.id == calls.c.holder_id)
+        .where(calls.c.outcome == CallOutcome.SENT, holders.c.ended_at.is_(None), holders.c.heartbeat >= alive_since)
+        .limit(1)
+    )
+    if period is Period.RUN:
+        query = query.where(calls.c.run_id == run_id)
+    return connection.scalar(query) is not None
+
+
+def take_warnings(connection: Connection, run_id: str, now: datetime) -> list[BudgetWarning]:
+    """The budgets of which four fifths are used since the last look; each is told once, to one caller."""
+    used = runs.c.reserved + runs.c.spent
+    told = connection.execute(
+        sa.update(runs)
+        .where(
+            runs.c.id == run_id, runs.c.budget.is_not(None), runs.c.warned.is_not(True), used >= runs.c.budget * WARN_AT
+        )
+        .values(warned=True)
+    )
+    states = [run_budget(connection, run_id)] if told.rowcount == 1 else []
+    for state in budget_states(connection, now):
+        if state.used < state.limit * WARN_AT:
+            continue
+        told = connection.execute(
+            sa.update(spending)
+            .where(
+                spending.c.period == state.period,
+                spending.c.window == state.window,
+                spending.c.warned.is_(False),
+            )
+            .values(warned=True)
+        )
+        states += [state] if told.rowcount == 1 else []
+    return [BudgetWarning(state, run_id) for state in states if state is not None]
