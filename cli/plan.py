@@ -149,7 +149,7 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
 
 def _show(console: Console, made: Plan, destination: str | None, catalog: str | None) -> None:
     from ..core.money import format_usd
-    from .progress import duration
+    from ..core.progress import duration
 
     spec = made.model.spec
     console.print(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from datetime import datetime
 from types import TracebackType
 
@@ -19,87 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.errors import ImagenError
-from ..core.ledger import ItemState, Ledger, RunProgress
-from ..core.money import format_usd
+from ..core.ledger import Ledger, RunProgress
+from ..core.progress import Speed, counts, duration, money, pace, status_line
 
-__all__ = ["Progress", "Speed", "duration", "status_line"]
+__all__ = ["Progress"]
 
 _BAR_SECONDS = 0.25
 _LINE_SECONDS = 10.0
-_WINDOW_SECONDS = 30.0
-_FAILED = (ItemState.REFUSED, ItemState.FAILED, ItemState.LOST)
-
-
-class Speed:
-    """Images a second, over the last half minute."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def add(self, moment: float, images: int) -> None:
-        """Note how many images there were at a moment, in seconds."""
-        self._seen.append((moment, images))
-        while len(self._seen) > 2 and moment - self._seen[1][0] > _WINDOW_SECONDS:
-            self._seen.popleft()
-
-    @property
-    def per_second(self) -> float:
-        """0 where nothing is known yet."""
-        if len(self._seen) < 2:
-            return 0.0
-        (start, first), (end, last) = self._seen[0], self._seen[-1]
-        return (last - first) / (end - start) if end > start else 0.0
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says it: `1 h 05 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def _counts(progress: RunProgress) -> list[tuple[str, str]]:
-    """Items by what matters to a person, each with its colour; what is zero is left out, but for the delivered."""
-    failed = sum(progress.items[state] for state in _FAILED)
-    counts = [(f"{progress.items[ItemState.DELIVERED]:,} delivered", "green")]
-    if progress.owned:
-        counts.append((f"{progress.owned:,} of them owned before", "dim"))
-    if progress.items[ItemState.UNKNOWN]:
-        counts.append((f"{progress.items[ItemState.UNKNOWN]:,} unknown", "yellow"))
-    if failed:
-        counts.append((f"{failed:,} failed", "red"))
-    return counts
-
-
-def _money(progress: RunProgress) -> str:
-    """What is billed, and in brackets what calls in flight or unknown may add."""
-    text = f"{format_usd(progress.spent)} billed"
-    if progress.reserved:
-        text += f" (+ {format_usd(progress.reserved)})"
-    if progress.budget is not None:
-        text += f" of {format_usd(progress.budget)}"
-    return text
-
-
-def _pace(progress: RunProgress, total: int, speed: float) -> str:
-    if speed <= 0:
-        return ""
-    left = (total - progress.images) / speed
-    return f"{speed:.1f}/s" + (f", {duration(left)} left" if left >= 1 else "")
-
-
-def status_line(progress: RunProgress, images_per_item: float, speed: float) -> str:
-    """A run's progress in one plain line."""
-    total = round(progress.total * images_per_item)
-    parts = [
-        f"{progress.images:,} of {total:,} images",
-        ", ".join(text for text, _ in _counts(progress)),
-        _money(progress),
-        _pace(progress, total, speed),
-    ]
-    return "; ".join(part for part in parts if part)
 
 
 class Progress:
@@ -195,9 +120,9 @@ class Progress:
         top.add_row(self._bar, f"{progress.images:,} of {total:,} images")
         below = Text()
         for text, style in (
-            *_counts(progress),
-            (_money(progress), "cyan"),
-            (_pace(progress, total, self._speed.per_second), ""),
+            *counts(progress),
+            (money(progress), "cyan"),
+            (pace(progress, total, self._speed.per_second), ""),
         ):
             if text:
                 below.append(f" · {text}" if below else text, style)

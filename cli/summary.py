@@ -69,7 +69,7 @@ def state_counts(states: Mapping[str, int]) -> Text:
 def _money_rows(report: RunReport) -> list[tuple[str, str]]:
     account = report.account
     rows = [("billed", f"{format_usd(account.billed)} in this run")]
-    for name in ("generated", "lost", "refused"):
+    for name in ("generated", "lost", "rewrites", "erased", "refused"):
         line = getattr(account, name)
         if line.calls:
             rows.append((f"  for {name}", f"{format_usd(line.credits)}, {line.calls} calls"))

@@ -10,6 +10,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 from ..core.ledger import Ledger
 from ..core.money import format_usd
 from ..core.report import RunReport
+from ..tasks.links import flow_run_url
 
 __all__ = ["leave_contact_sheet", "leave_report"]
 
@@ -56,7 +57,7 @@ def markdown(report: RunReport) -> str:
         "|---|---:|---:|",
         f"| delivered | {account.delivered.calls} | {format_usd(account.delivered.credits)} |",
     ]
-    for name in ("generated", "lost", "refused"):
+    for name in ("generated", "lost", "rewrites", "erased", "refused"):
         line = getattr(account, name)
         if line.calls:
             lines.append(f"| {name}, billed | {line.calls} | {format_usd(line.credits)} |")
@@ -65,7 +66,7 @@ def markdown(report: RunReport) -> str:
         lines.append(f"| unknown, at most | {account.unknown.calls} | {format_usd(account.unknown.credits)} |")
     if account.unbilled.calls:
         lines.append(f"| not billed | {account.unbilled.calls} | $0.00 |")
-    lines += ["", f"Images: `{report.destination}`", "", f"Catalog: `{report.catalog}`"]
+    lines += ["", f"Images: `{report.destination}`", "", f"Catalog: `{report.catalog}`", "", *_links(report)]
     if report.open:
         lines += ["", "## Not delivered", "", "| where | prompt | state | why |", "|---|---|---|---|"]
         for item in report.open[:50]:
@@ -74,6 +75,20 @@ def markdown(report: RunReport) -> str:
         if sum(report.states.values()) - report.delivered > 50:
             lines.append("\nMore of them: `prefect-imagen status`.")
     return "\n".join(lines)
+
+
+def _links(report: RunReport) -> list[str]:
+    """The way from here to the rows, and to the run if the report is read elsewhere."""
+    url = flow_run_url()
+    return [
+        *([f"[This run in Prefect]({url})", ""] if url else []),
+        "Its rows, and a file of them:",
+        "",
+        "```",
+        f"SELECT * FROM catalog WHERE run_id = '{report.run_id}'",
+        f"prefect-imagen export images.parquet --run {report.run_id}",
+        "```",
+    ]
 
 
 def table(report: RunReport, ledger: Ledger) -> list[dict[str, Any]]:

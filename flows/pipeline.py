@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,6 @@ from pydantic import Field
 
 from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
 from ..blocks.references import references
-from ..core.contact_sheet import contact_sheet
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import UnknownPolicy
 from ..core.limits import HaltReason
@@ -26,10 +26,10 @@ from ..core.report import IncompleteRun, RunReport, make_report
 from ..core.run_context import RunContext, RunSettings
 from ..tasks.attached import Work, shared_context
 from ..tasks.expand import expand_prompts
-from .artifacts import leave_contact_sheet, leave_report
 from .chunks import MAX_CHUNKS, run_chunks
 from .edition import resolve_edition
-from .events import emit_run_ended, emit_unknown_waiting
+from .ending import announce, leave_traces, tag_flow_run
+from .progress import ProgressArtifact
 
 __all__ = ["imagen_pipeline"]
 
@@ -169,7 +169,10 @@ def imagen_pipeline(
         "repeat": repeat,
         "skip_invalid": skip_invalid,
     }
-    check_batch(open_batch(prompts, **options), budget=usd_to_credits(budget_usd) if budget_usd is not None else None)
+    batch = open_batch(prompts, **options)
+    forms = batch.forms()
+    images_per_item = sum(form.num_images for form in forms) / len(forms)
+    check_batch(batch, budget=usd_to_credits(budget_usd) if budget_usd is not None else None)
     run_id = str(prefect.runtime.flow_run.id)
     with references(credentials, store, catalog) as (credentials_ref, store_ref, catalog_ref):
         work = Work(credentials_ref, store_ref, catalog_ref, settings)
@@ -185,19 +188,21 @@ def imagen_pipeline(
                 run_id=run_id,
                 adopt_ledger=adopt_ledger,
             )
+            tag_flow_run(tags or {})
             try:
-                failures = run_chunks(context, chunk_size, planned.items, credentials_ref, store_ref, catalog_ref)
+                with ProgressArtifact(context.ledger, run_id, images_per_item=images_per_item):
+                    failures = run_chunks(context, chunk_size, planned.items, credentials_ref, store_ref, catalog_ref)
             except BaseException as error:
                 # Cancelled, or a bug: nothing new is sent while the task runner waits for what is in flight.
                 context.halt.set(HaltReason.STOPPED, f"the run was stopped ({type(error).__name__})")
-                _announce_stopped(context)
+                with contextlib.suppress(ImagenError):  # it must not hide why the run stopped
+                    announce(_report(context, []), context)
                 raise
             if unknown is UnknownPolicy.FAIL:
                 context.ledger.give_up_unknown(run_id)
             report = _report(context, failures)
             context.ledger.finish_run(run_id, report.outcome)
-            _leave_artifacts(report, context)
-            _announce(report, context)
+            leave_traces(report, context, source=prompts if isinstance(prompts, str) else None)
     return _state(report, on_incomplete)
 
 
@@ -222,33 +227,6 @@ def _report(context: RunContext, failures: list[str]) -> RunReport:
         return report
     outcome = "BudgetReached" if halt.reason is HaltReason.BUDGET else "Blocked"
     return replace(report, outcome=outcome, message=f"{halt.reason}: {halt.message}")
-
-
-def _leave_artifacts(report: RunReport, context: RunContext) -> None:
-    """Artifacts are for people; a Prefect server that refuses them does not undo a run."""
-    logger = get_run_logger()
-    try:
-        leave_report(report, context.ledger)
-        if context.store is not None and context.halt.reason is not HaltReason.STORE:
-            sheet = contact_sheet(context.ledger, context.store, report.run_id)
-            if sheet is not None:
-                leave_contact_sheet(sheet.jpeg(max_bytes=300_000), sheet.shown, report.images)
-    except ImagenError as error:
-        logger.warning("the run's artifacts are incomplete: %s", error)
-
-
-def _announce(report: RunReport, context: RunContext) -> None:
-    run = context.ledger.run(report.run_id)
-    emit_run_ended(report, model=run["model"], edition=run["edition"], tags=run["tags"])
-    emit_unknown_waiting(report)
-
-
-def _announce_stopped(context: RunContext) -> None:
-    """Say that a run ends before its time, with what is known of it now; it must not hide why."""
-    try:
-        _announce(_report(context, []), context)
-    except ImagenError as error:
-        get_run_logger().warning("that the run was stopped could not be announced: %s", error)
 
 
 def _state(report: RunReport, on_incomplete: Literal["fail", "warn"]) -> State[Any]:

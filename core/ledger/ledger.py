@@ -22,7 +22,7 @@ from .database import create_engine, database_now, describe_url, is_away, is_out
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable
 from .holders import LEASE_SECONDS, Heartbeat, Holder, reap
 from .migrations import SCHEMA_VERSION, check_version, migrate
-from .schema import deliveries, insert_new, meta
+from .schema import deliveries, images, insert_new, meta, run_items
 from .schema import runs as runs_table
 from .states import ItemState, UnknownPolicy
 from .writer import Writer
@@ -336,6 +336,22 @@ class Ledger:
     def delivered_to(self, destination: str) -> int:
         """How many images lie at a destination."""
         query = sa.select(sa.func.count()).where(deliveries.c.destination == destination)
+        with self.read() as connection:
+            return connection.scalar(query) or 0
+
+    def delivered_in(self, run_id: str) -> int:
+        """Images that a run has stored at its destination: what it bought, and what it copied there."""
+        query = (
+            sa.select(sa.func.count())
+            .select_from(deliveries)
+            .join(runs_table, runs_table.c.destination == deliveries.c.destination)
+            .join(images, sa.and_(images.c.call_id == deliveries.c.call_id, images.c.idx == deliveries.c.idx))
+            .where(
+                runs_table.c.id == run_id,
+                deliveries.c.stored_at >= runs_table.c.started_at,
+                images.c.item_id.in_(sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)),
+            )
+        )
         with self.read() as connection:
             return connection.scalar(query) or 0
 

@@ -9,10 +9,10 @@ import prefect_imagen.flows.pipeline as pipeline
 import pytest
 from prefect_imagen.cli.batch import read_pairs
 from prefect_imagen.cli.logs import Notices
-from prefect_imagen.cli.progress import Speed, status_line
 from prefect_imagen.cli.summary import again
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import ItemState, RunProgress
+from prefect_imagen.core.progress import Speed, status_line
 
 
 def test_speed_is_that_of_the_last_half_minute() -> None:

@@ -1,0 +1,128 @@
+"""What a run leaves in Prefect, read back from a real server: artifacts, assets, tags, links."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import pytest
+from prefect_imagen.blocks import LocalImageStore
+from prefect_imagen.flows import ending, imagen_pipeline, progress
+
+from .conftest import House
+
+
+def artifacts(api: str, run_id: str) -> dict[str, dict[str, Any]]:
+    wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
+    found = httpx.post(f"{api}/artifacts/filter", json=wanted).raise_for_status().json()
+    assert len({artifact["key"] for artifact in found}) == len(found), "one artifact a key and run"
+    return {artifact["key"]: artifact for artifact in found}
+
+
+def materialized(api: str, key: str, *, at_least: int = 1) -> list[dict[str, Any]]:
+    wanted = {"filter": {"event": {"prefix": ["prefect.asset."]}, "resource": {"id": [key]}}}
+    deadline = time.monotonic() + 20
+    while True:
+        found: list[dict[str, Any]] = (
+            httpx.post(f"{api}/events/filter", json=wanted).raise_for_status().json()["events"]
+        )
+        if len(found) >= at_least or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
+def flow_run(api: str, run_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{api}/flow_runs/{run_id}").raise_for_status().json()
+    return found
+
+
+def test_a_run_leaves_its_artifacts_its_tags_and_links_both_ways(house: House, prefect_api: str) -> None:
+    report = house.run(["a fox", "a bear"], tags={"team": "spring", "client": "acme"}, budget_usd=1)
+    left = artifacts(prefect_api, report.run_id)
+    assert left.keys() == {"imagen-report", "imagen-items", "imagen-contact-sheet", "imagen-progress"}
+    bar = left["imagen-progress"]
+    assert (bar["type"], float(bar["data"])) == ("progress", 100.0)
+    assert bar["description"] == "2 of 2 images; 2 delivered; $0.104 billed of $1.00"
+    assert left["imagen-contact-sheet"]["data"].startswith("data:image/jpeg;base64,")
+    url = f"{prefect_api.removesuffix('/api')}/runs/flow-run/{report.run_id}"
+    text = left["imagen-report"]["data"]
+    assert f"[This run in Prefect]({url})" in text
+    query = next(line for line in text.splitlines() if line.startswith("SELECT * FROM catalog"))
+    assert len(house.query(query)) == 2
+    assert house.query("SELECT DISTINCT flow_run_url, flow_run_id FROM catalog") == [(url, report.run_id)]
+    assert set(flow_run(prefect_api, report.run_id)["tags"]) == {"team=spring", "client=acme"}
+
+
+def test_the_progress_follows_a_run_and_is_written_now_and_then_only(
+    house: House, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[float, str]] = []
+    update = progress.update_progress_artifact
+
+    def spy(artifact_id: Any, percent: float, description: str) -> Any:
+        written.append((percent, description))
+        return update(artifact_id, percent, description=description)
+
+    monkeypatch.setattr(progress, "update_progress_artifact", spy)
+    monkeypatch.setattr(progress, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "_SECONDS", 0.2)
+    house.sandbox.set_faults([{"fault": "slow_reply", "every": 1, "seconds": 0.3}])
+    report = house.run([f"fox {n}" for n in range(24)], concurrency=4, chunk_size=4)
+    assert report.complete
+    percents = [percent for percent, _ in written]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+    assert any(0 < percent < 100 for percent in percents)
+    assert all(later - before >= 2 for before, later in pairwise(percents[:-1]))
+    moving = next(text for percent, text in written if 30 < percent < 100)
+    assert "/s, " in moving
+    assert "left" in moving
+    assert "billed" in moving
+
+
+def test_what_was_made_is_an_asset_of_its_destination_and_edition(house: House, prefect_api: str) -> None:
+    report = house.run(["a fox", "a bear"], edition="may", tags={"team": "spring"})
+    (event,) = materialized(prefect_api, f"s3://{house.bucket}/out/edition=may")
+    assert event["event"] == "prefect.asset.materialization.succeeded"
+    assert event["payload"] | {"catalog": ""} == {
+        "run_id": report.run_id,
+        "outcome": "Completed",
+        "model": "google/imagen4/preview",
+        "edition": "may",
+        "tags": {"team": "spring"},
+        "new_images": 2,
+        "images": 2,
+        "items": 2,
+        "delivered": 2,
+        "billed_usd": 0.104,
+        "catalog": "",
+    }
+    assert "prefect-imagen" in {resource["prefect.resource.id"] for resource in event["related"]}
+    # What was owned before is not made again.
+    assert house.run(["a fox", "a bear"], edition="may").owned == 2
+    time.sleep(0.5)
+    assert len(materialized(prefect_api, f"s3://{house.bucket}/out/edition=may")) == 1
+
+
+def test_an_asset_that_prefect_does_not_accept_is_a_warning(house: House, tmp_path: Any) -> None:
+    folder = tmp_path / ("long" * 50) / ("long" * 50) / ("long" * 50)
+    state = imagen_pipeline(
+        ["a fox"], LocalImageStore(folder=str(folder)), house.credentials, house.catalog, return_state=True
+    )
+    assert state.is_completed()
+
+
+def test_a_prefect_server_that_refuses_everything_at_the_end_does_not_undo_a_run(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: Any, **_more: Any) -> None:
+        raise httpx.HTTPError("503 on a Friday evening")
+
+    for name in ("leave_report", "leave_contact_sheet", "record_assets", "emit_run_ended", "get_client"):
+        monkeypatch.setattr(ending, name, refuse)
+    monkeypatch.setattr(progress, "create_progress_artifact", refuse)
+    report = house.run(["a fox"], tags={"team": "spring"})
+    assert report.complete
+    assert house.query("SELECT outcome FROM imagen_runs") == [("Completed",)]
