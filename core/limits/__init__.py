@@ -3,6 +3,21 @@
 from .backoff import Backoff
 from .gate import Gate
 from .halt import Halt, HaltReason
+from .learning import LearntRate
 from .limiter import CallLimiter
+from .quota import Crowd, Demand, Grant, OwnQuota, Quota, Schedule
 
-__all__ = ["Backoff", "CallLimiter", "Gate", "Halt", "HaltReason"]
+__all__ = [
+    "Backoff",
+    "CallLimiter",
+    "Crowd",
+    "Demand",
+    "Gate",
+    "Grant",
+    "Halt",
+    "HaltReason",
+    "LearntRate",
+    "OwnQuota",
+    "Quota",
+    "Schedule",
+]

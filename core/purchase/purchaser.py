@@ -29,7 +29,8 @@ class PurchaseSettings:
     """How hard to try.
 
     Attributes:
-        tries: Sends of one item that may come to nothing and surely cost nothing (429, refused connection).
+        tries: Sends of one item that may come to nothing and surely cost nothing (refused connection); and 429s in a
+            row, with ever longer pauses, that are waited out before the run ends.
         longest_wait: Longest `Retry-After` that is waited for, in seconds; a longer one ends the run.
         trust_unbilled_5xx: Take 500, 502, 503 and 504 as unbilled, as the provider's docs say, and try again.
         rewrite_fallback: What becomes of an image whose prompt could not be rewritten.
@@ -122,18 +123,16 @@ class Purchaser:
             verdict = self._send_once(order, last=last)
             if verdict is None or not verdict.again:
                 return
-            if verdict.at_once:
-                continue
+            if verdict.at_once or verdict.crowded:
+                continue  # another question; or no fault of the item's: the limiter makes everybody wait
             number += 1
             if last:
                 if verdict.halt is not None:
                     self._halt.set(verdict.halt, getattr(verdict.outcome, "reason", ""))
                 return
-            delay = self._backoff.delay(number, verdict.retry_after)
-            if verdict.crowded:
-                self._limiter.cool_down(delay)
-            if self._halt.sleep(delay):
+            if self._halt.sleep(self._backoff.delay(number, verdict.retry_after)):
                 return
+            number += 1
 
     def _order(self, item: ClaimedItem) -> ImageOrder | None:
         """How to ask for an item; None while the text for it is not there.
@@ -169,7 +168,8 @@ class Purchaser:
             intent = order.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.holder.id)
             if not self._begin(intent):
                 return None
-            verdict = self._send(order, intent)
+            sent_at = time.monotonic()
+            verdict = self._tell_limiter(self._send(order, intent), sent_at)
         return self._record(intent, verdict, last=last)
 
     def _begin(self, intent: CallIntent) -> bool:
@@ -197,6 +197,21 @@ class Purchaser:
         states = {state.period: state for state in self._ledger.budgets(self._run_id)}
         return str(states.get(period, f"the {period}'s budget was reached"))
 
+    def _tell_limiter(self, verdict: Verdict, sent_at: float) -> Verdict:
+        """Let the limiter learn from the answer. 429s without end are a reason to stop."""
+        if not verdict.crowded:
+            if not isinstance(verdict.outcome, Unknown | Unbilled) or verdict.outcome.http_status is not None:
+                self._limiter.accepted(sent_at)
+            return verdict
+        strikes = self._limiter.crowded(sent_at, verdict.retry_after)
+        too_long = (verdict.retry_after or 0.0) > self._settings.longest_wait
+        if strikes < self._settings.tries and not too_long:
+            return verdict
+        outcome = verdict.outcome
+        if isinstance(outcome, Unbilled):
+            outcome = replace(outcome, item_state=ItemState.PLANNED)
+        return replace(verdict, outcome=outcome, again=False, halt=HaltReason.RATE)
+
     def _store_works(self) -> bool:
         if self._gate is None:
             return True
@@ -221,15 +236,10 @@ class Purchaser:
 
     def _record(self, intent: CallIntent, verdict: Verdict, *, last: bool) -> Verdict:
         outcome = verdict.outcome
-        wait = verdict.retry_after or 0.0
-        if isinstance(outcome, Unbilled) and verdict.again and not verdict.at_once:
-            if wait > self._settings.longest_wait:
-                verdict = replace(verdict, again=False, halt=HaltReason.RATE)
-                outcome = replace(outcome, item_state=ItemState.PLANNED)
-            elif last:
-                # An API that cannot be reached says nothing about the item; anything else has spent its tries.
-                spent = ItemState.PLANNED if verdict.halt is not None else ItemState.FAILED
-                outcome = replace(outcome, item_state=spent)
+        if isinstance(outcome, Unbilled) and verdict.again and last and not (verdict.at_once or verdict.crowded):
+            # An API that cannot be reached says nothing about the item; anything else has spent its tries.
+            spent = ItemState.PLANNED if verdict.halt is not None else ItemState.FAILED
+            outcome = replace(outcome, item_state=spent)
         self._ledger.settle(intent.id, outcome)
         if isinstance(outcome, Refused | Rewritten | Unknown):
             self._replies.drop(intent.id)

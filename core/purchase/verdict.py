@@ -2,7 +2,7 @@
 
 answer                                              call       again   run
 refused connection, DNS, TLS before the body left   unbilled   yes     halts when it lasts
-429                                                 unbilled   yes     waits
+429                                                 unbilled   yes     waits; halts when it lasts
 400, 403, 422 in the API's own words                refused    no      goes on
 401, out of credit, 404                             unbilled   no      halts; the item is planned again
 2xx with images                                     answered

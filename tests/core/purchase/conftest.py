@@ -37,7 +37,7 @@ class Till:
 
     def __post_init__(self) -> None:
         self.halt = Halt()
-        self.limiter = CallLimiter(THREADS, None, self.halt)
+        self.limiter = CallLimiter(THREADS, None, self.halt, backoff=Backoff(first=0.01, maximum=0.05))
         self.items: list[str] = []
 
     def start(self, budget: int | None = None, run: str = "run") -> None:

@@ -14,7 +14,7 @@ import pytest
 from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.errors import Unavailable
 from prefect_imagen.core.ledger import Ledger, LedgerUnavailable, Period
-from prefect_imagen.core.limits import Gate, HaltReason
+from prefect_imagen.core.limits import CallLimiter, Gate, HaltReason
 from prefect_imagen.core.purchase import ReplySpool, replay
 from prefect_imagen.core.storage import StoreNotUsable
 
@@ -108,7 +108,7 @@ def test_a_database_that_goes_away_in_the_middle_is_waited_for(till: Tills, own_
 def test_never_more_calls_in_flight_than_allowed(till: Tills) -> None:
     shop = till(40)
     shop.sandbox.set_faults([{"fault": "slow_reply", "seconds": 0.02}])
-    shop.limiter._slots = type(shop.limiter._slots)(3)
+    shop.limiter = CallLimiter(3, None, shop.halt)
     shop.buy_all()
     assert shop.sandbox.stats()["max_in_flight"] == 3
 
