@@ -33,5 +33,5 @@ class Backoff:
         if retry_after is not None:
             # Never before the named moment; a little after it, so that not all callers come back in the same instant.
             return retry_after + random.uniform(0, self.jitter * min(1.0, retry_after))  # noqa: S311 - jitter
-        computed = min(self.maximum, self.first * self.factor ** (tries - 1))
+        computed = min(self.maximum, self.first * self.factor ** min(tries - 1, 64))
         return computed * (1 - self.jitter * random.random())  # noqa: S311 - jitter

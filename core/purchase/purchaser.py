@@ -132,7 +132,6 @@ class Purchaser:
                 return
             if self._halt.sleep(self._backoff.delay(number, verdict.retry_after)):
                 return
-            number += 1
 
     def _order(self, item: ClaimedItem) -> ImageOrder | None:
         """How to ask for an item; None while the text for it is not there.
