@@ -83,7 +83,7 @@ class CallLimiter:
         self._cool_until = 0.0
         self._strikes = 0  # 429s without an accepted call between, as far as they tell of the limit
         self._row = 0
-        self._struck_at = 0.0
+        self._struck_at = self._resumed_at = 0.0
         self._streak_began = 0.0
         self._told_of_limit = False
         self._probing = False
@@ -225,7 +225,8 @@ class CallLimiter:
             now = time.monotonic()
             self._answers.append(True)
             self._forget_old()
-            fresh = not self._strikes or sent_at > self._struck_at
+            # What was sent in the same burst, or slipped out as the pause began, is no answer to the pause.
+            fresh = not self._strikes or sent_at >= self._resumed_at
             if fresh:
                 self._strikes += 1
                 self._struck_at = now
@@ -235,6 +236,7 @@ class CallLimiter:
                     self._streak_began, self._told_of_limit = now, False
             cool = self._pause(retry_after, fresh=fresh)
             self._cool_until = max(self._cool_until, now + cool)
+            self._resumed_at = self._cool_until
             if (retry_after or 0.0) >= _LONG_WAIT:
                 self._strikes = max(self._strikes, _PROOF_STRIKES)
             limit = self._strikes >= _PROOF_STRIKES or sum(self._answers) >= _PROOF

