@@ -21,7 +21,7 @@ _DECIDING = frozenset(
     {
         *("prompt_column", "template", "no_variants", "wildcards", "exclude", "per_row", "limit", "sample"),
         *("sample_seed", "max_prompts", "skip_invalid", "model", "aspect_ratio", "num_images", "seed", "further"),
-        *("matrix", "edition", "repeat"),
+        *("matrix", "edition", "repeat", "rewrite", "rewrites", "brief", "rewrite_price"),
     }
 )
 """Parameters of commands that decide which items there are: a plan has decided that already."""
@@ -71,17 +71,17 @@ def _read_matrix(texts: Iterable[str] | None, model: ResolvedModel) -> dict[str,
     return matrix
 
 
-def _read_template(text: str | None) -> str | None:
-    """A template, or with `@` before it the file it is in."""
+def _read_text(text: str | None, option: str) -> str | None:
+    """A template or brief, or with `@` before it the file it is in."""
     if text is None or not text.startswith("@"):
         return text
     path = Path(text[1:]).expanduser()
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise BadInput(f"--template: cannot read {path}: {error.strerror}") from None
+        raise BadInput(f"{option}: cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise BadInput(f"--template: {path} is not UTF-8 text") from None
+        raise BadInput(f"{option}: {path} is not UTF-8 text") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +93,7 @@ class Batch:
         prompt_column, template, variants, wildcards, exclude, per_row, limit, sample, sample_seed, max_prompts: Which
             prompts; see `PromptSpec`.
         model, parameters, matrix, edition, repeat, skip_invalid: What of them; see `BatchSpec`.
+        rewrite, rewrites, brief, rewrite_price: How they are rewritten first; see `RewriteSpec`.
     """
 
     prompts: str
@@ -112,6 +113,10 @@ class Batch:
     edition: str = ""
     repeat: int = 1
     skip_invalid: bool = False
+    rewrite: str | None = None
+    rewrites: int = 1
+    brief: str | None = None
+    rewrite_price: str | None = None
 
     @classmethod
     def typed(
@@ -126,6 +131,7 @@ class Batch:
         further: Iterable[str] | None,
         matrix: Iterable[str] | None = None,
         edition: str,
+        brief: str | None = None,
         options: Sequence[str] = (),
         **rest: Any,
     ) -> Batch:
@@ -149,7 +155,8 @@ class Batch:
         resolved = load_registry().resolve(model)
         return cls(
             prompts=prompts,
-            template=_read_template(template),
+            template=_read_text(template, "--template"),
+            brief=_read_text(brief, "--brief"),
             model=model,
             parameters={**parameters, **read_parameters(resolved, pairs)},
             matrix=_read_matrix(matrix, resolved),
@@ -195,4 +202,8 @@ class Batch:
             "edition": self.edition,
             "repeat": self.repeat,
             "skip_invalid": self.skip_invalid,
+            "rewrite": self.rewrite,
+            "rewrites": self.rewrites,
+            "brief": self.brief,
+            "rewrite_price": self.rewrite_price,
         }

@@ -155,6 +155,7 @@ class Ready:
             "retry_refused": settings.retry_refused,
             "patience": settings.patience,
             "trust_unbilled_5xx": settings.purchase.trust_unbilled_5xx,
+            "rewrite_fallback": settings.purchase.rewrite_fallback.value,
             "adopt_ledger": job.adopt_ledger,
         }
 

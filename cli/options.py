@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 __all__ = [
     "AspectRatio",
     "BaseUrl",
+    "Brief",
     "Catalog",
     "Edition",
     "EndpointUrl",
@@ -26,6 +28,10 @@ __all__ = [
     "Prompts",
     "Repeat",
     "RequestsPerMinute",
+    "Rewrite",
+    "RewriteFallback",
+    "RewritePrice",
+    "Rewrites",
     "Sample",
     "SampleSeed",
     "Seed",
@@ -38,10 +44,19 @@ __all__ = [
 ]
 
 _WHICH = "Which prompts"
+_REWRITING = "Rewriting prompts"
 _WHAT = "Which image"
 _WHERE = "Where to"
 _HOW = "How"
 _OUTPUT = "Output"
+
+
+class _Fallback(StrEnum):
+    KEEP = "keep"
+    FAIL = "fail"
+
+
+FAIL = _Fallback.FAIL
 
 Prompts = Annotated[
     str,
@@ -96,6 +111,42 @@ SampleSeed = Annotated[int, typer.Option(metavar="SEED", help="Another seed, ano
 SkipInvalid = Annotated[
     bool,
     typer.Option("--skip-invalid", help="Leave out prompts that do not fit the model.", rich_help_panel=_WHICH),
+]
+
+Rewrite = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Have a language model rewrite each prompt first: openai/gpt-4o-mini.",
+        rich_help_panel=_REWRITING,
+    ),
+]
+Rewrites = Annotated[
+    int,
+    typer.Option(
+        min=1, max=100, metavar="N", help="Texts of each prompt, each with its own images.", rich_help_panel=_REWRITING
+    ),
+]
+Brief = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT|@FILE", help="What the new texts should be like: 'calm, hand-drawn'.", rich_help_panel=_REWRITING
+    ),
+]
+RewriteFallback = Annotated[
+    _Fallback,
+    typer.Option(
+        help="An image whose prompt could not be rewritten: fail, or keep the prompt as it is.",
+        rich_help_panel=_REWRITING,
+    ),
+]
+RewritePrice = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IN,OUT",
+        help="USD per million tokens, for a language model whose price is not known.",
+        rich_help_panel=_REWRITING,
+    ),
 ]
 
 Model = Annotated[

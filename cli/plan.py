@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from .failures import OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.plan import Plan
+    from ..core.plan import Plan, RewritePlan
 
 __all__ = ["plan"]
 
@@ -38,6 +39,11 @@ def plan(
     sample_seed: options.SampleSeed = 0,
     max_prompts: options.MaxPrompts = None,
     skip_invalid: options.SkipInvalid = False,
+    rewrite: options.Rewrite = None,
+    rewrites: options.Rewrites = 1,
+    brief: options.Brief = None,
+    rewrite_fallback: options.RewriteFallback = options.FAIL,
+    rewrite_price: options.RewritePrice = None,
     model: options.Model = "google/imagen4/preview",
     aspect_ratio: options.AspectRatio = None,
     num_images: options.NumImages = None,
@@ -64,6 +70,7 @@ def plan(
     """
     del verbose
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan
+    from ..core.rewrite import RewriteFallback
     from ..core.storage import open_store
     from .batch import Batch, typed_options
     from .catalogs import existing_ledger
@@ -89,6 +96,10 @@ def plan(
         edition=edition,
         repeat=repeat,
         skip_invalid=skip_invalid,
+        rewrite=rewrite,
+        rewrites=rewrites,
+        brief=brief,
+        rewrite_price=rewrite_price,
         options=typed_options(context),
     )
     if requests_per_minute is not None and not requests_per_minute > 0:
@@ -107,6 +118,7 @@ def plan(
             ledger,
             destination=destination,
             requests_per_minute=requests_per_minute,
+            rewrite_fallback=RewriteFallback(rewrite_fallback.value),
             each=writer.add if writer is not None else None,
         )
         where = ledger.description if ledger is not None else None
@@ -142,6 +154,7 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
         "price_high_credits": made.price_high,
         "price_high_usd": float(credits_to_usd(made.price_high)),
         "price_source": f"{spec.price.source} ({spec.price.as_of})",
+        "rewrites": asdict(made.rewrites) if made.rewrites is not None else None,
         "invalid": [{"source": bad.source, "line": bad.line, "problem": bad.problem} for bad in made.invalid],
         "samples": list(made.samples),
     }
@@ -161,8 +174,10 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
     if price.credits_high != price.credits:
         a_piece += f", {format_usd(price.credits_high)} at most"
     valid = max(1, made.prompts - len(made.invalid))
-    repeats = made.rows // (valid * made.combinations)
-    each = f", each in {made.combinations:,} combinations" if made.combinations > 1 else ""
+    texts = made.rewrites.variations if made.rewrites is not None else 1
+    repeats = made.rows // (valid * texts * made.combinations)
+    each = f", each rewritten to {texts:,}" if texts > 1 else ""
+    each += f", each in {made.combinations:,} combinations" if made.combinations > 1 else ""
     each += f", each {repeats} times" if repeats > 1 else ""
     size = f"about {_size(made.bytes)}" if made.bytes else ""
     if made.seconds:
@@ -175,6 +190,7 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
             ("an image", f"{a_piece} ({price.source}, {price.as_of})"),
             ("size", size),
             ("prompts", f"{made.prompts:,}{each}"),
+            ("rewriting", _rewriting(made.rewrites) if made.rewrites is not None else ""),
             ("duplicates", f"{made.duplicates:,}, bought once" if made.duplicates else ""),
             ("invalid", f"{len(made.invalid):,}" if made.invalid else ""),
             ("owned", f"{made.owned:,}, not bought again" if made.owned else ""),
@@ -201,6 +217,21 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
         console.print("\nPrompts, a sample", style="bold")
         for text in made.samples:
             console.print(f"  {' '.join(text.split())}", soft_wrap=True)
+
+
+def _rewriting(made: RewritePlan) -> str:
+    from ..core.money import format_usd
+
+    text = f"{made.texts:,} texts by {made.model}: {made.to_buy:,} to buy"
+    if made.to_buy:
+        text += f" for {format_usd(made.price)}, {format_usd(made.price_high)} at most"
+    for count, what in (
+        (made.owned, "owned"),
+        (made.held, "that may have been billed"),
+        (made.failed, "that came to nothing before"),
+    ):
+        text += f"; {count:,} {what}" if count else ""
+    return text
 
 
 def _size(count: int) -> str:

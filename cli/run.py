@@ -59,6 +59,11 @@ def run(
     sample_seed: options.SampleSeed = 0,
     max_prompts: options.MaxPrompts = None,
     skip_invalid: options.SkipInvalid = False,
+    rewrite: options.Rewrite = None,
+    rewrites: options.Rewrites = 1,
+    brief: options.Brief = None,
+    rewrite_fallback: options.RewriteFallback = options.FAIL,
+    rewrite_price: options.RewritePrice = None,
     model: options.Model = _DEFAULT_MODEL,
     aspect_ratio: options.AspectRatio = None,
     num_images: options.NumImages = None,
@@ -138,6 +143,7 @@ def run(
     from ..core.aimlapi import DEFAULT_BASE_URL
     from ..core.ledger import UnknownPolicy
     from ..core.purchase import PurchaseSettings
+    from ..core.rewrite import RewriteFallback
     from ..core.run_context import RunSettings
     from .batch import Batch, read_pairs, typed_options
     from .catalogs import catalog_url
@@ -169,6 +175,10 @@ def run(
             edition=edition,
             repeat=repeat,
             skip_invalid=skip_invalid,
+            rewrite=rewrite,
+            rewrites=rewrites,
+            brief=brief,
+            rewrite_price=rewrite_price,
             options=typed_options(context),
         ),
         to=to,
@@ -181,7 +191,9 @@ def run(
             unknown=UnknownPolicy(unknown.value),
             retry_refused=retry_refused,
             patience=patience,
-            purchase=PurchaseSettings(trust_unbilled_5xx=trust_unbilled_5xx),
+            purchase=PurchaseSettings(
+                trust_unbilled_5xx=trust_unbilled_5xx, rewrite_fallback=RewriteFallback(rewrite_fallback.value)
+            ),
         ),
         store_options={"endpoint_url": endpoint_url, "addressing_style": "path"} if endpoint_url else {},
         chunk_size=chunk_size if chunk_size == "auto" else int(chunk_size),
@@ -217,7 +229,7 @@ def _ask(ready: Ready) -> None:
     from ..core.plan import make_plan
 
     spec, most = ready.job.batch.spec(), usd_to_credits(_ASK_ABOVE_USD)
-    if ready.prompts * spec.repeat * sum(form.price for form in spec.forms()) <= most:
+    if spec.rewrite is None and ready.prompts * spec.repeat * sum(form.price for form in spec.forms()) <= most:
         return
     plan = make_plan(spec, ready.ledger)
     if plan.price > most:

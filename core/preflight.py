@@ -11,6 +11,7 @@ from .errors import BadInput
 from .ledger import Ledger, LedgerMismatch
 from .money import format_usd
 from .plan import AnyBatch
+from .rewrite import make_request
 from .storage import ObjectStore
 
 __all__ = ["MARKER_KEY", "bind_destination", "check_batch", "check_services"]
@@ -35,10 +36,16 @@ def check_batch(spec: AnyBatch, *, budget: int | None) -> int:
     count = spec.check()
     cheapest = min(spec.forms(), key=lambda form: form.price_high)
     price, images = cheapest.price_high, cheapest.num_images
+    text = ""
+    if spec.rewrite is not None:
+        model = spec.rewrite.chat_model()
+        shortest = next(spec.rewrite.rewrites("", spec.rewrite.text_limit(spec.resolve())))
+        price += make_request(model, shortest).price_high
+        text = f", and a rewritten prompt by {model.id}"
     if budget is not None and budget < price:
         raise BadInput(
             f"the budget of {format_usd(budget)} is below the price of one item: {format_usd(price)} "
-            f"for {images} image{'s' if images > 1 else ''} of {spec.resolve().name}"
+            f"for {images} image{'s' if images > 1 else ''} of {spec.resolve().name}{text}"
         )
     return count
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from .aimlapi import AimlApiClient, load_registry
+from .aimlapi.chat import resolve_chat_model
 from .aimlapi.client import user_agent
 from .delivery import Downloader, Spool, Uploader
 from .errors import BadInput
 from .images import Fetcher
 from .ledger import Ledger, UnknownPolicy, home
 from .limits import CallLimiter, Gate, Halt
-from .purchase import Purchaser, PurchaseSettings
+from .purchase import Purchaser, PurchaseSettings, Rewriter
 from .storage import KeyTemplate, LocalStore, ObjectStore, S3Store
 
 __all__ = ["RunContext", "RunSettings"]
@@ -36,6 +38,8 @@ class RunSettings:
         key_template: How objects are named.
         spool: Folder for what is between reply and object; None for the one of this user.
         purchase: How hard to try to buy.
+        rewrite_price: Price of the language model that rewrites prompts, where the user gave it: `IN,OUT` in USD per
+            million tokens.
     """
 
     concurrency: int = 8
@@ -46,6 +50,7 @@ class RunSettings:
     key_template: str = "{model}/{item_id}/{call}-{index}.{ext}"
     spool: str | None = None
     purchase: PurchaseSettings = field(default_factory=PurchaseSettings)
+    rewrite_price: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.concurrency <= 512:
@@ -88,6 +93,8 @@ class RunContext:
         self.limiter = CallLimiter(settings.concurrency, settings.requests_per_minute, self.halt)
         self.gate = Gate(store.check, patience=settings.patience) if store is not None else None
         self.client = client
+        self._lock = threading.Lock()
+        self._rewriter: Rewriter | None = None
         self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=_MOVERS)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
 
@@ -123,6 +130,25 @@ class RunContext:
             parameters=run["parameters"],
             settings=self.settings.purchase,
         )
+
+    def rewriter(self) -> Rewriter:
+        """The one who has prompts rewritten: one for the run, since it learns how the model wants to be asked.
+
+        Raises:
+            BadInput: There is no API client.
+        """
+        with self._lock:
+            if self._rewriter is None:
+                self._rewriter = Rewriter(
+                    purchaser=self.purchaser(),
+                    ledger=self.ledger,
+                    halt=self.halt,
+                    find_model=lambda name: resolve_chat_model(name, self.settings.rewrite_price),
+                    unknown=self.settings.unknown,
+                    retry_refused=self.settings.retry_refused,
+                    trust_unbilled_5xx=self.settings.purchase.trust_unbilled_5xx,
+                )
+            return self._rewriter
 
     def uploader(self) -> Uploader:
         """The one who stores.

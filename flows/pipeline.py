@@ -23,6 +23,7 @@ from ..core.plan import BatchOptions, open_batch
 from ..core.preflight import check_batch, check_services
 from ..core.purchase import PurchaseSettings, replay
 from ..core.report import IncompleteRun, RunReport, make_report
+from ..core.rewrite import RewriteFallback
 from ..core.run_context import RunContext, RunSettings
 from ..tasks.attached import Work, shared_context
 from ..tasks.expand import expand_prompts
@@ -127,6 +128,19 @@ def imagen_pipeline(
         dict[str, list[Any]] | None,
         Field(description='Each prompt in every combination of these values: {"aspect_ratio": ["1:1", "16:9"]}.'),
     ] = None,
+    rewrite: Annotated[
+        str | None, Field(description="Language model that rewrites each prompt first, such as openai/gpt-4o-mini.")
+    ] = None,
+    rewrites: Annotated[int, Field(ge=1, le=100, description="Texts of each prompt, each with its own images.")] = 1,
+    brief: Annotated[str | None, Field(description="What the rewritten prompts should be like.")] = None,
+    rewrite_fallback: Annotated[
+        Literal["keep", "fail"],
+        Field(description="An image whose prompt could not be rewritten: fail, or keep the prompt as it is."),
+    ] = "fail",
+    rewrite_price: Annotated[
+        str | None,
+        Field(description="IN,OUT in USD per million tokens, for a language model whose price is not known."),
+    ] = None,
 ) -> State[Any]:
     """Generate, download, verify, upload and catalog an image for every prompt; buy nothing that is owned.
 
@@ -147,7 +161,9 @@ def imagen_pipeline(
         retry_refused=retry_refused,
         patience=patience,
         key_template=key_template,
-        purchase=PurchaseSettings(trust_unbilled_5xx=trust_unbilled_5xx),
+        purchase=PurchaseSettings(
+            trust_unbilled_5xx=trust_unbilled_5xx, rewrite_fallback=RewriteFallback(rewrite_fallback)
+        ),
     )
     own = {"aspect_ratio": aspect_ratio, "num_images": num_images, "seed": seed, **(parameters or {})}
     wanted = {name: value for name, value in own.items() if value is not None}
@@ -168,10 +184,16 @@ def imagen_pipeline(
         "edition": resolve_edition(edition, edition_timezone),
         "repeat": repeat,
         "skip_invalid": skip_invalid,
+        "rewrite": rewrite,
+        "rewrites": rewrites,
+        "brief": brief,
+        "rewrite_price": rewrite_price,
     }
     batch = open_batch(prompts, **options)
     forms = batch.forms()
     images_per_item = sum(form.num_images for form in forms) / len(forms)
+    if batch.rewrite is not None:
+        settings = replace(settings, rewrite_price=batch.rewrite.price)
     check_batch(batch, budget=usd_to_credits(budget_usd) if budget_usd is not None else None)
     run_id = str(prefect.runtime.flow_run.id)
     with references(credentials, store, catalog) as (credentials_ref, store_ref, catalog_ref):

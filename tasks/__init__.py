@@ -5,7 +5,8 @@ from .catalog import catalog_images
 from .download import download_images
 from .expand import expand_prompts
 from .generate import generate_images
-from .manifests import Batch, Catalogued, Downloaded, Generated, PlannedRun, Uploaded
+from .manifests import Batch, Catalogued, Downloaded, Generated, PlannedRun, Rewritten, Uploaded
+from .rewrite import rewrite_prompts
 from .upload import upload_images
 
 __all__ = [
@@ -14,11 +15,13 @@ __all__ = [
     "Downloaded",
     "Generated",
     "PlannedRun",
+    "Rewritten",
     "StepUnavailable",
     "Uploaded",
     "catalog_images",
     "download_images",
     "expand_prompts",
     "generate_images",
+    "rewrite_prompts",
     "upload_images",
 ]

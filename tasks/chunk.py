@@ -1,4 +1,4 @@
-"""One chunk of a run, all the way: generate → download → upload → catalog, in one process."""
+"""One chunk of a run, all the way: (rewrite →) generate → download → upload → catalog, in one process."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .catalog import catalog_images
 from .download import download_images
 from .generate import generate_images
 from .manifests import Batch
+from .rewrite import rewrite_prompts
 from .upload import upload_images
 
 __all__ = ["process_chunk"]
@@ -50,6 +51,10 @@ def process_chunk(
     """
     with shared_context(batch.run_id, Work(credentials, store, catalog, settings)) as context:
         try:
+            if context.ledger.rewrites_wanted(
+                batch.item_ids, unknown=settings.unknown, retry_refused=settings.retry_refused
+            ):
+                rewrite_prompts(batch, credentials, store=store, catalog=catalog, settings=settings)
             generated = generate_images(batch, credentials, store=store, catalog=catalog, settings=settings)
             if generated.item_ids:
                 downloaded = download_images(generated, credentials, store=store, catalog=catalog, settings=settings)

@@ -48,6 +48,10 @@ def expand_prompts(
     per_row: int | None = None,
     max_prompts: int | None = None,
     matrix: Mapping[str, Sequence[Any]] | None = None,
+    rewrite: str | None = None,
+    rewrites: int = 1,
+    brief: str | None = None,
+    rewrite_price: str | None = None,
 ) -> PlannedRun:
     """Expand prompts, check every one of them against the model, and write them into the ledger as a run.
 
@@ -76,6 +80,10 @@ def expand_prompts(
         per_row: N prompts of each row, drawn at random.
         max_prompts: More prompts than this are refused.
         matrix: Parameter → values; each prompt is bought in every combination of them.
+        rewrite: Language model that `rewrite_prompts` has rewrite each prompt first; None to send it as it is.
+        rewrites: Texts of each prompt, each with images of its own.
+        brief: What the texts should be like.
+        rewrite_price: `IN,OUT` in USD per million tokens, for a language model whose price is not known.
 
     Returns:
         The run.
@@ -98,6 +106,10 @@ def expand_prompts(
         model=model,
         parameters={name: value for name, value in (parameters or {}).items() if value is not None},
         matrix=matrix,
+        rewrite=rewrite,
+        rewrites=rewrites,
+        brief=brief,
+        rewrite_price=rewrite_price,
         edition=edition,
         repeat=repeat,
         skip_invalid=skip_invalid,

@@ -7,6 +7,7 @@ from collections import Counter
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ..core.errors import BadInput
 from ..core.ledger import ClaimedItem, ItemState, LedgerUnavailable
 from ..core.limits import HaltReason
 from ..core.run_context import RunContext, RunSettings
@@ -14,7 +15,7 @@ from .attached import Catalog, Credentials, Store, Work, attached, in_threads, r
 from .manifests import Batch, Generated, PlannedRun
 from .retries import unavailable_only
 
-__all__ = ["generate_images"]
+__all__ = ["generate_images", "wanted_items"]
 
 
 @task(
@@ -47,17 +48,19 @@ def generate_images(
 
     Raises:
         StepUnavailable: The API or the ledger is down; retried, which buys only what is not bought.
-        BadInput: A bad key, no such block.
+        BadInput: A bad key, no such block; prompts that `rewrite_prompts` should have seen first.
     """
     work = Work(credentials, store, catalog, settings or RunSettings())
     with attached(run.run_id, work) as (context, alone):
         ledger = context.ledger
         if alone and context.client is not None:
             ledger.bind(context.client.origin())
-        wanted = _wanted(run, context)
+        wanted = wanted_items(run, context)
         claimed = ledger.claim(wanted, unknown=context.settings.unknown, retry_refused=context.settings.retry_refused)
         to_buy = [item for item in claimed if item.state is ItemState.CLAIMED]
         try:
+            if alone:
+                _check_texts(to_buy)
             _buy(to_buy, context)
         finally:
             ledger.release([item.id for item in to_buy], keep_paid=True)
@@ -67,7 +70,8 @@ def generate_images(
     return Generated(run.run_id, ready, dict(Counter(state.value for state in states.values())))
 
 
-def _wanted(run: PlannedRun | Batch, context: RunContext) -> list[str]:
+def wanted_items(run: PlannedRun | Batch, context: RunContext) -> list[str]:
+    """Ids of the items of a batch, or of all there is to do in a run."""
     if isinstance(run, Batch):
         return list(run.item_ids)
     return list(
@@ -78,6 +82,17 @@ def _wanted(run: PlannedRun | Batch, context: RunContext) -> list[str]:
             retry_refused=context.settings.retry_refused,
         )
     )
+
+
+def _check_texts(items: list[ClaimedItem]) -> None:
+    """Within `imagen_pipeline` a text may be missing because the run was halted; on its own, a step was left out.
+
+    Raises:
+        BadInput: It was.
+    """
+    missing = sum(1 for item in items if item.rewrite is not None and item.rewrite.state is ItemState.PLANNED)
+    if missing:
+        raise BadInput(f"{missing} prompts are to be rewritten first: call rewrite_prompts before generate_images")
 
 
 def _buy(items: list[ClaimedItem], context: RunContext) -> None:

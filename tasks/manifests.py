@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..core.delivery import ImageFile
 from ..core.ledger import ImageResult
 
-__all__ = ["Batch", "Catalogued", "Downloaded", "Generated", "PlannedRun", "Uploaded"]
+__all__ = ["Batch", "Catalogued", "Downloaded", "Generated", "PlannedRun", "Rewritten", "Uploaded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,14 @@ class Batch:
 
     run_id: str
     item_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten(Batch):
+    """Items after their texts were written, as far as they could be. `states` counts the texts: a text that is there
+    is delivered."""
+
+    states: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,14 +239,16 @@ class ChatRequest:
         return self.model.price((len(self.system) + len(self.user)) // 4 + 50, output_tokens)
 
     @property
-    def price_high(self) -> int:
-        """Highest price in credits.
-
-        No tokeniser makes more than one token of a byte, and a model stops at `max_tokens`; the schema and the frame
-        of the messages may count, too.
+    def sent_at_most(self) -> int:
+        """Tokens that are sent at most: no tokeniser makes more than one token of a byte. The schema may count, and so
+        may the frame of the messages.
         """
-        sent = len(json.dumps(self.body(ChatForm()), ensure_ascii=False).encode()) + 64
-        return self.model.price_high(sent, self.max_tokens)
+        return len(json.dumps(self.body(ChatForm()), ensure_ascii=False).encode()) + 64
+
+    @property
+    def price_high(self) -> int:
+        """Highest price in credits: a model stops at `max_tokens`."""
+        return self.model.price_high(self.sent_at_most, self.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ __all__ = [
     "rewrites_wanted",
     "rewritten",
     "states",
+    "text_states",
 ]
 
 T = TypeVar("T")
@@ -258,6 +259,17 @@ def rewrites_wanted(
         )
         found |= dict.fromkeys(connection.scalars(query))
     return list(found)
+
+
+def text_states(connection: Connection, item_ids: Sequence[str]) -> dict[str, ItemState]:
+    """States of the rewrites of images, by the rewrite's id."""
+    image, text = items.alias(), items.alias()
+    found: dict[str, ItemState] = {}
+    for batch in in_batches(item_ids):
+        query = sa.select(text.c.id, text.c.state).join(image, image.c.rewrite_id == text.c.id)
+        rows = connection.execute(query.where(image.c.id.in_(batch)))
+        found.update((row.id, ItemState(row.state)) for row in rows)
+    return found
 
 
 def give_up(connection: Connection, item_id: str, holder_id: str, reason: str) -> None:

@@ -299,6 +299,11 @@ class Ledger:
         with self.read() as connection:
             return claims.rewritten(connection, rewrite_ids)
 
+    def text_states(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
+        """States of the texts that images are made from, by the text's id."""
+        with self.read() as connection:
+            return claims.text_states(connection, item_ids)
+
     def give_up(self, item_id: str, reason: str) -> None:
         """Let a claimed item fail that cannot be asked for."""
         holder = self.holder.id

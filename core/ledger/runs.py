@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from .claims import in_batches
 from .items import Item, ItemKind, Rewrite
 from .schema import calls, images, insert_new, items, run_items, runs
 from .states import ImageState, ItemState
@@ -181,18 +182,14 @@ def _rewrite_values(rewrite: Rewrite) -> dict[str, Any]:
 
 def _follow_limits(connection: Connection, batch: Sequence[RunItem]) -> None:
     """Items that an earlier run left unbought, with another contract's limit, wait for the text of this run's."""
-    wanted = sa.bindparam("wanted", type_=sa.Text)
-    connection.execute(
-        sa.update(items)
-        .where(
-            items.c.id == sa.bindparam("item"),
-            items.c.rewrite_id != wanted,
-            items.c.holder_id.is_(None),
-            items.c.state.in_((ItemState.PLANNED, ItemState.FAILED, ItemState.REFUSED)),
-        )
-        .values(rewrite_id=wanted),
-        [{"item": row.item.id, "wanted": row.item.rewrite.id} for row in batch if row.item.rewrite is not None],
+    wanted = {row.item.id: row.item.rewrite.id for row in batch if row.item.rewrite is not None}
+    left = sa.and_(
+        items.c.holder_id.is_(None), items.c.state.in_((ItemState.PLANNED, ItemState.FAILED, ItemState.REFUSED))
     )
+    for ids in in_batches(wanted):
+        rows = connection.execute(sa.select(items.c.id, items.c.rewrite_id).where(items.c.id.in_(ids), left)).all()
+        for item_id in (row.id for row in rows if row.rewrite_id != wanted[row.id]):
+            connection.execute(sa.update(items).where(items.c.id == item_id, left).values(rewrite_id=wanted[item_id]))
 
 
 def finish_run(connection: Connection, run_id: str, outcome: str) -> None:

@@ -3,7 +3,7 @@
 from .batch import AnyBatch, BatchOptions, open_batch
 from .file import PlanFile, PlanWriter, open_plan
 from .matrix import Form, Matrix
-from .plan import Plan, make_plan
+from .plan import Plan, RewritePlan, make_plan
 from .spec import BatchSpec, InvalidPrompt, InvalidPrompts, read_parameters
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Plan",
     "PlanFile",
     "PlanWriter",
+    "RewritePlan",
     "make_plan",
     "open_batch",
     "open_plan",

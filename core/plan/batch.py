@@ -9,6 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from ..errors import BadInput
 from ..prompts import PromptSpec
+from ..rewrite import RewriteSpec
 from .file import PlanFile, open_plan
 from .spec import BatchSpec
 
@@ -17,11 +18,15 @@ __all__ = ["AnyBatch", "BatchOptions", "open_batch"]
 AnyBatch = BatchSpec | PlanFile
 """What a run can be made of."""
 
+_REWRITING: Mapping[str, Any] = {"rewrite": None, "rewrites": 1, "brief": None, "rewrite_price": None}
 _WHICH = {option.name for option in fields(PromptSpec)} - {"source", "format", "s3"}
 
 
 class BatchOptions(TypedDict, total=False):
-    """Options of `PromptSpec` and `BatchSpec`, under their names; None is the same as left out."""
+    """Options of `PromptSpec` and `BatchSpec`, under their names; None is the same as left out.
+
+    Those of `RewriteSpec` are `rewrite` (the model), `rewrites` (variations), `brief` and `rewrite_price`.
+    """
 
     prompt_column: str | None
     template: str | None
@@ -39,6 +44,10 @@ class BatchOptions(TypedDict, total=False):
     edition: str
     repeat: int
     skip_invalid: bool
+    rewrite: str | None
+    rewrites: int
+    brief: str | None
+    rewrite_price: str | None
 
 
 def open_batch(prompts: str | Path | Sequence[str], **options: Unpack[BatchOptions]) -> AnyBatch:
@@ -57,10 +66,10 @@ def open_batch(prompts: str | Path | Sequence[str], **options: Unpack[BatchOptio
     """
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     which = {name: value for name, value in given.items() if name in _WHICH}
-    what = {name: value for name, value in given.items() if name not in _WHICH}
+    what = {name: value for name, value in given.items() if name not in _WHICH and name not in _REWRITING}
     plan = open_plan(prompts)
     if plan is None:
-        return BatchSpec(PromptSpec(prompts, **which), **what)
+        return BatchSpec(PromptSpec(prompts, **which), **what, rewrite=_rewriting(given))
     defaults = _defaults()
     changed = [name for name, value in given.items() if value and value != defaults[name]]
     if not given.get("variants", True):
@@ -70,6 +79,21 @@ def open_batch(prompts: str | Path | Sequence[str], **options: Unpack[BatchOptio
     return plan
 
 
+def _rewriting(given: Mapping[str, Any]) -> RewriteSpec | None:
+    """How prompts are rewritten, if they are.
+
+    Raises:
+        BadInput: A brief or the like, and no model that it is for.
+    """
+    if "rewrite" not in given:
+        for name in ("brief", "rewrite_price", "rewrites"):
+            if given.get(name, _REWRITING[name]) not in (_REWRITING[name], ""):
+                raise BadInput(f"{name} is about rewriting prompts: name the language model that does it (rewrite)")
+        return None
+    return RewriteSpec(given["rewrite"], given.get("rewrites", 1), given.get("brief", ""), given.get("rewrite_price"))
+
+
 def _defaults() -> dict[str, Any]:
     every = (*fields(PromptSpec), *fields(BatchSpec))
-    return {option.name: None if option.default is MISSING else option.default for option in every}
+    known = {option.name: None if option.default is MISSING else option.default for option in every}
+    return {**known, **_REWRITING}

@@ -12,19 +12,20 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..aimlapi import ImageRequest, InvalidRequest, ResolvedModel, load_registry
+from ..aimlapi import ResolvedModel, load_registry
 from ..errors import BadInput
 from ..ledger import Item, RunItem
 from ..prompts import PromptFileError, PromptSpec, Row, open_source
-from .matrix import Form, make_forms
-from .spec import BatchSpec, Wanted
+from ..rewrite import RewriteSpec
+from .matrix import Form
+from .spec import BatchSpec, Wanted, check_prompt, forms_of, texts_of
 
 if TYPE_CHECKING:
     from ..storage import S3Options
@@ -40,6 +41,15 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class _Rewriting(_Model):
+    """How prompts are rewritten, in the header."""
+
+    model: str
+    variations: int
+    brief: str
+    price: str | None
+
+
 class _Header(_Model):
     """The first line."""
 
@@ -49,6 +59,7 @@ class _Header(_Model):
     matrix: dict[str, list[Any]]
     edition: str
     repeat: int = Field(ge=1, le=1000)
+    rewrite: _Rewriting | None = None
     prompts: dict[str, Any]
     rows: int = Field(ge=1)
     items: int = Field(ge=1)
@@ -63,6 +74,7 @@ class _Line(_Model):
     parameters: dict[str, Any]
     edition: str
     repeat: int
+    variation: int | None = None
     source: str
     line: int
     choices: list[str]
@@ -81,6 +93,7 @@ class PlanFile:
         edition: Of all items.
         repeat: Images of each prompt and combination.
         rows: How many there have to be.
+        rewrite: How prompts are rewritten first, if they are.
         s3: How to reach it, where it is in S3.
     """
 
@@ -91,6 +104,7 @@ class PlanFile:
     edition: str
     repeat: int
     rows: int
+    rewrite: RewriteSpec | None = None
     s3: S3Options | None = None
 
     def resolve(self) -> ResolvedModel:
@@ -103,7 +117,12 @@ class PlanFile:
         Raises:
             InvalidRequest: They do not fit the model.
         """
-        return make_forms(self.resolve(), self.parameters, self.matrix)
+        return forms_of(self.resolve(), self.parameters, self.matrix, self.rewrite)
+
+    @property
+    def variations(self) -> int:
+        """Texts of each prompt: 1 where it is sent as it is."""
+        return 1 if self.rewrite is None else self.rewrite.variations
 
     def count_rows(self) -> int:
         """Rows, as the header says."""
@@ -118,7 +137,7 @@ class PlanFile:
         Raises:
             PromptFileError: With the line that is not what was planned.
         """
-        return sum(1 for _ in self.stream()) // (len(self.forms()) * self.repeat)
+        return sum(1 for _ in self.stream()) // (self.variations * len(self.forms()) * self.repeat)
 
     def stream(self) -> Iterator[Wanted]:
         """The rows, in order, each checked.
@@ -134,17 +153,21 @@ class PlanFile:
         for number, line in _numbered(lines, self.name):
             form = forms[position // self.repeat % len(forms)]
             repeat = position % self.repeat + 1
-            expected = Item(model.spec.id, line.prompt, form.identity, self.edition, repeat)
-            stated = (line.item, line.model, line.parameters, line.edition, line.repeat)
-            if stated != (expected.id, expected.model, expected.parameters, expected.edition, expected.repeat):
+            texts = texts_of(line.prompt, model, self.rewrite)
+            text = texts[position // (self.repeat * len(forms)) % len(texts)]
+            expected = Item(model.spec.id, line.prompt, form.identity, self.edition, repeat, text)
+            variation = text.variation if text is not None else None
+            stated = (line.item, line.model, line.parameters, line.edition, line.repeat, line.variation)
+            own = (expected.id, expected.model, expected.parameters, expected.edition, expected.repeat, variation)
+            if stated != own:
                 raise PromptFileError(
                     self.name,
                     number,
                     f"the id {line.item[:12]}… is not that of this line's content at this place: the plan was edited, "
                     "or written by another version; plan again",
                 )
-            if repeat == 1 and form.number == 0:
-                self._check_prompt(model, line.prompt, number)
+            if repeat == 1 and form.number == 0 and (problem := check_prompt(model, line.prompt, self.rewrite)):
+                raise PromptFileError(self.name, number, problem)
             yield Wanted(RunItem(position, expected, line.source, line.line, line.row, tuple(line.choices)), form)
             position += 1
         if position != self.rows:
@@ -155,12 +178,6 @@ class PlanFile:
     def run_items(self) -> Iterator[RunItem]:
         """The rows of the run."""
         return (wanted.row for wanted in self.stream())
-
-    def _check_prompt(self, model: ResolvedModel, prompt: str, number: int) -> None:
-        try:
-            ImageRequest.build(model, prompt)
-        except InvalidRequest as error:
-            raise PromptFileError(self.name, number, str(error)) from None
 
 
 def open_plan(source: object, s3: S3Options | None = None) -> PlanFile | None:
@@ -197,8 +214,20 @@ def open_plan(source: object, s3: S3Options | None = None) -> PlanFile | None:
         raise PromptFileError(name, first.line, f"not the header of a plan: {_problem(error)}") from None
     if header.rows % header.repeat:
         raise PromptFileError(name, first.line, "not the header of a plan: its numbers do not fit")
+    try:
+        rewrite = RewriteSpec(**header.rewrite.model_dump()) if header.rewrite is not None else None
+    except BadInput as error:
+        raise PromptFileError(name, first.line, str(error)) from None
     return PlanFile(
-        name, header.model, header.parameters, header.matrix, header.edition, header.repeat, header.rows, s3
+        name,
+        header.model,
+        header.parameters,
+        header.matrix,
+        header.edition,
+        header.repeat,
+        header.rows,
+        rewrite,
+        s3,
     )
 
 
@@ -279,6 +308,7 @@ class PlanWriter:
             "parameters": dict(item.parameters),
             "edition": item.edition,
             "repeat": item.repeat,
+            **({"variation": item.rewrite.variation} if item.rewrite is not None else {}),
             "source": row.source,
             "line": row.line,
             "choices": list(row.choices),
@@ -334,6 +364,7 @@ def _describe(spec: BatchSpec) -> dict[str, Any]:
         "matrix": {name: list(values) for name, values in spec.matrix.items()},
         "edition": spec.edition,
         "repeat": spec.repeat,
+        **({"rewrite": asdict(spec.rewrite)} if spec.rewrite is not None else {}),
         "prompts": {"source": str(source) if isinstance(source, str | Path) else f"{len(source)} prompts", **asked},
     }
 

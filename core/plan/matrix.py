@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -62,8 +62,19 @@ def read_matrix(matrix: Matrix, parameters: Mapping[str, Any]) -> dict[str, tupl
     return {name: tuple(values) for name, values in matrix.items()}
 
 
-def make_forms(model: ResolvedModel, parameters: Mapping[str, Any], matrix: Matrix) -> tuple[Form, ...]:
+def make_forms(
+    model: ResolvedModel,
+    parameters: Mapping[str, Any],
+    matrix: Matrix,
+    identify: Callable[[ImageRequest], Mapping[str, Any]] = ImageRequest.identity,
+) -> tuple[Form, ...]:
     """The combinations, in the order of the matrix; its last parameter varies fastest.
+
+    Args:
+        model: What is bought.
+        parameters: For every combination.
+        matrix: What varies.
+        identify: The parameters that enter an item's id.
 
     Raises:
         InvalidRequest: A combination does not fit the model, whatever the prompt.
@@ -74,7 +85,7 @@ def make_forms(model: ResolvedModel, parameters: Mapping[str, Any], matrix: Matr
     for values in product(*matrix.values()):
         chosen = dict(zip(matrix, values, strict=True))
         request = ImageRequest.build(model, "a prompt", {**parameters, **chosen})
-        identity = request.identity()
+        identity = identify(request)
         twin = known.setdefault(canonical_json(identity), chosen)
         if twin is not chosen:
             raise BadInput(f"matrix: {_shown(twin)} and {_shown(chosen)} are the same purchase; leave one out")

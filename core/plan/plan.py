@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..aimlapi import ResolvedModel
-from ..ledger import ItemState, Ledger, RunItem
+from ..ledger import Item, ItemState, Ledger, RunItem
 from ..ledger.claims import in_batches
+from ..rewrite import RewriteFallback, RewriteSpec, price, price_high
+from ..rewrite.spec import LONGEST_SOURCE
 from .matrix import Form
 from .spec import MANY_PROMPTS, BatchSpec, InvalidPrompt, Wanted
 
-__all__ = ["BYTES_AN_IMAGE", "EXACT_ROWS", "Plan", "Plannable", "make_plan"]
+__all__ = ["BYTES_AN_IMAGE", "EXACT_ROWS", "Plan", "Plannable", "RewritePlan", "make_plan"]
 
 BYTES_AN_IMAGE = 1_600_000
 """What an image is taken to weigh: replies of 2025 with Imagen 4 images of about one megapixel, as the provider's
@@ -23,6 +25,7 @@ EXACT_ROWS = 500_000
 """Rows that are looked at one by one; of more, the number and the price are computed, and ten are shown."""
 
 _SAMPLES = 10
+_BUYABLE = frozenset({ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED})
 
 
 class Plannable(Protocol):
@@ -31,6 +34,14 @@ class Plannable(Protocol):
     @property
     def repeat(self) -> int:
         """Images of each prompt and combination."""
+
+    @property
+    def rewrite(self) -> RewriteSpec | None:
+        """How each prompt is rewritten first, if it is."""
+
+    @property
+    def variations(self) -> int:
+        """Texts of each prompt."""
 
     def resolve(self) -> ResolvedModel:
         """The model and contract."""
@@ -46,6 +57,33 @@ class Plannable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RewritePlan:
+    """The texts that a language model writes first.
+
+    Attributes:
+        model: Canonical id of the language model.
+        variations: Texts of each prompt.
+        texts: Distinct texts that are asked for.
+        owned: Texts that were written before, and are not bought again.
+        to_buy: Texts that would be bought.
+        held: Texts whose call may have been billed: left for a decision.
+        failed: Texts that came to nothing before, and are not asked for again.
+        price: Of those to be bought, expected, in credits.
+        price_high: At most, in credits.
+    """
+
+    model: str
+    variations: int
+    texts: int
+    owned: int
+    to_buy: int
+    held: int
+    failed: int
+    price: int
+    price_high: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A batch, counted and priced.
 
@@ -53,7 +91,7 @@ class Plan:
         model: What is bought, through which contract.
         prompts: Prompts after expansion, invalid ones included.
         combinations: In how many combinations of parameters each prompt is bought.
-        rows: Rows of the run: valid prompts times combinations times repeats.
+        rows: Rows of the run: valid prompts times texts of each, combinations and repeats.
         items: Distinct items.
         duplicates: Rows that ask for an item another row asks for, too.
         invalid: Prompts that do not fit the model.
@@ -61,11 +99,11 @@ class Plan:
         to_copy: Items of these whose images are not at the destination yet, and are copied there.
         paid: Items that are paid for, and still to be fetched or stored.
         held: Items whose last call may have been billed: left for a decision.
-        refused: Items the provider refused before, or whose images were lost.
+        refused: Items the provider refused before, whose images were lost, or whose prompt could not be rewritten.
         erased: Items that were erased on request.
         to_buy: Items that would be bought, a call each.
         images: Images that would be made.
-        price: Expected, in credits.
+        price: Expected, in credits, with the texts that are to be bought.
         price_high: At most, by the highest known price, in credits.
         bytes: About what the images would weigh, `BYTES_AN_IMAGE` each.
         seconds: How long the calls take at least, by the limit of requests a minute; None without a limit, since how
@@ -73,6 +111,7 @@ class Plan:
         samples: Prompts, spread over the batch.
         exact: Whether every row was looked at. If not, `rows` is above `EXACT_ROWS`: every prompt is taken to be
             distinct, to fit the model and to be new, so that counts and prices are upper bounds.
+        rewrites: The texts that are written first; None where prompts are sent as they are.
     """
 
     model: ResolvedModel
@@ -96,6 +135,7 @@ class Plan:
     seconds: float | None
     samples: tuple[str, ...]
     exact: bool = True
+    rewrites: RewritePlan | None = None
 
 
 class _Samples:
@@ -125,23 +165,27 @@ class _Samples:
 class _Tally:
     """Distinct items by combination and state; of each item, only the 32 bytes of its id are kept."""
 
-    def __init__(self, ledger: Ledger | None, destination: str | None) -> None:
+    def __init__(self, ledger: Ledger | None, destination: str | None, *, texts: _Texts | None) -> None:
         self._ledger = ledger
         self._destination = destination
+        self._texts = texts
         self._seen: set[bytes] = set()
         self.by_form: Counter[tuple[Form, ItemState]] = Counter()
         self.to_copy = 0
 
     def add(self, batch: Sequence[Wanted]) -> None:
-        new: dict[str, Form] = {}
+        new: dict[str, Wanted] = {}
         for wanted in batch:
             item_id = wanted.row.item.id
             key = bytes.fromhex(item_id)
             if key not in self._seen:
                 self._seen.add(key)
-                new[item_id] = wanted.form
+                new[item_id] = wanted
         known = self._ledger.states(list(new)) if self._ledger is not None else {}
-        self.by_form.update((form, known.get(item_id, ItemState.PLANNED)) for item_id, form in new.items())
+        states = {item_id: known.get(item_id, ItemState.PLANNED) for item_id in new}
+        if self._texts is not None:
+            states |= self._texts.add({item_id: (new[item_id].row.item, state) for item_id, state in states.items()})
+        self.by_form.update((new[item_id].form, state) for item_id, state in states.items())
         if self._ledger is not None and self._destination is not None:
             owned = [item_id for item_id, state in known.items() if state is ItemState.DELIVERED]
             images = self._ledger.images_to_deliver(owned, destination=self._destination)
@@ -151,12 +195,64 @@ class _Tally:
         return sum(count for (_, state), count in self.by_form.items() if state in states)
 
 
+class _Texts:
+    """Distinct texts by state, and the price of those to be bought."""
+
+    def __init__(self, spec: RewriteSpec, ledger: Ledger | None, fallback: RewriteFallback) -> None:
+        self._spec = spec
+        self._model = spec.chat_model()
+        self._ledger = ledger
+        self._fallback = fallback
+        self._seen: dict[bytes, ItemState] = {}
+        self._bought: set[bytes] = set()
+        self._price = self._price_high = 0
+
+    def add(self, items: Mapping[str, tuple[Item, ItemState]]) -> dict[str, ItemState]:
+        """Count the texts of items, each with its state.
+
+        Returns:
+            Other states of those items whose text could not be had: they are not bought.
+        """
+        rewrites = {item.rewrite.id: item.rewrite for item, _ in items.values() if item.rewrite is not None}
+        new = [rewrite_id for rewrite_id in rewrites if bytes.fromhex(rewrite_id) not in self._seen]
+        known = self._ledger.states(new) if self._ledger is not None else {}
+        self._seen.update((bytes.fromhex(name), known.get(name, ItemState.PLANNED)) for name in new)
+        lost: dict[str, ItemState] = {}
+        for item_id, (item, state) in items.items():
+            if item.rewrite is None or state not in _BUYABLE:
+                continue
+            key = bytes.fromhex(item.rewrite.id)
+            text = self._seen[key]
+            if text in _BUYABLE and key not in self._bought:
+                self._bought.add(key)
+                self._price += price(self._model, item.rewrite)
+                self._price_high += price_high(self._model, item.rewrite)
+            elif text in (ItemState.REFUSED, ItemState.LOST) and self._fallback is RewriteFallback.FAIL:
+                lost[item_id] = ItemState.REFUSED
+        return lost
+
+    def plan(self) -> RewritePlan:
+        states = Counter(self._seen.values())
+        return RewritePlan(
+            model=self._model.id,
+            variations=self._spec.variations,
+            texts=len(self._seen),
+            owned=states[ItemState.DELIVERED],
+            to_buy=len(self._bought),
+            held=states[ItemState.UNKNOWN] + states[ItemState.SENT],
+            failed=states[ItemState.REFUSED] + states[ItemState.LOST],
+            price=self._price,
+            price_high=self._price_high,
+        )
+
+
 def make_plan(
     spec: Plannable,
     ledger: Ledger | None = None,
     *,
     destination: str | None = None,
     requests_per_minute: float | None = None,
+    rewrite_fallback: RewriteFallback = RewriteFallback.FAIL,
     each: Callable[[RunItem], None] | None = None,
 ) -> Plan:
     """Count and price a batch. Up to `EXACT_ROWS` rows, each is looked at; above that, they are only counted.
@@ -168,16 +264,18 @@ def make_plan(
         ledger: What is owned already; None if there is no ledger yet.
         destination: URI of the place the images would go to: owned images that are not there are to be copied.
         requests_per_minute: Highest rate of paid calls.
+        rewrite_fallback: Whether images whose prompt could not be rewritten before are bought from it as it is.
         each: Is shown each row of the run, in order.
 
     Raises:
         BadInput: As `BatchSpec.stream`; prompts that do not fit the model are counted, not raised.
     """
     forms = spec.forms()
-    each_prompt = len(forms) * spec.repeat
+    each_prompt = spec.variations * len(forms) * spec.repeat
     invalid: list[InvalidPrompt] = []
     samples = _Samples(_SAMPLES)
-    tally = _Tally(ledger, destination)
+    texts = _Texts(spec.rewrite, ledger, rewrite_fallback) if spec.rewrite is not None else None
+    tally = _Tally(ledger, destination, texts=texts)
     rows = 0
     many = False
     for batch in in_batches(spec.stream()):
@@ -197,9 +295,9 @@ def make_plan(
             many = True
             if (total := spec.count_rows()) > EXACT_ROWS:
                 return _outline(spec, forms, total, requests_per_minute)
-    buyable = (ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED)
-    to_buy = {form: sum(tally.by_form[form, state] for state in buyable) for form in forms}
+    to_buy = {form: sum(tally.by_form[form, state] for state in _BUYABLE) for form in forms}
     calls = sum(to_buy.values())
+    rewrites = texts.plan() if texts is not None else None
     images = sum(count * form.num_images for form, count in to_buy.items())
     items = tally.by_form.total()
     return Plan(
@@ -218,11 +316,13 @@ def make_plan(
         erased=tally.count(ItemState.ERASED),
         to_buy=calls,
         images=images,
-        price=sum(count * form.price for form, count in to_buy.items()),
-        price_high=sum(count * form.price_high for form, count in to_buy.items()),
+        price=sum(count * form.price for form, count in to_buy.items()) + (rewrites.price if rewrites else 0),
+        price_high=sum(count * form.price_high for form, count in to_buy.items())
+        + (rewrites.price_high if rewrites else 0),
         bytes=images * BYTES_AN_IMAGE,
-        seconds=_seconds(calls, requests_per_minute),
+        seconds=_seconds(calls + (rewrites.to_buy if rewrites else 0), requests_per_minute),
         samples=samples.texts(),
+        rewrites=rewrites,
     )
 
 
@@ -236,9 +336,10 @@ def _outline(spec: Plannable, forms: Sequence[Form], rows: int, requests_per_min
         # A sample or a limit takes its prompts from anywhere in the space, or from its beginning.
         shown = source.spread(_SAMPLES) if source.limit is None else source.prompts()
         samples = tuple(prompt.text for prompt, _ in zip(shown, range(_SAMPLES), strict=False))
+    rewrites = _outline_texts(spec, each_form // spec.repeat) if spec.rewrite is not None else None
     return Plan(
         model=spec.resolve(),
-        prompts=each_form // spec.repeat,
+        prompts=each_form // (spec.repeat * spec.variations),
         combinations=len(forms),
         rows=rows,
         items=rows,
@@ -252,12 +353,32 @@ def _outline(spec: Plannable, forms: Sequence[Form], rows: int, requests_per_min
         erased=0,
         to_buy=rows,
         images=images,
-        price=sum(form.price for form in forms) * each_form,
-        price_high=sum(form.price_high for form in forms) * each_form,
+        price=sum(form.price for form in forms) * each_form + (rewrites.price if rewrites else 0),
+        price_high=sum(form.price_high for form in forms) * each_form + (rewrites.price_high if rewrites else 0),
         bytes=images * BYTES_AN_IMAGE,
-        seconds=_seconds(rows, requests_per_minute),
+        seconds=_seconds(rows + (rewrites.to_buy if rewrites else 0), requests_per_minute),
         samples=samples,
         exact=False,
+        rewrites=rewrites,
+    )
+
+
+def _outline_texts(spec: Plannable, texts: int) -> RewritePlan | None:
+    """As if every prompt were as long as one may be that is rewritten."""
+    if spec.rewrite is None:
+        return None
+    model = spec.rewrite.chat_model()
+    longest = list(spec.rewrite.rewrites("€" * LONGEST_SOURCE, spec.rewrite.text_limit(spec.resolve())))[-1]
+    return RewritePlan(
+        model=model.id,
+        variations=spec.rewrite.variations,
+        texts=texts,
+        owned=0,
+        to_buy=texts,
+        held=0,
+        failed=0,
+        price=price(model, longest) * texts,
+        price_high=price_high(model, longest) * texts,
     )
 
 

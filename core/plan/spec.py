@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, NamedTuple
 
 from ..aimlapi import ImageRequest, InvalidRequest, ResolvedModel, load_registry
 from ..aimlapi.request import parse_parameter
 from ..errors import BadInput
-from ..ledger import Item, RunItem
+from ..ledger import Item, Rewrite, RunItem
 from ..prompts import Prompt, PromptSpec
+from ..rewrite import RewriteSpec
 from .matrix import Form, Matrix, make_forms, read_matrix
 
 __all__ = ["DEFAULT_MODEL", "MOST_ROWS", "BatchSpec", "InvalidPrompt", "InvalidPrompts", "Wanted", "read_parameters"]
@@ -67,6 +69,34 @@ def read_parameters(model: ResolvedModel, texts: Mapping[str, str]) -> dict[str,
     return {name: parse_parameter(fields[name], text) if name in fields else text for name, text in texts.items()}
 
 
+def forms_of(
+    model: ResolvedModel, parameters: Mapping[str, Any], matrix: Matrix, rewrite: RewriteSpec | None
+) -> tuple[Form, ...]:
+    """The combinations in which each prompt is bought.
+
+    Raises:
+        InvalidRequest: The parameters themselves are wrong, whatever the prompt.
+        BadInput: Two combinations are the same purchase.
+    """
+    return make_forms(model, parameters, matrix, ImageRequest.identity if rewrite is None else rewrite.identity)
+
+
+def texts_of(prompt: str, model: ResolvedModel, rewrite: RewriteSpec | None) -> tuple[Rewrite | None, ...]:
+    """What a prompt is rewritten to; None alone where it is sent as it is."""
+    return (None,) if rewrite is None else tuple(rewrite.rewrites(prompt, rewrite.text_limit(model)))
+
+
+def check_prompt(model: ResolvedModel, prompt: str, rewrite: RewriteSpec | None) -> str | None:
+    """What is wrong with a prompt, if anything is. One that is rewritten may be longer than the model allows."""
+    if rewrite is not None:
+        return rewrite.check_source(prompt)
+    try:
+        ImageRequest.build(model, prompt)
+    except InvalidRequest as error:
+        return "; ".join(map(str, error.problems))
+    return None
+
+
 def _refuse_too_many(rows: int) -> None:
     if rows > MOST_ROWS:
         raise BadInput(
@@ -87,6 +117,8 @@ class BatchSpec:
         repeat: Images of each prompt, each a purchase of its own.
         skip_invalid: Leave out prompts that do not fit the model, instead of refusing the whole batch.
         matrix: Parameter → values: each prompt is bought in every combination of them.
+        rewrite: How each prompt is rewritten first; None to send it as it is. A prompt's texts are shared by all its
+            combinations and repeats.
 
     Raises:
         BadInput: A number or text out of range, a matrix that cannot be meant.
@@ -104,6 +136,7 @@ class BatchSpec:
     repeat: int = 1
     skip_invalid: bool = False
     matrix: Matrix = field(default_factory=dict)
+    rewrite: RewriteSpec | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.repeat <= 1000:
@@ -123,7 +156,12 @@ class BatchSpec:
             InvalidRequest: The parameters themselves are wrong, whatever the prompt.
             BadInput: Two combinations are the same purchase.
         """
-        return make_forms(self.resolve(), self.parameters, self.matrix)
+        return forms_of(self.resolve(), self.parameters, self.matrix, self.rewrite)
+
+    @property
+    def variations(self) -> int:
+        """Texts of each prompt: 1 where it is sent as it is."""
+        return 1 if self.rewrite is None else self.rewrite.variations
 
     def checked(self) -> Iterator[tuple[Prompt, InvalidPrompt | None]]:
         """Each prompt, and what is wrong with it if anything is.
@@ -133,17 +171,12 @@ class BatchSpec:
         """
         model = self.resolve()
         for prompt in self.prompts.prompts():
-            try:
-                ImageRequest.build(model, prompt.text)
-            except InvalidRequest as error:
-                problem = "; ".join(map(str, error.problems))
-                yield prompt, InvalidPrompt(prompt.source, prompt.line, problem)
-            else:
-                yield prompt, None
+            problem = check_prompt(model, prompt.text, self.rewrite)
+            yield prompt, InvalidPrompt(prompt.source, prompt.line, problem) if problem is not None else None
 
     def count_rows(self) -> int:
         """Rows of the run, counted without enumerating them: invalid prompts are in it."""
-        return self.prompts.count() * len(self.forms()) * self.repeat
+        return self.prompts.count() * self.variations * len(self.forms()) * self.repeat
 
     def check(self) -> int:
         """Check everything, without keeping anything.
@@ -157,7 +190,7 @@ class BatchSpec:
             BadInput: Nothing is left to run, or more than `MOST_ROWS`.
         """
         # What is wrong with the parameters would be wrong with every prompt: say it once.
-        each = len(self.forms()) * self.repeat
+        each = self.variations * len(self.forms()) * self.repeat
         problems: list[InvalidPrompt] = []
         total = 0
         for _, problem in self.checked():
@@ -174,32 +207,23 @@ class BatchSpec:
         return total - len(problems)
 
     def stream(self) -> Iterator[Wanted | InvalidPrompt]:
-        """The rows of the run, in order: by prompt, then combination, then repeat. Or why a prompt has none.
+        """The rows of the run, in order: by prompt, then text, combination and repeat. Or why a prompt has none.
 
         Raises:
             InvalidRequest, PromptError: As `forms` and `checked`.
         """
-        model = self.resolve().spec.id
+        model = self.resolve()
         forms = self.forms()
         position = 0
         for prompt, problem in self.checked():
             if problem is not None:
                 yield problem
                 continue
-            for form in forms:
-                for repeat in range(1, self.repeat + 1):
-                    yield Wanted(
-                        RunItem(
-                            position=position,
-                            item=Item(model, prompt.text, form.identity, self.edition, repeat),
-                            source=prompt.source,
-                            line=prompt.line,
-                            row=prompt.row,
-                            choices=prompt.choices,
-                        ),
-                        form,
-                    )
-                    position += 1
+            texts = texts_of(prompt.text, model, self.rewrite)
+            for rewrite, form, repeat in product(texts, forms, range(1, self.repeat + 1)):
+                item = Item(model.spec.id, prompt.text, form.identity, self.edition, repeat, rewrite)
+                yield Wanted(RunItem(position, item, prompt.source, prompt.line, prompt.row, prompt.choices), form)
+                position += 1
 
     def run_items(self) -> Iterator[RunItem]:
         """The rows of the run, in order, each with its item; invalid prompts are left out."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ..aimlapi.chat import ChatModel, ChatRequest
 from ..ledger import Rewrite
@@ -83,6 +84,19 @@ def make_request(
     return ChatRequest(model, system, user, _SCHEMA_NAME, _SCHEMA, room * thinking)
 
 
+@lru_cache(maxsize=256)
+def _frames(model: ChatModel, brief: str, limit: int, variation: int) -> tuple[tuple[int, int], ...]:
+    """Bytes that are sent but for the prompt, and tokens that may come back, of each of `TRIES` answers."""
+    empty = Rewrite(model.id, "", brief, limit, variation)
+    # Three bytes: the most that a UTF-16 code unit takes in UTF-8.
+    others = ["€" * limit] * min(variation - 1, _MOST_OTHERS)
+    requests = [
+        make_request(model, empty, others=others, attempt=attempt, problem="€" * 200, thinking=2 ** (attempt - 1))
+        for attempt in range(1, TRIES + 1)
+    ]
+    return tuple((request.sent_at_most, request.max_tokens) for request in requests)
+
+
 def price(model: ChatModel, rewrite: Rewrite) -> int:
     """Expected price of a rewrite, in credits: one answer, as long as it may be."""
     return make_request(model, rewrite).price(rewrite.limit // 4 + 10 + (_USUAL_THINKING if model.reasoning else 0))
@@ -93,11 +107,7 @@ def price_high(model: ChatModel, rewrite: Rewrite) -> int:
 
     Each has more room than the one before it, as if all that came before had run out of it.
     """
-    # Three bytes: the most that a UTF-16 code unit takes in UTF-8.
-    others = ["€" * rewrite.limit] * min(rewrite.variation - 1, _MOST_OTHERS)
-    return sum(
-        make_request(
-            model, rewrite, others=others, attempt=attempt, problem="€" * 200, thinking=2 ** (attempt - 1)
-        ).price_high
-        for attempt in range(1, TRIES + 1)
-    )
+    # JSON within JSON, as it is sent.
+    source = len(json.dumps(json.dumps(rewrite.source, ensure_ascii=False), ensure_ascii=False).encode())
+    frames = _frames(model, rewrite.brief, rewrite.limit, rewrite.variation)
+    return sum(model.price_high(sent + source, tokens) for sent, tokens in frames)
