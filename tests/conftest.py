@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from .postgres import own_postgres, postgres_server
+
+__all__ = ["own_postgres", "postgres_server"]
+
 # Before anything imports Prefect: its settings are read once.
 _HOME = tempfile.TemporaryDirectory(prefix="imagen-tests-")
 os.environ.update(
@@ -66,6 +70,8 @@ def prefect_api() -> Iterator[str]:
     home.mkdir()
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_UI_ENABLED": "false"}
+    # How long a run waits between two looks for a free place of its deployment; 30 seconds by default.
+    environment["PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS"] = "2"
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:

@@ -1,0 +1,277 @@
+"""An office that runs deployments: Prefect server, process worker, S3, the sandbox, and blocks saved by our command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect_imagen.sandbox import SandboxServer
+from prefect_imagen.sandbox.local_s3 import LocalS3
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
+DEPLOYMENTS = ROOT / "deployments"
+KEY = "sk-office-never-to-be-seen-4711"
+BUCKET = "my-images"
+NIGHTLY = "s3://my-images/prompts/nightly.csv"
+OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+
+
+def post(url: str, document: Any) -> Any:
+    """POST JSON as any program would; returns the answer's JSON."""
+    request = urllib.request.Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+@dataclass
+class Office:
+    """One Prefect server with everything around it, and what a person does there."""
+
+    api: str
+    folder: Path
+    sandbox: SandboxServer
+    s3: LocalS3
+    _workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "ledger.db"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **{name: value for name, value in os.environ.items() if name != "PREFECT_LOGGING_LEVEL"},
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PREFECT_API_URL": self.api,
+            "PREFECT_HOME": str(self.folder / "prefect"),
+            "PREFECT_IMAGEN_HOME": str(self.folder / "imagen"),
+            "PREFECT_IMAGEN_CATALOG": str(self.database),
+            "AIMLAPI_BASE_URL": self.sandbox.base_url,
+            # For prompts in S3; the store block has keys of its own.
+            "AWS_ENDPOINT_URL_S3": self.s3.endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.s3.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+        }
+
+    def shell(self, command: str, **environment: str) -> str:
+        """Run a line as a person types it, in the repository's folder."""
+        done = subprocess.run(
+            ["bash", "-ec", command],
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert KEY not in done.stdout + done.stderr
+        return done.stdout
+
+    def set_up(self) -> None:
+        """Save the blocks, make the pool, deploy everything."""
+        self.shell(
+            f"prefect-imagen blocks create --to s3://{BUCKET}/out --endpoint-url {self.s3.endpoint_url} --save-s3-keys",
+            AIMLAPI_API_KEY=KEY,
+        )
+        self.shell("prefect work-pool create imagen --type process --overwrite")
+        self.deploy(DEPLOYMENTS / "prefect.yaml")
+
+    def deploy(self, file: Path) -> str:
+        return self.shell(f"prefect --no-prompt deploy --all --prefect-file {file}")
+
+    def prompts(self, key: str, text: str) -> Mapping[str, Any]:
+        """Put a file of prompts into the bucket; returns S3's answer."""
+        answer: Mapping[str, Any] = self.s3.client().put_object(Bucket=BUCKET, Key=key, Body=text.encode())
+        return answer
+
+    def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
+        with (self.folder / "worker.log").open("ab") as log:
+            worker = subprocess.Popen(
+                [str(BIN / "prefect"), "worker", "start", "--pool", "imagen", "--type", "process"],
+                cwd=self.folder,
+                env={**self.environment, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._workers.append(worker)
+        return worker
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGTERM)
+        for worker in self._workers:
+            try:
+                worker.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(worker.pid, signal.SIGKILL)
+                worker.wait()
+
+    # --- asking Prefect -----------------------------------------------------------------------------------------------
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.api}{path}", timeout=30) as answer:
+            return json.load(answer)
+
+    def deployment(self, name: str) -> Any:
+        return self.get(f"/deployments/name/imagen_pipeline/{name}")
+
+    def runs(self, deployment: str) -> list[Any]:
+        """Flow runs of a deployment, the oldest first; no future ones of its schedule."""
+        found: list[Any] = post(
+            f"{self.api}/flow_runs/filter",
+            {"sort": "EXPECTED_START_TIME_ASC", "deployments": {"name": {"any_": [deployment]}}},
+        )
+        return [run for run in found if not run["auto_scheduled"] or run["state"]["type"] != "SCHEDULED"]
+
+    def create_run(self, deployment: str, **parameters: Any) -> str:
+        path = f"{self.api}/deployments/{self.deployment(deployment)['id']}/create_flow_run"
+        return str(post(path, {"parameters": parameters})["id"])
+
+    def run(self, run_id: str) -> Any:
+        return self.get(f"/flow_runs/{run_id}")
+
+    def emit(self, *, event_id: str, payload: Mapping[str, Any], resource: str = "prefect-imagen.request.1") -> None:
+        """A request as it comes from outside, by plain HTTP."""
+        event = {
+            "id": event_id,
+            "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "event": "prefect-imagen.requested",
+            "resource": {"prefect.resource.id": resource},
+            "payload": payload,
+        }
+        post(f"{self.api}/events", [event])
+
+    def cancel(self, run_id: str) -> None:
+        """End a run that has not begun."""
+        post(f"{self.api}/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+
+    def wait(self, run_id: str, *, seconds: float = 120) -> Any:
+        """The run, once it is over."""
+        return until(lambda: (run := self.run(run_id))["state"]["type"] in OVER and run, self.log, seconds=seconds)
+
+    def log(self) -> str:
+        log = self.folder / "worker.log"
+        return log.read_text(errors="replace")[-3000:] if log.exists() else ""
+
+    # --- asking the account -------------------------------------------------------------------------------------------
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def assert_nothing_bought_twice(self) -> None:
+        """The provider billed each item once at most, and the ledger knows of every billed call."""
+        billed = {entry["client_request_id"] for entry in self.sandbox.bill()["entries"]}
+        calls = dict(self.query("SELECT id, item_id FROM imagen_calls"))
+        assert billed <= set(calls)
+        bought = [calls[call] for call in billed]
+        assert len(bought) == len(set(bought))
+
+
+def until(ask: Callable[[], Any], what: Callable[[], str], *, seconds: float = 60) -> Any:
+    """Ask until the answer is not empty."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.3)
+    return answer
+
+
+@contextlib.contextmanager
+def prefect_server(folder: Path, **environment: str) -> Iterator[str]:
+    """A Prefect server of a test's own; gives its API's URL."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "server.log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env={**os.environ, "PREFECT_HOME": str(folder), **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+
+    def answers() -> bool:
+        assert server.poll() is None, log.read_text()
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
+            return True
+        return False
+
+    try:
+        until(answers, log.read_text, seconds=120)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@contextlib.contextmanager
+def open_office(api: str, folder: Path, **sandbox: Any) -> Iterator[Office]:
+    """An office at a server; no worker yet."""
+    settings = {"pictures": "fast", "image_bytes": 20_000, **sandbox}
+    folder.mkdir(parents=True, exist_ok=True)
+    with SandboxServer(**settings) as provider, LocalS3(folder / "s3") as s3:
+        s3.create_bucket(BUCKET)
+        s3.client().put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        office = Office(api, folder, provider, s3)
+        try:
+            office.set_up()
+            yield office
+        finally:
+            office.stop()
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
+def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    """The office at a server on each kind of database, with a worker."""
+    folder = tmp_path_factory.mktemp("office")
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite":
+            api = request.getfixturevalue("prefect_api")
+        else:
+            import psycopg
+
+            postgres = request.getfixturevalue("postgres_server")
+            with psycopg.connect(postgres("postgres"), autocommit=True) as connection:
+                connection.execute("DROP DATABASE IF EXISTS prefect")
+                connection.execute("CREATE DATABASE prefect")
+            url = postgres("prefect").replace("postgresql://", "postgresql+asyncpg://", 1)
+            server = prefect_server(
+                folder / "server",
+                PREFECT_SERVER_DATABASE_CONNECTION_URL=url,
+                PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="2",
+            )
+            api = stack.enter_context(server)
+        office = stack.enter_context(open_office(api, folder))
+        office.start_worker()
+        yield office

@@ -1,0 +1,168 @@
+"""The deployments of prefect.yaml on a real server and worker, started in every way, at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from prefect_imagen.deployments.trigger import handler as trigger
+
+from .conftest import BIN, BUCKET, KEY, NIGHTLY, ROOT, Office, post, until
+
+S3_EVENT = json.loads((ROOT / "tests" / "data" / "s3-object-created.json").read_text(encoding="utf-8"))
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@dataclass(frozen=True)
+class Day:
+    """What was started at the office: ids of runs, and what was said."""
+
+    command: str
+    lambda_answers: list[Any]
+    nightly: list[str]
+
+
+@pytest.fixture(scope="module")
+def day(office: Office) -> Day:
+    """Start everything first, then let the tests look: the runs overlap, as they do in life."""
+    office.prompts(NIGHTLY.removeprefix(f"s3://{BUCKET}/"), "prompt\na nightly fox\na nightly owl\n")
+    office.prompts("prompts/by-hand.txt", "a fox by hand\n")
+    uploaded = office.prompts("prompts/up loaded+1.csv", "prompt\nan uploaded fox\nan uploaded owl\n")
+
+    # By command, in the background: `--watch` reports how it ended.
+    with subprocess.Popen(
+        [
+            *(str(BIN / "prefect"), "deployment", "run", "imagen_pipeline/on-demand", "--watch"),
+            *("--param", f"prompts=s3://{BUCKET}/prompts/by-hand.txt", "--param", "budget_usd=1"),
+        ],
+        env=office.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as by_hand:
+        # Two nights of the schedule, as it made them, both due now.
+        nightly = [run["id"] for run in _nights(office)[:2]]
+        for run_id in nightly:
+            post(f"{office.api}/flow_runs/{run_id}/set_state", {"state": {"type": "SCHEDULED"}, "force": True})
+        # An event, twice; and one that asks for what it must not.
+        wish = {"prompts": ['a "quoted" fox, {red|blue}'], "aspect_ratio": "16:9", "edition": "e7", "budget_usd": 1000}
+        event_id = str(uuid.uuid4())
+        for _ in range(2):
+            office.emit(event_id=event_id, payload=wish)
+        # S3 to Lambda, twice.
+        event = json.loads(json.dumps(S3_EVENT))
+        event["Records"][0]["s3"]["bucket"]["name"] = BUCKET
+        event["Records"][0]["s3"]["object"] |= {"key": "prompts/up+loaded%2B1.csv", "versionId": uploaded["VersionId"]}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PREFECT_API_URL", office.api)
+            answers = [trigger.handler(event), trigger.handler(event)]
+        said, _ = by_hand.communicate(timeout=120)
+    assert by_hand.returncode == 0, said + office.log()
+    return Day(said, answers, nightly)
+
+
+def _nights(office: Office) -> list[Any]:
+    """The runs that the server made of the schedule, the next one first."""
+    filters = {"deployments": {"name": {"any_": ["nightly"]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    found: list[Any] = until(
+        lambda: [
+            run
+            for run in post(f"{office.api}/flow_runs/filter", filters)
+            if run["auto_scheduled"] and run["deployment_id"] == office.deployment("nightly")["id"]
+        ][:2],
+        office.log,
+    )
+    return found
+
+
+def _items(office: Office, run_id: str) -> list[tuple[Any, ...]]:
+    return office.query(
+        "SELECT i.prompt, i.edition, i.state FROM imagen_items i JOIN imagen_run_items r ON r.item_id = i.id "
+        f"WHERE r.run_id = '{run_id}' ORDER BY r.position"
+    )
+
+
+def test_a_run_by_command(day: Day, office: Office) -> None:
+    assert "finished successfully in 'Completed'" in day.command
+    (run,) = [run for run in office.runs("on-demand") if "by-hand" in str(run["parameters"])]
+    assert run["parameters"]["budget_usd"] == 1
+    assert _items(office, run["id"]) == [("a fox by hand", "", "delivered")]
+
+
+def test_each_night_fills_its_own_day(day: Day, office: Office) -> None:
+    """Scheduled for 00:30 in Berlin, which is the day before in UTC."""
+    for run_id in day.nightly:
+        run = office.wait(run_id)
+        assert run["state"]["name"] == "Completed", run["state"]["message"] + office.log()
+        due = datetime.fromisoformat(run["expected_start_time"].replace("Z", "+00:00"))
+        local = due.astimezone(BERLIN)
+        assert (local.hour, local.minute) == (0, 30)
+        assert due.date() != local.date()
+        edition = local.date().isoformat()
+        assert _items(office, run_id) == [
+            ("a nightly fox", edition, "delivered"), ("a nightly owl", edition, "delivered")
+        ]  # fmt: skip
+
+
+def test_a_night_waits_for_the_one_before(day: Day, office: Office) -> None:
+    """ENQUEUE with a limit of 1: the second run waited for its slot, and none was lost."""
+    first, second = sorted((office.wait(run_id) for run_id in day.nightly), key=lambda run: str(run["start_time"]))
+    assert second["start_time"] >= first["end_time"]
+    history = office.get(f"/flow_run_states/?flow_run_id={second['id']}")
+    assert "AwaitingConcurrencySlot" in [state["name"] for state in history]
+
+
+def test_an_event_becomes_a_run_of_typed_parameters(day: Day, office: Office) -> None:
+    (run,) = until(lambda: office.runs("on-event"), office.log)
+    assert run["created_by"]["type"] == "AUTOMATION"
+    given = {name: run["parameters"][name] for name in ("prompts", "aspect_ratio", "edition", "tags", "budget_usd")}
+    assert given == {
+        "prompts": ['a "quoted" fox, {red|blue}'], "aspect_ratio": "16:9", "edition": "e7", "tags": None,
+        "budget_usd": 5,
+    }  # fmt: skip
+    assert office.wait(run["id"])["state"]["name"] == "Completed", office.log()
+    assert _items(office, run["id"]) == [
+        ('a "quoted" fox, red', "e7", "delivered"), ('a "quoted" fox, blue', "e7", "delivered")
+    ]  # fmt: skip
+
+
+def test_the_same_event_twice_is_one_run(day: Day, office: Office) -> None:
+    assert len(office.runs("on-event")) == 1
+
+
+def test_an_event_cannot_name_a_file_of_the_worker(day: Day, office: Office) -> None:
+    until(lambda: office.runs("on-event"), office.log)
+    asked = ("/etc/passwd.txt", "file:///etc/passwd.txt", f"s3://{BUCKET}/prompts/by-hand.txt")
+    for prompts in asked:
+        office.emit(event_id=str(uuid.uuid4()), payload={"prompts": prompts})
+    runs = until(lambda: len(found := office.runs("on-event")[1:]) == len(asked) and found, office.log)
+    for run in runs:
+        office.cancel(run["id"])
+    given = sorted(run["parameters"]["prompts"] for run in runs)
+    assert given == ["s3:///etc/passwd.txt"] * 2 + [f"s3://{BUCKET}/prompts/by-hand.txt"]
+
+
+def test_an_s3_event_twice_is_one_run(day: Day, office: Office) -> None:
+    first, second = (answer["runs"][0] for answer in day.lambda_answers)
+    assert (first["created"], second["created"]) == (True, False)
+    assert first["flow_run_id"] == second["flow_run_id"]
+    run = office.wait(first["flow_run_id"])
+    assert run["state"]["name"] == "Completed", run["state"]["message"] + office.log()
+    assert run["parameters"]["prompts"] == f"s3://{BUCKET}/prompts/up loaded+1.csv"
+    assert [row[0] for row in _items(office, run["id"])] == ["an uploaded fox", "an uploaded owl"]
+
+
+def test_the_bill_is_what_the_runs_bought(day: Day, office: Office) -> None:
+    for name in ("on-demand", "nightly", "on-event"):
+        for run in office.runs(name):
+            office.wait(run["id"])
+    office.assert_nothing_bought_twice()
+    # One by hand (the event's run owns it already), two a night for two nights, two by event, two by S3.
+    assert len(office.sandbox.bill()["entries"]) == 9
+    assert KEY not in office.log()
