@@ -9,6 +9,7 @@ from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavai
 from .images import ImageResult, ImageTask, StoredAt
 from .items import Item, ItemKind, Rewrite
 from .ledger import Ledger
+from .quotas import SharedQuota
 from .runs import RunItem, RunProgress, RunSpec
 from .shared import close_ledgers, open_ledger
 from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
@@ -43,6 +44,7 @@ __all__ = [
     "RunItem",
     "RunProgress",
     "RunSpec",
+    "SharedQuota",
     "StoredAt",
     "Unbilled",
     "Unknown",
