@@ -86,10 +86,8 @@ class SharedQuota:
         if not self._bounded():
             return Grant(None)
         me = self._ledger.holder
-        now, turns, slots, cool = self._ledger.write_apart(lambda connection: self._lease(connection, me, demand))
+        offset, turns, slots, cool = self._ledger.write_apart(lambda connection: self._lease(connection, me, demand))
         self._has_share = True
-        # The database's clock in this process's time, never too early: its answer was on its way for a while.
-        offset = time.monotonic() - now
         return Grant(None if turns is None else [turn + offset for turn in turns], slots, cool)
 
     def _bounded(self) -> bool:
@@ -108,6 +106,7 @@ class SharedQuota:
     ) -> tuple[float, list[float] | None, int | None, float]:
         schedule = self._locked(connection)
         now = database_now(connection)
+        offset = time.monotonic() - now  # the database's clock in this process's time; never too early
         others = self._others(connection, me)
         told = _lowest([self._told, *(share.per_minute for share in others)])
         most = _lowest([self._most, *(share.in_flight for share in others)])
@@ -116,7 +115,7 @@ class SharedQuota:
         if after != schedule:
             self._keep(connection, after)
         self._write_share(connection, me, demand, slots)
-        return now, turns, slots, after.cooling(now)
+        return offset, turns, slots, after.cooling(now)
 
     def _locked(self, connection: Connection) -> Schedule:
         """The schedule, held until the transaction ends (SQLite has one writer anyway)."""
