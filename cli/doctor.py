@@ -240,6 +240,10 @@ def _model_lines(used: list[str]) -> Iterator[_Line]:
             yield _Line("price", "problem", str(error))
             continue
         price = spec.price
+        if price is None:
+            yield _Line("price", "note", f"{spec.id}: no public price; the API's catalogue is asked for it")
+            yield _lifecycle_line(spec)
+            continue
         said = f"{spec.id}: {format_usd(price.credits)} an image"
         if price.credits_high != price.credits:
             said += f", at most {format_usd(price.credits_high)}"

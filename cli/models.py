@@ -72,7 +72,13 @@ def _show_all(console: Console, specs: tuple[ModelSpec, ...]) -> None:
             state = f"{state}; upstream\nshut {spec.lifecycle.upstream_shutdown}"
         if spec.lifecycle.note:
             notes[spec.lifecycle.note] = None
-        rows.add_row(names, format_usd(spec.price.credits), _ratios(resolved), f"≤ {limit}" if limit else "any", state)
+        rows.add_row(
+            names,
+            format_usd(spec.price.credits) if spec.price else "ask",
+            _ratios(resolved),
+            f"≤ {limit}" if limit else "any",
+            state,
+        )
     console.print(rows)
     for note in notes:
         console.print("Note  ", style="bold yellow", end="")
@@ -84,9 +90,12 @@ def _show_one(console: Console, resolved: ResolvedModel) -> None:
     from ..core.money import format_usd
 
     spec, contract = resolved.spec, resolved.contract
-    price = format_usd(spec.price.credits)
-    if spec.price.credits_high != spec.price.credits:
-        price += f", at most {format_usd(spec.price.credits_high)}"
+    price = "no public price: the API's catalogue is asked"
+    if spec.price is not None:
+        price = format_usd(spec.price.credits)
+        if spec.price.credits_high != spec.price.credits:
+            price += f", at most {format_usd(spec.price.credits_high)}"
+        price += f" ({spec.price.source}, {spec.price.as_of})"
     limit = contract.prompt_limit
     lifecycle = spec.lifecycle
     console.print(f"{spec.title}  ", style="bold", end="")
@@ -95,7 +104,7 @@ def _show_one(console: Console, resolved: ResolvedModel) -> None:
         console,
         [
             ("aliases", ", ".join(_alias(spec, alias.name) for alias in spec.aliases)),
-            ("an image", f"{price} ({spec.price.source}, {spec.price.as_of})"),
+            ("an image", price),
             ("prompt", f"up to {limit:,} characters" if limit else "no limit is stated"),
             ("pixels", ", ".join(f"{name} {width}×{height}" for name, (width, height) in spec.pixels.items())),
             ("state", " ".join(filter(None, (lifecycle.status, lifecycle.withdrawn_at)))),

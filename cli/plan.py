@@ -153,8 +153,8 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
         "price_usd": float(credits_to_usd(made.price)),
         "price_high_credits": made.price_high,
         "price_high_usd": float(credits_to_usd(made.price_high)),
-        "price_source": f"{spec.price.source} ({spec.price.as_of})",
         "rewrites": asdict(made.rewrites) if made.rewrites is not None else None,
+        "price_source": f"{spec.price.source} ({spec.price.as_of})" if spec.price is not None else None,
         "invalid": [{"source": bad.source, "line": bad.line, "problem": bad.problem} for bad in made.invalid],
         "samples": list(made.samples),
     }
@@ -169,10 +169,10 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
         f"{made.to_buy:,} of {made.items:,} items to buy: {made.images:,} images, {format_usd(made.price)}",
         style="bold",
     )
-    price = spec.price
-    a_piece = format_usd(price.credits)
-    if price.credits_high != price.credits:
-        a_piece += f", {format_usd(price.credits_high)} at most"
+    a_piece = ""
+    if (price := spec.price) is not None:
+        most = f", {format_usd(price.credits_high)} at most" if price.credits_high != price.credits else ""
+        a_piece = f"{format_usd(price.credits)}{most} ({price.source}, {price.as_of})"
     valid = max(1, made.prompts - len(made.invalid))
     texts = made.rewrites.variations if made.rewrites is not None else 1
     repeats = made.rows // (valid * texts * made.combinations)
@@ -187,7 +187,7 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
         [
             ("model", f"{made.model.name}, contract {made.model.contract_name}"),
             ("price", f"{format_usd(made.price)} expected, {format_usd(made.price_high)} at most"),
-            ("an image", f"{a_piece} ({price.source}, {price.as_of})"),
+            ("an image", a_piece),
             ("size", size),
             ("prompts", f"{made.prompts:,}{each}"),
             ("rewriting", _rewriting(made.rewrites) if made.rewrites is not None else ""),

@@ -61,6 +61,7 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
             app.add_route(f"{prefix}/models{slash}", catalog.models, ["GET"])
     app.add_route("/api/v1/models", catalog.models, ["GET"])
     app.add_route("/v1/models/deprecations", catalog.deprecations, ["GET"])
+    app.add_route("/docs-json", catalog.document, ["GET"])
     app.add_route("/v2/billing", account.balance, ["GET"])
     app.add_route("/v2/billing/transactions", account.transactions, ["GET"])
     app.add_route("/v1/billing/balance", account.legacy_balance, ["GET"])

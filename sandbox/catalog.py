@@ -14,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.aimlapi.chat import load_chat_models
-from .envelopes import now_iso
+from ..core.aimlapi.registry import ModelSpec
+from .envelopes import now_iso, unknown_model
 from .house import House
-from .wire import JsonReply
+from .openapi import model_document
+from .wire import JsonReply, failure_response
 
 __all__ = ["Catalog"]
 
@@ -50,26 +52,31 @@ class Catalog:
 
     async def deprecations(self, request: Request) -> Response:
         """`GET /v1/models/deprecations`: every model that is deprecated or withdrawn."""
-        rows = [
-            {
-                "id": spec.id,
-                "aliases": [alias.name for alias in spec.aliases],
-                "status": spec.lifecycle.status,
-                "deprecated_at": spec.lifecycle.withdrawn_at,
-                "shutdown_at": spec.lifecycle.withdrawn_at,
-                "replaced_by": spec.lifecycle.successor,
-                "reason": "provider_delisted",
-            }
-            for spec in self._house.registry.models
-            if spec.lifecycle.status != "listed"
-        ]
+        rows = []
+        for spec in self._house.registry.models:
+            standing = self._house.standing(spec)
+            if standing.status == "listed":
+                continue
+            row = {"id": spec.id, "aliases": [alias.name for alias in spec.aliases], **standing.model_dump()}
+            reason = "consolidated" if standing.status == "superseded" else "provider_delisted"
+            rows.append({**row, "reason": reason})
         return _cached(request, {"object": "list", "generated_at": self._generated_at, "data": rows})
+
+    async def document(self, request: Request) -> Response:
+        """`GET /docs-json?model=`: the OpenAPI document of one image model."""
+        name = request.query_params.get("model", "")
+        model = self._house.model(name)
+        if model is None:
+            return failure_response(unknown_model(name), request, self._house.new_id())
+        spec, contract = model.spec, model.contract_name
+        own = [alias.name for alias in spec.aliases if (alias.contract or spec.default_contract) == contract]
+        names = [name] if model.contract.wire_model else [spec.id, *own]
+        return _cached(request, model_document(model, names, self._house.origin))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for spec in self._house.registry.models:
-            if spec.lifecycle.status == "withdrawn":
+            if self._house.standing(spec).status == "withdrawn":
                 continue
-            unit = {"name": "image", "measure": "output", "price": float(spec.price.usd), "per": 1}
             yield _row(
                 spec.id,
                 spec.title,
@@ -77,7 +84,7 @@ class Catalog:
                 [alias.name for alias in spec.aliases],
                 ["playground:image"],
                 min(contract.since for contract in spec.contracts.values()),
-                [unit],
+                self._pricing(spec),
             )
         for model in load_chat_models():
             units = [
@@ -86,11 +93,22 @@ class Catalog:
             ]
             title = model.id.partition("/")[2]
             tags = ["playground:chat"]
-            yield _row(model.id, title, _CHAT_TYPE, list(model.aliases), tags, "2026-08-01", units)
+            pricing = {"kind": "fixed", "currency": "USD", "units": units}
+            yield _row(model.id, title, _CHAT_TYPE, list(model.aliases), tags, "2026-08-01", pricing)
+
+    def _pricing(self, spec: ModelSpec) -> dict[str, Any]:
+        """How a model is quoted: by what its provider counts; one that is paid by the token has no price an image."""
+        if not self._house.shelf.quotes(spec):
+            return {"kind": "variable", "currency": "USD"}
+        price = self._house.shelf.price(spec)
+        unit: dict[str, Any] = {"name": price.per, "measure": "output", "price": float(price.usd), "per": 1}
+        if price.per == "token":
+            unit |= {"content": "image", "price": float(price.usd * 1000), "per": 1_000_000}
+        return {"kind": "fixed", "currency": "USD", "units": [unit]}
 
 
 def _row(
-    id_: str, title: str, type_: str, aliases: list[str], tags: list[str], since: str, units: list[dict[str, Any]]
+    id_: str, title: str, type_: str, aliases: list[str], tags: list[str], since: str, pricing: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "id": id_,
@@ -106,7 +124,7 @@ def _row(
         "type": type_,
         "aliases": aliases,
         "tags": tags,
-        "pricing": {"kind": "fixed", "currency": "USD", "units": units},
+        "pricing": pricing,
     }
 
 

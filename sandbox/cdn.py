@@ -16,9 +16,12 @@ from .faults import (
     Download404,
     Download500,
     DownloadFault,
+    ExpiredUrl,
     HtmlDownload,
+    PrivateRedirect,
     SlowDownload,
     TruncatedDownload,
+    WrongContentType,
 )
 from .gallery import Exhibit
 from .house import House
@@ -88,11 +91,17 @@ class Cdn:
             return _plain(500, "Internal Server Error")
         if isinstance(fault, HtmlDownload):
             return html_response(200)
+        if isinstance(fault, ExpiredUrl):
+            return _plain(403, "AccessDenied: Request has expired")
+        if isinstance(fault, PrivateRedirect):
+            return Response(status_code=302, headers={"location": fault.location})
         return await self._image(exhibit, fault)
 
     async def _image(self, exhibit: Exhibit, fault: DownloadFault | None) -> Response:
         media_type = self._house.gallery.content_type
         data = await self._house.gallery.picture(exhibit.spec)
+        if isinstance(fault, WrongContentType):
+            return Response(data, media_type=fault.content_type)
         if isinstance(fault, TruncatedDownload):
             return TruncatedResponse(data, media_type=media_type)
         if isinstance(fault, CorruptImage):

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
+from ..core.errors import BadInput
 from .faults import FaultSheet
 from .house import House, sandbox_version
+from .shelf import ShelfLabel
 
 __all__ = ["control_routes"]
 
@@ -65,5 +67,20 @@ def control_routes(house: House) -> APIRouter:
         """Remove all faults."""
         house.faults.put(FaultSheet())
         return house.faults.report()
+
+    @router.put("/models")
+    async def set_models(labels: dict[str, ShelfLabel]) -> JSONResponse:
+        """Change what models cost and where they stand, by id; what is not named is as the registry has it."""
+        try:
+            house.shelf.put(labels)
+        except BadInput as error:
+            return JSONResponse({"detail": str(error)}, 422)
+        return await models()
+
+    @router.get("/models")
+    async def models() -> JSONResponse:
+        """What is changed about models."""
+        labels = house.shelf.labels().items()
+        return JSONResponse({name: label.model_dump(mode="json", exclude_none=True) for name, label in labels})
 
     return router

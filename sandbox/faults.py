@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,6 +24,7 @@ from .envelopes import Envelope
 __all__ = [
     "BadGatewayBilled",
     "BadJson",
+    "Base64Reply",
     "CallFault",
     "ChatFault",
     "ChatRefusal",
@@ -33,6 +35,7 @@ __all__ = [
     "Download500",
     "DownloadFault",
     "EmptyContent",
+    "ExpiredUrl",
     "FaultDesk",
     "FaultSheet",
     "FencedJson",
@@ -41,6 +44,7 @@ __all__ = [
     "HtmlDownload",
     "OutOfCredit",
     "ParameterRejected",
+    "PrivateRedirect",
     "RateLimited",
     "Rule",
     "SafetyBlock",
@@ -52,6 +56,8 @@ __all__ = [
     "TruncatedDownload",
     "TruncatedReplyBilled",
     "Unauthorized",
+    "WithdrawnModel",
+    "WrongContentType",
 ]
 
 Endpoint = Literal["images", "chat"]
@@ -180,6 +186,30 @@ class SlowReply(_Rule):
     seconds: Annotated[float, Field(gt=0, le=3600)]
 
 
+class Base64Reply(_Rule):
+    """The image in the reply, whatever was asked for; with a data-URI prefix or without."""
+
+    fault: Literal["base64_reply"]
+    data_uri: bool = False
+
+
+class WithdrawnModel(_Rule):
+    """404: the provider has withdrawn the model, which `match` has to name; from then on the catalogue says so, too.
+
+    `announced` False keeps the catalogue silent: rows of the real one are sometimes not callable.
+    """
+
+    fault: Literal["withdrawn_model"]
+    replaced_by: str | None = None
+    announced: bool = True
+
+    @model_validator(mode="after")
+    def _of_a_model(self) -> WithdrawnModel:
+        if self.match.model is None:
+            raise ValueError("withdrawn_model needs a match with the model that is withdrawn")
+        return self
+
+
 class Unauthorized(_Rule):
     """401, whatever the key; not billed."""
 
@@ -275,6 +305,26 @@ class CorruptImage(_DownloadRule):
     fault: Literal["corrupt_image"]
 
 
+class WrongContentType(_DownloadRule):
+    """The image, under another media type."""
+
+    fault: Literal["wrong_content_type"]
+    content_type: str = "application/octet-stream"
+
+
+class ExpiredUrl(_DownloadRule):
+    """403, as a signed URL answers whose time is over."""
+
+    fault: Literal["expired_url"]
+
+
+class PrivateRedirect(_DownloadRule):
+    """A redirect to an address that no image comes from: a cloud's metadata, by default."""
+
+    fault: Literal["private_redirect"]
+    location: str = "http://169.254.169.254/latest/meta-data/"
+
+
 class SlowDownload(_DownloadRule):
     """The image after `seconds`, or (`spread`) in small pieces over that time."""
 
@@ -295,6 +345,8 @@ CallFault: TypeAlias = (
     | SafetyBlock
     | OutOfCredit
     | SlowReply
+    | Base64Reply
+    | WithdrawnModel
     | Unauthorized
     | BadJson
     | FencedJson
@@ -307,7 +359,17 @@ CallFault: TypeAlias = (
 ChatFault: TypeAlias = (
     BadJson | FencedJson | TooLong | ChatRefusal | EmptyContent | SystemRoleRejected | ParameterRejected
 )
-DownloadFault: TypeAlias = TruncatedDownload | HtmlDownload | Download404 | Download500 | CorruptImage | SlowDownload
+DownloadFault: TypeAlias = (
+    TruncatedDownload
+    | HtmlDownload
+    | Download404
+    | Download500
+    | CorruptImage
+    | WrongContentType
+    | ExpiredUrl
+    | PrivateRedirect
+    | SlowDownload
+)
 Rule: TypeAlias = Annotated[CallFault | DownloadFault, Field(discriminator="fault")]
 
 
@@ -322,7 +384,9 @@ class FaultSheet(_Strict):
         for rule in self.rules:
             if rule.match.endpoint == "images" and isinstance(rule, _ChatRule):
                 raise ValueError(f"{rule.fault} strikes chats only: its match has to name the endpoint chat")
-            if rule.match.endpoint == "chat" and isinstance(rule, FewerImages | SafetyBlock | _DownloadRule):
+            if rule.match.endpoint == "chat" and isinstance(
+                rule, FewerImages | SafetyBlock | Base64Reply | WithdrawnModel | _DownloadRule
+            ):
                 raise ValueError(f"{rule.fault} strikes images only, so its match cannot name the endpoint chat")
         return self
 
@@ -360,6 +424,16 @@ class FaultDesk:
     def edition(self) -> int:
         """Changes whenever the rules do; what was decided under another edition no longer holds."""
         return self._edition
+
+    def withdrawn(self, names: Sequence[str]) -> WithdrawnModel | None:
+        """The rule that has withdrawn a model, as far as the catalogue tells: one that has begun to strike."""
+        with self._lock:
+            for place, rule in enumerate(self._sheet.rules):
+                if isinstance(rule, WithdrawnModel) and rule.announced and rule.match.model in names:
+                    begun = self._struck[place] > 0 or (rule.after == 0 and rule.every is None and rule.rate is None)
+                    if begun and rule.match.prompt_contains is None:
+                        return rule
+        return None
 
     def for_call(self, endpoint: Endpoint, model: str, prompt: str) -> CallFault | None:
         """The fault that strikes a paid call, if any."""

@@ -10,15 +10,16 @@ from importlib.metadata import PackageNotFoundError, version
 
 from starlette.requests import Request
 
-from ..core.aimlapi.registry import ResolvedModel, UnknownModel, WithdrawnModel, load_registry
+from ..core.aimlapi.registry import ModelSpec, ResolvedModel, UnknownModel, load_registry
 from ..core.errors import BadInput
 from ..core.money import usd_to_credits
 from .books import Books
-from .envelopes import Failure, empty_key, missing_key
+from .envelopes import Failure, empty_key, missing_key, now_iso
 from .faults import FaultDesk
 from .gallery import CDN_PREFIX, Exhibit, Gallery
 from .options import SandboxOptions
 from .rates import Door
+from .shelf import Shelf, Standing
 
 __all__ = ["House", "sandbox_version"]
 
@@ -44,6 +45,7 @@ class House:
         faults: Which fault strikes what.
         gallery: The images.
         door: Who may come in to a paid endpoint.
+        shelf: What is sold, and at what price.
     """
 
     def __init__(self, options: SandboxOptions, origin: str) -> None:
@@ -51,6 +53,7 @@ class House:
         self.origin = origin
         self.registry = load_registry()
         self.books = Books(usd_to_credits(options.balance_usd))
+        self.shelf = Shelf(self.registry)
         self.faults = FaultDesk()
         self.gallery = Gallery(options)
         self.door = Door(options.calls_a_window, options.rate_window, options.concurrent_calls)
@@ -63,9 +66,20 @@ class House:
             return None
         try:
             wanted = f"{name}@{self.options.imagen4_contract}" if name == _IMAGEN4 else name
-            return self.registry.resolve(wanted)
-        except (UnknownModel, WithdrawnModel):
+            found = self.registry.resolve(wanted, allow_withdrawn=True)
+        except UnknownModel:
             return None
+        return None if self.standing(found.spec).status == "withdrawn" else found
+
+    def standing(self, spec: ModelSpec) -> Standing:
+        """Where a model stands: as the shelf says, or withdrawn by a fault that has begun to strike."""
+        standing = self.shelf.standing(spec)
+        gone = self.faults.withdrawn(spec.names)
+        if gone is None or standing.status == "withdrawn":
+            return standing
+        today = now_iso()[:10]
+        successor = gone.replaced_by or spec.lifecycle.successor
+        return Standing(status="withdrawn", deprecated_at=today, shutdown_at=today, replaced_by=successor)
 
     def canonical(self, name: str) -> str:
         """The model's id under which the account knows a name; the name itself where it is no model of the registry."""

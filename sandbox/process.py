@@ -173,6 +173,17 @@ class SandboxServer:
         """Remove all faults."""
         self._order("DELETE", "/sandbox/faults")
 
+    def set_models(self, **labels: Mapping[str, Any]) -> dict[str, Any]:
+        """Change what models cost and where they stand: `set_models(**{"flux/dev": {"status": "withdrawn"}})`.
+
+        Args:
+            labels: By model id, as in `PUT /sandbox/models`; what is not named is as the registry has it.
+
+        Raises:
+            SandboxFailed: There is no such model or option.
+        """
+        return self._order("PUT", "/sandbox/models", {name: dict(label) for name, label in labels.items()})
+
     def wait_idle(self, timeout: float = 30.0) -> None:
         """Wait until no paid call is in flight, so that the bill is final.
 

@@ -7,6 +7,8 @@ as the API seems to do.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -19,6 +21,10 @@ Issue: TypeAlias = dict[str, Any]
 _Path: TypeAlias = tuple[str | int, ...]
 
 _LEAST_PROMPT = 1
+_MEGAPIXEL = 1024 * 1024
+_ZOD_TYPES = {"list": "array", "object": "object", "boolean": "boolean", "integer": "number", "number": "number"}
+_SCALES = {"1K": 1, "2K": 2, "4K": 4}
+_ADDRESS = re.compile(r"https?://[^\s/]|data:image/.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +86,12 @@ def enum_issue(path: _Path, options: tuple[str, ...], received: str) -> Issue:
     }
 
 
-def _bound_issue(path: _Path, kind: str, code: str, limit: int) -> Issue:
+def _bound_issue(path: _Path, kind: str, code: str, limit: float) -> Issue:
     word, relation = ("maximum", "less") if code == "too_big" else ("minimum", "greater")
     message = f"Number must be {relation} than or equal to {limit}"
-    if kind == "string":
-        message = f"String must contain at {'most' if code == 'too_big' else 'least'} {limit} character(s)"
+    if kind in ("string", "array"):
+        named, unit = ("String", "character(s)") if kind == "string" else ("Array", "element(s)")
+        message = f"{named} must contain at {'most' if code == 'too_big' else 'least'} {limit} {unit}"
     return {
         "code": code,
         word: limit,
@@ -96,10 +103,18 @@ def _bound_issue(path: _Path, kind: str, code: str, limit: int) -> Issue:
     }
 
 
-def _integer(path: _Path, value: Any, minimum: int | None, maximum: int | None, step: int | None) -> list[Issue]:
-    if type_name(value) != "number":
+def _number(
+    path: _Path,
+    value: Any,
+    minimum: float | None,
+    maximum: float | None,
+    step: int | None = None,
+    *,
+    whole: bool = True,
+) -> list[Issue]:
+    if type_name(value) != "number" or (isinstance(value, float) and not math.isfinite(value)):
         return [type_issue(path, "number", type_name(value))]
-    if isinstance(value, float) and not value.is_integer():
+    if whole and isinstance(value, float) and not value.is_integer():
         return [type_issue(path, "integer", "float")]
     issues = []
     if minimum is not None and value < minimum:
@@ -120,23 +135,64 @@ def _size(path: _Path, spec: FieldSpec, value: Any) -> list[Issue]:
     issues = []
     for side in ("width", "height"):
         if side in value:
-            issues += _integer((*path, side), value[side], spec.minimum, spec.maximum, spec.multiple_of)
+            issues += _number((*path, side), value[side], spec.minimum, spec.maximum, spec.multiple_of)
     return issues
 
 
-def _field(name: str, spec: FieldSpec, value: Any) -> list[Issue]:
-    path = (name,)
-    if spec.kind == "integer":
-        return _integer(path, value, spec.minimum, spec.maximum, spec.multiple_of)
-    if spec.kind == "size":
-        return _size(path, spec, value)
-    if spec.kind == "boolean":
-        return [] if isinstance(value, bool) else [type_issue(path, "boolean", type_name(value))]
+def _length(path: _Path, kind: str, length: int, spec: FieldSpec) -> list[Issue]:
+    if spec.maximum is not None and length > spec.maximum:
+        return [_bound_issue(path, kind, "too_big", spec.maximum)]
+    if spec.minimum is not None and length < spec.minimum:
+        return [_bound_issue(path, kind, "too_small", spec.minimum)]
+    return []
+
+
+def _array(path: _Path, spec: FieldSpec, value: Any) -> list[Issue]:
+    if not isinstance(value, list) or spec.items is None:
+        return [type_issue(path, "array", type_name(value))]
+    issues = _length(path, "array", len(value), spec)
+    for place, item in enumerate(value):
+        issues += _value((*path, place), spec.items, item)
+    return issues
+
+
+def _object(path: _Path, spec: FieldSpec, value: Any) -> list[Issue]:
+    if not isinstance(value, dict):
+        return [type_issue(path, "object", type_name(value))]
+    issues = []
+    for name, field in spec.fields.items():
+        if name in value:
+            issues += _value((*path, name), field, value[name])
+        elif field.required:
+            issues.append(type_issue((*path, name), _ZOD_TYPES.get(field.kind, "string"), "undefined"))
+    return issues
+
+
+def _value(path: _Path, spec: FieldSpec, value: Any) -> list[Issue]:
+    match spec.kind:
+        case "integer" | "number":
+            whole = spec.kind == "integer"
+            return _number(path, value, spec.minimum, spec.maximum, spec.multiple_of, whole=whole)
+        case "size":
+            return _size(path, spec, value)
+        case "list":
+            return _array(path, spec, value)
+        case "object":
+            return _object(path, spec, value)
+        case "boolean":
+            return [] if isinstance(value, bool) else [type_issue(path, "boolean", type_name(value))]
     if not isinstance(value, str):
         return [type_issue(path, "string", type_name(value))]
     if spec.kind == "choice" and value not in spec.choices:
         return [enum_issue(path, spec.choices, value)]
-    return []
+    if spec.kind == "url" and not _ADDRESS.match(value):
+        return [{"code": "invalid_string", "validation": "url", "message": "Invalid url", "path": list(path)}]
+    return _length(path, "string", _units(value), spec) if spec.kind == "text" else []
+
+
+def _units(text: str) -> int:
+    """JavaScript's length: UTF-16 code units, of which an emoji takes two."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _prompt(body: Mapping[str, Any], limit: int | None) -> list[Issue]:
@@ -145,8 +201,7 @@ def _prompt(body: Mapping[str, Any], limit: int | None) -> list[Issue]:
     prompt = body["prompt"]
     if not isinstance(prompt, str):
         return [type_issue(("prompt",), "string", type_name(prompt))]
-    # JavaScript's length: UTF-16 code units, of which an emoji takes two.
-    length = len(prompt.encode("utf-16-le", "surrogatepass")) // 2
+    length = _units(prompt)
     if length < _LEAST_PROMPT:
         return [_bound_issue(("prompt",), "string", "too_small", _LEAST_PROMPT)]
     if limit is not None and length > limit:
@@ -155,16 +210,25 @@ def _prompt(body: Mapping[str, Any], limit: int | None) -> list[Issue]:
 
 
 def _pixels(model: ResolvedModel, fields: Mapping[str, Any]) -> tuple[int, int]:
-    """The true size of the images that were asked for; 1024×1024 where nothing is known of the model."""
-    fallback = (1024, 1024)
-    for name, spec in model.contract.fields.items():
-        value = fields.get(name)
-        if spec.kind == "size" and isinstance(value, Mapping):
-            wide, high = model.spec.pixels.get(spec.default, fallback)
-            return int(value.get("width", wide)), int(value.get("height", high))
-        if isinstance(value, str) and value in model.spec.pixels:
-            return model.spec.pixels[value]
-    return fallback
+    """The true size of the images that were asked for; where it is not documented, about a megapixel of that shape."""
+    known = model.spec.pixels
+    sizing = model.contract.sizing or "aspect_ratio"
+    value = fields.get(sizing)
+    if isinstance(value, Mapping):
+        wide, high = known.get(str(model.contract.fields[sizing].default), (1024, 1024))
+        return int(value.get("width", wide)), int(value.get("height", high))
+    wide, high = known[value] if isinstance(value, str) and value in known else _shape(value)
+    scale = _SCALES.get(str(fields.get("resolution", "")).upper(), 1)
+    return wide * scale, high * scale
+
+
+def _shape(value: Any) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)", value) if isinstance(value, str) else None
+    if match is None:
+        return 1024, 1024
+    ratio = float(match[1]) / float(match[2])
+    wide = round(math.sqrt(_MEGAPIXEL * ratio) / 16) * 16
+    return wide, round(wide / ratio / 16) * 16
 
 
 def check_body(body: Mapping[str, Any], model: ResolvedModel) -> Accepted | list[Issue]:
@@ -182,10 +246,12 @@ def check_body(body: Mapping[str, Any], model: ResolvedModel) -> Accepted | list
     fields: dict[str, Any] = {}
     for name, spec in contract.fields.items():
         if name in body:
-            found = _field(name, spec, body[name])
+            found = _value((name,), spec, body[name])
             issues += found
             if not found:
                 fields[name] = int(body[name]) if spec.kind == "integer" else body[name]
+        elif spec.required:
+            issues.append(type_issue((name,), _ZOD_TYPES.get(spec.kind, "string"), "undefined"))
         elif spec.default is not None:
             fields[name] = spec.default
     if issues:

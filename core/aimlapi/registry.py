@@ -1,4 +1,4 @@
-"""The model registry: what is known of each model, as data (`models.json` beside this file).
+"""The model registry: what is known of each model, as data (the files in `models/` beside this one).
 
 A *model* is what is bought; its id is part of what an item is. A *contract* is how one asks for it: the same model id
 has had several request schemas over time. Contracts never enter an item's identity, so the same prompt asked through
@@ -14,21 +14,23 @@ Which contract is used:
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from decimal import Decimal
-from functools import cache
-from importlib import resources
-from typing import Annotated, Any, Literal, NamedTuple
+import os
+from functools import lru_cache
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from ..errors import BadInput
-from ..money import usd_to_credits
+from .data import ModelFileError, known_models, read_user_models
+from .spec import Alias, Contract, FieldSpec, Lifecycle, ModelSpec, Price, ResolvedModel
 
 __all__ = [
+    "MODELS_VARIABLE",
+    "Alias",
     "Contract",
     "FieldSpec",
     "Lifecycle",
+    "ModelFileError",
     "ModelSpec",
     "Price",
     "Registry",
@@ -37,6 +39,9 @@ __all__ = [
     "WithdrawnModel",
     "load_registry",
 ]
+
+MODELS_VARIABLE = "PREFECT_IMAGEN_MODELS"
+"""Environment variable with the path of a user's own file of models."""
 
 
 class UnknownModel(BadInput):
@@ -67,157 +72,16 @@ class WithdrawnModel(BadInput):
         return f"model {self.name!r} was withdrawn by the provider{when}.{hint}"
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FieldSpec(_Data):
-    """One request field of a contract.
-
-    Attributes:
-        kind: `choice` (one of `choices`), `integer`, `boolean`, `text`, or `size` (a preset of `choices`, or pixels).
-        choices: Allowed values of a `choice`, presets of a `size`.
-        minimum: Smallest integer; of a `size`, smallest side in pixels.
-        maximum: Largest integer; of a `size`, largest side in pixels.
-        multiple_of: Each side of a `size` must be a multiple of it, in pixels.
-        default: What the provider assumes when the field is absent. Frozen once released: it decides identity.
-        identity: Whether the field shapes the image, and so is part of what an item is.
-        description: One sentence for a person.
-    """
-
-    kind: Literal["choice", "integer", "boolean", "text", "size"]
-    choices: tuple[str, ...] = ()
-    minimum: int | None = None
-    maximum: int | None = None
-    multiple_of: int | None = None
-    default: Any = None
-    identity: bool = True
-    description: str
-
-
-class Contract(_Data):
-    """The request schema of a model in one era.
-
-    Attributes:
-        since: Day the provider's documentation showed it first, ISO 8601.
-        source: Where it is documented.
-        wire_model: Value of the body's `model`, where it is not the model's id.
-        prompt_limit: Longest prompt in UTF-16 code units, or None where none is stated.
-        aspect_ratios: For models without an `aspect_ratio` field: aspect ratio to `image_size` preset.
-        fields: Request fields beside `model` and `prompt`.
-    """
-
-    since: str
-    source: str
-    wire_model: str | None = None
-    prompt_limit: int | None = None
-    aspect_ratios: Mapping[str, str] | None = None
-    fields: Mapping[str, FieldSpec]
-
-
-class Price(_Data):
-    """USD an image: the expected price and the highest that is known, which is what gets reserved."""
-
-    usd: Decimal
-    usd_high: Decimal
-    as_of: str
-    source: str
-
-    @property
-    def credits(self) -> int:
-        """Expected price of one image, in credits."""
-        return usd_to_credits(self.usd)
-
-    @property
-    def credits_high(self) -> int:
-        """Highest known price of one image, in credits."""
-        return usd_to_credits(self.usd_high)
-
-
-class Lifecycle(_Data):
-    """Whether the provider still offers the model, and what to use instead."""
-
-    status: Literal["listed", "deprecated", "withdrawn"]
-    withdrawn_at: str | None = None
-    upstream_shutdown: str | None = None
-    successor: str | None = None
-    note: str | None = None
-    source: str
-
-
-class Alias(_Data):
-    """Another name of a model; `contract` says which contract the name asks for (None: the default one)."""
-
-    name: str
-    contract: str | None = None
-
-
-class ModelSpec(_Data):
-    """All that is known of one model.
-
-    Attributes:
-        id: Canonical id, the one that enters an item's identity.
-        title: Name for a person.
-        aliases: Other names.
-        default_contract: Contract used when none is named.
-        contracts: Contracts by name.
-        price: USD an image.
-        lifecycle: Listed, deprecated or withdrawn; successor.
-        pixels: Width and height in pixels by aspect ratio or size preset.
-    """
-
-    id: str
-    title: str
-    aliases: tuple[Alias, ...] = ()
-    default_contract: str
-    contracts: Mapping[str, Contract]
-    price: Price
-    lifecycle: Lifecycle
-    pixels: Mapping[str, tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]] = {}
-
-    @model_validator(mode="after")
-    def _contracts_exist(self) -> ModelSpec:
-        named = [self.default_contract, *(alias.contract for alias in self.aliases if alias.contract)]
-        for name in named:
-            if name not in self.contracts:
-                raise ValueError(f"model {self.id}: there is no contract {name!r}")
-        return self
-
-
-class ResolvedModel(NamedTuple):
-    """A model together with the contract it is asked through."""
-
-    spec: ModelSpec
-    contract_name: str
-
-    @property
-    def contract(self) -> Contract:
-        """The request schema."""
-        return self.spec.contracts[self.contract_name]
-
-    @property
-    def wire_model(self) -> str:
-        """Value of the request body's `model`."""
-        return self.contract.wire_model or self.spec.id
-
-    @property
-    def name(self) -> str:
-        """A name that resolves to this model and contract again."""
-        if self.contract_name == self.spec.default_contract:
-            return self.spec.id
-        return f"{self.spec.id}@{self.contract_name}"
-
-
-class Registry(_Data):
+class Registry(BaseModel):
     """All known models."""
 
-    comment: str = Field(default="", alias="$comment")
-    version: Literal[1]
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     models: tuple[ModelSpec, ...]
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Registry:
-        names = [name for spec in self.models for name in (spec.id, *(a.name for a in spec.aliases))]
+        names = [name for spec in self.models for name in spec.names]
         doubled = {name for name in names if names.count(name) > 1}
         if doubled:
             raise ValueError(f"names used twice: {sorted(doubled)}")
@@ -263,8 +127,27 @@ class Registry(_Data):
         raise UnknownModel(name, tuple(difflib.get_close_matches(base, self.names(), n=3, cutoff=0.5)))
 
 
-@cache
 def load_registry() -> Registry:
-    """Read the registry that ships with the package (once a process)."""
-    text = resources.files(__package__).joinpath("models.json").read_text(encoding="utf-8")
-    return Registry.model_validate_json(text)
+    """The models that ship with the package, and those of the file that `PREFECT_IMAGEN_MODELS` names.
+
+    Read once a process, and again when that file changes.
+
+    Raises:
+        ModelFileError: The user's file cannot be used.
+    """
+    own = os.environ.get(MODELS_VARIABLE, "").strip()
+    if not own:
+        return _load(None, 0)
+    path = Path(own).expanduser()
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise ModelFileError(own, (f"it cannot be read: {error.strerror} ({MODELS_VARIABLE})",)) from None
+    return _load(path, changed)
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path | None, changed: int) -> Registry:
+    del changed  # a part of the key
+    models = known_models()
+    return Registry(models=models if path is None else read_user_models(path, models))

@@ -6,34 +6,27 @@ ignored. Here it is an error that names what is allowed.
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadInput
-from .registry import FieldSpec, ResolvedModel, load_registry
+from .fields import bad_character, parse_parameter, prompt_length
+from .registry import Price, ResolvedModel, load_registry
+from .vocabulary import Problem, Translation, to_native
 
-__all__ = ["ImageRequest", "InvalidRequest", "Problem", "parse_parameter", "prompt_length"]
+__all__ = [
+    "ImageRequest",
+    "InvalidRequest",
+    "Omission",
+    "Problem",
+    "UnknownPrice",
+    "parse_parameter",
+    "prompt_length",
+]
 
-_PIXELS = re.compile(r"(\d{1,5})\s*[xX×]\s*(\d{1,5})")
 _MAX_DERIVED_SEED = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong with a request: the field, the value that was given, what is allowed."""
-
-    field: str
-    value: Any
-    allowed: str
-
-    def __str__(self) -> str:
-        shown = repr(self.value)
-        if len(shown) > 60:
-            shown = f"{shown[:57]}..."
-        return f"{self.field}: {shown} is not allowed ({self.allowed})"
+_ASK_FOR_URLS = {"convert_base64_to_url": True, "response_format": "url"}
 
 
 class InvalidRequest(BadInput):
@@ -48,96 +41,56 @@ class InvalidRequest(BadInput):
         return f"{self.model}: {'; '.join(map(str, self.problems))}"
 
 
-def prompt_length(prompt: str) -> int:
-    """Length of a prompt in UTF-16 code units.
+class UnknownPrice(BadInput):
+    """Nobody says what an image of the model costs, so nothing is sent."""
 
-    The provider validates with Zod, in JavaScript, where a string's length counts UTF-16 units; for ordinary text it
-    equals the number of characters. Counting the larger of the two never lets a prompt through that is refused there.
-    """
-    return len(prompt.encode("utf-16-le", "surrogatepass")) // 2
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
 
-
-def _check_integer(spec: FieldSpec, value: Any) -> str | None:
-    low, high = spec.minimum, spec.maximum
-    bounds = f"{low if low is not None else '…'} to {high if high is not None else '…'}"
-    if isinstance(value, bool) or not isinstance(value, int):
-        return f"an integer, {bounds}"
-    if (low is not None and value < low) or (high is not None and value > high):
-        return f"an integer, {bounds}"
-    return None
+    def __str__(self) -> str:
+        return (
+            f"the price of {self.model} is not known: no public source names one, and the API's catalogue did not "
+            "quote it. Say what an image may cost at most in a file of your own (--models; docs/models.md)"
+        )
 
 
-def _check_size(spec: FieldSpec, value: Any) -> str | None:
-    low, high, step = spec.minimum or 1, spec.maximum or 16384, spec.multiple_of or 1
-    allowed = f"one of {', '.join(spec.choices)}, or WIDTHxHEIGHT of {low} to {high}, multiples of {step}"
-    if isinstance(value, str):
-        return None if value in spec.choices else allowed
-    if not isinstance(value, Mapping) or set(value) != {"width", "height"}:
-        return allowed
-    for side in value.values():
-        if isinstance(side, bool) or not isinstance(side, int):
-            return allowed
-        if not low <= side <= high or side % step:
-            return allowed
-    return None
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """A parameter that was left out, because the model cannot do it and the user allowed that (`lenient`)."""
+
+    model: str
+    field: str
+    value: Any
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.value!r} ({self.model}: {self.why})"
 
 
-def _check(spec: FieldSpec, value: Any) -> str | None:
-    """Return what would be allowed if `value` is not, else None."""
-    match spec.kind:
-        case "integer":
-            return _check_integer(spec, value)
-        case "size":
-            return _check_size(spec, value)
-        case "boolean":
-            return None if isinstance(value, bool) else "true or false"
-        case "choice":
-            return None if value in spec.choices else f"one of {', '.join(spec.choices)}"
-        case "text":
-            return _bad_character(value) if isinstance(value, str) else "text"
+def _some_model_can(name: str, value: Any) -> bool:
+    """Whether it is something that a model can be asked for at all: a slip of the pen is never left out."""
+    return any(
+        not to_native(ResolvedModel(spec, contract), {name: value}).problems
+        for spec in load_registry().models
+        for contract in spec.contracts
+    )
 
 
-def _bad_character(text: str) -> str | None:
-    if "\x00" in text:
-        return "text without NUL characters"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "well-formed Unicode (there is half a surrogate pair)"
-    return None
-
-
-def parse_parameter(spec: FieldSpec, text: str) -> Any:
-    """Read a parameter as typed on a command line; what cannot be read is returned as text, for the check to refuse.
-
-    Example:
-        >>> size = load_registry().resolve("flux/schnell").contract.fields["image_size"]
-        >>> parse_parameter(size, "512x768")
-        {'width': 512, 'height': 768}
-    """
-    stripped = text.strip()
-    if spec.kind == "integer" and re.fullmatch(r"[+-]?\d+", stripped):
-        return int(stripped)
-    if spec.kind == "boolean" and stripped.lower() in {"true", "yes", "1", "false", "no", "0"}:
-        return stripped.lower() in {"true", "yes", "1"}
-    if spec.kind == "size" and (pixels := _PIXELS.fullmatch(stripped)):
-        return {"width": int(pixels[1]), "height": int(pixels[2])}
-    return text
-
-
-def _native(model: ResolvedModel, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """Drop what was not given, and turn `aspect_ratio` into the model's own sizing where that is another one."""
-    native = {name: value for name, value in parameters.items() if value is not None}
-    ratios = model.contract.aspect_ratios
-    if ratios is None or "aspect_ratio" not in native:
-        return native, []
-    ratio = native.pop("aspect_ratio")
-    if "image_size" in native:
-        return native, [Problem("aspect_ratio", ratio, "aspect_ratio or image_size, not both")]
-    if not isinstance(ratio, str) or ratio not in ratios:
-        return native, [Problem("aspect_ratio", ratio, f"one of {', '.join(ratios)}, or image_size")]
-    native["image_size"] = ratios[ratio]
-    return native, []
+def _leave_out(
+    model: ResolvedModel, translation: Translation, parameters: Mapping[str, Any]
+) -> tuple[Translation, tuple[Omission, ...]]:
+    """Drop what this model cannot do and another one can."""
+    omitted = tuple(
+        Omission(model.name, problem.field, problem.value, problem.allowed)
+        for problem in translation.problems
+        if problem.field in parameters and _some_model_can(problem.field, problem.value)
+    )
+    if not omitted:
+        return translation, ()
+    dropped = {omission.field for omission in omitted}
+    kept = {name: value for name, value in parameters.items() if name not in dropped}
+    return to_native(model, kept), omitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,22 +101,31 @@ class ImageRequest:
         model: Model and contract.
         prompt: The text, as it will be sent.
         parameters: Only what was given, under the contract's own field names.
+        omitted: What was given and left out.
     """
 
     model: ResolvedModel
     prompt: str
     parameters: Mapping[str, Any]
+    omitted: tuple[Omission, ...] = field(default=())
 
     @classmethod
     def build(
-        cls, model: str | ResolvedModel, prompt: str, parameters: Mapping[str, Any] | None = None
+        cls,
+        model: str | ResolvedModel,
+        prompt: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        lenient: bool = False,
     ) -> ImageRequest:
         """Check a request against the model's contract.
 
         Args:
             model: Id, alias or `MODEL@CONTRACT`; see `core.aimlapi.registry`.
             prompt: Text of the image; not empty, within the model's limit in UTF-16 code units.
-            parameters: Fields of the contract, plus `aspect_ratio` for every model; None values are left out.
+            parameters: Fields of the contract, or words of the common vocabulary (`core.aimlapi.vocabulary`); None
+                values are left out.
+            lenient: Leave out what this model cannot do and another one can, and say so in `omitted`.
 
         Raises:
             InvalidRequest: With one `Problem` for every field that is wrong.
@@ -174,38 +136,57 @@ class ImageRequest:
             >>> request = ImageRequest.build("imagen4/preview", "a fox", {"aspect_ratio": "16:9"})
             >>> request.body(seed=7)["model"]
             'imagen4/preview'
+            >>> ImageRequest.build("openai/gpt-image-2", "a fox", {"aspect_ratio": "3:2"}).parameters
+            {'size': '1536x1024'}
         """
         resolved = load_registry().resolve(model) if isinstance(model, str) else model
-        native, problems = _native(resolved, parameters or {})
-        fields = resolved.contract.fields
-        for name, value in native.items():
-            if name not in fields:
-                near = difflib.get_close_matches(name, fields, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
-                problems.append(Problem(name, value, f"{hint}fields of this model: {', '.join(fields)}"))
-            elif (allowed := _check(fields[name], value)) is not None:
-                problems.append(Problem(name, value, allowed))
+        given = parameters or {}
+        translation = to_native(resolved, given)
+        omitted: tuple[Omission, ...] = ()
+        if lenient and translation.problems:
+            translation, omitted = _leave_out(resolved, translation, given)
+        native, problems = translation.native, list(translation.problems)
         if native.get("add_watermark") is True and "seed" in native:
             problems.append(Problem("seed", native["seed"], "no seed together with add_watermark=true"))
+        problems += [
+            Problem(name, None, f"{spec.description} Give it")
+            for name, spec in resolved.contract.fields.items()
+            if spec.required and name not in translation.given
+        ]
         problems.extend(_prompt_problems(resolved, prompt))
         if problems:
             raise InvalidRequest(resolved.name, tuple(problems))
-        return cls(resolved, prompt, native)
+        return cls(resolved, prompt, native, omitted)
 
     @property
     def num_images(self) -> int:
         """Images asked for, all of them paid."""
-        return int(self.parameters.get("num_images", 1))
+        name = self.model.contract.field_for("num_images")
+        return int(self.parameters.get(name, 1)) if name is not None else 1
+
+    @property
+    def _price(self) -> Price:
+        if self.model.spec.price is None:
+            raise UnknownPrice(self.model.name)
+        return self.model.spec.price
 
     @property
     def price(self) -> int:
-        """Expected price of the request, in credits."""
-        return self.model.spec.price.credits * self.num_images
+        """Expected price of the request, in credits.
+
+        Raises:
+            UnknownPrice: Nobody says what it costs.
+        """
+        return self._price.credits * self.num_images
 
     @property
     def price_high(self) -> int:
-        """Highest known price of the request, in credits: what is reserved before it is sent."""
-        return self.model.spec.price.credits_high * self.num_images
+        """Highest known price of the request, in credits: what is reserved before it is sent.
+
+        Raises:
+            UnknownPrice: Nobody says what it costs.
+        """
+        return self._price.credits_high * self.num_images
 
     def identity(self) -> dict[str, Any]:
         """The parameters that say which purchase this is.
@@ -232,8 +213,8 @@ class ImageRequest:
         spec = self.model.contract.fields.get("seed")
         if spec is None or self.parameters.get("add_watermark") is True:
             return None
-        low = spec.minimum or 0
-        high = spec.maximum if spec.maximum is not None else _MAX_DERIVED_SEED
+        low = int(spec.minimum or 0)
+        high = int(spec.maximum) if spec.maximum is not None else _MAX_DERIVED_SEED
         return low + int(digest[:16], 16) % (high - low + 1)
 
     def seed(self, digest: str) -> int | None:
@@ -250,15 +231,16 @@ class ImageRequest:
         body: dict[str, Any] = {"model": self.model.wire_model, "prompt": self.prompt, **self.parameters}
         if seed is not None and "seed" in self.model.contract.fields:
             body["seed"] = seed
-        if "convert_base64_to_url" in self.model.contract.fields:
-            body.setdefault("convert_base64_to_url", True)
+        for name, value in _ASK_FOR_URLS.items():
+            if name in self.model.contract.fields:
+                body.setdefault(name, value)
         return body
 
 
 def _prompt_problems(model: ResolvedModel, prompt: str) -> list[Problem]:
     if not prompt.strip():
         return [Problem("prompt", prompt, "some text")]
-    if allowed := _bad_character(prompt):
+    if allowed := bad_character(prompt):
         return [Problem("prompt", prompt, allowed)]
     limit, length = model.contract.prompt_limit, prompt_length(prompt)
     if limit is not None and length > limit:

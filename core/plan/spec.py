@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from ..aimlapi import ImageRequest, InvalidRequest, ResolvedModel, load_registry
-from ..aimlapi.request import parse_parameter
+from ..aimlapi.vocabulary import read_parameter
 from ..errors import BadInput
 from ..ledger import Item, Rewrite, RunItem
 from ..prompts import Prompt, PromptSpec
@@ -65,8 +65,7 @@ class Wanted(NamedTuple):
 
 def read_parameters(model: ResolvedModel, texts: Mapping[str, str]) -> dict[str, Any]:
     """Read parameters typed on a command line by the kinds the model's contract gives them."""
-    fields = model.contract.fields
-    return {name: parse_parameter(fields[name], text) if name in fields else text for name, text in texts.items()}
+    return {name: read_parameter(model, name, text) for name, text in texts.items()}
 
 
 def forms_of(

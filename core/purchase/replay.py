@@ -82,4 +82,4 @@ def _list_price(model: str, requested: int) -> int:
         spec = load_registry().resolve(model, allow_withdrawn=True).spec
     except BadInput:
         return 0
-    return spec.price.credits * requested
+    return spec.price.credits * requested if spec.price is not None else 0

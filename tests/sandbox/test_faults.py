@@ -234,3 +234,73 @@ class TestRules:
         api.server.clear_faults()
         assert api.server.faults() == {"seed": 0, "rules": []}
         assert api.make().status_code == 200
+
+
+class TestDownloadsThatMislead:
+    def test_wrong_content_type(self, api):
+        api.server.set_faults([{"fault": "wrong_content_type", "content_type": "text/plain"}])
+        url = api.make().json()["data"][0]["url"]
+        first, second = api.get(url), api.get(url)
+        assert first.headers["content-type"].startswith("text/plain")
+        assert second.headers["content-type"] == "image/png"
+        assert first.content == second.content
+
+    def test_expired_url(self, api):
+        api.server.set_faults([{"fault": "expired_url", "first_attempts": None}])
+        url = api.make().json()["data"][0]["url"]
+        assert [api.get(url).status_code for _ in range(3)] == [403, 403, 403]
+
+    def test_private_redirect(self, api):
+        api.server.set_faults([{"fault": "private_redirect"}])
+        response = api.get(api.make().json()["data"][0]["url"], allow_redirects=False)
+        assert (response.status_code, response.headers["location"]) == (
+            302,
+            "http://169.254.169.254/latest/meta-data/",
+        )
+
+
+class TestModelsThatGo:
+    MODEL = "google/imagen-4.0-generate-001"
+
+    def listed(self, api):
+        return {row["id"] for row in api.get("/v1/models").json()["data"]}
+
+    def row(self, api):
+        rows = api.get("/v1/models/deprecations").json()["data"]
+        return next((row for row in rows if row["id"] == self.MODEL), None)
+
+    def test_withdrawn_in_the_middle(self, api):
+        api.server.set_faults(
+            [{"fault": "withdrawn_model", "after": 2, "replaced_by": "flux/dev", "match": {"model": self.MODEL}}]
+        )
+        before = [api.make(f"fox {n}", model=self.MODEL).status_code for n in range(2)]
+        assert self.MODEL in self.listed(api)
+        assert self.row(api) is None
+        after = [api.make(f"fox {n}", model=self.MODEL).status_code for n in range(3)]
+        assert (before, after) == ([200, 200], [404, 404, 404])
+        assert self.MODEL not in self.listed(api)
+        assert (self.row(api)["status"], self.row(api)["replaced_by"]) == ("withdrawn", "flux/dev")
+        assert len(api.server.bill()["entries"]) == 2
+        assert api.make(model="flux/dev").status_code == 200
+
+    def test_withdrawn_and_nobody_said_so(self, api):
+        api.server.set_faults([{"fault": "withdrawn_model", "announced": False, "match": {"model": self.MODEL}}])
+        assert api.make(model=self.MODEL).status_code == 404
+        assert self.MODEL in self.listed(api)
+
+    def test_labels_on_the_shelf(self, api):
+        api.server.set_models(**{self.MODEL: {"status": "deprecated", "shutdown_at": "2099-01-01", "price_usd": "0.5"}})
+        try:
+            assert api.make(model=self.MODEL).json()["meta"]["usage"]["usd_spent"] == 0.5
+            assert (self.row(api)["status"], self.row(api)["shutdown_at"]) == ("deprecated", "2099-01-01")
+            (priced,) = api.get(f"/v1/models?id={self.MODEL}&include=pricing").json()["data"]
+            assert priced["pricing"]["units"][0]["price"] == 0.5
+            with pytest.raises(SandboxFailed, match="unknown model"):
+                api.server.set_models(nothing={})
+        finally:
+            api.server.set_models()
+        assert self.row(api) is None
+
+    def test_a_withdrawn_model_has_to_be_named(self, api):
+        with pytest.raises(SandboxFailed, match="needs a match"):
+            api.server.set_faults([{"fault": "withdrawn_model"}])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from prefect_imagen.core.aimlapi import ImageRequest, ModelSpec, UnknownModel, WithdrawnModel, load_registry
-from prefect_imagen.core.aimlapi.registry import Registry
+from prefect_imagen.core.aimlapi.registry import Contract, FieldSpec, Registry
 from prefect_imagen.core.errors import BadInput
 
 REGISTRY = load_registry()
@@ -14,6 +16,53 @@ LISTED = [spec for spec in REGISTRY.models if spec.lifecycle.status != "withdraw
 
 def by_id(spec: ModelSpec) -> str:
     return spec.id
+
+
+def needed(contract: Contract) -> dict[str, Any]:
+    """What a request cannot be without."""
+    return {name: ["https://example.org/fox.png"] for name, rule in contract.fields.items() if rule.required}
+
+
+def built(spec: ModelSpec, contract_name: str, parameters: dict[str, Any]) -> ImageRequest:
+    whole = {**needed(spec.contracts[contract_name]), **parameters}
+    return ImageRequest.build(f"{spec.id}@{contract_name}", "a fox", whole)
+
+
+GOOD: dict[str, list[Any]] = {
+    "boolean": [True, False],
+    "url": ["https://example.org/fox.png", "data:image/png;base64,AAAA"],
+}
+BAD: dict[str, list[Any]] = {
+    "boolean": [0, "true"],
+    "integer": [True, 1.5],
+    "number": [True, "1", float("nan"), float("inf")],
+    "url": ["fox.png", "file:///etc/passwd", 7],
+    "size": ["0x0", {"width": 100_000, "height": 100_000}, {"width": 64}],
+}
+
+
+def values(rule: FieldSpec) -> tuple[list[Any], list[Any]]:
+    """Values that a field takes, and some that it does not."""
+    good, bad = list(GOOD.get(rule.kind, rule.choices)), ["nonsense", [], {}, *BAD.get(rule.kind, [])]
+    low, high = rule.minimum, rule.maximum
+    if rule.kind in ("integer", "number"):
+        good = [bound for bound in (low, high) if bound is not None]
+        bad += [low - 1] if low is not None else []
+        bad += [high + 1] if high is not None else []
+    elif rule.kind == "text":
+        good, bad = ["x"], [7, [], "\x00"]
+        if high is not None:
+            good, bad = [*good, "x" * int(high)], [*bad, "x" * (int(high) + 1)]
+    elif rule.kind == "size":
+        good.append({"width": 1536, "height": 1536} if (high or 0) >= 1536 else {"width": 1024, "height": 1024})
+    elif rule.kind == "list":
+        assert rule.items is not None
+        one = values(rule.items)[0][0]
+        good, bad = [[one] * int(low or 1)], ["nonsense", {}, [one, 7], [one] * (int(high or 0) + 1) if high else 7]
+    elif rule.kind == "object":
+        whole = {name: values(field)[0][0] for name, field in rule.fields.items()}
+        good, bad = [whole], [7, {**whole, "nonsense": 1}]
+    return good, bad
 
 
 def test_what_the_project_promises_is_there() -> None:
@@ -32,8 +81,8 @@ def test_what_the_project_promises_is_there() -> None:
 def test_every_default_is_within_its_own_rules(spec: ModelSpec) -> None:
     for name, contract in spec.contracts.items():
         defaults = {field: rule.default for field, rule in contract.fields.items() if rule.default is not None}
-        request = ImageRequest.build(f"{spec.id}@{name}", "a fox", defaults)
-        assert request.identity() == {}, "a default given differs from the default left out"
+        request = built(spec, name, defaults)
+        assert request.identity() == needed(contract), "a default given differs from the default left out"
         assert request.num_images == 1
 
 
@@ -50,36 +99,43 @@ def test_a_default_is_the_same_in_every_contract(spec: ModelSpec) -> None:
 def test_every_allowed_value_is_accepted_and_its_neighbours_are_not(spec: ModelSpec) -> None:
     for contract_name, contract in spec.contracts.items():
         for name, rule in contract.fields.items():
-            good = list(rule.choices)
-            bad: list[object] = ["nonsense", [], {}]
-            if rule.kind == "integer":
-                good, bad = [bound for bound in (rule.minimum, rule.maximum) if bound is not None], [*bad, True, 1.5]
-                bad += [rule.minimum - 1] if rule.minimum is not None else []
-                bad += [rule.maximum + 1] if rule.maximum is not None else []
-            if rule.kind == "boolean":
-                good, bad = [True, False], [*bad, 0, "true"]
-            if rule.kind == "text":
-                good, bad = ["x", ""], [7, [], "\x00"]
+            good, bad = values(rule)
             for value in good:
-                assert ImageRequest.build(f"{spec.id}@{contract_name}", "a fox", {name: value})
+                assert built(spec, contract_name, {name: value})
             for value in bad:
                 with pytest.raises(BadInput, match=name):
-                    ImageRequest.build(f"{spec.id}@{contract_name}", "a fox", {name: value})
+                    built(spec, contract_name, {name: value})
 
 
 @pytest.mark.parametrize("spec", REGISTRY.models, ids=by_id)
 def test_facts_are_complete(spec: ModelSpec) -> None:
-    assert 0 < spec.price.credits <= spec.price.credits_high
-    assert spec.price.source
-    assert spec.price.as_of
+    if spec.price is not None:
+        assert 0 < spec.price.credits <= spec.price.credits_high
+        assert spec.price.source
+        assert spec.price.as_of
     assert spec.lifecycle.source
-    for contract in spec.contracts.values():
+    assert spec.family
+    for name, contract in spec.contracts.items():
         assert contract.source
-        ratios = contract.aspect_ratios or {}
-        for preset in ratios.values():
-            assert preset in contract.fields["image_size"].choices
-        sizes = contract.fields.get("aspect_ratio") or contract.fields["image_size"]
-        assert set(sizes.choices) <= set(spec.pixels), "a size without its pixels"
+        for resolution in contract.resolutions or {"": None}:
+            for ratio in (contract.resolutions.get(resolution) or contract.aspect_ratios or {}) if contract else {}:
+                asked = {"aspect_ratio": ratio, **({"resolution": resolution} if resolution else {})}
+                assert spec.lifecycle.status == "withdrawn" or built(spec, name, asked)
+        sizing = contract.sizing
+        if sizing is not None:
+            assert contract.aspect_ratios
+            assert set(contract.fields[sizing].choices) <= set(spec.pixels), "a size without its pixels"
+
+
+def test_pixels_of_a_ratio_have_that_ratio() -> None:
+    """Of the tables that are this package's own; a provider's preset may be a little off."""
+    for spec in REGISTRY.models:
+        for contract in spec.contracts.values():
+            for table in (contract.aspect_ratios or {}, *contract.resolutions.values()):
+                for ratio, size in table.items():
+                    wide, high = map(int, ratio.split(":"))
+                    if not isinstance(size, str):
+                        assert size[0] * high == size[1] * wide, (spec.id, ratio, size)
 
 
 def test_every_name_resolves_to_its_model() -> None:

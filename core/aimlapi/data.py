@@ -1,0 +1,262 @@
+"""Reading what is known of models: the files that ship with the package, and a file of the user's own.
+
+The files in `models/` hold the models of a family each, `vocabulary.json` what several of them share. In place of a
+field, a table of sizes or of pixels, a model names an entry of the vocabulary; a field may also take one as its pattern
+and change some of it: `{"like": "seed_u32", "minimum": 1}`.
+
+A user's file (YAML or JSON, docs/models.md) has the same form. A model in it may be `like` a known one: what it leaves
+out is taken from there. A model under a known id changes that model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ..errors import BadInput
+from .spec import ModelSpec
+
+__all__ = ["ModelFileError", "known_models", "read_user_models"]
+
+_MOST_BYTES = 2**20
+_MOST_PROBLEMS = 10
+
+
+class ModelFileError(BadInput):
+    """A user's file of models cannot be used. `problems` says where and why."""
+
+    def __init__(self, path: str, problems: tuple[str, ...]) -> None:
+        super().__init__(path, problems)
+        self.path = path
+        self.problems = problems
+
+    def __str__(self) -> str:
+        shown = self.problems[:_MOST_PROBLEMS]
+        more = len(self.problems) - len(shown)
+        return "\n".join(
+            [f"{self.path}: not a usable file of models", *(f"  {problem}" for problem in shown)]
+            + ([f"  … and {more} more"] if more else [])
+        )
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    text = resources.files(__package__).joinpath("models", name).read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def _vocabulary() -> dict[str, Any]:
+    return _shipped("vocabulary.json")
+
+
+def known_models() -> tuple[ModelSpec, ...]:
+    """The models that ship with the package, the best known first."""
+    vocabulary = _vocabulary()
+    families = ("google", "flux", "openai", "bytedance", "alibaba", "stability", "xai", "recraft", "others")
+    return tuple(
+        ModelSpec.model_validate(_expanded(entry, vocabulary, document.get("family", "")))
+        for document in (_shipped(f"{family}.json") for family in families)
+        for entry in document["models"]
+    )
+
+
+def _expanded(entry: Mapping[str, Any], vocabulary: Mapping[str, Any], family: str = "") -> dict[str, Any]:
+    """An entry with what it names put in its place.
+
+    Raises:
+        ValueError: It names something that the vocabulary does not have.
+    """
+    model = {"family": family, **entry} if family else dict(entry)
+    if "pixels" in model:
+        model["pixels"] = _table(model["pixels"], vocabulary["pixels"], "pixels")
+    contracts = model.get("contracts")
+    if isinstance(contracts, Mapping):
+        model["contracts"] = {name: _contract(contract, vocabulary) for name, contract in contracts.items()}
+    return model
+
+
+def _table(value: Any, known: Mapping[str, Any], what: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in known:
+        raise ValueError(f"{what}: there is no shared table {value!r}; there are {', '.join(known)}")
+    return known[value]
+
+
+def _contract(contract: Any, vocabulary: Mapping[str, Any]) -> Any:
+    if not isinstance(contract, Mapping):
+        return contract
+    made = dict(contract)
+    ratios = vocabulary["aspect_ratios"]
+    if "aspect_ratios" in made:
+        made["aspect_ratios"] = _table(made["aspect_ratios"], ratios, "aspect_ratios")
+    if isinstance(made.get("resolutions"), Mapping):
+        made["resolutions"] = {
+            name: _table(table, ratios, "resolutions") for name, table in made["resolutions"].items()
+        }
+    if isinstance(made.get("fields"), Mapping):
+        made["fields"] = {name: _field(name, field, vocabulary["fields"]) for name, field in made["fields"].items()}
+    return made
+
+
+def _field(name: str, field: Any, known: Mapping[str, Any]) -> Any:
+    if isinstance(field, str):
+        field = {"like": field}
+    if not isinstance(field, Mapping) or "like" not in field:
+        return field
+    pattern = field["like"]
+    if pattern not in known:
+        raise ValueError(f"fields.{name}: there is no shared field {pattern!r}")
+    return {**known[pattern], **{key: value for key, value in field.items() if key != "like"}}
+
+
+def read_user_models(path: Path, known: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
+    """Add a user's models to the known ones, or change these.
+
+    Args:
+        path: YAML or JSON.
+        known: The models so far.
+
+    Returns:
+        All models; a changed one keeps its place.
+
+    Raises:
+        ModelFileError: The file cannot be read, or what is in it contradicts itself, or it would change what an item
+            is that was bought already.
+    """
+    entries = _entries(path)
+    vocabulary = _vocabulary()
+    models = {spec.id: spec for spec in known}
+    problems: list[str] = []
+    for number, entry in enumerate(entries, 1):
+        where = f"models[{number}]"
+        if isinstance(entry, Mapping) and isinstance(entry.get("id"), str):
+            where = entry["id"]
+        try:
+            spec = _one(entry, models, vocabulary)
+        except ValidationError as error:
+            problems += [
+                f"{where}: {'.'.join(map(str, one['loc'])) or 'model'}: {one['msg'].removeprefix('Value error, ')}"
+                for one in error.errors(include_url=False, include_context=False, include_input=False)
+            ]
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+        else:
+            models[spec.id] = spec
+    owners: dict[str, str] = {}
+    for spec in models.values():
+        for name in spec.names:
+            if owners.setdefault(name, spec.id) != spec.id:
+                problems.append(f"{spec.id}: the name {name!r} is one of {owners[name]} already")
+    if problems:
+        raise ModelFileError(str(path), tuple(problems))
+    return tuple(models.values())
+
+
+def _entries(path: Path) -> list[Any]:
+    name = str(path)
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ModelFileError(name, ("it is larger than 1 MiB",))
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ModelFileError(name, (f"it cannot be read: {error.strerror}",)) from None
+    except UnicodeDecodeError:
+        raise ModelFileError(name, ("it is not UTF-8 text",)) from None
+    try:
+        document = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark is not None else ""
+        raise ModelFileError(
+            name, (f"{line}neither YAML nor JSON: {getattr(error, 'problem', None) or error}",)
+        ) from None
+    if not isinstance(document, Mapping) or not isinstance(document.get("models"), list):
+        raise ModelFileError(name, ("it needs a list `models`, and `version: 1`",))
+    strange = sorted(str(key) for key in document.keys() - {"version", "models", "$comment"})
+    if strange or document.get("version") != 1:
+        what = f"unknown key {strange[0]!r}" if strange else f"version {document.get('version')!r} is not 1"
+        raise ModelFileError(name, (what,))
+    return list(document["models"])
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its traps for this file: `16:9` is text, not 969 seconds, and a date is text, not an object."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+\.[0-9]+([eE][-+]?[0-9]+)?$"), list("-+0123456789")
+)
+
+
+def _one(entry: Any, models: Mapping[str, ModelSpec], vocabulary: Mapping[str, Any]) -> ModelSpec:
+    """A model of a user's file."""
+    if not isinstance(entry, Mapping):
+        raise ValueError("not a mapping")  # noqa: TRY004 - collected with the other problems of the file
+    given = _expanded(entry, vocabulary)
+    by_name = {name: spec for spec in models.values() for name in spec.names}
+    pattern_name = given.pop("like", None)
+    changed = models.get(str(given.get("id")))
+    if changed is not None and pattern_name is not None:
+        raise ValueError("`like` is for new models; a known id changes that model")
+    pattern = changed
+    if pattern_name is not None:
+        pattern = by_name.get(str(pattern_name))
+        if pattern is None:
+            raise ValueError(f"like: there is no model {pattern_name!r}")
+    if pattern is None:
+        return ModelSpec.model_validate({"lifecycle": _own_lifecycle(), "price": None, **given})
+    base = pattern.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    if changed is None:
+        for name in ("aliases", "lifecycle"):
+            base.pop(name, None)
+        base = {"lifecycle": _own_lifecycle(), **base, "title": str(given.get("id"))}
+        for contract in base["contracts"].values():
+            contract.pop("wire_model", None)
+    elif "contracts" in given:
+        given["contracts"] = {**base["contracts"], **given["contracts"]}
+    spec = ModelSpec.model_validate({**base, **given})
+    if changed is not None:
+        _keep_identity(changed, spec)
+    return spec
+
+
+def _own_lifecycle() -> dict[str, Any]:
+    return {"status": "listed", "source": "a file of the user's own"}
+
+
+def _keep_identity(old: ModelSpec, new: ModelSpec) -> None:
+    """A known model's defaults decide which purchase an item is: changing one would buy what is owned.
+
+    Raises:
+        ValueError: One is changed.
+    """
+    rules = {
+        name: (field.default, field.identity)
+        for contract in old.contracts.values()
+        for name, field in contract.fields.items()
+    }
+    for contract_name, contract in new.contracts.items():
+        for name, field in contract.fields.items():
+            known = rules.get(name)
+            if known is not None and known != (field.default, field.identity):
+                raise ValueError(
+                    f"contracts.{contract_name}.fields.{name}: default and identity of a known model's field cannot be "
+                    "changed, since they decide what is owned; add a model with an id of its own"
+                )

@@ -1,0 +1,257 @@
+"""What is known of one model: its contracts, its price, its fate. Plain data; `registry` finds it, `data` reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..money import usd_to_credits
+
+__all__ = [
+    "Alias",
+    "Contract",
+    "FieldSpec",
+    "Lifecycle",
+    "ModelSpec",
+    "Price",
+    "ResolvedModel",
+    "Size",
+]
+
+Side = Annotated[int, Field(gt=0, le=16_384)]
+Size = str | tuple[Side, Side]
+"""A size as a model is asked for it: a preset, or width and height in pixels."""
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FieldSpec(_Data):
+    """One request field of a contract.
+
+    Attributes:
+        kind: `choice` (one of `choices`), `integer`, `number`, `boolean`, `text`, `url` (http(s) or a data URI), `size`
+            (a preset of `choices`, or pixels), `list` (of `items`), or `object` (of `fields`).
+        choices: Allowed values of a `choice`, presets of a `size`.
+        minimum: Smallest number; of a `size`, smallest side in pixels; of a `text` or `list`, shortest length.
+        maximum: Largest number; of a `size`, largest side in pixels; of a `text` or `list`, greatest length.
+        multiple_of: Each side of a `size` must be a multiple of it, in pixels.
+        default: What the provider assumes when the field is absent. Frozen once released: it decides identity.
+        required: Whether the provider refuses a request without it.
+        identity: Whether the field shapes the image, and so is part of what an item is.
+        means: The word of the common vocabulary that it stands for, where that is not its own name (`n`: `num_images`).
+        items: Of a `list`: what each of its elements is.
+        fields: Of an `object`: its keys.
+        description: One sentence for a person.
+    """
+
+    kind: Literal["choice", "integer", "number", "boolean", "text", "url", "size", "list", "object"]
+    choices: tuple[str, ...] = ()
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    multiple_of: int | None = None
+    default: Any = None
+    required: bool = False
+    identity: bool = True
+    means: str | None = None
+    items: FieldSpec | None = None
+    fields: Mapping[str, FieldSpec] = {}
+    description: str
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> FieldSpec:
+        if (self.kind == "choice") and not self.choices:
+            raise ValueError("a choice needs choices")
+        if (self.kind == "list") != (self.items is not None):
+            raise ValueError("a list, and only a list, needs items")
+        if (self.kind == "object") != bool(self.fields):
+            raise ValueError("an object, and only an object, needs fields")
+        return self
+
+
+ReplyForm = Literal[
+    "data",
+    "named_data",
+    "url_data",
+    "dated_data",
+    "sized_data",
+    "null_data",
+    "openai",
+    "revised",
+    "reviewed",
+    "described",
+    "described_images",
+    "files",
+    "webp_files",
+    "timed_images",
+    "both",
+]
+"""The forms of a reply that were seen; what each has in it is in `prefect_imagen.sandbox.forms`, which plays them."""
+
+
+class Contract(_Data):
+    """The request schema of a model in one era.
+
+    Attributes:
+        since: Day the provider's documentation showed it first, ISO 8601.
+        source: Where it is documented.
+        wire_model: Value of the body's `model`, where it is not the model's id.
+        prompt_limit: Longest prompt in UTF-16 code units, or None where none is stated.
+        aspect_ratios: For models without an `aspect_ratio` field: aspect ratio to size, at the default resolution.
+        resolutions: For models whose size says the resolution, too: resolution to aspect ratio to size. The size of a
+            resolution alone is under its own name.
+        fields: Request fields beside `model` and `prompt`.
+        reply: The form of its replies.
+    """
+
+    since: str
+    source: str
+    wire_model: str | None = None
+    prompt_limit: int | None = None
+    aspect_ratios: Mapping[str, Size] | None = None
+    resolutions: Mapping[str, Mapping[str, Size]] = {}
+    fields: Mapping[str, FieldSpec]
+    reply: ReplyForm = "data"
+
+    @property
+    def sizing(self) -> str | None:
+        """The field that an aspect ratio is translated to, where there is no field `aspect_ratio`."""
+        if "aspect_ratio" in self.fields:
+            return None
+        return next((name for name in ("image_size", "size") if name in self.fields), None)
+
+    def field_for(self, word: str) -> str | None:
+        """The field that stands for a word of the common vocabulary; None if there is none."""
+        if word in self.fields:
+            return word
+        return next((name for name, spec in self.fields.items() if spec.means == word), None)
+
+    @model_validator(mode="after")
+    def _sizes_have_a_field(self) -> Contract:
+        if (self.aspect_ratios or self.resolutions) and self.sizing is None:
+            raise ValueError("aspect_ratios need a field image_size or size, and no field aspect_ratio")
+        return self
+
+
+class Price(_Data):
+    """USD an image: the expected price and the highest that is known, which is what gets reserved.
+
+    Attributes:
+        usd: What an image of ordinary size and quality costs.
+        usd_high: What the dearest one may cost: the highest price seen or computed for any of its options.
+        per: What the provider counts. By tokens, the real price of an image is known from its reply only.
+        as_of: When it was so.
+        source: Who says so.
+    """
+
+    usd: Decimal = Field(ge=0)
+    usd_high: Decimal = Field(gt=0)
+    per: Literal["image", "megapixel", "token"] = "image"
+    as_of: str
+    source: str
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Price:
+        if self.usd > self.usd_high:
+            raise ValueError("usd_high must not be below usd")
+        return self
+
+    @property
+    def credits(self) -> int:
+        """Expected price of one image, in credits."""
+        return usd_to_credits(self.usd)
+
+    @property
+    def credits_high(self) -> int:
+        """Highest known price of one image, in credits."""
+        return usd_to_credits(self.usd_high)
+
+
+class Lifecycle(_Data):
+    """Whether the provider still offers the model, and what to use instead."""
+
+    status: Literal["listed", "deprecated", "superseded", "withdrawn"]
+    withdrawn_at: str | None = None
+    upstream_shutdown: str | None = None
+    shutdown_at: str | None = None
+    successor: str | None = None
+    note: str | None = None
+    source: str
+
+
+class Alias(_Data):
+    """Another name of a model; `contract` says which contract the name asks for (None: the default one)."""
+
+    name: str
+    contract: str | None = None
+
+
+class ModelSpec(_Data):
+    """All that is known of one model.
+
+    Attributes:
+        id: Canonical id, the one that enters an item's identity.
+        title: Name for a person.
+        family: Who makes it, in a word.
+        aliases: Other names.
+        default_contract: Contract used when none is named.
+        contracts: Contracts by name.
+        price: USD an image; None where no price is public, so that only the live catalogue can tell.
+        lifecycle: Listed, deprecated or withdrawn; successor.
+        pixels: Width and height in pixels by aspect ratio or size preset, where they are documented.
+    """
+
+    id: str = Field(pattern=r"^[^\s@]+$")
+    title: str
+    family: str = ""
+    aliases: tuple[Alias, ...] = ()
+    default_contract: str
+    contracts: Mapping[str, Contract]
+    price: Price | None
+    lifecycle: Lifecycle
+    pixels: Mapping[str, tuple[Side, Side]] = {}
+
+    @model_validator(mode="after")
+    def _contracts_exist(self) -> ModelSpec:
+        named = [self.default_contract, *(alias.contract for alias in self.aliases if alias.contract)]
+        for name in named:
+            if name not in self.contracts:
+                raise ValueError(f"model {self.id}: there is no contract {name!r}")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name of it, its id first."""
+        return (self.id, *(alias.name for alias in self.aliases))
+
+
+class ResolvedModel(NamedTuple):
+    """A model together with the contract it is asked through."""
+
+    spec: ModelSpec
+    contract_name: str
+
+    @property
+    def contract(self) -> Contract:
+        """The request schema."""
+        return self.spec.contracts[self.contract_name]
+
+    @property
+    def wire_model(self) -> str:
+        """Value of the request body's `model`."""
+        return self.contract.wire_model or self.spec.id
+
+    @property
+    def name(self) -> str:
+        """A name that resolves to this model and contract again."""
+        if self.contract_name == self.spec.default_contract:
+            return self.spec.id
+        return f"{self.spec.id}@{self.contract_name}"
+
+    def priced(self, price: Price) -> ResolvedModel:
+        """The same at another price."""
+        return ResolvedModel(self.spec.model_copy(update={"price": price}), self.contract_name)
