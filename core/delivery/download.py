@@ -29,6 +29,9 @@ from .spool import Spool
 
 __all__ = ["Downloader"]
 
+IN_MEMORY = 8 * 2**20
+"""Bytes of the largest body that goes from its source to the store without touching the disk."""
+
 _CHUNK = 2**20
 
 
@@ -62,44 +65,60 @@ class Downloader:
         self._backoff = backoff or Backoff(first=0.5, maximum=10.0)
 
     def download(self, task: ImageTask) -> ImageFile:
-        """Get one image, verify it, and say what came of it. Failures are data, not exceptions.
+        """Get one image into the spool, verify it, and say what came of it. Failures are data, not exceptions.
 
         Raises:
             SpoolUnavailable: The disk is full or read-only: nothing can be got at all.
+        """
+        return self.load(task, in_memory=0)[0]
+
+    def load(self, task: ImageTask, *, in_memory: int = IN_MEMORY) -> tuple[ImageFile, bytes | None]:
+        """Get one image as `download` does, but a small one from the network only into memory.
+
+        Args:
+            task: Which.
+            in_memory: Most bytes of a body that is not written to the spool.
+
+        Returns:
+            What came of it, and the bytes where they are not in the spool.
+
+        Raises:
+            SpoolUnavailable: As `download`.
         """
         path = self._spool.image(task.image_id)
         if path.exists():
             # A run that was cut short left it here: a file has its name only when it is whole.
             try:
-                return self._verified(task, _rehash(path))
+                return self._verified(task, _rehash(path)), None
             except NotAnImage:
                 self._spool.discard(task.image_id)
         if task.source_url is None:
-            return self._from_elsewhere(task, path)
-        return self._from_url(task, task.source_url, path)
+            return self._from_elsewhere(task, path), None
+        return self._from_url(task, task.source_url, path, in_memory)
 
-    def _from_url(self, task: ImageTask, url: str, path: Path) -> ImageFile:
+    def _from_url(self, task: ImageTask, url: str, path: Path, in_memory: int) -> tuple[ImageFile, bytes | None]:
         broken = 0
         for number in range(1, self._tries + 1):
             retry_after = None
             try:
-                return self._verified(task, self._fetcher.fetch(url, path))
+                fetched = self._fetcher.fetch(url, path, in_memory=in_memory)
+                return self._verified(task, fetched), fetched.data
             except NotAnImage as error:
                 failed, reason, broken = FileState.BAD, error.reason, broken + 1
                 if broken == 2:
-                    return self._bad(task, reason)
+                    return self._bad(task, reason), None
             except FetchRefused as error:
-                return ImageFile(task, FileState.BAD, reason=error.reason)
+                return ImageFile(task, FileState.BAD, reason=error.reason), None
             except FetchGone as error:
                 # Also what a CDN says of a file it does not serve yet: asked again like any failure.
                 failed, reason = FileState.GONE, error.reason
             except FetchTransient as error:
                 failed, reason, retry_after = FileState.LATER, error.reason, error.retry_after
             except FetchError as error:
-                return ImageFile(task, FileState.LATER, reason=error.reason)
+                return ImageFile(task, FileState.LATER, reason=error.reason), None
             if number < self._tries and self._halt.pause(self._backoff.delay(number, retry_after)):
-                return ImageFile(task, FileState.LATER, reason=reason)
-        return ImageFile(task, FileState.LATER if failed is FileState.BAD else failed, reason=reason)
+                return ImageFile(task, FileState.LATER, reason=reason), None
+        return ImageFile(task, FileState.LATER if failed is FileState.BAD else failed, reason=reason), None
 
     def _from_elsewhere(self, task: ImageTask, path: Path) -> ImageFile:
         """The bytes are in the spooled reply, or in another store."""
@@ -135,7 +154,12 @@ class Downloader:
     def _verified(self, task: ImageTask, fetched: Fetched) -> ImageFile:
         if task.sha256 is not None and fetched.sha256 != task.sha256:
             raise NotAnImage("the copy's checksum is not the catalog's")
-        return ImageFile.ready(task, fetched)
+        try:
+            return ImageFile.ready(task, fetched)
+        except NotAnImage:
+            if fetched.data is not None:
+                save_bytes(fetched.data, fetched.path)  # to be looked at
+            raise
 
     def _bad(self, task: ImageTask, reason: str) -> ImageFile:
         kept = self._spool.set_aside(task.image_id)

@@ -29,7 +29,7 @@ class ImageFile:
         task: What was asked for.
         state: READY (verified, in the spool), BAD (twice not an image: quarantined), GONE (its URL is dead),
             LATER (the source does not answer now).
-        path: In the spool, where READY.
+        path: In the spool, where READY; an image that goes to the store from memory has no file there.
         sha256: Of the bytes, hexadecimal.
         bytes: Size.
         content_type: As the bytes say.
@@ -52,12 +52,12 @@ class ImageFile:
 
     @classmethod
     def ready(cls, task: ImageTask, fetched: Fetched) -> ImageFile:
-        """The entry of a file that is decoded whole, here and now.
+        """The entry of an image that is decoded whole, here and now.
 
         Raises:
             NotAnImage: It cannot be.
         """
-        facts = inspect(fetched.path)
+        facts = inspect(fetched.source)
         return cls(
             task,
             FileState.READY,

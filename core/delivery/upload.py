@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
+from pathlib import Path
 
-from ..errors import ImagenError, Unavailable
-from ..images import NotAnImage
+from ..errors import ImagenError
+from ..images import NotAnImage, save_bytes
 from ..ledger import ImageResult, ImageState, StoredAt
 from ..limits import Backoff, Gate, Halt, HaltReason
 from ..storage import KeyTemplate, ObjectStore, Stored, StoreNotUsable, StoreUnavailable
@@ -51,12 +52,17 @@ class Uploader:
         self._halt = halt
         self._patience = patience
 
-    def upload(self, file: ImageFile) -> ImageResult:
-        """Store one image and say what became of it. Failures are data, not exceptions."""
+    def upload(self, file: ImageFile, data: bytes | None = None) -> ImageResult:
+        """Store one image and say what became of it. Failures are data, not exceptions.
+
+        Args:
+            file: What is known of it.
+            data: Its bytes, where they are not in the spool. They get there before anything is waited for.
+        """
         if file.state is FileState.GONE:
             return self._found_or_lost(file)
         if file.state is FileState.READY:
-            return self._put(file)
+            return self._put(file, data)
         state = ImageState.QUARANTINED if file.state is FileState.BAD else ImageState.PENDING
         return _result(file, state, reason=file.reason)
 
@@ -73,9 +79,10 @@ class Uploader:
             sha256=file.sha256 or "unknown",
         )
 
-    def _put(self, file: ImageFile) -> ImageResult:
+    def _put(self, file: ImageFile, data: bytes | None = None) -> ImageResult:
         if file.path is None:
             return _result(file, ImageState.PENDING, reason="the file left the spool")
+        source: Path | bytes = file.path if data is None else data
         task = file.task
         metadata = {
             "ledger-id": self._ledger_id,
@@ -86,16 +93,19 @@ class Uploader:
         deadline = time.monotonic() + self._patience
         for tries in itertools.count(1):
             try:
+                if isinstance(source, bytes) and (tries > 1 or self._gate.is_closed):
+                    # What is paid is not kept in memory alone while a store is waited for.
+                    source = save_bytes(source, file.path).path
                 if not self._gate.wait(lambda: self._halt.is_stopped):
                     return _result(file, ImageState.PENDING, reason="the run stopped before the upload")
             except StoreNotUsable as error:
                 return self._unusable(file, error)
-            except Unavailable as error:
+            except (ImagenError, OSError) as error:
                 return _result(file, ImageState.PENDING, reason=str(error))
             try:
                 key = self._key(file, file.ext)
                 stored = self._store.put(
-                    key, file.path, sha256=file.sha256, content_type=file.content_type, metadata=metadata
+                    key, source, sha256=file.sha256, content_type=file.content_type, metadata=metadata
                 )
             except StoreUnavailable as error:
                 self._gate.failed(error)

@@ -7,10 +7,11 @@ from one hour to seven days (`Expires`, `X-Amz-Expires`, SAS `se` in the URLs of
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
@@ -91,12 +92,13 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._local = threading.local()
 
-    def fetch(self, url: str, dest: Path) -> Fetched:
+    def fetch(self, url: str, dest: Path, *, in_memory: int = 0) -> Fetched:
         """Download `url` to `dest`, which appears whole or not at all.
 
         Args:
             url: http or https; sent as it is.
             dest: A file in an existing folder, replaced if it exists.
+            in_memory: A body of at most so many bytes is returned as it is, and not written to `dest`.
 
         Returns:
             Path, size, SHA-256 and the declared content type.
@@ -113,7 +115,7 @@ class Fetcher:
         for _ in range(MAX_REDIRECTS + 1):
             with closing(self._get(hop, give_up)) as response:
                 if response.status_code not in _REDIRECTS:
-                    return self._save(response, hop, dest)
+                    return self._save(response, hop, dest, in_memory)
                 location = response.headers.get("Location")
             if not location:
                 raise FetchError(f"{hop} answered {response.status_code} without saying where to go")
@@ -148,7 +150,7 @@ class Fetcher:
         except (requests.RequestException, HTTPError) as error:
             self._raise_transient(error, hop, give_up)
 
-    def _save(self, response: requests.Response, hop: WireUrl, dest: Path) -> Fetched:
+    def _save(self, response: requests.Response, hop: WireUrl, dest: Path, in_memory: int) -> Fetched:
         """Judge status and headers, then stream the body."""
         self._check_status(response, hop)
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
@@ -158,17 +160,33 @@ class Fetcher:
         if declared is not None and declared > self._max_bytes:
             raise FetchRefused(f"{hop}: {declared:,} bytes declared, more than the {self._max_bytes:,} allowed")
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        with AtomicFile(dest) as out:
-            try:
-                for chunk in response.raw.stream(_CHUNK, decode_content=False):
-                    if out.size + len(chunk) > self._max_bytes:
-                        raise FetchRefused(f"{hop}: the body is larger than the {self._max_bytes:,} bytes allowed")
+        chunks = self._chunks(response, hop)
+        if declared is None or declared > in_memory:
+            with AtomicFile(dest) as out:
+                for chunk in chunks:
                     out.write(chunk)
-            except HTTPError as error:
-                self._raise_transient(error, hop, response.request.deadline)  # type: ignore[attr-defined]
-            if declared is not None and out.size != declared:
-                raise FetchTransient(f"{hop}: {out.size:,} bytes of {declared:,} arrived")
-            return out.commit(content_type=content_type or None)
+                self._check_size(out.size, declared, hop)
+                return out.commit(content_type=content_type or None)
+        data = b"".join(chunks)
+        self._check_size(len(data), declared, hop)
+        return Fetched(dest, len(data), hashlib.sha256(data).hexdigest(), content_type or None, data)
+
+    def _chunks(self, response: requests.Response, hop: WireUrl) -> Iterator[bytes]:
+        """The body, under the cap."""
+        size = 0
+        try:
+            for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                size += len(chunk)
+                if size > self._max_bytes:
+                    raise FetchRefused(f"{hop}: the body is larger than the {self._max_bytes:,} bytes allowed")
+                yield chunk
+        except HTTPError as error:
+            self._raise_transient(error, hop, response.request.deadline)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _check_size(size: int, declared: int | None, hop: WireUrl) -> None:
+        if declared is not None and size != declared:
+            raise FetchTransient(f"{hop}: {size:,} bytes of {declared:,} arrived")
 
     @staticmethod
     def _check_status(response: requests.Response, hop: WireUrl) -> None:

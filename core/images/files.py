@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -18,19 +18,26 @@ __all__ = ["AtomicFile", "Fetched"]
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Bytes that now lie in a file.
+    """Bytes that now lie in a file, or small ones in memory.
 
     Attributes:
         path: Where they are.
         size: Their number.
         sha256: Their SHA-256, 64 lower-case hex digits.
         content_type: What the sender claimed, without parameters; a hint, never evidence. None if nothing was claimed.
+        data: The bytes themselves, where they were only wanted in memory; then there is no file.
     """
 
     path: Path
     size: int
     sha256: str
     content_type: str | None
+    data: bytes | None = field(default=None, repr=False)
+
+    @property
+    def source(self) -> Path | bytes:
+        """Where to read the bytes from."""
+        return self.path if self.data is None else self.data
 
 
 class AtomicFile:

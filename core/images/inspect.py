@@ -31,7 +31,7 @@ class ImageFacts:
     height: int
 
 
-def inspect(path: Path, *, max_pixels: int = 64_000_000) -> ImageFacts:
+def inspect(source: Path | bytes, *, max_pixels: int = 64_000_000) -> ImageFacts:
     """Decode a PNG, JPEG or WebP file completely and report what it is.
 
     The signature decides on the format; only that one decoder is then tried. Dimensions are read from the header
@@ -41,7 +41,7 @@ def inspect(path: Path, *, max_pixels: int = 64_000_000) -> ImageFacts:
     no reason to refuse a picture that has been paid for.
 
     Args:
-        path: The file; its extension is ignored.
+        source: The file, whose extension is ignored, or its bytes.
         max_pixels: The most pixels accepted, all frames of an animation together. Values above Pillow's
             `MAX_IMAGE_PIXELS` act as that.
 
@@ -52,10 +52,7 @@ def inspect(path: Path, *, max_pixels: int = 64_000_000) -> ImageFacts:
         NotAnImage: It is something else, cut, damaged or too large; the reason says which.
         SpoolUnavailable: The file cannot be read.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SpoolUnavailable(f"cannot read {path}: {error.strerror or error}") from error
+    data = source if isinstance(source, bytes) else _read(source)
     limit = min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels)
     header = read_header(data)
     _check_pixels(header.format, header.width, header.height, 1, limit)
@@ -67,6 +64,13 @@ def inspect(path: Path, *, max_pixels: int = 64_000_000) -> ImageFacts:
         # A hostile file can make a decoder raise anything.
         raise NotAnImage(_reason(header.format, error)) from error
     return ImageFacts(header.format.content_type, header.format.ext, width, height)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SpoolUnavailable(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _decode(data: bytes, kind: Format, limit: int) -> tuple[int, int]:

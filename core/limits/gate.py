@@ -55,6 +55,12 @@ class Gate:
             if self._down_since is None:
                 self._down_since = now
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the service is failing, as far as is known."""
+        with self._changed:
+            return self._down_since is not None
+
     def wait(self, give_up: Callable[[], bool]) -> bool:
         """Pass, or wait until the service is back.
 

@@ -51,16 +51,20 @@ class LocalStore(ObjectStore):
     def put(
         self,
         key: str,
-        path: Path,
+        source: Path | bytes,
         *,
         sha256: str,
         content_type: str,
         metadata: Mapping[str, str] | None = None,
     ) -> Stored:
         dest, sha256 = self._path(key), sha256.lower()
-        with path.open("rb") as source, self._writing(dest) as out:
-            while chunk := source.read(_CHUNK):
-                out.write(chunk)
+        with self._writing(dest) as out:
+            if isinstance(source, bytes):
+                out.write(source)
+            else:
+                with source.open("rb") as file:
+                    while chunk := file.read(_CHUNK):
+                        out.write(chunk)
             if out.sha256 != sha256:
                 raise ChecksumMismatch(dest.as_uri())
             try:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -74,13 +74,14 @@ class S3Store(ObjectStore):
     def put(
         self,
         key: str,
-        path: Path,
+        source: Path | bytes,
         *,
         sha256: str,
         content_type: str,
         metadata: Mapping[str, str] | None = None,
     ) -> Stored:
-        uri, full, size = self.uri(key), join_prefix(self.prefix, key), path.stat().st_size
+        uri, full = self.uri(key), join_prefix(self.prefix, key)
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
         sha256 = sha256.lower()
         request: dict[str, Any] = {
             "Bucket": self.bucket,
@@ -91,7 +92,7 @@ class S3Store(ObjectStore):
             "Metadata": _metadata({**(metadata or {}), "sha256": sha256}),
         }
         for _ in range(_ROUNDS):
-            with translated(uri, "s3:PutObject"), path.open("rb") as body:
+            with translated(uri, "s3:PutObject"), _body(source) as body:
                 try:
                     answer = self._client().put_object(**request, Body=body)
                     return Stored(key, uri, size, sha256, answer.get("ETag", "").strip('"'), True)
@@ -241,6 +242,11 @@ class S3Store(ObjectStore):
         # Apart from `_read`: what its consumer raises between two chunks must not be taken for the store's.
         with translated(uri, "s3:GetObject"):
             return body.read(_CHUNK)
+
+
+def _body(source: Path | bytes) -> AbstractContextManager[Any]:
+    """What boto3 sends. Bytes go out at once; for a file it asks first (`Expect: 100-continue`), and hashes again."""
+    return nullcontext(source) if isinstance(source, bytes) else source.open("rb")
 
 
 def _hash_of(answer: Mapping[str, Any]) -> str | None:

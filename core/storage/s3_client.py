@@ -61,4 +61,10 @@ def _make(options: S3Options, *, probe: bool) -> S3Client:
         "response_checksum_validation": "when_required",
         "s3": {"addressing_style": options.addressing_style},
     }
-    return session.client("s3", endpoint_url=options.endpoint_url, config=Config(**settings))
+    client = session.client("s3", endpoint_url=options.endpoint_url, config=Config(**settings))
+    if client.meta.endpoint_url.startswith("https:"):
+        # The signature covers the checksum header, and TLS the way there: hashing each body once more for the signature
+        # itself adds nothing (botocore leaves it out by itself, too, where the checksum is its own). Known only now,
+        # since environment and profile may name an endpoint, too.
+        client.meta.config.s3["payload_signing_enabled"] = False  # type: ignore[attr-defined]
+    return client

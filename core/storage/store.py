@@ -76,17 +76,17 @@ class ObjectStore(ABC):
     def put(
         self,
         key: str,
-        path: Path,
+        source: Path | bytes,
         *,
         sha256: str,
         content_type: str,
         metadata: Mapping[str, str] | None = None,
     ) -> Stored:
-        """Store a file's bytes unchanged, unless the key exists.
+        """Store bytes unchanged, unless the key exists.
 
         Args:
             key: Where.
-            path: The file.
+            source: A file, or the bytes.
             sha256: Hex digits of its SHA-256; the store checks the bytes it received against it.
             content_type: Media type.
             metadata: Names of `a-z0-9-`; values beyond printable ASCII are percent-encoded. Kept by S3 only.
@@ -96,8 +96,8 @@ class ObjectStore(ABC):
 
         Raises:
             KeyTaken: The key holds other content.
-            ChecksumMismatch: The file is not what `sha256` says; nothing was stored.
-            OSError: `path` cannot be read.
+            ChecksumMismatch: The bytes are not what `sha256` says; nothing was stored.
+            OSError: The file cannot be read.
         """
 
     @abstractmethod
