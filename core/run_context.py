@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from .aimlapi import AimlApiClient, load_registry
 from .aimlapi.chat import resolve_chat_model
 from .aimlapi.client import user_agent
-from .delivery import Downloader, Spool, Uploader
+from .delivery import Conveyor, Downloader, Spool, Uploader
 from .errors import BadInput
 from .images import Fetcher
 from .ledger import Ledger, SharedQuota, UnknownPolicy, home
@@ -22,8 +23,8 @@ from .storage import KeyTemplate, LocalStore, ObjectStore, S3Store
 
 __all__ = ["RunContext", "RunSettings"]
 
-_MOVERS = 16
-"""Downloads and uploads at once: they keep processor and network busy, more of them only wait for each other."""
+_MOST_MOVERS = 32
+"""Images in motion at once: they keep processor and network busy, more of them only wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +96,19 @@ class RunContext:
         ledger.be_patient(settings.patience)
         self.spool = Spool(Path(settings.spool) if settings.spool else home() / "spool", ledger.id)
         # Chunks overlap; their threads do not add up. Whoever comes first is served first, so chunks end in order.
-        self.buyers = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="imagen-buy")
-        self.movers = ThreadPoolExecutor(max(4, min(_MOVERS, settings.concurrency)), thread_name_prefix="imagen-move")
+        # A few more threads than calls may be in flight: some are busy writing down what the API has answered.
+        buyers = settings.concurrency + math.ceil(settings.concurrency / 4)
+        self.buyers = ThreadPoolExecutor(buyers, thread_name_prefix="imagen-buy")
+        movers = max(4, min(_MOST_MOVERS, settings.concurrency // 2))
+        self.movers = ThreadPoolExecutor(movers, thread_name_prefix="imagen-move")
         self.limiter = CallLimiter(settings.concurrency, settings.requests_per_minute, self.halt)
         self._sharing = False
         self.gate = Gate(store.check, patience=settings.patience) if store is not None else None
         self.client = client
         self._rewriter: Rewriter | None = None
-        self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=_MOVERS)
+        self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=movers)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
+        self.conveyor = Conveyor(self.downloader, self.uploader() if store is not None else None, self.movers)
 
     def close(self) -> None:
         """Close what belongs to this run alone."""
@@ -146,6 +151,7 @@ class RunContext:
             model=model,
             parameters=run["parameters"],
             settings=self.settings.purchase,
+            on_images=self.conveyor.set_off,
         )
 
     def rewriter(self) -> Rewriter:

@@ -51,15 +51,19 @@ def process_chunk(
     """
     with shared_context(batch.run_id, Work(credentials, store, catalog, settings)) as context:
         try:
-            if context.ledger.rewrites_wanted(
-                batch.item_ids, unknown=settings.unknown, retry_refused=settings.retry_refused
-            ):
-                rewrite_prompts(batch, credentials, store=store, catalog=catalog, settings=settings)
-            generated = generate_images(batch, credentials, store=store, catalog=catalog, settings=settings)
-            if generated.item_ids:
-                downloaded = download_images(generated, credentials, store=store, catalog=catalog, settings=settings)
-                uploaded = upload_images(downloaded, store, catalog=catalog, settings=settings)
-                catalog_images(uploaded, catalog=catalog, settings=settings)
+            # What is bought sets off for the store at once; the steps after the first collect what has arrived.
+            with context.conveyor.carrying(batch.item_ids):
+                if context.ledger.rewrites_wanted(
+                    batch.item_ids, unknown=settings.unknown, retry_refused=settings.retry_refused
+                ):
+                    rewrite_prompts(batch, credentials, store=store, catalog=catalog, settings=settings)
+                generated = generate_images(batch, credentials, store=store, catalog=catalog, settings=settings)
+                if generated.item_ids:
+                    downloaded = download_images(
+                        generated, credentials, store=store, catalog=catalog, settings=settings
+                    )
+                    uploaded = upload_images(downloaded, store, catalog=catalog, settings=settings)
+                    catalog_images(uploaded, catalog=catalog, settings=settings)
         finally:
             context.ledger.release(batch.item_ids)
         states: dict[str, int] = dict(Counter(state.value for state in context.ledger.states(batch.item_ids).values()))

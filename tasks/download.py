@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ..core.run_context import RunSettings
-from .attached import Catalog, Credentials, Store, Work, attached, in_threads
+from .attached import Catalog, Credentials, Store, Work, attached
 from .manifests import Batch, Downloaded
 
 __all__ = ["download_images"]
@@ -39,5 +39,5 @@ def download_images(
     work = Work(credentials, store, catalog, settings or RunSettings(), buys=False)
     with attached(batch.run_id, work) as (context, _):
         tasks = context.ledger.images_to_deliver(batch.item_ids, destination=context.destination)
-        files = in_threads(context.movers, context.downloader.download, tasks)
+        files = context.conveyor.download(tasks)
     return Downloaded(batch.run_id, batch.item_ids, tuple(files))

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from ..core.ledger import ImageState
 from ..core.run_context import RunSettings
-from .attached import Catalog, StepUnavailable, Store, Work, attached, in_threads
+from .attached import Catalog, StepUnavailable, Store, Work, attached
 from .manifests import Downloaded, Uploaded
 from .retries import unavailable_only
 
@@ -46,8 +46,7 @@ def upload_images(
     """
     work = Work(None, store, catalog, settings or RunSettings(), buys=False)
     with attached(downloaded.run_id, work) as (context, alone):
-        uploader = context.uploader()
-        results = in_threads(context.movers, uploader.upload, downloaded.files)
+        results = context.conveyor.upload(downloaded.files)
     if alone and results and all(result.state is ImageState.PENDING for result in results):
         raise StepUnavailable(results[0].reason or "nothing could be stored")
     return Uploaded(downloaded.run_id, downloaded.item_ids, tuple(results))

@@ -178,8 +178,8 @@ def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[Begun]:
     taken: list[CallIntent] = []
     for holder_id, mine in _grouped(intents, lambda intent: intent.holder_id).items():
         wanted = {intent.item_id: intent for intent in reversed(mine)}
-        won = connection.scalars(_TAKE, {"ids": list(wanted), "holder": holder_id, "now": now}).all()
-        taken += [wanted[item_id] for item_id in won]
+        won = set(connection.scalars(_TAKE, {"ids": list(wanted), "holder": holder_id, "now": now}))
+        taken += [intent for intent in mine if intent.item_id in won and wanted[intent.item_id] is intent]
     lost = told.keys() - {intent.id for intent in taken}
     if lost:
         # A commit that broke off may have been one: this very intent is begun once, however often it is written.

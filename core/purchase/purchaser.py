@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 from ..aimlapi import AimlApiClient, ImageRequest, ResolvedModel
 from ..aimlapi.errors import ApiError
 from ..errors import BadInput, ImagenError
-from ..ledger import Begun, CallIntent, ClaimedItem, ItemState, Ledger, Period, Refused, Rewritten, Unbilled, Unknown
+from ..ledger import (
+    Answered,
+    Begun,
+    CallIntent,
+    ClaimedItem,
+    ImageTask,
+    ItemState,
+    Ledger,
+    Period,
+    Refused,
+    Rewritten,
+    Unbilled,
+    Unknown,
+)
 from ..limits import Backoff, CallLimiter, Gate, Halt, HaltReason
 from ..rewrite import RewriteFallback, no_second_rewriting
 from .orders import ImageOrder, Order
@@ -61,6 +75,7 @@ class Purchaser:
         parameters: The run's parameters; those of the wire form are not in the items.
         settings: How hard to try.
         backoff: How long to wait in between.
+        on_images: Told of what was bought as soon as it is recorded.
     """
 
     def __init__(
@@ -77,6 +92,7 @@ class Purchaser:
         gate: Gate | None = None,
         settings: PurchaseSettings | None = None,
         backoff: Backoff | None = None,
+        on_images: Callable[[Sequence[ImageTask]], None] | None = None,
     ) -> None:
         self._client = client
         self._ledger = ledger
@@ -93,6 +109,7 @@ class Purchaser:
         }
         self._settings = settings or PurchaseSettings()
         self._backoff = backoff or Backoff()
+        self._on_images = on_images
 
     def buy(self, item: ClaimedItem) -> None:
         """Buy an item that this process has claimed. What became of it is in the ledger.
@@ -166,11 +183,16 @@ class Purchaser:
             if not may_send or not self._store_works():
                 return None
             intent = order.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.holder.id)
+            began = datetime.now(UTC).date()
             if not self._begin(intent):
                 return None
-            sent_at = time.monotonic()
+            begun, sent_at = datetime.now(UTC).date(), time.monotonic()
             verdict = self._tell_limiter(self._send(order, intent), sent_at)
-        return self._record(intent, verdict, last=last)
+        recorded, verdict = self._record(intent, verdict, last=last)
+        if recorded and isinstance(verdict.outcome, Answered) and self._on_images is not None and began == begun:
+            # At midnight nobody here knows which day the ledger has noted: those few images wait for their chunk.
+            self._on_images(_images(order.item, intent, verdict.outcome, begun, self._ledger.holder.host))
+        return verdict
 
     def _begin(self, intent: CallIntent) -> bool:
         """Commit the intent, once every budget covers it.
@@ -234,15 +256,36 @@ class Purchaser:
                 self._halt.set(HaltReason.STORE, f"the spool cannot be written: {error.strerror}")
         return order.judge(raw)
 
-    def _record(self, intent: CallIntent, verdict: Verdict, *, last: bool) -> Verdict:
+    def _record(self, intent: CallIntent, verdict: Verdict, *, last: bool) -> tuple[bool, Verdict]:
+        """Record what became of a send. Returns whether it was news to the ledger, and how to go on."""
         outcome = verdict.outcome
         if isinstance(outcome, Unbilled) and verdict.again and last and not (verdict.at_once or verdict.crowded):
             # An API that cannot be reached says nothing about the item; anything else has spent its tries.
             spent = ItemState.PLANNED if verdict.halt is not None else ItemState.FAILED
             outcome = replace(outcome, item_state=spent)
-        self._ledger.settle(intent.id, outcome)
+        recorded = self._ledger.settle(intent.id, outcome)
         if isinstance(outcome, Refused | Rewritten | Unknown):
             self._replies.drop(intent.id)
         if verdict.halt is not None and not verdict.again:
             self._halt.set(verdict.halt, getattr(outcome, "reason", ""))
-        return verdict
+        return recorded, verdict
+
+
+def _images(item: ClaimedItem, intent: CallIntent, answer: Answered, sent_on: date, host: str) -> list[ImageTask]:
+    """The images of an answer, as the ledger would list them."""
+    return [
+        ImageTask(
+            call_id=intent.id,
+            index=image.index,
+            item_id=item.id,
+            model=item.model,
+            edition=item.edition,
+            sent_on=sent_on,
+            sent_from=host,
+            source_url=image.source_url,
+            content_type=image.content_type,
+            attempts=0,
+        )
+        for image in answer.images
+        if not image.blocked
+    ]

@@ -1,0 +1,122 @@
+"""Images on their way: an image sets off for the store the moment its reply is recorded, not when its chunk is done.
+
+The steps of a chunk follow each other, and each would wait for the slowest item of the one before: the network to the
+store would idle while a chunk buys, and the API while it uploads. So what a chunk buys is put on a conveyor, which
+takes it from its source to the store at once, in memory; the later steps collect what has arrived.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ..errors import BadInput
+from ..ledger import ImageResult, ImageTask
+from .download import Downloader
+from .files import ImageFile
+from .upload import Uploader
+
+__all__ = ["Conveyor"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ride:
+    """An image on its way: first its file is known, then what became of it."""
+
+    item_id: str
+    file: Future[ImageFile] = field(default_factory=Future)
+    result: Future[ImageResult] = field(default_factory=Future)
+
+
+class Conveyor:
+    """Moves images from their sources to the store. Thread-safe; never calls the paid endpoint.
+
+    Args:
+        downloader: Gets.
+        uploader: Puts; None where images are only got.
+        pool: Its threads are the images in motion at once.
+    """
+
+    def __init__(self, downloader: Downloader, uploader: Uploader | None, pool: ThreadPoolExecutor) -> None:
+        self._downloader = downloader
+        self._uploader = uploader
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._carried: set[str] = set()
+        self._rides: dict[str, _Ride] = {}
+
+    @contextmanager
+    def carrying(self, item_ids: Iterable[str]) -> Iterator[None]:
+        """Within, the images of these items set off as soon as they are bought.
+
+        What nobody has collected in the end gets where it is going all the same; a later run finds it there.
+        """
+        mine = set(item_ids)
+        with self._lock:
+            self._carried |= mine
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._carried -= mine
+                for image_id in [image_id for image_id, ride in self._rides.items() if ride.item_id in mine]:
+                    del self._rides[image_id]
+
+    def set_off(self, tasks: Iterable[ImageTask]) -> None:
+        """Put images on the conveyor, if it carries their items."""
+        if self._uploader is None:
+            return
+        for task in tasks:
+            with self._lock:
+                if task.item_id not in self._carried:
+                    continue
+                ride = self._rides[task.image_id] = _Ride(task.item_id)
+            self._pool.submit(self._move, self._uploader, task, ride)
+
+    def _move(self, uploader: Uploader, task: ImageTask, ride: _Ride) -> None:
+        try:
+            file, data = self._downloader.load(task)
+            ride.file.set_result(file)
+            ride.result.set_result(uploader.upload(file, data))
+        except BaseException as error:  # noqa: BLE001 - it belongs to those who collect
+            for future in (ride.file, ride.result):
+                if not future.done():
+                    future.set_exception(error)
+
+    def download(self, tasks: Iterable[ImageTask]) -> list[ImageFile]:
+        """Get images into the spool, or hear of those that are on their way; in the order given.
+
+        Raises:
+            SpoolUnavailable: The disk is full or read-only.
+        """
+        return _all(
+            self._rides[task.image_id].file
+            if task.image_id in self._rides
+            else self._pool.submit(self._downloader.download, task)
+            for task in tasks
+        )
+
+    def upload(self, files: Sequence[ImageFile]) -> list[ImageResult]:
+        """Store images, or wait for those that are on their way; in the order given."""
+        uploader = self._uploader
+        if uploader is None:
+            raise BadInput("there is no store to upload to")
+        with self._lock:
+            rides = {file.task.image_id: self._rides.pop(file.task.image_id, None) for file in files}
+        return _all(
+            self._pool.submit(uploader.upload, file) if (ride := rides[file.task.image_id]) is None else ride.result
+            for file in files
+        )
+
+
+def _all(futures: Iterable[Future[T]]) -> list[T]:
+    """Results in order. The first exception is raised after all have ended."""
+    begun = list(futures)
+    wait(begun)
+    return [future.result() for future in begun]
