@@ -12,12 +12,14 @@ import typer
 
 from ..core.errors import ImagenError
 from .blocks import blocks
+from .budget import budget
 from .console import stderr, stdout
 from .demo import demo
 from .doctor import doctor
 from .failures import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated, exit_within, explain, sentence
 from .models import models
 from .plan import plan
+from .repair import repair
 from .run import run
 from .sandbox import sandbox
 from .status import status
@@ -41,6 +43,8 @@ app.command("models", rich_help_panel=_WORK)(models)
 app.command("plan", rich_help_panel=_WORK)(plan)
 app.command("run", rich_help_panel=_WORK)(run)
 app.command("status", rich_help_panel=_WORK)(status)
+app.command("repair", rich_help_panel=_WORK)(repair)
+app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)
 app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)
 

@@ -15,7 +15,7 @@ from .failures import OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.ledger import Account, Ledger
+    from ..core.ledger import Account, BudgetState, Ledger
     from ..core.report import RunReport
 
 __all__ = ["status"]
@@ -29,6 +29,12 @@ def status(
     ] = None,
     catalog: options.Catalog = None,
     all_runs: Annotated[bool, typer.Option("--all", help="List all runs.", rich_help_panel="Output")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", metavar="TAG", help="What all runs cost, by the value of a tag.", rich_help_panel="Output"
+        ),
+    ] = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -38,13 +44,21 @@ def status(
     """
     del verbose
     from ..core.report import make_report
+    from .budget import as_dict
     from .catalogs import existing_ledger
-    from .runs import find_run, list_runs, unknown_calls
+    from .runs import cost_by_tag, find_run, list_runs, unknown_calls
 
     with existing_ledger(catalog, required=True) as ledger:
         if ledger is None:
             raise TypeError("a required ledger is never None")
         runs = list_runs(ledger)
+        if by is not None:
+            costs = cost_by_tag(ledger, by)
+            if json:
+                print_json(costs)
+            else:
+                _show_costs(stdout(), by, costs)
+            return OK
         if all_runs:
             if json:
                 print_json(runs)
@@ -57,12 +71,19 @@ def status(
         report = make_report(ledger, row["run_id"], outcome=row["outcome"] or "Running, or stopped without a word")
         unknown = unknown_calls(ledger)
         whole = ledger.account()
+        budgets = ledger.budgets(row["run_id"])
         if json:
             print_json(
-                {**report.as_dict(), "run": row, "ledger": _account(whole), "unknown": [dict(call) for call in unknown]}
+                {
+                    **report.as_dict(),
+                    "run": row,
+                    "ledger": _account(whole),
+                    "budgets": [as_dict(state) for state in budgets],
+                    "unknown": [dict(call) for call in unknown],
+                }
             )
         else:
-            _show(stdout(), row, report, whole, unknown)
+            _show(stdout(), row, report, whole, unknown, budgets)
     return OK
 
 
@@ -108,6 +129,7 @@ def _show(
     report: RunReport,
     whole: Account,
     unknown: list[dict[str, Any]],
+    budgets: list[BudgetState],
 ) -> None:
     from ..core.money import format_usd
     from .summary import print_open, state_counts
@@ -131,6 +153,14 @@ def _show(
             ("images", f"{report.images:,}"),
             ("stored in", report.destination or ""),
             ("catalog", report.catalog),
+            *(
+                (
+                    f"{state.period.value}'s budget",
+                    f"{format_usd(state.used)} of {format_usd(state.limit)} used"
+                    + (f" ({state.window}, {state.timezone})" if state.timezone else ""),
+                )
+                for state in budgets
+            ),
         ],
     )
     money = table(
@@ -150,19 +180,23 @@ def _show(
     money.add_section()
     money.add_row("billed", "", format_usd(report.account.billed), "", format_usd(whole.billed), style="bold")
     console.print(money)
-    if unknown:
-        _show_unknown(console, unknown)
+    waiting = [call for call in unknown if call["item_state"] == "unknown"]
+    if waiting:
+        _show_unknown(console, waiting)
     print_open(console, report, but=frozenset({"unknown"}))
 
 
 def _show_unknown(console: Console, unknown: list[dict[str, Any]]) -> None:
     from ..core.money import format_usd
 
-    rows = table("sent", "client request id", "reserved", "why", "prompt", title="Calls that may have been billed")
+    rows = table(
+        "sent", "client request id", "item", "at most", "why", "prompt", title="Calls that may have been billed"
+    )
     for call in unknown[:_UNKNOWN_SHOWN]:
         rows.add_row(
             _moment(call["sent_at"]),
             call["client_request_id"],
+            call["item_id"][:12],
             format_usd(call["reserved"]),
             call["reason"],
             shorten(call["prompt"], 50),
@@ -171,6 +205,25 @@ def _show_unknown(console: Console, unknown: list[dict[str, Any]]) -> None:
     if len(unknown) > _UNKNOWN_SHOWN:
         console.print(f"  … and {len(unknown) - _UNKNOWN_SHOWN:,} more: --json", style="dim")
     console.print(
-        "Ask the provider about these ids. `prefect-imagen run … --unknown retry` buys them again, perhaps twice.",
+        "`prefect-imagen repair` asks the API's log about them; the provider's support can be asked by these ids. Then "
+        "`repair --unknown retry` buys them again, perhaps twice; `--unknown fail` leaves them to the next run; with "
+        "ITEM behind it, for some of them only.",
         soft_wrap=True,
     )
+
+
+def _show_costs(console: Console, tag: str, costs: list[dict[str, Any]]) -> None:
+    from ..core.money import format_usd
+
+    numbers = ("runs", "calls", "images", "billed", "reserved")
+    rows = table(tag, *numbers, right=numbers)
+    for row in costs:
+        rows.add_row(
+            row["value"] if row["value"] is not None else "(without it)",
+            f"{row['runs']:,}",
+            f"{row['calls']:,}",
+            f"{row['images']:,}",
+            format_usd(row["spent_credits"]),
+            format_usd(row["reserved_credits"]),
+        )
+    console.print(rows)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .errors import ImagenError
-from .ledger import Account, ImageState, ItemState, Ledger
+from .ledger import Account, ImageState, ItemState, Ledger, name_holders
 from .ledger.schema import calls, images, items, run_items
 from .money import credits_to_usd, format_usd
 
@@ -60,6 +60,7 @@ class RunReport:
         quarantined: Images that were paid and are not images.
         account: The run's own calls.
         open: Items that were not delivered, at most 100 of them.
+        held: Items that another run is working on.
     """
 
     run_id: str
@@ -75,6 +76,7 @@ class RunReport:
     quarantined: int
     account: Account
     open: tuple[OpenItem, ...] = field(default=())
+    held: int = 0
 
     @property
     def complete(self) -> bool:
@@ -105,6 +107,7 @@ class RunReport:
             "owned": self.owned,
             "images": self.images,
             "quarantined": self.quarantined,
+            "held": self.held,
             "account": {
                 **money,
                 "billed_credits": self.account.billed,
@@ -136,7 +139,13 @@ class IncompleteRun(ImagenError):
 
 
 def make_report(
-    ledger: Ledger, run_id: str, *, outcome: str | None = None, message: str = "", destination: str | None = None
+    ledger: Ledger,
+    run_id: str,
+    *,
+    outcome: str | None = None,
+    message: str = "",
+    destination: str | None = None,
+    ended: bool = False,
 ) -> RunReport:
     """Count a run as the ledger has it.
 
@@ -146,12 +155,18 @@ def make_report(
         outcome: How it ended; None to tell from the items.
         message: Why.
         destination: Where the images are; None for what the run's row says.
+        ended: The run works on nothing any more: whatever of it is held, somebody else holds.
     """
     progress = ledger.progress(run_id)
     run = ledger.run(run_id)
     unfinished = progress.total - sum(progress.items[state] for state in _SETTLED)
+    # Its own process holds items as long as the run goes on; two runs of one process are told apart only at the end.
+    own = run["holder_id"] if run["ended_at"] is None and not ended else None
+    held = ledger.held(run_id, destination=run["destination"], but_holder=own)
     if outcome is None:
-        outcome = "Incomplete" if unfinished else "Completed"
+        outcome = "Incomplete" if unfinished or held else "Completed"
+    if held and not message:
+        message = f"{len(held)} items are held: {name_holders(held)}"
     return RunReport(
         run_id=run_id,
         outcome=outcome,
@@ -165,7 +180,8 @@ def make_report(
         images=progress.images,
         quarantined=_quarantined(ledger, run_id),
         account=ledger.account(run_id),
-        open=tuple(_open_items(ledger, run_id)),
+        open=tuple(_open_items(ledger, run_id, {item.item_id: f"held by {item.holder}" for item in held})),
+        held=len(held),
     )
 
 
@@ -183,7 +199,7 @@ def _quarantined(ledger: Ledger, run_id: str) -> int:
         return connection.scalar(query) or 0
 
 
-def _open_items(ledger: Ledger, run_id: str) -> list[OpenItem]:
+def _open_items(ledger: Ledger, run_id: str, held: Mapping[str, str]) -> list[OpenItem]:
     first = (
         sa.select(run_items.c.item_id, sa.func.min(run_items.c.position).label("position"))
         .where(run_items.c.run_id == run_id)
@@ -221,7 +237,7 @@ def _open_items(ledger: Ledger, run_id: str) -> list[OpenItem]:
             state=row.state,
             prompt=row.prompt,
             source=f"{row.source}:{row.line}",
-            reason=row.reason or row.image_reason or "",
+            reason=held.get(row.id) or row.reason or row.image_reason or "",
             client_request_id=row.call_id,
             reserved=row.reserved if row.call_id is not None and row.settled is None else 0,
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Literal
 
+from prefect import get_run_logger
 from prefect.futures import PrefectFuture, as_completed
 
 from ..core.errors import Unavailable
-from ..core.ledger import LedgerUnavailable
+from ..core.ledger import LedgerUnavailable, name_holders
 from ..core.limits import HaltReason
 from ..core.run_context import RunContext
 from ..tasks.attached import Catalog, Credentials, Store
@@ -23,6 +25,7 @@ __all__ = ["MAX_CHUNKS", "chunk_size", "run_chunks"]
 MAX_CHUNKS = 32
 """Chunks in flight at most: also what the task runner needs as threads."""
 
+_OTHERS_PAUSE = 1.0
 _LARGEST = 200
 _SECONDS = 60.0
 _NO_DELIVERY = frozenset({HaltReason.STORE, HaltReason.LEDGER, HaltReason.STOPPED})
@@ -69,9 +72,29 @@ def run_chunks(
     """
     feed = _Feed(context, wanted_size, total, credentials, store, catalog)
     feed.drain(paid_only=False)
+    _wait_for_others(context, feed)
     if context.halt.is_set and context.halt.reason not in _NO_DELIVERY:
         feed.drain(paid_only=True)
     return list(dict.fromkeys(feed.failures))
+
+
+def _wait_for_others(context: RunContext, feed: _Feed) -> None:
+    """Wait for items that another run is working on, up to one lease; what it leaves is taken up.
+
+    A run that lives finishes most of its calls within that time, and a dead one is found out: its items are free then.
+    """
+    deadline = time.monotonic() + context.settings.wait_for_others
+    said = False
+    while not context.halt.is_set:
+        held = context.ledger.held(context.run_id, destination=context.destination)
+        if not held or time.monotonic() >= deadline:
+            return
+        if not said:
+            get_run_logger().info("waiting for items that are held: %s", name_holders(held))
+            said = True
+        context.halt.sleep(_OTHERS_PAUSE)
+        context.ledger.reap()
+        feed.drain(paid_only=False)
 
 
 class _Feed:

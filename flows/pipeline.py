@@ -22,6 +22,7 @@ from ..core.money import usd_to_credits
 from ..core.plan import BatchOptions, open_batch
 from ..core.preflight import check_batch, check_services
 from ..core.purchase import PurchaseSettings, replay
+from ..core.repair import ask_log
 from ..core.report import IncompleteRun, RunReport, make_report
 from ..core.rewrite import RewriteFallback
 from ..core.run_context import RunContext, RunSettings
@@ -34,6 +35,7 @@ from .progress import ProgressArtifact
 
 __all__ = ["imagen_pipeline"]
 
+_ASK_SECONDS = 120.0
 AspectRatio = Annotated[
     str | None, Field(description="Such as 16:9; for every model. None: the model's default.", pattern=r"^\d+:\d+$")
 ]
@@ -99,13 +101,7 @@ def imagen_pipeline(
     tags: Annotated[dict[str, str] | None, Field(description="Labels kept with the run and its images.")] = None,
     budget_usd: Annotated[float | None, Field(gt=0, description="Most this run may cost, in USD.")] = None,
     concurrency: Annotated[int, Field(ge=1, le=512, description="Paid calls in flight.")] = 8,
-    requests_per_minute: Annotated[
-        float | None,
-        Field(gt=0, description="Highest rate of paid calls, over all runs with this key and model. None: learnt."),
-    ] = None,
-    shared_concurrency: Annotated[
-        int | None, Field(ge=1, description="Paid calls in flight over all runs with this key and model.")
-    ] = None,
+    requests_per_minute: Annotated[float | None, Field(gt=0, description="Highest rate of paid calls.")] = None,
     chunk_size: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=1000)], Field(description="Items a chunk of task runs.")
     ] = "auto",
@@ -163,7 +159,6 @@ def imagen_pipeline(
     settings = RunSettings(
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
-        shared_concurrency=shared_concurrency,
         unknown=unknown,
         retry_refused=retry_refused,
         patience=patience,
@@ -218,6 +213,7 @@ def imagen_pipeline(
                 adopt_ledger=adopt_ledger,
             )
             tag_flow_run(tags or {})
+            _ask_about_unknown(context)
             try:
                 with ProgressArtifact(context.ledger, run_id, images_per_item=images_per_item):
                     failures = run_chunks(context, chunk_size, planned.items, credentials_ref, store_ref, catalog_ref)
@@ -229,7 +225,7 @@ def imagen_pipeline(
                 raise
             if unknown is UnknownPolicy.FAIL:
                 context.ledger.give_up_unknown(run_id)
-            report = _report(context, failures)
+            report = _report(context, failures, ended=True)
             context.ledger.finish_run(run_id, report.outcome)
             leave_traces(report, context, source=prompts if isinstance(prompts, str) else None)
     return _state(report, on_incomplete)
@@ -249,9 +245,25 @@ def _prepare(context: RunContext, *, adopt: bool) -> None:
         logger.warning("%d calls of a process that died are unknown: see `prefect-imagen status`", unknown)
 
 
-def _report(context: RunContext, failures: list[str]) -> RunReport:
+def _ask_about_unknown(context: RunContext) -> None:
+    """What earlier runs left unknown of these items, the API's log may tell: then nobody has to decide."""
+    if context.client is None:
+        return
+    asked = ask_log(context.ledger, context.client, run_id=context.run_id, seconds=_ASK_SECONDS)
+    if asked.calls:
+        get_run_logger().info(
+            "the API's log on %d unknown calls: %d not billed, %d billed and their answers lost, %d silent%s",
+            asked.calls,
+            asked.unbilled,
+            asked.billed,
+            asked.silent,
+            f" ({asked.problem})" if asked.problem else "",
+        )
+
+
+def _report(context: RunContext, failures: list[str], *, ended: bool = False) -> RunReport:
     halt = context.halt
-    report = make_report(context.ledger, context.run_id, message="; ".join(failures))
+    report = make_report(context.ledger, context.run_id, message="; ".join(failures), ended=ended)
     if report.complete or halt.reason is None:
         return report
     outcome = "BudgetReached" if halt.reason is HaltReason.BUDGET else "Blocked"

@@ -6,23 +6,24 @@ whether the request left (see `core.aimlapi.errors`); what to do about that is t
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import json
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 
 from ..errors import BadInput, Unavailable
 from .chat import ChatReply, read_chat
 from .errors import NotSent, ReplyLost, UnreadableReply, status_error
+from .logs import LOG_PAGE, LogPage, read_log
 from .reply import Reply, read_reply
 from .transport import BearerAuth, SessionPool, WatchedBody, read_bounded, retry_after_seconds
 
@@ -190,14 +191,6 @@ class AimlApiClient:
         """Close the pooled connections."""
         self._pool.close()
 
-    def fingerprint(self, salt: str) -> str:
-        """What tells this key from others where limits are shared: not the key, and nothing it could be told from.
-
-        Args:
-            salt: The ledger's id, so that two ledgers that are laid side by side do not show the same key.
-        """
-        return hmac.digest(salt.encode(), self._auth.key.encode(), "sha256").hex()[:32]
-
     def generate(self, body: Mapping[str, Any], client_request_id: str) -> RawReply:
         """Send one paid request, once.
 
@@ -305,6 +298,33 @@ class AimlApiClient:
             return Decimal(str(response.json()["current_balance"]))
         except (ValueError, KeyError, ArithmeticError, TypeError):
             raise UnreadableReply("the balance could not be read from the API's answer") from None
+
+    def log(self, start: datetime, end: datetime, offset: int = 0) -> LogPage:
+        """A page of the provider's log of requests that this key made (`GET /v2/logs`, AI/ML API docs); free.
+
+        Args:
+            start: Beginning of the window; at most 92 days before `end`.
+            end: Its end.
+            offset: Rows to skip, the newest first.
+
+        Raises:
+            StatusError: `RateLimited` above 200 requests in 60 s; a key that may not ask.
+            UnreadableReply: Another form than the documented one.
+            Unavailable: No answer.
+        """
+        window = {"start": start.astimezone(UTC).isoformat(), "end": end.astimezone(UTC).isoformat()}
+        query = urlencode({**window, "limit": LOG_PAGE, "offset": offset})
+        response = self._get(f"/v2/logs?{query}", key=True, timeout=30.0)
+        if not response.ok:
+            raise status_error(
+                response.status_code,
+                response.content,
+                retry_after=retry_after_seconds(response.headers.get("retry-after")),
+            )
+        try:
+            return read_log(response.json())
+        except (ValueError, KeyError, TypeError, AttributeError, BadInput):
+            raise UnreadableReply("the API's log has a form that is not known") from None
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -6,10 +6,10 @@ from .calls import Answered, Begun, CallIntent, NewImage, Outcome, Refused, Rewr
 from .claims import ClaimedItem, WantedText
 from .database import home
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
+from .held import HeldItem, name_holders
 from .images import ImageResult, ImageTask, StoredAt
 from .items import Item, ItemKind, Rewrite
 from .ledger import Ledger
-from .quotas import SharedQuota
 from .runs import RunItem, RunProgress, RunSpec
 from .shared import close_ledgers, open_ledger
 from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
@@ -23,6 +23,7 @@ __all__ = [
     "CallIntent",
     "CallOutcome",
     "ClaimedItem",
+    "HeldItem",
     "ImageResult",
     "ImageState",
     "ImageTask",
@@ -44,7 +45,6 @@ __all__ = [
     "RunItem",
     "RunProgress",
     "RunSpec",
-    "SharedQuota",
     "StoredAt",
     "Unbilled",
     "Unknown",
@@ -52,5 +52,6 @@ __all__ = [
     "WantedText",
     "close_ledgers",
     "home",
+    "name_holders",
     "open_ledger",
 ]

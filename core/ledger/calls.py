@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .budget import Period, pay, reserve
-from .claims import resting_state
+from .claims import LOG, resting_state
 from .images import settle_items
 from .schema import calls, images, insert_new, items, rewrites
 from .states import CallOutcome, ImageState, ItemState
@@ -103,7 +103,10 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A readable reply with images. `credits` is what was billed, `cost_source` who says so."""
+    """A readable reply with images. `credits` is what was billed, `cost_source` who says so.
+
+    Without images: the provider's log says that the call was billed, but its reply is lost; `reason` says so.
+    """
 
     images: Sequence[NewImage]
     credits: int
@@ -112,6 +115,7 @@ class Answered:
     http_status: int | None = None
     inference_id: str | None = None
     request_id: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +260,7 @@ def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list
         later = []
         for place, (call_id, outcome) in waiting:
             call = rows.get(call_id)
-            if call is None:
+            if call is None or not _says_more(call, outcome):
                 continue
             if call.item_id in round_:
                 later.append((place, (call_id, outcome)))
@@ -268,6 +272,13 @@ def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list
             _settle_round(connection, list(round_.values()))
         waiting = later
     return done
+
+
+def _says_more(call: sa.Row[tuple[object, ...]], told: Outcome) -> bool:
+    """Whether an outcome is news: a call that only the provider's log knows of can still get its reply."""
+    if call.outcome != CallOutcome.ANSWERED:
+        return True
+    return isinstance(told, Answered) and bool(told.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,13 +309,20 @@ class _Settled:
         return self.told.images if isinstance(self.told, Answered) else ()
 
     @property
+    def payment(self) -> tuple[int, int]:
+        """What is no longer reserved, and what is spent on top of what was."""
+        if self.call.outcome == CallOutcome.ANSWERED:
+            return 0, (self.settled or 0) - (self.call.settled or 0)
+        return self.call.reserved, self.settled or 0
+
+    @property
     def reason(self) -> str | None:
         return getattr(self.told, "reason", None)
 
 
 def _erased(connection: Connection, rows: Iterable[sa.Row[tuple[object, ...]]]) -> set[str]:
     """Items of the calls that were erased. Nobody erases what is in flight: only late replies have to be asked for."""
-    late = sorted({row.item_id for row in rows if row.outcome == CallOutcome.UNKNOWN})
+    late = sorted({row.item_id for row in rows if row.outcome != CallOutcome.SENT})
     return set(connection.scalars(_ERASED_ITEMS, {"ids": late})) if late else set()
 
 
@@ -338,7 +356,7 @@ def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
         # Only the first text of a rewrite is kept: the images that were bought by it go on belonging to it.
         connection.execute(insert_new(connection, rewrites), texts)
     for run_id, paid in _grouped(settled, lambda one: one.call.run_id).items():
-        over = [(one.call.sent_at, one.call.reserved, one.settled) for one in paid if one.settled is not None]
+        over = [(one.call.sent_at, *one.payment) for one in paid if one.settled is not None]
         if over:
             pay(connection, run_id, over)
     for state, moved in _grouped(settled, lambda one: one.item_state).items():
@@ -428,7 +446,13 @@ _INSERT_CALL = sa.insert(calls).values(
 )
 _OPEN_CALLS = (
     sa.select(calls)
-    .where(_ids(calls.c.id), calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN)))
+    .where(
+        _ids(calls.c.id),
+        sa.or_(
+            calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN)),
+            sa.and_(calls.c.outcome == CallOutcome.ANSWERED, calls.c.cost_source == LOG, calls.c.returned == 0),
+        ),
+    )
     .order_by(calls.c.id)
     .with_for_update()
 )

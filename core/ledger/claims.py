@@ -24,11 +24,13 @@ __all__ = [
     "in_batches",
     "pending",
     "release",
+    "reply_lost",
     "resting_state",
     "rewrites_wanted",
     "rewritten",
     "states",
     "text_states",
+    "undelivered",
 ]
 
 T = TypeVar("T")
@@ -76,26 +78,50 @@ class ClaimedItem:
     variation: int | None = None
 
 
+LOG = "log"
+"""Cost source of a call whose reply was lost, and which the provider's log says was billed."""
+
+
 def _buyable(unknown: UnknownPolicy, *, retry_refused: bool) -> tuple[ItemState, ...]:
     more = (ItemState.UNKNOWN,) if unknown is UnknownPolicy.RETRY else ()
     return (*_BUYABLE, *more, *((ItemState.REFUSED,) if retry_refused else ()))
 
 
+def _to_buy(unknown: UnknownPolicy, *, retry_refused: bool) -> sa.ColumnElement[bool]:
+    """Items that are to be bought. Who buys unknown ones again also wants those whose reply is known to be lost."""
+    buyable: sa.ColumnElement[bool] = items.c.state.in_(_buyable(unknown, retry_refused=retry_refused))
+    if unknown is UnknownPolicy.RETRY:
+        return sa.or_(buyable, sa.and_(items.c.state == ItemState.LOST, reply_lost()))
+    return buyable
+
+
+def reply_lost() -> sa.ColumnElement[bool]:
+    """Items with nothing to fetch and a call that the provider's log says was billed."""
+    logged = sa.exists().where(
+        calls.c.item_id == items.c.id, calls.c.outcome == CallOutcome.ANSWERED, calls.c.cost_source == LOG
+    )
+    return sa.and_(logged, ~sa.exists().where(images.c.item_id == items.c.id))
+
+
 def resting_state(otherwise: ItemState = ItemState.PLANNED) -> sa.ColumnElement[str]:
     """The state of an item that was taken up and not bought: what its earlier calls make of it.
 
-    An item that was taken up to be tried again after an unknown or refused call is still unknown or refused when
-    nothing came of it; as a planned item it would be bought without the policy being asked.
+    An item that was taken up to be tried again after an unknown, lost or refused call is still that when nothing came
+    of it; as a planned item it would be bought without the policy being asked.
     """
     mine = sa.exists().where(calls.c.item_id == items.c.id)
     return sa.case(
         (mine.where(calls.c.outcome == CallOutcome.UNKNOWN), ItemState.UNKNOWN.value),
+        (
+            mine.where(calls.c.outcome == CallOutcome.ANSWERED, calls.c.cost_source == LOG),
+            ItemState.LOST.value,
+        ),
         (mine.where(calls.c.outcome == CallOutcome.REFUSED), ItemState.REFUSED.value),
         else_=otherwise.value,
     )
 
 
-def _undelivered(destination: str | None) -> sa.ColumnElement[bool]:
+def undelivered(destination: str | None) -> sa.ColumnElement[bool]:
     """Items with a stored image that is not at `destination` yet; none if the run wants its images nowhere."""
     if destination is None:
         return sa.false()
@@ -147,10 +173,10 @@ def pending(
         .group_by(run_items.c.item_id)
         .subquery()
     )
-    buyable = () if paid_only else _buyable(unknown, retry_refused=retry_refused)
     todo = sa.or_(
-        items.c.state.in_((*buyable, ItemState.GENERATED)),
-        sa.and_(items.c.state == ItemState.DELIVERED, _undelivered(destination)),
+        sa.false() if paid_only else _to_buy(unknown, retry_refused=retry_refused),
+        items.c.state == ItemState.GENERATED,
+        sa.and_(items.c.state == ItemState.DELIVERED, undelivered(destination)),
     )
     query = (
         sa.select(first.c.position, first.c.item_id)
@@ -178,8 +204,7 @@ def claim(
     Returns:
         The items this caller won, in the order given.
     """
-    buyable = _buyable(unknown, retry_refused=retry_refused)
-    to_buy: sa.ColumnElement[bool] = items.c.state.in_(buyable)
+    to_buy = _to_buy(unknown, retry_refused=retry_refused)
     if retry_refused:
         # Billed, and the text is lost (the provider's log knows of it): as good as refused.
         to_buy = sa.or_(to_buy, sa.and_(items.c.kind == ItemKind.REWRITE, items.c.state == ItemState.LOST))
@@ -299,21 +324,30 @@ def release(connection: Connection, item_ids: Sequence[str], holder_id: str, *, 
         connection.execute(sa.update(items).where(mine, items.c.state.not_in(kept)).values(holder_id=None))
 
 
-def give_up_unknown(connection: Connection, run_id: str) -> int:
-    """Count a run's unknown items as failed: the next run buys them again, which may pay twice.
+def give_up_unknown(connection: Connection, run_id: str | None, item_ids: Sequence[str] | None = None) -> int:
+    """Count unknown items as failed: the next run buys them again, which may pay twice.
 
     Their calls stay unknown, and what was reserved for them stays reserved: the bill alone knows.
+
+    Args:
+        connection: Within a write transaction.
+        run_id: Of this run's items; None for the whole ledger.
+        item_ids: Of these items only.
 
     Returns:
         Items that were given up.
     """
-    mine = sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)
-    given_up = connection.execute(
+    statement = (
         sa.update(items)
-        .where(items.c.id.in_(mine), items.c.state == ItemState.UNKNOWN, items.c.holder_id.is_(None))
+        .where(items.c.state == ItemState.UNKNOWN, items.c.holder_id.is_(None))
         .values(state=ItemState.FAILED, updated_at=datetime.now(UTC))
     )
-    return given_up.rowcount
+    if run_id is not None:
+        mine = sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)
+        statement = statement.where(items.c.id.in_(mine))
+    if item_ids is None:
+        return connection.execute(statement).rowcount
+    return sum(connection.execute(statement.where(items.c.id.in_(batch))).rowcount for batch in in_batches(item_ids))
 
 
 def states(connection: Connection, item_ids: Sequence[str]) -> dict[str, ItemState]:

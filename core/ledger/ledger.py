@@ -17,6 +17,7 @@ from . import account as accounts
 from . import budget as budget_steps
 from . import calls as call_steps
 from . import claims, runs
+from . import held as held_items
 from . import images as image_steps
 from .database import create_engine, database_now, describe_url, is_away, is_outage, normalise_url, unavailable
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable
@@ -142,16 +143,6 @@ class Ledger:
     def write(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation in the next group commit; see `core.ledger.writer.Writer.run`."""
         return self._writer.run(operation)
-
-    def write_apart(self, operation: Callable[[Connection], T]) -> T:
-        """Run a short operation on rows that processes contend for, so that no group of writes holds them meanwhile.
-
-        On SQLite, which has one writer anyway, it is a write like others.
-        """
-        if self.url.get_backend_name() != "sqlite":
-            with contextlib.suppress(sa.exc.DBAPIError), self._engine.begin() as connection:
-                return operation(connection)
-        return self.write(operation)  # which waits for a database that is away, and tries again after a conflict
 
     @property
     def holder(self) -> Holder:
@@ -289,9 +280,9 @@ class Ledger:
         holder = self.holder.id
         self.write(lambda connection: claims.release(connection, item_ids, holder, keep_paid=keep_paid))
 
-    def give_up_unknown(self, run_id: str) -> int:
-        """Count a run's unknown items as failed, so that the next run buys them again."""
-        return self.write(lambda connection: claims.give_up_unknown(connection, run_id))
+    def give_up_unknown(self, run_id: str | None, item_ids: Sequence[str] | None = None) -> int:
+        """Count unknown items (of a run, or of those given) as failed, so that the next run buys them again."""
+        return self.write(lambda connection: claims.give_up_unknown(connection, run_id, item_ids))
 
     def rewrites_wanted(
         self,
@@ -318,6 +309,11 @@ class Ledger:
         """Let a claimed item fail that cannot be asked for."""
         holder = self.holder.id
         self.write(lambda connection: claims.give_up(connection, item_id, holder, reason))
+
+    def held(self, run_id: str, *, destination: str | None, but_holder: str | None = None) -> list[held_items.HeldItem]:
+        """Items of a run that somebody works on, and that are not yet where the run wants them."""
+        with self.read() as connection:
+            return held_items.held(connection, run_id, destination=destination, but_holder=but_holder)
 
     def states(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
         """The states of items, by id."""

@@ -6,7 +6,8 @@ A *call* is one request to the paid endpoint, an *image* one image of its reply,
               ├────▶ refused      the provider said no; `billed` says which            as recorded
               ├────▶ unbilled     surely not billed: may be tried again                no
               └────▶ unknown      no readable answer came                              perhaps
-                        └────▶ answered (a late reply)
+                        ├────▶ answered (a late reply; or the provider's log: billed, with nothing to fetch)
+                        └────▶ unbilled (the provider's log)
 
     image   pending ──▶ stored | quarantined | lost; any of them ──▶ erased
 

@@ -163,8 +163,7 @@ class Purchaser:
         if item.rewrite is not None:
             own = {**no_second_rewriting(self._model), **own}
         request = ImageRequest.build(self._model, text, own)
-        rewritten = item.rewrite.text if item.rewrite is not None else None
-        return ImageOrder(item, request, rewritten, self._settings.trust_unbilled_5xx)
+        return ImageOrder(item, request, text if text != item.prompt else None, self._settings.trust_unbilled_5xx)
 
     def _text(self, item: ClaimedItem) -> str | None:
         if item.rewrite is None:

@@ -33,7 +33,7 @@ def replay(ledger: Ledger, replies: ReplySpool) -> int:
         if call is None or call.alive:
             continue
         raw = replies.load(call_id)
-        if raw is not None and call.outcome in (CallOutcome.SENT, CallOutcome.UNKNOWN):
+        if raw is not None and call.open:
             recorded += ledger.settle(call_id, _outcome(raw, call))
         if not ledger.waiting_calls([call_id]):
             replies.drop(call_id)
@@ -54,7 +54,11 @@ def _call(ledger: Ledger, call_id: str) -> sa.Row[Any] | None:
     alive = sa.and_(holders.c.ended_at.is_(None), holders.c.id != ledger.holder.id)
     query = (
         sa.select(
-            calls.c.outcome,
+            # Also what only the provider's log knew of until now.
+            sa.or_(
+                calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN)),
+                sa.and_(calls.c.outcome == CallOutcome.ANSWERED, calls.c.returned == 0),
+            ).label("open"),
             calls.c.requested,
             calls.c.reserved,
             items.c.kind,

@@ -1,0 +1,189 @@
+"""Asking the provider's log about calls that may have been billed: it knows, where it has a row, and never costs.
+
+failed      nothing was billed: the call is unbilled, its item can be bought as if nothing had been sent
+succeeded   it was billed, and its answer is lost: the log has no image. The item is lost, for the reason "reply"
+no row      the log lags, or another key was used: the call stays unknown
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from ..aimlapi import AimlApiClient
+from ..aimlapi.errors import ApiError, RateLimited
+from ..aimlapi.logs import LOG_PAGE, LOG_REQUESTS_A_MINUTE, LogRow
+from ..errors import ImagenError
+from ..ledger import Answered, CallOutcome, ItemState, Ledger, Outcome, Unbilled
+from ..ledger.claims import LOG, in_batches
+from ..ledger.schema import calls, run_items
+
+__all__ = ["FAILED_REASON", "LOST_REASON", "Asked", "ask_log"]
+
+LOST_REASON = "reply: the API's log says that the call was billed; its answer is lost"
+FAILED_REASON = "the API's log says that the call failed and was not billed"
+_SKEW = timedelta(minutes=2)
+_LONGEST = timedelta(hours=6)
+_SPARE = 20  # requests a minute that are left to others who use the key
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the log said.
+
+    Attributes:
+        calls: Unknown calls that were looked for.
+        unbilled: Of these, failed: not billed.
+        billed: Succeeded: billed, and their answers are lost.
+        silent: Not in the log, or not to be told by it.
+        problem: Why it could not be asked to the end; empty otherwise.
+    """
+
+    calls: int = 0
+    unbilled: int = 0
+    billed: int = 0
+    silent: int = 0
+    problem: str = ""
+
+
+def ask_log(
+    ledger: Ledger,
+    client: AimlApiClient,
+    *,
+    run_id: str | None = None,
+    item_ids: Sequence[str] | None = None,
+    seconds: float = 600.0,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Asked:
+    """Look up the unknown calls of a run's items, of some items, or of the whole ledger, and record what is found.
+
+    Args:
+        ledger: Open.
+        client: With the key that the calls were made with; another key's log does not have them.
+        run_id: Calls for the items of this run only, whichever run sent them.
+        item_ids: Calls for these items only.
+        seconds: How long to go on asking; the log answers 200 requests a minute.
+        sleep: Waits between requests.
+    """
+    unknown = _unknown(ledger, run_id, item_ids)
+    pace = _Pace(seconds, sleep)
+    unbilled = billed = 0
+    problem = ""
+    for window in _windows(unknown):
+        wanted = {call.id: call for call in window}
+        try:
+            for row in _rows(client, window[0].sent_at - _SKEW, window[-1].sent_at + _SKEW, pace):
+                call = wanted.get(row.client_request_id)
+                outcome = _outcome(row)
+                if call is None or outcome is None:
+                    continue
+                del wanted[call.id]
+                if ledger.settle(call.id, outcome):
+                    unbilled += isinstance(outcome, Unbilled)
+                    billed += isinstance(outcome, Answered)
+                if not wanted:
+                    break
+        except ApiError as error:
+            problem = str(error)
+        except _OutOfTime:
+            problem = f"not all could be asked within {seconds:g} s"
+        except ImagenError as error:
+            problem = str(error)
+        if problem:
+            break
+    return Asked(len(unknown), unbilled, billed, len(unknown) - unbilled - billed, problem)
+
+
+def _outcome(row: LogRow) -> Outcome | None:
+    if row.succeeded:
+        # A charge is recorded a little after the call: a success that cost nothing yet tells nothing.
+        if not row.credits:
+            return None
+        return Answered(
+            [], row.credits, LOG, inference_id=row.inference_id, request_id=row.request_id, reason=LOST_REASON
+        )
+    # The docs say a failed request is billed nothing. A row that says otherwise is no answer.
+    return None if row.credits else Unbilled(FAILED_REASON, ItemState.PLANNED, request_id=row.request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    id: str
+    sent_at: datetime
+
+
+def _unknown(ledger: Ledger, run_id: str | None, item_ids: Sequence[str] | None) -> list[_Call]:
+    query = (
+        sa.select(calls.c.id, calls.c.sent_at)
+        .where(calls.c.outcome == CallOutcome.UNKNOWN)
+        .order_by(calls.c.sent_at, calls.c.id)
+    )
+    if run_id is not None:
+        query = query.where(calls.c.item_id.in_(sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)))
+    found: list[_Call] = []
+    with ledger.read() as connection:
+        for batch in [None] if item_ids is None else in_batches(item_ids):
+            chosen = query if batch is None else query.where(calls.c.item_id.in_(batch))
+            found += [_Call(row.id, row.sent_at) for row in connection.execute(chosen)]
+    return sorted(found, key=lambda call: call.sent_at)
+
+
+def _windows(unknown: list[_Call]) -> Iterator[list[_Call]]:
+    """Calls that were sent about the same time, together: few pages, and none of an idle week."""
+    window: list[_Call] = []
+    for call in unknown:
+        if window and (call.sent_at - window[-1].sent_at > 2 * _SKEW or call.sent_at - window[0].sent_at > _LONGEST):
+            yield window
+            window = []
+        window.append(call)
+    if window:
+        yield window
+
+
+class _OutOfTime(Exception):
+    """The time for asking is over."""
+
+
+class _Pace:
+    """Keeps below the log's own limit."""
+
+    def __init__(self, seconds: float, sleep: Callable[[float], object]) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._sleep = sleep
+        self._sent: deque[float] = deque()
+
+    def wait(self, seconds: float = 0.0) -> None:
+        now = time.monotonic()
+        while self._sent and now - self._sent[0] >= 60.0:
+            self._sent.popleft()
+        if len(self._sent) >= LOG_REQUESTS_A_MINUTE - _SPARE:
+            seconds = max(seconds, self._sent[0] + 60.0 - now)
+        if now + seconds > self._deadline:
+            raise _OutOfTime
+        if seconds > 0:
+            self._sleep(seconds)
+        self._sent.append(time.monotonic())
+
+
+def _rows(client: AimlApiClient, start: datetime, end: datetime, pace: _Pace) -> Iterator[LogRow]:
+    offset = 0
+    refused = False
+    while True:
+        pace.wait(20.0 if refused else 0.0)
+        try:
+            page = client.log(start, end, offset)
+        except RateLimited:
+            if refused:
+                raise
+            refused = True
+            continue
+        refused = False
+        yield from page.rows
+        if not page.more:
+            return
+        offset += LOG_PAGE

@@ -1,0 +1,357 @@
+"""Repair: what is paid for is fetched, stored and cataloged again; what is unknown is asked about, and decided on.
+
+Nothing in here buys, but for the items that a person chose with `unknown=retry`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..aimlapi import AimlApiClient
+from ..delivery import Spool, record
+from ..errors import BadInput, ImagenError
+from ..ledger import CallOutcome, ClaimedItem, ImageState, ItemState, Ledger, LedgerUnavailable, UnknownPolicy
+from ..ledger.claims import in_batches, reply_lost
+from ..ledger.items import ItemKind
+from ..ledger.schema import calls, images, items, run_items, runs
+from ..limits import HaltReason
+from ..purchase import replay
+from ..run_context import RunContext, RunSettings, spool_folder
+from ..storage import ObjectStore, S3Store, open_store
+from .log import Asked, ask_log
+
+__all__ = ["IncompleteRepair", "RepairReport", "Stores", "repair"]
+
+_CHUNK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """How the destinations of runs are reached.
+
+    Attributes:
+        store: A store at hand: for its own destination, and where it is in S3, with its access for others there.
+        options: Without one, fields of `S3Options` for destinations in S3.
+    """
+
+    store: ObjectStore | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def open(self, destination: str) -> ObjectStore:
+        """The store at a destination.
+
+        Raises:
+            BadInput: It is of no known kind.
+        """
+        if self.store is not None and self.store.destination == destination:
+            return self.store
+        if isinstance(self.store, S3Store) and destination.startswith("s3://"):
+            bucket, _, prefix = destination.removeprefix("s3://").partition("/")
+            return S3Store(bucket, prefix, self.store.options)
+        return open_store(destination, **(self.options if destination.startswith("s3://") else {}))
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What a repair found and did.
+
+    Attributes:
+        replayed: Replies found in the spool and recorded now.
+        log: What the provider's log told.
+        given_up: Unknown items that count as failed now: the next run buys them.
+        bought: Calls that were sent, for unknown items, because that was asked for.
+        billed: What they cost, in credits.
+        stored: Images that were stored now.
+        states: The items that were looked at, by state, as they are now.
+        unknown: Items of the ledger (or run) that still wait for a decision.
+        unfinished: Items of the ledger (or run) that are paid for and still not stored.
+        problems: What could not be done, each once.
+    """
+
+    replayed: int = 0
+    log: Asked = field(default_factory=Asked)
+    given_up: int = 0
+    bought: int = 0
+    billed: int = 0
+    stored: int = 0
+    states: Mapping[str, int] = field(default_factory=dict)
+    unknown: int = 0
+    unfinished: int = 0
+    problems: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left that a repair is for."""
+        return not self.unknown and not self.unfinished and not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it."""
+        return {**asdict(self), "problems": list(self.problems), "complete": self.complete}
+
+    def summary(self) -> str:
+        """One line for a log or a state message."""
+        did = [
+            f"{count} {what}"
+            for count, what in (
+                (self.replayed, "replies recorded"),
+                (self.log.unbilled, "calls unbilled by the API's log"),
+                (self.log.billed, "calls billed by the API's log, their answers lost"),
+                (self.given_up, "unknown items given up"),
+                (self.bought, "bought again"),
+                (self.stored, "images stored"),
+            )
+            if count
+        ]
+        left = [
+            f"{count} {what}" for count, what in ((self.unknown, "unknown"), (self.unfinished, "unfinished")) if count
+        ]
+        return f"{', '.join(did) or 'nothing to do'}; left: {', '.join(left) or 'nothing'}"
+
+
+class IncompleteRepair(ImagenError):
+    """Something is left to repair; `report` says what."""
+
+    def __init__(self, report: RepairReport) -> None:
+        super().__init__(report)
+        self.report = report
+
+    def __str__(self) -> str:
+        return self.report.summary()
+
+
+def repair(
+    ledger: Ledger,
+    stores: Stores,
+    *,
+    client: AimlApiClient | None = None,
+    settings: RunSettings | None = None,
+    run_id: str | None = None,
+    item_ids: Sequence[str] | None = None,
+    unknown: UnknownPolicy = UnknownPolicy.HOLD,
+    lost: bool = False,
+    ask: bool = True,
+    say: Callable[[str], None] = lambda _: None,
+) -> RepairReport:
+    """Record what the spool has, ask the provider's log, decide on what is unknown, deliver what is paid for.
+
+    Args:
+        ledger: Open.
+        stores: How destinations are reached.
+        client: To ask the log with, and to buy with; None leaves the unknown as it is.
+        settings: How to go about it.
+        run_id: Of this run's items only; None for the whole ledger.
+        item_ids: Decide on these unknown items only.
+        unknown: HOLD leaves them, FAIL counts them as failed, RETRY buys them again now.
+        ask: Ask the provider's log about unknown calls first.
+        lost: Also try again to fetch images that are lost or quarantined.
+        say: Told what is being done.
+
+    Raises:
+        BadInput: RETRY without a client, a run that is not there, a client of another API.
+        LedgerUnavailable: The database does not answer.
+    """
+    if run_id is not None:
+        ledger.run(run_id)
+    if client is not None:
+        ledger.bind(client.origin())
+    elif unknown is UnknownPolicy.RETRY:
+        raise BadInput("buying again needs an API key: set AIMLAPI_API_KEY")
+    work = _Repair(ledger, stores, client, replace(settings or RunSettings(), unknown=unknown), run_id)
+    say("recording what the spool has")
+    work.settle_the_past()
+    chosen = _undecided(ledger, run_id, item_ids) if unknown is UnknownPolicy.RETRY else []
+    if client is not None and ask:
+        say("asking the API's log about unknown calls")
+        work.asked = ask_log(ledger, client, run_id=run_id, item_ids=item_ids)
+    if unknown is UnknownPolicy.FAIL:
+        work.given_up = ledger.give_up_unknown(run_id, item_ids)
+    if lost:
+        _reopen(ledger, run_id)
+    todo = list(dict.fromkeys([*chosen, *_unfinished(ledger, run_id)]))
+    for run, mine in _by_run(ledger, todo, run_id).items():
+        say(f"run {run}: {len(mine)} items")
+        work.run(run, mine, buy=frozenset(chosen))
+    return work.report(todo)
+
+
+class _Repair:
+    """One repair, and what it has done so far."""
+
+    def __init__(
+        self, ledger: Ledger, stores: Stores, client: AimlApiClient | None, settings: RunSettings, run_id: str | None
+    ) -> None:
+        self._ledger = ledger
+        self._stores = stores
+        self._client = client
+        self._settings = settings
+        self._run_id = run_id
+        self._began = datetime.now(UTC)
+        self.replayed = self.given_up = self.stored = 0
+        self.asked = Asked()
+        self._problems: dict[str, None] = {}
+
+    def settle_the_past(self) -> None:
+        """The spool's replies, then the dead processes."""
+        self.replayed = replay(self._ledger, Spool(spool_folder(self._settings), self._ledger.id).replies)
+        self._ledger.reap()
+
+    def run(self, run_id: str, item_ids: Sequence[str], *, buy: frozenset[str]) -> None:
+        """Buy, fetch, store and catalog items of one run."""
+        destination = self._ledger.run(run_id)["destination"]
+        if destination is None:
+            self._problems[f"run {run_id} has no destination: run it with one"] = None
+            return
+        try:
+            store = self._stores.open(destination)
+            store.preflight()
+            context = RunContext(run_id, ledger=self._ledger, store=store, client=self._client, settings=self._settings)
+        except ImagenError as error:
+            self._problems[str(error)] = None
+            return
+        try:
+            for batch in in_batches(item_ids, _CHUNK):
+                self._batch(context, batch, buy)
+        finally:
+            context.close()
+        if context.halt.reason is not None:
+            self._problems[f"{context.halt.reason}: {context.halt.message}"] = None
+
+    def _batch(self, context: RunContext, item_ids: Sequence[str], buy: frozenset[str]) -> None:
+        ledger = self._ledger
+        paid = [item_id for item_id in item_ids if item_id not in buy]
+        claimed = ledger.claim([item_id for item_id in item_ids if item_id in buy], unknown=self._settings.unknown)
+        claimed += [item for item in self._claim_paid(paid) if item.state is not ItemState.CLAIMED]
+        held = [item.id for item in claimed]
+        try:
+            _buy(context, [item for item in claimed if item.state is ItemState.CLAIMED])
+            tasks = ledger.images_to_deliver(held, destination=context.destination)
+            files = list(context.movers.map(context.downloader.download, tasks))
+            results = list(context.movers.map(context.uploader().upload, files))
+            record(ledger, context.spool, results)
+            self.stored += sum(result.state is ImageState.STORED for result in results)
+            for result in results:
+                if result.state is ImageState.PENDING and result.reason:
+                    self._problems[result.reason] = None
+        finally:
+            ledger.release(held)
+
+    def _claim_paid(self, item_ids: Sequence[str]) -> list[ClaimedItem]:
+        """Hold what is paid for. An item that turned buyable meanwhile is let go of at once: nobody asked to buy it."""
+        claimed = self._ledger.claim(item_ids)
+        self._ledger.release([item.id for item in claimed if item.state is ItemState.CLAIMED])
+        return claimed
+
+    def report(self, item_ids: Sequence[str]) -> RepairReport:
+        """Count."""
+        ledger = self._ledger
+        states = Counter(state.value for state in ledger.states(item_ids).values())
+        mine = (calls.c.holder_id == ledger.holder.id, calls.c.sent_at >= self._began)
+        with ledger.read() as connection:
+            bought, billed = connection.execute(
+                sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(calls.c.settled), 0)).where(
+                    *mine, calls.c.outcome != CallOutcome.UNBILLED
+                )
+            ).one()
+        return RepairReport(
+            replayed=self.replayed,
+            log=self.asked,
+            given_up=self.given_up,
+            bought=bought,
+            billed=int(billed),
+            stored=self.stored,
+            states=dict(states),
+            unknown=len(_in_state(ledger, items.c.state == ItemState.UNKNOWN, self._run_id, None)),
+            unfinished=len(_unfinished(ledger, self._run_id)),
+            problems=tuple(self._problems),
+        )
+
+
+def _buy(context: RunContext, claimed: list[ClaimedItem]) -> None:
+    if not claimed:
+        return
+    purchaser = context.purchaser()
+
+    def buy(item: ClaimedItem) -> None:
+        if context.halt.is_set:
+            return
+        try:
+            purchaser.buy(item)
+        except LedgerUnavailable as error:
+            context.halt.set(HaltReason.LEDGER, str(error))
+
+    list(context.buyers.map(buy, claimed))
+
+
+def _in_state(
+    ledger: Ledger, state: sa.ColumnElement[bool], run_id: str | None, item_ids: Sequence[str] | None
+) -> list[str]:
+    """Images to be made, of a run or of all, that are in a state."""
+    query = sa.select(items.c.id).where(state, items.c.kind == ItemKind.IMAGE).order_by(items.c.created_at, items.c.id)
+    if run_id is not None:
+        query = query.where(items.c.id.in_(sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)))
+    found: list[str] = []
+    with ledger.read() as connection:
+        for batch in [None] if item_ids is None else in_batches(item_ids):
+            found += connection.scalars(query if batch is None else query.where(items.c.id.in_(batch)))
+    return found
+
+
+def _undecided(ledger: Ledger, run_id: str | None, item_ids: Sequence[str] | None) -> list[str]:
+    """Items whose answer nobody has: it is not known whether they were billed, or known that they were."""
+    state = sa.or_(items.c.state == ItemState.UNKNOWN, sa.and_(items.c.state == ItemState.LOST, reply_lost()))
+    return _in_state(ledger, state, run_id, item_ids)
+
+
+def _unfinished(ledger: Ledger, run_id: str | None) -> list[str]:
+    return _in_state(ledger, items.c.state == ItemState.GENERATED, run_id, None)
+
+
+def _by_run(ledger: Ledger, item_ids: Sequence[str], run_id: str | None) -> dict[str, list[str]]:
+    """Which run each item is delivered for: the latest that has a destination for it."""
+    best: dict[str, str] = {}
+    with ledger.read() as connection:
+        for batch in in_batches(item_ids):
+            query = (
+                sa.select(run_items.c.item_id, runs.c.id)
+                .join(runs, runs.c.id == run_items.c.run_id)
+                .where(run_items.c.item_id.in_(batch))
+                .order_by(runs.c.destination.is_not(None), runs.c.started_at)
+            )
+            if run_id is not None:
+                query = query.where(runs.c.id == run_id)
+            best.update((row.item_id, row.id) for row in connection.execute(query))
+    grouped: dict[str, list[str]] = {}
+    for item_id in item_ids:
+        if item_id in best:
+            grouped.setdefault(best[item_id], []).append(item_id)
+    return grouped
+
+
+def _reopen(ledger: Ledger, run_id: str | None) -> None:
+    """Look again for images that are lost or were no images: a source may be back."""
+    # Not what the provider blanked: that was never fetched.
+    gone = sa.and_(images.c.state.in_((ImageState.LOST, ImageState.QUARANTINED)), images.c.attempts > 0)
+    mine = sa.select(images.c.item_id).where(gone, images.c.source_url.is_not(None))
+    if run_id is not None:
+        mine = mine.where(images.c.item_id.in_(sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)))
+
+    def operation(connection: sa.Connection) -> None:
+        free = sa.and_(
+            items.c.id.in_(mine), items.c.state.in_((ItemState.LOST, ItemState.DELIVERED)), items.c.holder_id.is_(None)
+        )
+        reopened = list(connection.scalars(sa.select(items.c.id).where(free)))
+        for batch in in_batches(reopened):
+            connection.execute(
+                sa.update(images)
+                .where(images.c.item_id.in_(batch), gone, images.c.source_url.is_not(None))
+                .values(state=ImageState.PENDING)
+            )
+            connection.execute(sa.update(items).where(items.c.id.in_(batch)).values(state=ItemState.GENERATED))
+
+    ledger.write(operation)

@@ -1,0 +1,76 @@
+"""Repair as a flow: for a schedule, an automation, or a button in Prefect's UI."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks.references import catalog_block, credentials_block, image_store_block
+from ..core.ledger import UnknownPolicy
+from ..core.repair import IncompleteRepair, Stores, repair
+from ..core.run_context import RunSettings
+
+__all__ = ["imagen_repair"]
+
+
+@flow(name="imagen_repair", validate_parameters=True)
+def imagen_repair(
+    store: Annotated[
+        S3ImageStore | LocalImageStore | str | None,
+        Field(description="A store of the runs' images; its access is used for other buckets, too."),
+    ] = None,
+    credentials: Annotated[
+        AimlApiCredentials | None,
+        Field(description="To ask the API's log, and to buy again. None: AIMLAPI_API_KEY of the environment."),
+    ] = None,
+    catalog: Annotated[
+        ImageCatalog | str | None,
+        Field(description="Ledger and catalog: a saved block, or the path of an SQLite file. None: this user's own."),
+    ] = None,
+    run_id: Annotated[str | None, Field(description="Only this run's items. None: the whole ledger.")] = None,
+    items: Annotated[list[str] | None, Field(description="Decide on these unknown items only: their ids.")] = None,
+    unknown: Annotated[
+        UnknownPolicy,
+        Field(description="Items that may have been billed: hold, retry now (may pay twice), or fail."),
+    ] = UnknownPolicy.HOLD,
+    lost: Annotated[bool, Field(description="Also fetch again what is lost or was unreadable.")] = False,
+    concurrency: Annotated[int, Field(ge=1, le=512, description="Calls and downloads at once.")] = 8,
+    patience: Annotated[float, Field(ge=0, le=86_400, description="Seconds to wait for a store that is away.")] = 120.0,
+    key_template: Annotated[str, Field(description="Names of objects.")] = "{model}/{item_id}/{call}-{index}.{ext}",
+) -> State[Any]:
+    """Deliver what is paid for; ask the API's log about unknown calls; decide on what it does not know.
+
+    Buys nothing, except with `unknown="retry"`, and then only what is unknown, or known to be billed and lost.
+
+    Returns:
+        `Completed`, or `Failed` named `Incomplete` where something is left. The result is a `RepairReport`, or an
+        `IncompleteRepair` with one.
+
+    Raises:
+        BadInput: A run, block or time that is not there; a client of another API.
+    """
+    logger = get_run_logger()
+    ledger = catalog_block(catalog).get_ledger()
+    keyless = credentials is None and not os.environ.get("AIMLAPI_API_KEY") and unknown is not UnknownPolicy.RETRY
+    report = repair(
+        ledger,
+        Stores(image_store_block(store).get_store() if store is not None else None),
+        client=None if keyless else credentials_block(credentials).get_client(),
+        settings=RunSettings(concurrency=concurrency, patience=patience, key_template=key_template),
+        run_id=run_id,
+        item_ids=items,
+        unknown=unknown,
+        lost=lost,
+        say=logger.info,
+    )
+    for problem in report.problems:
+        logger.warning(problem)
+    if report.complete:
+        return Completed(message=report.summary(), data=report)
+    return Failed(name="Incomplete", message=report.summary(), data=IncompleteRepair(report))
