@@ -56,7 +56,7 @@ class PurchaseSettings:
     rewrite_fallback: RewriteFallback = RewriteFallback.FAIL
 
 
-_NO_TEXT = frozenset({ItemState.REFUSED, ItemState.LOST, ItemState.FAILED, ItemState.UNKNOWN})
+_NO_TEXT = frozenset({ItemState.REFUSED, ItemState.LOST, ItemState.FAILED, ItemState.UNKNOWN, ItemState.ERASED})
 """States of a rewrite that this run leaves without a text. What is planned was not come to yet: a halted run."""
 
 
