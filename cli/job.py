@@ -149,6 +149,7 @@ class Ready:
             "budget_usd": job.budget_usd,
             "concurrency": settings.concurrency,
             "requests_per_minute": settings.requests_per_minute,
+            "shared_concurrency": settings.shared_concurrency,
             "chunk_size": job.chunk_size,
             "on_incomplete": job.on_incomplete,
             "unknown": settings.unknown,

@@ -36,6 +36,7 @@ __all__ = [
     "SampleSeed",
     "Seed",
     "Set",
+    "SharedConcurrency",
     "SkipInvalid",
     "Template",
     "Traceback",
@@ -218,7 +219,18 @@ BaseUrl = Annotated[
 ]
 
 RequestsPerMinute = Annotated[
-    float | None, typer.Option(metavar="N", help="Highest rate of paid calls.", rich_help_panel=_HOW)
+    float | None,
+    typer.Option(
+        metavar="N",
+        help="Highest rate of paid calls, over all runs with this key and model; else learnt from 429s.",
+        rich_help_panel=_HOW,
+    ),
+]
+SharedConcurrency = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Paid calls in flight over all runs with this key and model.", rich_help_panel=_HOW
+    ),
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=_OUTPUT)]

@@ -106,6 +106,7 @@ def run(
         int, typer.Option(min=1, max=512, metavar="N", help="Paid calls in flight.", rich_help_panel=_HOW)
     ] = 8,
     requests_per_minute: options.RequestsPerMinute = None,
+    shared_concurrency: options.SharedConcurrency = None,
     chunk_size: Annotated[
         str, typer.Option(metavar="N|auto", help="Items of one Prefect task run.", rich_help_panel=_HOW)
     ] = "auto",
@@ -188,6 +189,7 @@ def run(
         settings=RunSettings(
             concurrency=concurrency,
             requests_per_minute=requests_per_minute,
+            shared_concurrency=shared_concurrency,
             unknown=UnknownPolicy(unknown.value),
             retry_refused=retry_refused,
             patience=patience,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from .aimlapi.client import user_agent
 from .delivery import Conveyor, Downloader, Spool, Uploader
 from .errors import BadInput
 from .images import Fetcher
-from .ledger import Ledger, UnknownPolicy, home
+from .ledger import Ledger, SharedQuota, UnknownPolicy, home
 from .ledger.holders import LEASE_SECONDS
 from .limits import CallLimiter, Gate, Halt
 from .purchase import Purchaser, PurchaseSettings, Rewriter
@@ -33,7 +34,9 @@ class RunSettings:
 
     Attributes:
         concurrency: Paid calls in flight in one process, 1 to 512.
-        requests_per_minute: Highest rate of paid calls in one process; None for no limit.
+        requests_per_minute: Highest rate of paid calls, over all runs of the ledger with the same key and model; None:
+            what 429s teach.
+        shared_concurrency: Paid calls in flight, likewise; None: as many as all processes have.
         unknown: What to do with items whose last call may have been billed.
         retry_refused: Ask again for what the provider refused before.
         patience: Seconds that a store, a database or an API that went away is waited for.
@@ -47,6 +50,7 @@ class RunSettings:
 
     concurrency: int = 8
     requests_per_minute: float | None = None
+    shared_concurrency: int | None = None
     unknown: UnknownPolicy = UnknownPolicy.HOLD
     retry_refused: bool = False
     patience: float = 120.0
@@ -61,6 +65,8 @@ class RunSettings:
             raise BadInput(f"concurrency: {self.concurrency} is not allowed (1 to 512)")
         if self.requests_per_minute is not None and not 0 < self.requests_per_minute <= 1_000_000:
             raise BadInput(f"requests_per_minute: {self.requests_per_minute} is not allowed (above 0)")
+        if self.shared_concurrency is not None and self.shared_concurrency < 1:
+            raise BadInput(f"shared_concurrency: {self.shared_concurrency} is not allowed (1 or more)")
         KeyTemplate(self.key_template)
 
 
@@ -94,6 +100,7 @@ class RunContext:
         self.store = store
         self.settings = settings
         self.halt = Halt()
+        self._lock = threading.RLock()
         ledger.be_patient(settings.patience)
         self.spool = Spool(spool_folder(settings), ledger.id)
         # Chunks overlap; their threads do not add up. Whoever comes first is served first, so chunks end in order.
@@ -103,9 +110,9 @@ class RunContext:
         movers = max(4, min(_MOST_MOVERS, settings.concurrency // 2))
         self.movers = ThreadPoolExecutor(movers, thread_name_prefix="imagen-move")
         self.limiter = CallLimiter(settings.concurrency, settings.requests_per_minute, self.halt)
+        self._sharing = False
         self.gate = Gate(store.check, patience=settings.patience) if store is not None else None
         self.client = client
-        self._lock = threading.Lock()
         self._rewriter: Rewriter | None = None
         self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=movers)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
@@ -115,6 +122,7 @@ class RunContext:
         """Close what belongs to this run alone."""
         self.buyers.shutdown(wait=False, cancel_futures=True)
         self.movers.shutdown(wait=False, cancel_futures=True)
+        self.limiter.close()
         self._fetcher.close()
 
     @property
@@ -122,8 +130,12 @@ class RunContext:
         """URI of the place the images go to."""
         return self.store.destination if self.store is not None else None
 
-    def purchaser(self) -> Purchaser:
+    def purchaser(self, limiter: CallLimiter | None = None) -> Purchaser:
         """The one who buys.
+
+        Args:
+            limiter: Bounds its calls; None for the run's own, whose turns are from here on those of all runs with this
+                key and model.
 
         Raises:
             BadInput: There is no API client.
@@ -131,15 +143,20 @@ class RunContext:
         if self.client is None:
             raise BadInput("there are no API credentials to buy with")
         run = self.ledger.run(self.run_id)
+        model = load_registry().resolve(run["model"])
+        with self._lock:
+            if limiter is None and not self._sharing:
+                self._sharing = True
+                self.limiter.use(self._shared_quota(self.client, model.spec.id, [model.wire_model]))
         return Purchaser(
             client=self.client,
             ledger=self.ledger,
             replies=self.spool.replies,
-            limiter=self.limiter,
+            limiter=limiter or self.limiter,
             gate=self.gate,
             halt=self.halt,
             run_id=self.run_id,
-            model=load_registry().resolve(run["model"]),
+            model=model,
             parameters=run["parameters"],
             settings=self.settings.purchase,
             on_images=self.conveyor.set_off,
@@ -154,7 +171,7 @@ class RunContext:
         with self._lock:
             if self._rewriter is None:
                 self._rewriter = Rewriter(
-                    purchaser=self.purchaser(),
+                    purchaser=self.purchaser(self._rewriting_limiter()),
                     ledger=self.ledger,
                     halt=self.halt,
                     find_model=lambda name: resolve_chat_model(name, self.settings.rewrite_price),
@@ -163,6 +180,24 @@ class RunContext:
                     trust_unbilled_5xx=self.settings.purchase.trust_unbilled_5xx,
                 )
             return self._rewriter
+
+    def _shared_quota(self, client: AimlApiClient, model: str, wire_models: Sequence[str]) -> SharedQuota:
+        """Turns and slots of all runs with this key and model."""
+        return SharedQuota(
+            self.ledger,
+            client.fingerprint(self.ledger.id),
+            model,
+            wire_models,
+            self.settings.requests_per_minute,
+            self.settings.shared_concurrency,
+        )
+
+    def _rewriting_limiter(self) -> CallLimiter:
+        """Texts have limits of their own: what their 429s teach says nothing of the image model."""
+        if self.client is None:
+            raise BadInput("there are no API credentials to buy with")
+        quota = SharedQuota(self.ledger, self.client.fingerprint(self.ledger.id), "chat/completions", ())
+        return CallLimiter(self.settings.concurrency, None, self.halt, quota=quota)
 
     def uploader(self) -> Uploader:
         """The one who stores.

@@ -101,7 +101,13 @@ def imagen_pipeline(
     tags: Annotated[dict[str, str] | None, Field(description="Labels kept with the run and its images.")] = None,
     budget_usd: Annotated[float | None, Field(gt=0, description="Most this run may cost, in USD.")] = None,
     concurrency: Annotated[int, Field(ge=1, le=512, description="Paid calls in flight.")] = 8,
-    requests_per_minute: Annotated[float | None, Field(gt=0, description="Highest rate of paid calls.")] = None,
+    requests_per_minute: Annotated[
+        float | None,
+        Field(gt=0, description="Highest rate of paid calls, over all runs with this key and model. None: learnt."),
+    ] = None,
+    shared_concurrency: Annotated[
+        int | None, Field(ge=1, description="Paid calls in flight over all runs with this key and model.")
+    ] = None,
     chunk_size: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=1000)], Field(description="Items a chunk of task runs.")
     ] = "auto",
@@ -159,6 +165,7 @@ def imagen_pipeline(
     settings = RunSettings(
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
+        shared_concurrency=shared_concurrency,
         unknown=unknown,
         retry_refused=retry_refused,
         patience=patience,

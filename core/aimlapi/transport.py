@@ -41,10 +41,10 @@ class BearerAuth(AuthBase):
     """Sets the Authorization header itself: without an auth object, requests lets `~/.netrc` override the header."""
 
     def __init__(self, key: str) -> None:
-        self._key = key
+        self.key = key
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._key}"
+        request.headers["Authorization"] = f"Bearer {self.key}"
         return request
 
     def __repr__(self) -> str:

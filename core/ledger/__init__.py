@@ -10,6 +10,7 @@ from .held import HeldItem, name_holders
 from .images import ImageResult, ImageTask, StoredAt
 from .items import Item, ItemKind, Rewrite
 from .ledger import Ledger
+from .quotas import SharedQuota
 from .runs import RunItem, RunProgress, RunSpec
 from .shared import close_ledgers, open_ledger
 from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
@@ -45,6 +46,7 @@ __all__ = [
     "RunItem",
     "RunProgress",
     "RunSpec",
+    "SharedQuota",
     "StoredAt",
     "Unbilled",
     "Unknown",

@@ -25,7 +25,7 @@ from .schema import calls, holders, images, items, rewrites
 from .states import CallOutcome, ItemState
 from .writer import Writer
 
-__all__ = ["HEARTBEAT_SECONDS", "LEASE_SECONDS", "Heartbeat", "Holder", "reap", "this_host"]
+__all__ = ["HEARTBEAT_SECONDS", "LEASE_SECONDS", "Heartbeat", "Holder", "dead_holders", "reap", "this_host"]
 
 LEASE_SECONDS = 60.0
 """A holder that has not been heard of for so long is dead."""
@@ -105,11 +105,13 @@ class Holder:
         )
 
 
-def _dead(connection: Connection, me: Holder | None) -> list[str]:
+def dead_holders(connection: Connection, me: Holder | None, among: set[str] | None = None) -> list[str]:
+    """Holders that are to be taken for dead; of those named only, if any are."""
     now, here = database_now(connection), this_host()
     # A holder that was declared dead too early and worked on (a machine that slept) is looked at as long as it holds.
     holding = sa.exists().where(items.c.holder_id == holders.c.id)
-    rows = connection.execute(sa.select(holders).where(sa.or_(holders.c.ended_at.is_(None), holding)))
+    looked_at = sa.or_(holders.c.ended_at.is_(None), holding) if among is None else holders.c.id.in_(among)
+    rows = connection.execute(sa.select(holders).where(looked_at))
     dead = []
     for row in rows:
         if me is not None and row.id == me.id:
@@ -131,7 +133,7 @@ def reap(connection: Connection, me: Holder | None = None, *, force: tuple[str, 
     Returns:
         Calls that are now unknown.
     """
-    dead = [*force, *_dead(connection, me)]
+    dead = [*force, *dead_holders(connection, me)]
     if not dead:
         return 0
     now = datetime.now(UTC)

@@ -144,6 +144,16 @@ class Ledger:
         """Run an operation in the next group commit; see `core.ledger.writer.Writer.run`."""
         return self._writer.run(operation)
 
+    def write_apart(self, operation: Callable[[Connection], T]) -> T:
+        """Run a short operation on rows that processes contend for, so that no group of writes holds them meanwhile.
+
+        On SQLite, which has one writer anyway, it is a write like others.
+        """
+        if self.url.get_backend_name() != "sqlite":
+            with contextlib.suppress(sa.exc.DBAPIError), self._engine.begin() as connection:
+                return operation(connection)
+        return self.write(operation)  # which waits for a database that is away, and tries again after a conflict
+
     @property
     def holder(self) -> Holder:
         """This process, registered on first use and kept alive from then on."""

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .errors import LedgerNotUsable
-from .schema import CATALOG_VIEW, calls, caps, items, meta, metadata, rewrites, runs, spending
+from .schema import CATALOG_VIEW, calls, caps, items, meta, metadata, quota_shares, quotas, rewrites, runs, spending
 
 __all__ = ["SCHEMA_VERSION", "add_column", "add_index", "add_table", "check_version", "create_view", "migrate"]
 
@@ -105,8 +105,14 @@ def _budgets(connection: Connection) -> None:
     add_column(connection, runs.c.warned)
 
 
+def _shared_limits(connection: Connection) -> None:
+    """Rates and slots that processes share."""
+    add_table(connection, quotas)
+    add_table(connection, quota_shares)
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets)
+_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

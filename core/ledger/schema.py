@@ -26,6 +26,8 @@ __all__ = [
     "items",
     "meta",
     "metadata",
+    "quota_shares",
+    "quotas",
     "rewrites",
     "run_items",
     "runs",
@@ -252,6 +254,36 @@ spending = sa.Table(
     sa.Column("reserved", sa.BigInteger, nullable=False),
     sa.Column("spent", sa.BigInteger, nullable=False),
     sa.Column("warned", sa.Boolean, nullable=False),
+)
+
+
+# What is known of the limits of a key (its fingerprint) and a model. Times are seconds of the database's clock.
+quotas = sa.Table(
+    "imagen_quotas",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("ceiling", sa.Double, comment="calls a minute at which the last 429 came"),
+    sa.Column("proved", sa.Integer, nullable=False, default=0),
+    sa.Column("busy", sa.Double, nullable=False, default=0.0),
+    sa.Column("next_at", sa.Double, nullable=False, default=0.0),
+    sa.Column("leased_at", sa.Double, nullable=False, default=0.0),
+    sa.Column("cut_at", sa.Double, nullable=False, default=0.0),
+    sa.Column("cool_until", sa.Double, nullable=False, default=0.0),
+)
+
+# What each run at work was told of these limits, and the slots it has.
+quota_shares = sa.Table(
+    "imagen_quota_shares",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("holder_id", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("per_minute", sa.Double),
+    sa.Column("in_flight", sa.Integer),
+    sa.Column("wanted", sa.Integer, nullable=False),
+    sa.Column("granted", sa.Integer, nullable=False),
 )
 
 

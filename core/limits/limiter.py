@@ -272,6 +272,13 @@ class CallLimiter:
         while self._accepted and self._accepted[0] < oldest:
             self._accepted.popleft()
 
+    def use(self, quota: Quota) -> None:
+        """Take turns and slots from another quota from now on."""
+        with self._lock:
+            self._quota = quota
+            self._leased_at = None
+            self._free_until = 0.0
+
     def close(self) -> None:
         """Give back slots that others may use."""
         self._quota.close()

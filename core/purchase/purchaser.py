@@ -56,7 +56,7 @@ class PurchaseSettings:
     rewrite_fallback: RewriteFallback = RewriteFallback.FAIL
 
 
-_NO_TEXT = frozenset({ItemState.REFUSED, ItemState.LOST, ItemState.FAILED, ItemState.UNKNOWN, ItemState.ERASED})
+_NO_TEXT = frozenset({ItemState.REFUSED, ItemState.LOST, ItemState.FAILED, ItemState.UNKNOWN})
 """States of a rewrite that this run leaves without a text. What is planned was not come to yet: a halted run."""
 
 
@@ -163,7 +163,8 @@ class Purchaser:
         if item.rewrite is not None:
             own = {**no_second_rewriting(self._model), **own}
         request = ImageRequest.build(self._model, text, own)
-        return ImageOrder(item, request, text if text != item.prompt else None, self._settings.trust_unbilled_5xx)
+        rewritten = item.rewrite.text if item.rewrite is not None else None
+        return ImageOrder(item, request, rewritten, self._settings.trust_unbilled_5xx)
 
     def _text(self, item: ClaimedItem) -> str | None:
         if item.rewrite is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,10 +13,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest, load_registry
+from prefect_imagen.core.aimlapi.chat import resolve_chat_model
 from prefect_imagen.core.ledger import Account, Item, ItemState, Ledger, RunItem, RunSpec
-from prefect_imagen.core.ledger.schema import calls
+from prefect_imagen.core.ledger.schema import calls, items, rewrites
 from prefect_imagen.core.limits import Backoff, CallLimiter, Gate, Halt
-from prefect_imagen.core.purchase import Purchaser, PurchaseSettings, ReplySpool
+from prefect_imagen.core.plan import BatchSpec
+from prefect_imagen.core.prompts import PromptSpec
+from prefect_imagen.core.purchase import Purchaser, PurchaseSettings, ReplySpool, Rewriter
+from prefect_imagen.core.rewrite import RewriteSpec
 from prefect_imagen.sandbox.process import SandboxServer
 
 MODEL = "google/imagen4/preview"
@@ -34,6 +39,7 @@ class Till:
     parameters: dict[str, Any]
     settings: PurchaseSettings
     gate: Gate | None = None
+    rewrite: RewriteSpec | None = None
 
     def __post_init__(self) -> None:
         self.halt = Halt()
@@ -45,11 +51,15 @@ class Till:
         self.ledger.start_run(RunSpec(run, self.model, self.parameters, budget=budget))
 
     def plan(self, count: int) -> None:
-        rows = []
-        for n in range(count):
-            request = ImageRequest.build(self.model, f"fox number {n}", self.parameters)
-            item = Item(request.model.spec.id, request.prompt, request.identity())
-            rows.append(RunItem(n, item, "x", n))
+        if self.rewrite is None:
+            rows = []
+            for n in range(count):
+                request = ImageRequest.build(self.model, f"fox number {n}", self.parameters)
+                item = Item(request.model.spec.id, request.prompt, request.identity())
+                rows.append(RunItem(n, item, "x", n))
+        else:
+            prompts = PromptSpec([f"fox number {n}" for n in range(count)])
+            rows = list(BatchSpec(prompts, self.model, self.parameters, rewrite=self.rewrite).run_items())
         self.ledger.add_run_items(self.run, rows)
         self.items = [row.item.id for row in rows]
 
@@ -76,6 +86,39 @@ class Till:
                 list(threads.map(purchaser.buy, claimed))
         finally:
             self.ledger.release(self.items)
+
+    def rewrite_all(self, *, budget: int | None = None, **policy: Any) -> None:
+        """Have the prompts rewritten, as one chunk."""
+        rewriter = Rewriter(
+            purchaser=self.purchaser(),
+            ledger=self.ledger,
+            halt=self.halt,
+            find_model=resolve_chat_model,
+            trust_unbilled_5xx=self.settings.trust_unbilled_5xx,
+            **policy,
+        )
+        with ThreadPoolExecutor(THREADS) as threads:
+            rewriter.rewrite(self.items, lambda buy, groups: list(threads.map(buy, groups)))
+
+    def texts(self) -> dict[str, int]:
+        """How many texts are in each state that occurs."""
+        return dict(Counter(map(str, self.ledger.text_states(self.items).values())))
+
+    def written(self) -> dict[str, str]:
+        """Texts by the prompt and variation they were made from."""
+        with self.ledger.read() as connection:
+            rows = connection.execute(
+                sa.select(items.c.prompt, items.c.variation, rewrites.c.text).join(
+                    rewrites, rewrites.c.item_id == items.c.id
+                )
+            )
+            return {f"{row.prompt} / {row.variation}": row.text for row in rows}
+
+    def reasons(self) -> set[str]:
+        """Why texts came to nothing."""
+        with self.ledger.read() as connection:
+            query = sa.select(items.c.reason).where(items.c.kind == "rewrite", items.c.state != "delivered")
+            return {str(reason) for reason in connection.scalars(query)}
 
     def states(self) -> dict[str, int]:
         """How many items are in each state that occurs."""
@@ -123,14 +166,20 @@ def till(sandbox: SandboxServer, tmp_path: Path, open_ledger: Callable[..., Ledg
     with contextlib.ExitStack() as stack:
 
         def made(
-            count: int = 50, *, budget: int | None = None, model: str = MODEL, gate: Gate | None = None, **options: Any
+            count: int = 50,
+            *,
+            budget: int | None = None,
+            model: str = MODEL,
+            gate: Gate | None = None,
+            rewrite: RewriteSpec | None = None,
+            **options: Any,
         ) -> Till:
             client = AimlApiClient("secret-key", base_url=options.pop("base_url", sandbox.base_url), read_timeout=20)
             stack.callback(client.close)
             settings = PurchaseSettings(**options.pop("settings", {}))
             ledger = open_ledger(options.pop("database", str(tmp_path / "ledger.db")))
             replies = ReplySpool(tmp_path / "replies")
-            opened = Till(sandbox, client, ledger, replies, model, options, settings, gate)
+            opened = Till(sandbox, client, ledger, replies, model, options, settings, gate, rewrite)
             opened.start(budget)
             opened.plan(count)
             return opened

@@ -1,0 +1,123 @@
+"""Automations as code, on a real server: each event of ours reaches a person, as a text one can read."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect_imagen.deployments.automations import main
+from prefect_imagen.flows import events
+
+from .conftest import post
+
+RUN = {
+    "run_id": "r1", "flow_run_url": "http://prefect/r1", "outcome": "Blocked", "message": "out of credit",
+    "model": "google/imagen4/preview", "edition": "2026-03-01", "tags": {}, "destination": "s3://b", "catalog": "c",
+    "rows": 10, "items": 9, "delivered": 7, "owned": 0, "states": {}, "images": 7, "quarantined": 0,
+    "billed_usd": 0.364, "unknown_calls": 1, "unknown_usd": 0.053, "in_flight_calls": 0,
+}  # fmt: skip
+CASES = [
+    (
+        events.RunIncomplete.model_validate(RUN),
+        "imagen: Blocked, 7 of 9 delivered",
+        "out of credit\nBilled $0.36 for google/imagen4/preview, edition 2026-03-01. "
+        "The same run again buys only what is missing.\nhttp://prefect/r1",
+    ),
+    (
+        events.BudgetWarning(
+            scope="day", period="2026-03-01", spent_usd=8, reserved_usd=0.106, cap_usd=10, share=0.8106
+        ),
+        "imagen: 81 % of the day's budget",
+        "$8.00 spent and $0.11 reserved of $10.00 (2026-03-01).",
+    ),
+    (
+        events.UnknownWaiting(
+            run_id="r1", flow_run_url=None, items=3, at_most_usd=0.159, client_request_ids=["pi-1"]
+        ),
+        "imagen: 3 items may have been billed without an answer",
+        "At most $0.16. `prefect-imagen status` lists the calls; "
+        "`unknown=retry` asks for them again and may pay twice.",
+    ),
+    (
+        events.ModelRetiring(
+            model="google/imagen4/preview", shutdown_date="2026-08-17", successor="google/x", message="upstream ends"
+        ),
+        "imagen: google/imagen4/preview will be withdrawn",
+        "upstream ends\nLast day: 2026-08-17\nInstead: google/x",
+    ),
+]  # fmt: skip
+
+
+class _Phone(BaseHTTPRequestHandler):
+    """Where the notifications go."""
+
+    received: queue.Queue[Any]
+
+    def do_POST(self) -> None:
+        self.received.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def phone(prefect_api: str) -> Iterator[queue.Queue[Any]]:
+    """A person's phone behind a notification block, and the automations that call it."""
+    _Phone.received = queue.Queue()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Phone) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        CustomWebhookNotificationBlock(
+            name="phone",
+            url=f"http://127.0.0.1:{server.server_address[1]}/",
+            json_data={"subject": "{{subject}}", "body": "{{body}}"},
+            allow_private_urls=True,
+        ).save("phone", overwrite=True)
+        yield _Phone.received
+        server.shutdown()
+        thread.join()
+
+
+def test_made_once_and_updated_after(
+    prefect_api: str, phone: queue.Queue[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {}
+    for word in ("created", "updated"):
+        assert main(["--notify", "custom-webhook/phone", "--restart"]) == 0
+        said[word] = capsys.readouterr().out
+        assert [line.split()[0] for line in said[word].splitlines()] == [word] * 6
+    found = [row for row in post(f"{prefect_api}/automations/filter", {}) if row["name"].startswith("imagen: ")]
+    assert len(found) == 6
+
+
+def test_a_block_that_is_not_there(prefect_api: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--notify", "slack-webhook/nobody"]) == 2
+    assert "save a notification block" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("payload", "subject", "body"), CASES, ids=lambda case: getattr(case, "event", ""))
+def test_each_event_is_told(
+    prefect_api: str, phone: queue.Queue[Any], payload: events.Payload, subject: str, body: str
+) -> None:
+    main(["--notify", "custom-webhook/phone"])
+    event = {
+        "id": str(uuid.uuid4()),
+        "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "event": payload.event,
+        "resource": {"prefect.resource.id": payload.resource},
+        "payload": payload.model_dump(mode="json"),
+    }
+    # The server learns of new automations a moment after they were made.
+    time.sleep(1)
+    post(f"{prefect_api}/events", [event])
+    assert phone.get(timeout=30) == {"subject": subject, "body": body}
