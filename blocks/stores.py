@@ -10,7 +10,8 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
 from ..core.errors import BadInput
-from ..core.storage import LocalStore, ObjectStore, S3Options, S3Store
+from ..core.storage import LocalStore, ObjectOptions, ObjectStore, S3Options, S3Store
+from ..core.storage.object_options import SSE, StorageClass
 
 __all__ = ["LocalImageStore", "S3ImageStore", "store_block"]
 
@@ -55,6 +56,22 @@ class S3ImageStore(Block):
     )
     session_token: SecretStr | None = Field(default=None, description="For temporary keys.")
     profile: str | None = Field(default=None, description="A profile of the AWS configuration files.")
+    role_arn: str | None = Field(
+        default=None, title="Role ARN", description="A role to assume; renewed as long as a run takes."
+    )
+    external_id: str | None = Field(default=None, description="If the role asks for one.")
+    sse: SSE | None = Field(
+        default=None,
+        title="Server-side encryption",
+        description="AES256 (SSE-S3) or KMS, said with each object; else the bucket's default.",
+    )
+    kms_key_id: str | None = Field(default=None, title="KMS key", description="Key id, alias or ARN; with KMS only.")
+    storage_class: StorageClass | None = Field(default=None, description="Of the images; else the bucket's default.")
+    object_tags: dict[str, str] = Field(default_factory=dict, description="Tags of every image; S3 takes at most 10.")
+    run_tags: bool = Field(default=False, description="Put the tags of a run onto its images, too.")
+    multipart_bytes: int = Field(
+        default=64 * 1024 * 1024, description="Objects of this size or more are sent in parts, each with a checksum."
+    )
 
     def get_store(self) -> ObjectStore:
         """The store. Nothing is connected yet.
@@ -70,8 +87,18 @@ class S3ImageStore(Block):
             secret_access_key=_reveal(self.secret_access_key),
             session_token=_reveal(self.session_token),
             profile=self.profile,
+            role_arn=self.role_arn,
+            external_id=self.external_id,
         )
-        return S3Store(self.bucket, self.prefix, options)
+        how = ObjectOptions(
+            sse=self.sse,
+            kms_key_id=self.kms_key_id,
+            storage_class=self.storage_class,
+            object_tags=self.object_tags,
+            run_tags=self.run_tags,
+            multipart_bytes=self.multipart_bytes,
+        )
+        return S3Store(self.bucket, self.prefix, options, how)
 
 
 class LocalImageStore(Block):

@@ -16,6 +16,7 @@ from .budget import budget
 from .console import stderr, stdout
 from .demo import demo
 from .doctor import doctor
+from .export import export
 from .failures import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated, exit_within, explain, sentence
 from .models import models
 from .plan import plan
@@ -45,6 +46,7 @@ app.command("run", rich_help_panel=_WORK)(run)
 app.command("status", rich_help_panel=_WORK)(status)
 app.command("repair", rich_help_panel=_WORK)(repair)
 app.command("budget", rich_help_panel=_WORK)(budget)
+app.command("export", rich_help_panel=_WORK)(export)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)
 app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)
 

@@ -45,7 +45,7 @@ class Job:
         base_url: Of the API.
         catalog: URL or path of the ledger; may hold a password.
         settings: How to go about it.
-        store_options: Fields of `S3Options`.
+        store_options: Fields of `S3Options` and `ObjectOptions`.
         chunk_size: Items a chunk, or `auto`.
         budget_usd: The run's cap.
         tags: Labels.
@@ -80,7 +80,7 @@ class Job:
         client = AimlApiClient(self.api_key, base_url=self.base_url)
         store = open_store(self.to, **self.store_options)
         ledger = open_ledger(self.catalog)
-        check_services(client, ledger, store, adopt=self.adopt_ledger)
+        check_services(client, ledger, store, adopt=self.adopt_ledger, tags=self.tags)
         client.close()
         return Ready(self, ledger, store, prompts)
 
@@ -155,6 +155,7 @@ class Ready:
             "unknown": settings.unknown,
             "retry_refused": settings.retry_refused,
             "patience": settings.patience,
+            "key_template": settings.key_template,
             "trust_unbilled_5xx": settings.purchase.trust_unbilled_5xx,
             "rewrite_fallback": settings.purchase.rewrite_fallback.value,
             "adopt_ledger": job.adopt_ledger,

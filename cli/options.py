@@ -15,13 +15,17 @@ __all__ = [
     "Edition",
     "EndpointUrl",
     "Exclude",
+    "ExternalId",
     "Json",
+    "KeyTemplate",
+    "KmsKeyId",
     "Limit",
     "Matrix",
     "MaxPrompts",
     "Model",
     "NoVariants",
     "NumImages",
+    "ObjectTag",
     "OptionalDestination",
     "PerRow",
     "PromptColumn",
@@ -32,12 +36,16 @@ __all__ = [
     "RewriteFallback",
     "RewritePrice",
     "Rewrites",
+    "RoleArn",
     "Sample",
     "SampleSeed",
     "Seed",
     "Set",
     "SharedConcurrency",
     "SkipInvalid",
+    "Sse",
+    "StorageClass",
+    "TagObjects",
     "Template",
     "Traceback",
     "Verbose",
@@ -48,6 +56,7 @@ _WHICH = "Which prompts"
 _REWRITING = "Rewriting prompts"
 _WHAT = "Which image"
 _WHERE = "Where to"
+_STORE = "S3"
 _HOW = "How"
 _OUTPUT = "Output"
 
@@ -215,6 +224,35 @@ BaseUrl = Annotated[
         metavar="URL",
         help="An API that is not the public one, such as a sandbox.",
         rich_help_panel=_HOW,
+    ),
+]
+Sse = Annotated[
+    str | None,
+    typer.Option(metavar="AES256|aws:kms|aws:kms:dsse", help="Encryption by the S3 server.", rich_help_panel=_STORE),
+]
+KmsKeyId = Annotated[str | None, typer.Option(metavar="KEY", help="KMS key: id, alias or ARN.", rich_help_panel=_STORE)]
+StorageClass = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS", help="STANDARD_IA, INTELLIGENT_TIERING, …", rich_help_panel=_STORE),
+]
+ObjectTag = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="S3 tag of every image. May be repeated.", rich_help_panel=_STORE),
+]
+TagObjects = Annotated[
+    bool, typer.Option("--tag-objects", help="Put the run's --tag onto its images, as S3 tags.", rich_help_panel=_STORE)
+]
+RoleArn = Annotated[
+    str | None, typer.Option(metavar="ARN", help="AWS role to assume for the store.", rich_help_panel=_STORE)
+]
+ExternalId = Annotated[str | None, typer.Option(metavar="ID", help="If the role asks for one.", rich_help_panel=_STORE)]
+KeyTemplate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="Names of objects; default: {model}/{item_id}/{call}-{index}.{ext}",
+        rich_help_panel=_STORE,
+        show_default=False,
     ),
 ]
 

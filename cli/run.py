@@ -44,6 +44,14 @@ def run(
     ],
     catalog: options.Catalog = None,
     endpoint_url: options.EndpointUrl = None,
+    sse: options.Sse = None,
+    kms_key_id: options.KmsKeyId = None,
+    storage_class: options.StorageClass = None,
+    object_tag: options.ObjectTag = None,
+    tag_objects: options.TagObjects = False,
+    role_arn: options.RoleArn = None,
+    external_id: options.ExternalId = None,
+    key_template: options.KeyTemplate = None,
     adopt_ledger: Annotated[
         bool,
         typer.Option("--adopt-ledger", help="Take over a destination of another ledger.", rich_help_panel="Where to"),
@@ -146,10 +154,12 @@ def run(
     from ..core.purchase import PurchaseSettings
     from ..core.rewrite import RewriteFallback
     from ..core.run_context import RunSettings
+    from ..core.storage import DEFAULT_TEMPLATE
     from .batch import Batch, read_pairs, typed_options
     from .catalogs import catalog_url
     from .job import Job
     from .logs import set_up
+    from .stores import store_options
     from .summary import print_summary
 
     if chunk_size != "auto" and not chunk_size.isdecimal():
@@ -193,11 +203,21 @@ def run(
             unknown=UnknownPolicy(unknown.value),
             retry_refused=retry_refused,
             patience=patience,
+            key_template=key_template or DEFAULT_TEMPLATE,
             purchase=PurchaseSettings(
                 trust_unbilled_5xx=trust_unbilled_5xx, rewrite_fallback=RewriteFallback(rewrite_fallback.value)
             ),
         ),
-        store_options={"endpoint_url": endpoint_url, "addressing_style": "path"} if endpoint_url else {},
+        store_options=store_options(
+            endpoint_url=endpoint_url,
+            sse=sse,
+            kms_key_id=kms_key_id,
+            storage_class=storage_class,
+            object_tags=read_pairs(object_tag, "--object-tag"),
+            run_tags=tag_objects,
+            role_arn=role_arn,
+            external_id=external_id,
+        ),
         chunk_size=chunk_size if chunk_size == "auto" else int(chunk_size),
         budget_usd=budget_usd,
         tags=read_pairs(tag, "--tag"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 
 from .aimlapi import AimlApiClient
 from .aimlapi.errors import ApiError, BadKey
@@ -50,7 +51,14 @@ def check_batch(spec: AnyBatch, *, budget: int | None) -> int:
     return count
 
 
-def check_services(client: AimlApiClient, ledger: Ledger, store: ObjectStore | None, *, adopt: bool = False) -> None:
+def check_services(
+    client: AimlApiClient,
+    ledger: Ledger,
+    store: ObjectStore | None,
+    *,
+    adopt: bool = False,
+    tags: Mapping[str, str] | None = None,
+) -> None:
     """Check that key, ledger and destination work and belong together; free calls only.
 
     Args:
@@ -58,6 +66,7 @@ def check_services(client: AimlApiClient, ledger: Ledger, store: ObjectStore | N
         ledger: Gets bound to the API on its first run.
         store: The destination; a marker with the ledger's id is left there on the first run.
         adopt: Take over a destination that another ledger has marked.
+        tags: Of the run, as its images may get them.
 
     Raises:
         BadInput: A bad key, a missing bucket or right, a ledger of another API, a destination of another ledger.
@@ -72,7 +81,7 @@ def check_services(client: AimlApiClient, ledger: Ledger, store: ObjectStore | N
         # The balance is a courtesy: a key without the right to see it can still buy images.
         pass
     if store is not None:
-        store.preflight()
+        store.preflight(tags)
     # Last, since it is for good: an address with a typo in it must not become a new ledger's API.
     ledger.bind(origin)
     if store is not None:

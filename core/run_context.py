@@ -207,10 +207,12 @@ class RunContext:
         """
         if self.store is None or self.gate is None:
             raise BadInput("there is no store to upload to")
+        run_tags = self.ledger.run(self.run_id)["tags"]
         return Uploader(
             store=self.store,
             keys=KeyTemplate(self.settings.key_template),
             ledger_id=self.ledger.id,
+            run_tags=run_tags,
             spool=self.spool,
             gate=self.gate,
             halt=self.halt,

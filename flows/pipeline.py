@@ -208,7 +208,7 @@ def imagen_pipeline(
     with references(credentials, store, catalog) as (credentials_ref, store_ref, catalog_ref):
         work = Work(credentials_ref, store_ref, catalog_ref, settings)
         with shared_context(run_id, work) as context:
-            _prepare(context, adopt=adopt_ledger)
+            _prepare(context, adopt=adopt_ledger, tags=tags or {})
             planned = expand_prompts(
                 prompts,
                 **options,
@@ -238,11 +238,11 @@ def imagen_pipeline(
     return _state(report, on_incomplete)
 
 
-def _prepare(context: RunContext, *, adopt: bool) -> None:
+def _prepare(context: RunContext, *, adopt: bool, tags: dict[str, str]) -> None:
     """Check the services, then settle what earlier processes left behind."""
     if context.client is None:
         raise BadInput("there are no API credentials to buy with")
-    check_services(context.client, context.ledger, context.store, adopt=adopt)
+    check_services(context.client, context.ledger, context.store, adopt=adopt, tags=tags)
     recorded = replay(context.ledger, context.spool.replies)
     unknown = context.ledger.reap()
     logger = get_run_logger()

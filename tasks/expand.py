@@ -119,7 +119,7 @@ def expand_prompts(
     destination = None
     if store is not None:
         target = image_store_block(store).get_store()
-        target.preflight()
+        target.preflight(tags)
         bind_destination(ledger, target, adopt=adopt_ledger)
         destination = target.destination
     run = RunSpec(

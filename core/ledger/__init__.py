@@ -12,6 +12,7 @@ from .items import Item, ItemKind, Rewrite
 from .ledger import Ledger
 from .quotas import SharedQuota
 from .runs import RunItem, RunProgress, RunSpec
+from .selection import Selection
 from .shared import close_ledgers, open_ledger
 from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
 
@@ -46,6 +47,7 @@ __all__ = [
     "RunItem",
     "RunProgress",
     "RunSpec",
+    "Selection",
     "SharedQuota",
     "StoredAt",
     "Unbilled",

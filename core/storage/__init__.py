@@ -3,20 +3,23 @@
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
 from .keys import DEFAULT_TEMPLATE, KeyTemplate, check_key, join_prefix, safe_segment
 from .local import LocalStore
+from .object_options import ObjectOptions
 from .open import open_store
 from .options import S3Options
 from .s3 import S3Store
-from .store import PROBE_KEY, ObjectInfo, ObjectStore, Stored
+from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored
 
 __all__ = [
     "DEFAULT_TEMPLATE",
     "PROBE_KEY",
     "ChecksumMismatch",
+    "Deleted",
     "KeyTaken",
     "KeyTemplate",
     "LocalStore",
     "ObjectInfo",
     "ObjectMissing",
+    "ObjectOptions",
     "ObjectStore",
     "S3Options",
     "S3Store",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import mimetypes
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ..images.errors import SpoolUnavailable
 from ..images.files import AtomicFile, Fetched
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
 from .keys import check_key
-from .store import PROBE_KEY, ObjectInfo, ObjectStore, Stored
+from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored
 
 __all__ = ["LocalStore"]
 
@@ -56,6 +57,8 @@ class LocalStore(ObjectStore):
         sha256: str,
         content_type: str,
         metadata: Mapping[str, str] | None = None,
+        run_tags: Mapping[str, str] | None = None,
+        overwrite: bool = False,
     ) -> Stored:
         dest, sha256 = self._path(key), sha256.lower()
         with self._writing(dest) as out:
@@ -68,7 +71,7 @@ class LocalStore(ObjectStore):
             if out.sha256 != sha256:
                 raise ChecksumMismatch(dest.as_uri())
             try:
-                out.commit(content_type=content_type, create_only=True)
+                out.commit(content_type=content_type, create_only=not overwrite)
                 created = True
             except FileExistsError:
                 created = False
@@ -92,6 +95,27 @@ class LocalStore(ObjectStore):
             for chunk in _chunks(path):
                 out.write(chunk)
             return out.commit(content_type=mimetypes.guess_type(path.name)[0])
+
+    def delete(self, keys: Sequence[str]) -> Deleted:
+        gone: list[str] = []
+        failed: dict[str, str] = {}
+        for key in keys:
+            path = self._path(key)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                failed[key] = error.strerror or type(error).__name__
+            else:
+                gone.append(key)
+                self._remove_empty(path.parent)
+        return Deleted(tuple(gone), (), failed)
+
+    def _remove_empty(self, folder: Path) -> None:
+        """Remove the folders that a key made, as far as nothing else is in them."""
+        with contextlib.suppress(OSError):
+            while folder != self.root and folder.is_relative_to(self.root):
+                folder.rmdir()
+                folder = folder.parent
 
     def read_text(self, key: str, max_bytes: int = 65_536) -> str | None:
         path = self._path(key)
@@ -125,7 +149,7 @@ class LocalStore(ObjectStore):
         if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
             raise StoreUnavailable(f"{self.destination}: the folder is not there or cannot be written")
 
-    def preflight(self) -> None:
+    def preflight(self, run_tags: Mapping[str, str] | None = None) -> None:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.write_text(PROBE_KEY, "prefect-imagen was here\n")

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import BadInput
 from .local import LocalStore
+from .object_options import ObjectOptions
 from .options import S3Options
 from .s3 import S3Store
 from .store import ObjectStore
@@ -20,7 +21,7 @@ def open_store(uri: str, **options: Any) -> ObjectStore:
 
     Args:
         uri: `s3://bucket/prefix`, `file:///absolute/folder` or the path of a folder.
-        options: The fields of `S3Options`; None stands for "not given". A folder takes none.
+        options: The fields of `S3Options` and `ObjectOptions`; None stands for "not given". A folder takes none.
 
     Raises:
         BadInput: Another scheme, a malformed URI, or options that do not fit.
@@ -29,10 +30,11 @@ def open_store(uri: str, **options: Any) -> ObjectStore:
     scheme, separator, rest = uri.partition("://")
     if separator and scheme == "s3":
         bucket, _, prefix = rest.partition("/")
+        how = {name: given.pop(name) for name in ObjectOptions.__dataclass_fields__ if name in given}
         unknown = sorted(given.keys() - S3Options.__dataclass_fields__.keys())
         if unknown:
             raise BadInput(f"unknown S3 options: {', '.join(unknown)}")
-        return S3Store(bucket, prefix, S3Options(**given))
+        return S3Store(bucket, prefix, S3Options(**given), ObjectOptions(**how))
     if given:
         raise BadInput(f"{uri}: a folder takes no options, but got {', '.join(sorted(given))}")
     if separator and scheme == "file":

@@ -11,7 +11,7 @@ from ..errors import BadInput
 __all__ = ["AddressingStyle", "S3Options"]
 
 AddressingStyle = Literal["auto", "path", "virtual"]
-_SECRET = ("access_key_id", "secret_access_key", "session_token")
+_SECRET = ("access_key_id", "secret_access_key", "session_token", "external_id")
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,9 +26,13 @@ class S3Options:
         secret_access_key: See above. Never shown.
         session_token: For temporary keys.
         profile: A named profile of the AWS configuration files.
+        role_arn: A role to assume with these credentials; it is assumed again before it expires.
+        external_id: That the role's owner asks for. Not a secret, but not shown either.
+        role_session_name: How the role's use is called in the owner's logs.
 
     Raises:
-        BadInput: An unknown style, half a key pair, or an endpoint that is more than scheme, host and port.
+        BadInput: An unknown style, half a key pair, an endpoint that is more than scheme, host and port, or a role that
+            is none.
     """
 
     endpoint_url: str | None = None
@@ -38,6 +42,9 @@ class S3Options:
     secret_access_key: str | None = None
     session_token: str | None = None
     profile: str | None = None
+    role_arn: str | None = None
+    external_id: str | None = None
+    role_session_name: str = "prefect-imagen"
 
     def __post_init__(self) -> None:
         if self.addressing_style not in ("auto", "path", "virtual"):
@@ -48,6 +55,14 @@ class S3Options:
             raise BadInput("session_token needs access_key_id and secret_access_key")
         if self.endpoint_url and not re.fullmatch(r"https?://[^/@?#\s]+/?", self.endpoint_url):
             raise BadInput("endpoint_url must be http:// or https:// with host and port, without path or credentials")
+        if self.role_arn and not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,512}", self.role_arn):
+            raise BadInput(f"role_arn {self.role_arn[:100]!r}: a role is arn:aws:iam::ACCOUNT:role/NAME")
+        if self.external_id and not self.role_arn:
+            raise BadInput("external_id goes with role_arn")
+        if self.external_id and not re.fullmatch(r"[\w+=,.@:/-]{2,1224}", self.external_id):
+            raise BadInput("external_id: 2 to 1,224 letters, digits and + = , . @ : / -")
+        if not re.fullmatch(r"[\w+=,.@-]{2,64}", self.role_session_name):
+            raise BadInput("role_session_name: 2 to 64 letters, digits and + = , . @ -")
 
     def __repr__(self) -> str:
         shown = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,12 @@ from ..errors import BadInput
 from ..images.files import AtomicFile, Fetched
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
 from .keys import check_key, join_prefix
+from .object_options import ObjectOptions
 from .options import S3Options
 from .s3_client import probe_client, working_client
 from .s3_errors import code_of, status_of, translated
-from .store import PROBE_KEY, ObjectInfo, ObjectStore, Stored
+from .s3_multipart import put_in_parts
+from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -32,6 +34,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _METADATA_NAME = re.compile(r"[a-z0-9-]{1,64}")
 _MAX_METADATA = 2048  # bytes, names and values together: "Working with object metadata", Amazon S3 user guide
 _CHUNK = 256 * 1024
+_DELETED_AT_ONCE = 1000
 _ROUNDS = 3
 _MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
 _CONFLICT = frozenset({409, 412})
@@ -42,24 +45,29 @@ class S3Store(ObjectStore):
     """Objects of one bucket under one prefix.
 
     Every object is written with `If-None-Match: *`, so that nothing is ever overwritten, and with its SHA-256, which
-    the server compares with what it received. One call takes at most two attempts of 20 s without a byte.
+    the server compares with what it received; from `multipart_bytes` on in parts. One call takes at most two attempts
+    of 20 s without a byte.
 
     Args:
         bucket: Its name.
         prefix: Goes before every key; slashes around it do not matter.
-        options: Endpoint, region and credentials; the AWS chain for what is left out.
+        options: Endpoint, region, credentials and role; the AWS chain for what is left out.
+        how: How objects are written: encryption, storage class, tags.
 
     Raises:
         BadInput: Bucket or prefix is not valid.
     """
 
-    def __init__(self, bucket: str, prefix: str = "", options: S3Options | None = None) -> None:
+    def __init__(
+        self, bucket: str, prefix: str = "", options: S3Options | None = None, how: ObjectOptions | None = None
+    ) -> None:
         if not _BUCKET.fullmatch(bucket) or ".." in bucket:
             raise BadInput(f"{bucket!r} is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens")
         prefix = prefix.strip("/")
         self.bucket = bucket
         self.prefix = check_key(prefix) if prefix else ""
         self.options = options or S3Options()
+        self.how = how or ObjectOptions()
 
     def __repr__(self) -> str:
         return f"S3Store({self.destination!r}, {self.options!r})"
@@ -79,33 +87,63 @@ class S3Store(ObjectStore):
         sha256: str,
         content_type: str,
         metadata: Mapping[str, str] | None = None,
+        run_tags: Mapping[str, str] | None = None,
+        overwrite: bool = False,
     ) -> Stored:
         uri, full = self.uri(key), join_prefix(self.prefix, key)
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         sha256 = sha256.lower()
-        request: dict[str, Any] = {
-            "Bucket": self.bucket,
-            "Key": full,
-            "IfNoneMatch": "*",
-            "ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode(),
+        place = {"Bucket": self.bucket, "Key": full}
+        writing: dict[str, Any] = {
             "ContentType": content_type,
             "Metadata": _metadata({**(metadata or {}), "sha256": sha256}),
+            **self.how.arguments(run_tags),
         }
+        need = "s3:PutObject and s3:PutObjectTagging" if "Tagging" in writing else "s3:PutObject"
         for _ in range(_ROUNDS):
-            with translated(uri, "s3:PutObject"), _body(source) as body:
+            with translated(uri, need):
                 try:
-                    answer = self._client().put_object(**request, Body=body)
-                    return Stored(key, uri, size, sha256, answer.get("ETag", "").strip('"'), True)
+                    if size >= self.how.multipart_bytes:
+                        etag = self._put_in_parts(key, source, place, sha256, writing, only_new=not overwrite)
+                    else:
+                        etag = self._put_whole(source, place, sha256, writing, only_new=not overwrite)
+                    if etag is not None:
+                        return Stored(key, uri, size, sha256, etag, True)
                 except ClientError as error:
                     if code_of(error) in _BAD_CHECKSUM:
                         raise ChecksumMismatch(uri) from None
                     if status_of(error) not in _CONFLICT:
                         raise
             # The key is taken: by our own first attempt, whose answer was lost, by an earlier run, or by a stranger.
-            etag = self._same_content(key, size, sha256)
-            if etag is not None:
-                return Stored(key, uri, size, sha256, etag, False)
+            there = self._same_content(key, size, sha256)
+            if there is not None:
+                return Stored(key, uri, size, sha256, there, False)
         raise StoreUnavailable(f"{uri}: other writes to this key keep getting in the way")
+
+    def _put_whole(
+        self, source: Path | bytes, place: dict[str, Any], sha256: str, writing: dict[str, Any], *, only_new: bool
+    ) -> str:
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if only_new else {}
+        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
+        with _body(source) as body:
+            answer = self._client().put_object(**place, **writing, **condition, ChecksumSHA256=checksum, Body=body)
+        return answer.get("ETag", "").strip('"')
+
+    def _put_in_parts(
+        self,
+        key: str,
+        source: Path | bytes,
+        place: dict[str, Any],
+        sha256: str,
+        writing: dict[str, Any],
+        *,
+        only_new: bool,
+    ) -> str | None:
+        """The ETag, or None where the key is taken: not every server looks at the condition of a completion."""
+        if only_new and self._head(key) is not None:
+            return None
+        uri, client = self.uri(key), self._client()
+        return put_in_parts(client, uri, source, place=place, sha256=sha256, writing=writing, only_new=only_new)
 
     def _same_content(self, key: str, size: int, sha256: str) -> str | None:
         """The ETag of the object if it holds this content, None if it is not there (a 409 can mean that, too)."""
@@ -144,6 +182,25 @@ class S3Store(ObjectStore):
                 raise ChecksumMismatch(self.uri(key))
             return out.commit(content_type=answer.get("ContentType") or None)
 
+    def delete(self, keys: Sequence[str]) -> Deleted:
+        gone: list[str] = []
+        marked: list[str] = []
+        failed: dict[str, str] = {}
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            batch = {join_prefix(self.prefix, key): key for key in keys[start : start + _DELETED_AT_ONCE]}
+            with translated(self.destination, "s3:DeleteObject"):
+                answer = self._client().delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": [{"Key": full} for full in batch]}
+                )
+            failed |= {
+                batch[str(error["Key"])]: f"{error.get('Code', '')} {error.get('Message', '')}".strip()
+                for error in answer.get("Errors", [])
+                if error.get("Code") not in _MISSING
+            }
+            gone += [key for key in batch.values() if key not in failed]
+            marked += [batch[str(item["Key"])] for item in answer.get("Deleted", []) if item.get("DeleteMarker")]
+        return Deleted(tuple(gone), tuple(marked), failed)
+
     def read_text(self, key: str, max_bytes: int = 65_536) -> str | None:
         found = b""
         try:
@@ -175,12 +232,15 @@ class S3Store(ObjectStore):
         with translated(self.destination, "s3:ListBucket"):
             probe_client(self.options).head_bucket(Bucket=self.bucket)
 
-    def preflight(self) -> None:
+    def preflight(self, run_tags: Mapping[str, str] | None = None) -> None:
+        writing = self.how.arguments(run_tags)
         uri = self.uri(PROBE_KEY)
         # A put first, not a HEAD of the bucket: only answers with a body tell a wrong secret from a missing right.
-        with translated(uri, "s3:PutObject"):
+        need = "s3:PutObject and s3:PutObjectTagging" if "Tagging" in writing else "s3:PutObject"
+        with translated(uri, need):
             client = probe_client(self.options)
-            self._put_text(client, PROBE_KEY, "prefect-imagen was here\n")
+            # Written as images are: a key that may not be used or a class that is not there shows now.
+            self._put_text(client, PROBE_KEY, "prefect-imagen was here\n", **writing)
             try:
                 self._put_text(client, PROBE_KEY, "overwritten\n", IfNoneMatch="*")
             except ClientError as error:
@@ -208,7 +268,7 @@ class S3Store(ObjectStore):
             Body=body,
             ContentType="text/plain; charset=utf-8",
             ChecksumSHA256=base64.b64encode(hashlib.sha256(body).digest()).decode(),
-            **conditions,
+            **{**self.how.encryption(), **conditions},
         )
 
     def _head(self, key: str) -> Any:

@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 
 from .options import S3Options
+from .s3_role import as_role
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -50,6 +51,7 @@ def _make(options: S3Options, *, probe: bool) -> S3Client:
         region_name=options.region,
         profile_name=options.profile,
     )
+    session = as_role(session, options)
     # Every put brings its own SHA-256, so the default of botocore >= 1.36, one more checksum pass over each body and
     # a trailer that older S3-compatible servers reject, is switched off.
     settings: dict[str, Any] = {

@@ -92,6 +92,8 @@ def translated(place: str, need: str) -> Iterator[None]:
 
 def _from_answer(error: ClientError, place: str, need: str) -> ImagenError:
     code, status = code_of(error), status_of(error)
+    if error.operation_name == "AssumeRole":
+        return _from_role(error, place)
     if code in _BUSY or status == 429 or (status >= 500 and status != 501):
         return StoreUnavailable(
             f"{place}: the store answered {status or ''} {code}, it cannot serve now".replace("  ", " ")
@@ -104,12 +106,31 @@ def _from_answer(error: ClientError, place: str, need: str) -> ImagenError:
         return StoreNotUsable(f"{place}: access denied; these credentials need {need} there")
     if code in _ELSEWHERE or status in (301, 307):
         return StoreNotUsable(f"{place}: the bucket lies in another region; set `region` to the bucket's own")
+    if code.upper().startswith("KMS"):
+        return StoreNotUsable(
+            f"{place}: the encryption was refused ({code}); check kms_key_id, its region, and the right to "
+            "kms:GenerateDataKey and kms:Decrypt with it"
+        )
     if code == "NotImplemented" or status == 501:
         return StoreNotUsable(
             f"{place}: the server does not implement conditional writes (If-None-Match), without which a "
             "delivered image could be overwritten; use a newer server or a local folder"
         )
     return StoreNotUsable(f"{place}: the store refused the request with {status} {code}")
+
+
+def _from_role(error: ClientError, place: str) -> ImagenError:
+    """What AWS STS answered while a role was assumed, which any request may have to do first."""
+    code, status = code_of(error), status_of(error)
+    if code in _BUSY or status == 429 or status >= 500:
+        return StoreUnavailable(f"{place}: AWS STS answered {status} {code}, the role cannot be assumed now")
+    if code in _BAD_KEY or code == "InvalidClientTokenId":
+        reason = _BAD_KEY.get(code, "the access key id is not known there")
+        return StoreNotUsable(f"{place}: the role cannot be assumed: {reason} ({code})")
+    return StoreNotUsable(
+        f"{place}: the role may not be assumed ({code}); these credentials need sts:AssumeRole for it, the role must "
+        "trust them, and if it asks for an external id, external_id must be that one"
+    )
 
 
 def _from_transport(error: Exception, place: str) -> ImagenError:

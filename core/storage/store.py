@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,21 @@ class Stored:
     sha256: str
     etag: str
     created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What became of keys that were to be deleted.
+
+    Attributes:
+        keys: Those at which nothing is any more, also where nothing was.
+        marked: Those of them whose older versions the store keeps (a bucket with versions only hides them).
+        failed: The others, with the store's reason.
+    """
+
+    keys: tuple[str, ...]
+    marked: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,8 @@ class ObjectStore(ABC):
         sha256: str,
         content_type: str,
         metadata: Mapping[str, str] | None = None,
+        run_tags: Mapping[str, str] | None = None,
+        overwrite: bool = False,
     ) -> Stored:
         """Store bytes unchanged, unless the key exists.
 
@@ -90,6 +107,8 @@ class ObjectStore(ABC):
             sha256: Hex digits of its SHA-256; the store checks the bytes it received against it.
             content_type: Media type.
             metadata: Names of `a-z0-9-`; values beyond printable ASCII are percent-encoded. Kept by S3 only.
+            run_tags: Tags of the run, for stores that are told to keep them with objects.
+            overwrite: Replace what is there; for what is not an image.
 
         Returns:
             The object, `created=False` where the key already held the same content.
@@ -113,6 +132,10 @@ class ObjectStore(ABC):
             ChecksumMismatch: The bytes differ from the hash the store has.
             SpoolUnavailable: `dest` cannot be written.
         """
+
+    @abstractmethod
+    def delete(self, keys: Sequence[str]) -> Deleted:
+        """Delete objects, for good as far as the store keeps no versions. What is not there is deleted already."""
 
     @abstractmethod
     def read_text(self, key: str, max_bytes: int = 65_536) -> str | None:
@@ -142,10 +165,14 @@ class ObjectStore(ABC):
         """
 
     @abstractmethod
-    def preflight(self) -> None:
+    def preflight(self, run_tags: Mapping[str, str] | None = None) -> None:
         """Find out, before money is spent, whether everything a run needs is allowed; overwrites `PROBE_KEY`.
 
+        Args:
+            run_tags: Tags of the run, as its images may get them.
+
         Raises:
+            BadInput: Tags that the store does not accept.
             StoreNotUsable: Something is missing; the message says what.
             StoreUnavailable: No answer.
         """

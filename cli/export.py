@@ -1,0 +1,100 @@
+"""`prefect-imagen export`: the catalog as a file."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ..core.errors import BadInput
+from . import options
+from .console import print_json, stdout
+from .failures import OK
+
+__all__ = ["export"]
+
+_WHICH = "Which images"
+_OUTPUT = "Output"
+
+
+class _Format(StrEnum):
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+def export(
+    out: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT", help="File or s3://bucket/key ending in .csv, .jsonl or .parquet; - for standard output."
+        ),
+    ],
+    run: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Id of a run, or how it begins: all its items, owned ones too.", rich_help_panel=_WHICH
+        ),
+    ] = None,
+    edition: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Images of an edition.", rich_help_panel=_WHICH)
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Of runs with this tag. May be repeated.", rich_help_panel=_WHICH),
+    ] = None,
+    catalog: options.Catalog = None,
+    endpoint_url: options.EndpointUrl = None,
+    format_: Annotated[
+        _Format | None,
+        typer.Option("--format", help="Else the ending of OUT says it.", rich_help_panel=_OUTPUT),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUTPUT)
+    ] = False,
+    json: options.Json = False,
+    verbose: options.Traceback = False,
+) -> int:
+    """Write the catalog, a row an image, as CSV, JSON Lines or Parquet.
+
+    [dim]prefect-imagen export images.parquet --edition 2026-03-01[/dim]
+
+    The file appears whole or not at all. Without options it has every image of the catalog.
+    """
+    del verbose
+    from ..core.export import Format, export_catalog, export_stream
+    from ..core.ledger import Selection
+    from .batch import read_pairs
+    from .catalogs import existing_ledger
+    from .runs import find_run, list_runs
+    from .stores import store_options
+
+    wanted = Format(format_.value) if format_ is not None else None
+    if out == "-" and wanted is None:
+        raise BadInput("--format says how to write to standard output: csv or jsonl")
+    if out == "-" and (json or (wanted is Format.PARQUET and sys.stdout.isatty())):
+        raise BadInput("standard output takes one thing only: the rows, as text")
+    with existing_ledger(catalog, required=True) as ledger:
+        if ledger is None:
+            raise TypeError("a required ledger is never None")
+        run_id = find_run(list_runs(ledger), run)["run_id"] if run is not None else None
+        selection = Selection(run_id, edition, read_pairs(tag, "--tag"))
+        if out == "-":
+            export_stream(ledger, sys.stdout.buffer, wanted or Format.CSV, selection)
+            sys.stdout.buffer.flush()
+            return OK
+        done = export_catalog(
+            ledger,
+            out,
+            selection,
+            format_=wanted,
+            overwrite=overwrite,
+            **store_options(endpoint_url=endpoint_url),
+        )
+    if json:
+        print_json({"uri": done.uri, "format": done.format, "rows": done.rows, "bytes": done.bytes})
+    else:
+        stdout().print(f"{done.rows:,} images → {done.uri} ({done.bytes:,} bytes)", soft_wrap=True)
+    return OK

@@ -1,0 +1,159 @@
+"""From the catalog to a file: whole or not at all, in flat memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import BadInput, Unavailable
+from ..ledger import Ledger, Selection
+from ..storage import KeyTaken, ObjectStore, open_store
+from .formats import Format, open_writer
+from .rows import selected_rows
+
+__all__ = ["Exported", "export_catalog", "export_stream"]
+
+_CHUNK = 1024 * 1024
+_CONTENT_TYPES = {
+    Format.CSV: "text/csv; charset=utf-8",
+    Format.JSONL: "application/jsonl",
+    Format.PARQUET: "application/vnd.apache.parquet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file of the catalog.
+
+    Attributes:
+        uri: Where it is.
+        format: How it is written.
+        rows: Images in it.
+        bytes: Its size.
+    """
+
+    uri: str
+    format: Format
+    rows: int
+    bytes: int
+
+
+def export_stream(ledger: Ledger, file: IO[bytes], format_: Format, selection: Selection | None = None) -> int:
+    """Write rows of the catalog into an open binary file.
+
+    Args:
+        ledger: Open.
+        file: Left open.
+        format_: How.
+        selection: Which rows; None for all.
+
+    Returns:
+        Rows written.
+    """
+    written = 0
+    with (
+        selected_rows(ledger, selection or Selection()) as (columns, batches),
+        open_writer(format_, columns, file) as writer,
+    ):
+        for batch in batches:
+            writer.write(batch)
+            written += len(batch)
+    return written
+
+
+def export_catalog(
+    ledger: Ledger,
+    target: str,
+    selection: Selection | None = None,
+    *,
+    format_: Format | None = None,
+    overwrite: bool = False,
+    **store_options: Any,
+) -> Exported:
+    """Write rows of the catalog to a file or an object, which appears whole or not at all.
+
+    Args:
+        ledger: Open.
+        target: Path or `s3://bucket/key`.
+        selection: Which rows; None for all.
+        format_: How; None for what the target's ending says.
+        overwrite: Replace what is there.
+        store_options: Fields of `S3Options`, for a target in S3.
+
+    Raises:
+        BadInput: No such format or place; something is there already.
+        Unavailable: Store or ledger do not answer; the disk is full.
+
+    Example:
+        >>> from prefect_imagen.core.ledger import Ledger
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     export_catalog(Ledger(f"{folder}/ledger.db"), f"{folder}/images.csv").rows
+        0
+    """
+    format_ = format_ or Format.of(target)
+    wanted = selection or Selection()
+    if "://" not in target:
+        return _to_file(ledger, Path(target).expanduser(), wanted, format_, overwrite=overwrite)
+    place, _, name = target.rpartition("/")
+    store = open_store(place, **store_options)
+    if not name or place.endswith(":/"):
+        raise BadInput(f"{target}: name the object, too: s3://bucket/images.{format_.value}")
+    if not overwrite and store.head(name) is not None:
+        raise BadInput(f"{target} exists; --overwrite replaces it")
+    with tempfile.TemporaryDirectory(prefix="imagen-export-") as folder:
+        path = Path(folder) / name
+        exported = _to_file(ledger, path, wanted, format_, overwrite=False)
+        _put(store, name, path, format_, overwrite=overwrite)
+    return Exported(store.uri(name), format_, exported.rows, exported.bytes)
+
+
+def _put(store: ObjectStore, name: str, path: Path, format_: Format, *, overwrite: bool) -> None:
+    content_type = _CONTENT_TYPES[format_]
+    try:
+        store.put(name, path, sha256=_sha256(path), content_type=content_type, overwrite=overwrite)
+    except KeyTaken as error:
+        raise BadInput(f"{error.uri} exists; --overwrite replaces it") from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _to_file(ledger: Ledger, path: Path, selection: Selection, format_: Format, *, overwrite: bool) -> Exported:
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name the file, too")
+    if not overwrite and path.exists():
+        raise BadInput(f"{path} exists; --overwrite replaces it")
+    with _whole(path, overwrite=overwrite) as file:
+        rows = export_stream(ledger, file, format_, selection)
+    return Exported(path.absolute().as_uri(), format_, rows, path.stat().st_size)
+
+
+@contextmanager
+def _whole(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
+    """A file that gets its name when it is complete and on the disk."""
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            temporary.replace(path)
+        else:
+            os.link(temporary, path)
+    except FileExistsError:
+        raise BadInput(f"{path} exists; --overwrite replaces it") from None
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

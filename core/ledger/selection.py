@@ -1,0 +1,69 @@
+"""Which part of the ledger is meant: a run, an edition, tags, an age."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from .schema import calls, items, run_items, runs
+
+__all__ = ["Selection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Items that fit everything that is given; all of them where nothing is.
+
+    Attributes:
+        run_id: Items that a run asks for, owned ones included.
+        edition: Items of an edition; the empty one is the one without a name.
+        tags: Items that runs with all these tags ask for.
+        before: Items whose last call, or where none was made whose planning, is older than this.
+    """
+
+    run_id: str | None = None
+    edition: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    before: datetime | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is given."""
+        return self.run_id is None and self.edition is None and not self.tags and self.before is None
+
+    def runs(self, connection: Connection) -> list[str] | None:
+        """Ids of the runs whose items are meant; None where runs do not matter.
+
+        Tags are compared here, not in SQL: runs are few, and the two databases have no JSON functions in common.
+        """
+        if self.run_id is None and not self.tags:
+            return None
+        query = sa.select(runs.c.id, runs.c.tags).order_by(runs.c.started_at)
+        if self.run_id is not None:
+            query = query.where(runs.c.id == self.run_id)
+        return [row.id for row in connection.execute(query) if self.tags.items() <= row.tags.items()]
+
+    def items(self, connection: Connection) -> sa.Select[tuple[str]]:
+        """A query of the ids of the items that are meant."""
+        query = sa.select(items.c.id)
+        meant = self.runs(connection)
+        if meant is not None:
+            asked = sa.select(run_items.c.item_id).where(_one_of(run_items.c.run_id, meant))
+            query = query.where(items.c.id.in_(asked))
+        if self.edition is not None:
+            query = query.where(items.c.edition == self.edition)
+        if self.before is not None:
+            last = sa.select(sa.func.max(calls.c.sent_at)).where(calls.c.item_id == items.c.id).scalar_subquery()
+            query = query.where(sa.func.coalesce(last, items.c.created_at) < self.before)
+        return query
+
+
+def _one_of(column: sa.Column[str], values: list[str]) -> sa.ColumnElement[bool]:
+    """Membership in any number of values: a statement takes a bounded number of parameters."""
+    size = 500
+    parts = [column.in_(values[start : start + size]) for start in range(0, len(values), size)]
+    return sa.or_(*parts) if parts else sa.false()
