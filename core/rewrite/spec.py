@@ -23,7 +23,7 @@ LONGEST_SOURCE = 8000
 _MOST_VARIATIONS = 100
 
 # By name, not by a flag of the registry: a model that learns of such a field later must not be rewritten twice either.
-_PROVIDER_REWRITES = ("enhance_prompt", "enable_prompt_expansion", "prompt_upsampling")
+_PROVIDER_REWRITES = ("enhance_prompt", "enable_prompt_expansion", "prompt_expansion", "prompt_upsampling")
 
 
 class RewriteFallback(enum.StrEnum):

@@ -63,7 +63,7 @@ def test_example(example: str) -> None:
 
 def test_the_page_has_examples_of_everything() -> None:
     assert len(EXAMPLES) > 30
-    assert {kind for kind, _, _ in BLOCKS} == {"prompts", "file", "python", "sh"}
+    assert {kind for kind, _, _ in BLOCKS} == {"prompts", "file", "python", "sh", "sql"}
 
 
 def test_python() -> None:
