@@ -32,6 +32,7 @@ _HALT_ADVICE = {
     HaltReason.RATE: "The API asked for a longer pause than is worth waiting. Later, or with --requests-per-minute:",
     HaltReason.API: "When the API can be reached, the same command buys the rest:",
     HaltReason.STORE: "When the store is back, the same command delivers what is paid for, then buys the rest:",
+    HaltReason.SPOOL: "When there is room on this machine's disk, the same command goes on:",
     HaltReason.LEDGER: "When the database is back, the same command goes on:",
     HaltReason.BUDGET: "The same command buys the rest under a new budget of the same size:",
 }

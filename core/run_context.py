@@ -13,12 +13,12 @@ from urllib.parse import unquote, urlsplit
 from .aimlapi import AimlApiClient, load_registry
 from .aimlapi.chat import resolve_chat_model
 from .aimlapi.client import user_agent
-from .delivery import Conveyor, Downloader, Spool, Uploader
+from .delivery import MAX_BYTES, Conveyor, Downloader, Spool, Uploader
 from .errors import BadInput
 from .images import Fetcher
 from .ledger import Ledger, SharedQuota, UnknownPolicy, home
 from .ledger.holders import LEASE_SECONDS
-from .limits import CallLimiter, Gate, Halt
+from .limits import CallLimiter, CreditBreaker, Gate, Halt
 from .purchase import Purchaser, PurchaseSettings, Rewriter
 from .storage import KeyTemplate, LocalStore, ObjectStore, S3Store
 
@@ -42,6 +42,7 @@ class RunSettings:
         patience: Seconds that a store, a database or an API that went away is waited for.
         key_template: How objects are named.
         wait_for_others: Seconds to wait at the end for items that another run is working on.
+        spool_max_bytes: Bytes in the spool above which nothing more is bought.
         spool: Folder for what is between reply and object; None for the one of this user.
         purchase: How hard to try to buy.
         rewrite_price: Price of the language model that rewrites prompts, where the user gave it: `IN,OUT` in USD per
@@ -57,6 +58,7 @@ class RunSettings:
     key_template: str = "{model}/{item_id}/{call}-{index}.{ext}"
     wait_for_others: float = LEASE_SECONDS
     spool: str | None = None
+    spool_max_bytes: int = MAX_BYTES
     purchase: PurchaseSettings = field(default_factory=PurchaseSettings)
     rewrite_price: str | None = None
 
@@ -102,7 +104,7 @@ class RunContext:
         self.halt = Halt()
         self._lock = threading.RLock()
         ledger.be_patient(settings.patience)
-        self.spool = Spool(spool_folder(settings), ledger.id)
+        self.spool = Spool(spool_folder(settings), ledger.id, settings.spool_max_bytes)
         # Chunks overlap; their threads do not add up. Whoever comes first is served first, so chunks end in order.
         # A few more threads than calls may be in flight: some are busy writing down what the API has answered.
         buyers = settings.concurrency + math.ceil(settings.concurrency / 4)
@@ -112,7 +114,9 @@ class RunContext:
         self.limiter = CallLimiter(settings.concurrency, settings.requests_per_minute, self.halt)
         self._sharing = False
         self.gate = Gate(store.check, patience=settings.patience) if store is not None else None
+        self.spool_gate = Gate(self.spool.check, patience=settings.patience)
         self.client = client
+        self.breaker = CreditBreaker(client.balance if client is not None else lambda: None)
         self._rewriter: Rewriter | None = None
         self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=movers)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
@@ -154,6 +158,8 @@ class RunContext:
             replies=self.spool.replies,
             limiter=limiter or self.limiter,
             gate=self.gate,
+            spool_gate=self.spool_gate,
+            breaker=self.breaker,
             halt=self.halt,
             run_id=self.run_id,
             model=model,

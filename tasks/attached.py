@@ -26,7 +26,7 @@ Credentials = AimlApiCredentials | str | None
 Store = S3ImageStore | LocalImageStore | str | None
 Catalog = ImageCatalog | str | None
 
-_SERVICE_REASONS = frozenset({HaltReason.API, HaltReason.STORE, HaltReason.LEDGER, HaltReason.RATE})
+_SERVICE_REASONS = frozenset({HaltReason.API, HaltReason.STORE, HaltReason.LEDGER, HaltReason.RATE, HaltReason.SPOOL})
 _lock = threading.Lock()
 _shared: dict[str, tuple[RunContext, int]] = {}
 

@@ -21,7 +21,8 @@ from urllib.parse import urlencode, urlsplit
 
 import requests
 
-from ..errors import BadInput, Unavailable
+from ..errors import BadInput, ImagenError, Unavailable
+from ..money import CREDITS_PER_USD
 from .chat import ChatReply, read_chat
 from .errors import NotSent, ReplyLost, UnreadableReply, status_error
 from .logs import LOG_PAGE, LogPage, read_log
@@ -289,6 +290,13 @@ class AimlApiClient:
             return api_origin(self.base_url)
         server = self._get("/v1/models?type=none").headers.get("server", "")
         return "sandbox" if server.startswith(SANDBOX_SERVER) else api_origin(self.base_url)
+
+    def balance(self) -> int | None:
+        """What is left, in credits; None where that cannot be told."""
+        try:
+            return int(self.check_key() * CREDITS_PER_USD)
+        except ImagenError:
+            return None
 
     def check_key(self) -> Decimal:
         """Ask for the balance: a free call that needs a good key (`GET /v2/billing`, AI/ML API docs).

@@ -4,7 +4,7 @@ from .catalog import record
 from .conveyor import Conveyor
 from .download import Downloader
 from .files import FileState, ImageFile
-from .spool import Spool
+from .spool import MAX_BYTES, Spool
 from .upload import Uploader
 
-__all__ = ["Conveyor", "Downloader", "FileState", "ImageFile", "Spool", "Uploader", "record"]
+__all__ = ["MAX_BYTES", "Conveyor", "Downloader", "FileState", "ImageFile", "Spool", "Uploader", "record"]

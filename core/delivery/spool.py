@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import uuid
 from pathlib import Path
 
 from ..errors import BadInput
+from ..images import SpoolUnavailable
 from ..purchase.replies import ReplySpool
 
-__all__ = ["Spool"]
+__all__ = ["MAX_BYTES", "Spool"]
+
+MAX_BYTES = 10 * 2**30
+"""About 5,000 images that are paid and not stored: then something else than the next call needs attention."""
+
+_PROBE_BYTES = 4096  # an empty file can be made on a full disk
 
 
 class Spool:
@@ -18,12 +26,14 @@ class Spool:
     Args:
         root: Shared by all ledgers of a user.
         ledger_id: Two ledgers never share files.
+        max_bytes: Most bytes of replies and images that wait here before nothing more is bought.
 
     Raises:
         BadInput: The folder cannot be made or written.
     """
 
-    def __init__(self, root: Path, ledger_id: str) -> None:
+    def __init__(self, root: Path, ledger_id: str, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
         self.folder = root / ledger_id
         self.images = self.folder / "images"
         self.quarantine = self.folder / "quarantine"
@@ -31,14 +41,46 @@ class Spool:
             self.replies = ReplySpool(self.folder / "replies")
             for folder in (self.images, self.quarantine):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            probe = self.folder / ".writable"
-            probe.write_bytes(b"")
-            probe.unlink(missing_ok=True)
+            self._write_probe()
         except OSError as error:
             raise BadInput(
                 f"the spool {self.folder} cannot be written ({error.strerror}); "
                 "point PREFECT_IMAGEN_HOME at a folder that can"
             ) from None
+
+    def _write_probe(self) -> None:
+        probe = self.folder / f".writable-{uuid.uuid4().hex}"
+        try:
+            probe.write_bytes(b"\0" * _PROBE_BYTES)
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def used(self) -> int:
+        """Bytes of replies and images; not of the quarantine, which only a person empties."""
+        size = 0
+        for folder in (self.replies.folder, self.images):
+            with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):  # stored and removed meanwhile
+                        size += entry.stat().st_size
+        return size
+
+    def check(self) -> None:
+        """Find out whether the spool takes what the next calls bring; meant to be polled.
+
+        Raises:
+            SpoolUnavailable: It is over its cap, full, or read-only.
+        """
+        used = self.used()
+        if used > self._max_bytes:
+            raise SpoolUnavailable(
+                f"the spool {self.folder} holds {used:,} bytes, more than the {self._max_bytes:,} allowed: nothing is "
+                "bought until more of it is stored (spool_max_bytes)"
+            )
+        try:
+            self._write_probe()
+        except OSError as error:
+            raise SpoolUnavailable(f"the spool {self.folder} cannot be written: {error.strerror or error}") from None
 
     def image(self, image_id: str) -> Path:
         """Where an image lies between download and upload."""

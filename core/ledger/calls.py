@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .budget import Period, pay, reserve
-from .claims import LOG, resting_state
+from .claims import LOG, in_batches, resting_state
 from .images import settle_items
 from .schema import calls, images, insert_new, items, rewrites
 from .states import CallOutcome, ImageState, ItemState
@@ -510,3 +510,19 @@ def _move_items(state: ItemState) -> sa.Update:
             updated_at=sa.bindparam("now"),
         )
     )
+
+
+def reopen(connection: Connection, call_ids: Sequence[str]) -> None:
+    """Take back refusals that cost nothing and were no word about their items: their calls are unbilled.
+
+    Their items are wanted as before, unless somebody has taken them up since.
+    """
+    for batch in in_batches(call_ids):
+        mine = sa.and_(calls.c.id.in_(batch), calls.c.outcome == CallOutcome.REFUSED, calls.c.settled == 0)
+        of = set(connection.scalars(sa.select(calls.c.item_id).where(mine)))
+        connection.execute(sa.update(calls).where(mine).values(outcome=CallOutcome.UNBILLED))
+        connection.execute(
+            sa.update(items)
+            .where(items.c.id.in_(of), items.c.state == ItemState.REFUSED)
+            .values(state=resting_state(), updated_at=datetime.now(UTC))
+        )

@@ -340,6 +340,10 @@ class Ledger:
         """Commit what became of a call."""
         return self._writer.run_together(call_steps.settle, (call_id, outcome))
 
+    def reopen(self, call_ids: Sequence[str]) -> None:
+        """Take back refusals that were no word about their items."""
+        self.write(lambda connection: call_steps.reopen(connection, call_ids))
+
     def images_to_deliver(self, item_ids: Sequence[str], *, destination: str | None) -> list[image_steps.ImageTask]:
         """Images that are paid for and not where they are wanted."""
         with self.read() as connection:

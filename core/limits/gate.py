@@ -61,6 +61,12 @@ class Gate:
         with self._changed:
             return self._down_since is not None
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether an outage, if there is one, is still to be waited for."""
+        with self._changed:
+            return self._down_since is None or time.monotonic() - self._down_since < self._patience
+
     def wait(self, give_up: Callable[[], bool]) -> bool:
         """Pass, or wait until the service is back.
 

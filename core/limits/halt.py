@@ -18,6 +18,7 @@ class HaltReason(enum.StrEnum):
     RATE = "rate limited"
     API = "API unreachable"
     STORE = "store unavailable"
+    SPOOL = "spool full"
     LEDGER = "catalog unavailable"
     STOPPED = "stopped"
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
-from ..aimlapi import AimlApiClient, ImageRequest, ResolvedModel
+from ..aimlapi import AimlApiClient, ImageRequest, RawReply, ResolvedModel
 from ..aimlapi.errors import ApiError
 from ..errors import BadInput, ImagenError
+from ..images import SpoolUnavailable
 from ..ledger import (
     Answered,
     Begun,
@@ -26,7 +27,7 @@ from ..ledger import (
     Unbilled,
     Unknown,
 )
-from ..limits import Backoff, CallLimiter, Gate, Halt, HaltReason
+from ..limits import FORBIDDEN, Backoff, CallLimiter, CreditBreaker, Gate, Halt, HaltReason
 from ..rewrite import RewriteFallback, no_second_rewriting
 from .orders import ImageOrder, Order
 from .replies import ReplySpool
@@ -56,6 +57,8 @@ class PurchaseSettings:
     rewrite_fallback: RewriteFallback = RewriteFallback.FAIL
 
 
+_SPOOL_PAUSE = 0.5
+
 _NO_TEXT = frozenset({ItemState.REFUSED, ItemState.LOST, ItemState.FAILED, ItemState.UNKNOWN})
 """States of a rewrite that this run leaves without a text. What is planned was not come to yet: a halted run."""
 
@@ -69,6 +72,8 @@ class Purchaser:
         replies: Keeps what was paid for.
         limiter: Bounds calls in flight.
         gate: Passes only while the store works; None where images go nowhere yet.
+        spool_gate: Passes only while the spool takes files and is not over its cap.
+        breaker: Tells an empty account from a 403 about one request; one for a run.
         halt: Stops the run.
         run_id: The run that pays.
         model: What to buy, through which contract.
@@ -90,6 +95,8 @@ class Purchaser:
         model: ResolvedModel,
         parameters: Mapping[str, Any],
         gate: Gate | None = None,
+        spool_gate: Gate | None = None,
+        breaker: CreditBreaker | None = None,
         settings: PurchaseSettings | None = None,
         backoff: Backoff | None = None,
         on_images: Callable[[Sequence[ImageTask]], None] | None = None,
@@ -98,7 +105,13 @@ class Purchaser:
         self._ledger = ledger
         self._replies = replies
         self._limiter = limiter
-        self._gate = gate
+        self._gates = [
+            (gate, reason)
+            for gate, reason in ((gate, HaltReason.STORE), (spool_gate, HaltReason.SPOOL))
+            if gate is not None
+        ]
+        self._spool_gate = spool_gate
+        self._breaker = breaker or CreditBreaker(client.balance)
         self._halt = halt
         self._run_id = run_id
         self._model = model
@@ -187,7 +200,10 @@ class Purchaser:
             if not self._begin(intent):
                 return None
             begun, sent_at = datetime.now(UTC).date(), time.monotonic()
-            verdict = self._tell_limiter(self._send(order, intent), sent_at)
+            verdict = self._weigh(intent, self._tell_limiter(self._send(order, intent), sent_at))
+            if verdict.halt is not None and not verdict.again:
+                # Before the slot is free for the next one, and before the outcome is recorded.
+                self._halt.set(verdict.halt, getattr(verdict.outcome, "reason", ""))
         recorded, verdict = self._record(intent, verdict, last=last)
         if recorded and isinstance(verdict.outcome, Answered) and self._on_images is not None and began == begun:
             # At midnight nobody here knows which day the ledger has noted: those few images wait for their chunk.
@@ -234,14 +250,29 @@ class Purchaser:
             outcome = replace(outcome, item_state=ItemState.PLANNED)
         return replace(verdict, outcome=outcome, again=False, halt=HaltReason.RATE)
 
+    def _weigh(self, intent: CallIntent, verdict: Verdict) -> Verdict:
+        """A 403 is the item's own matter as long as it may be; then it ends the run and refuses nobody."""
+        outcome = verdict.outcome
+        if isinstance(outcome, Unknown) or outcome.http_status in (None, 429):
+            return verdict
+        if outcome.http_status != FORBIDDEN or isinstance(outcome, Answered | Rewritten):
+            self._breaker.let_through()
+            return verdict
+        reason = getattr(outcome, "reason", "")
+        if not self._breaker.forbidden(intent.id, intent.reserve):
+            return Verdict(Refused(reason, 0, outcome.http_status, None, outcome.request_id))
+        halt = verdict.halt or HaltReason.KEY
+        return Verdict(Unbilled(reason, ItemState.PLANNED, outcome.http_status, outcome.request_id), halt=halt)
+
     def _store_works(self) -> bool:
-        if self._gate is None:
-            return True
-        try:
-            return self._gate.wait(lambda: self._halt.is_set) and not self._halt.is_set
-        except ImagenError as error:
-            self._halt.set(HaltReason.STORE, str(error))
-            return False
+        for gate, reason in self._gates:
+            try:
+                if not gate.wait(lambda: self._halt.is_set):
+                    return False
+            except ImagenError as error:
+                self._halt.set(reason, str(error))
+                return False
+        return not self._halt.is_set
 
     def _send(self, order: Order, intent: CallIntent) -> Verdict:
         try:
@@ -249,12 +280,23 @@ class Purchaser:
         except ApiError as error:
             return order.judge(error)
         if 200 <= raw.status < 300:
-            try:
-                self._replies.keep(intent.id, raw)
-            except OSError as error:
-                # The reply goes on to the ledger from memory; nothing more is bought that could not be kept.
-                self._halt.set(HaltReason.STORE, f"the spool cannot be written: {error.strerror}")
+            self._keep(intent.id, raw)
         return order.judge(raw)
+
+    def _keep(self, call_id: str, raw: RawReply) -> None:
+        """Write the reply to the spool. While that cannot be done nothing more is sent, and it is tried again."""
+        while True:
+            try:
+                self._replies.keep(call_id, raw)
+            except OSError as error:
+                away = SpoolUnavailable(f"the spool cannot be written: {error.strerror}")
+                if self._spool_gate is not None:
+                    self._spool_gate.failed(away)
+                    if self._spool_gate.is_patient and not self._halt.pause(_SPOOL_PAUSE):
+                        continue
+                # It goes on to the ledger from memory; nothing more is bought that could not be kept.
+                self._halt.set(HaltReason.SPOOL, str(away))
+            return
 
     def _record(self, intent: CallIntent, verdict: Verdict, *, last: bool) -> tuple[bool, Verdict]:
         """Record what became of a send. Returns whether it was news to the ledger, and how to go on."""
@@ -264,10 +306,11 @@ class Purchaser:
             spent = ItemState.PLANNED if verdict.halt is not None else ItemState.FAILED
             outcome = replace(outcome, item_state=spent)
         recorded = self._ledger.settle(intent.id, outcome)
+        if outcome.http_status == FORBIDDEN and self._breaker.is_open:
+            # Those that were recorded as their items' own matter before it was clear.
+            self._ledger.reopen(self._breaker.calls)
         if isinstance(outcome, Refused | Rewritten | Unknown):
             self._replies.drop(intent.id)
-        if verdict.halt is not None and not verdict.again:
-            self._halt.set(verdict.halt, getattr(outcome, "reason", ""))
         return recorded, verdict
 
 

@@ -16,7 +16,7 @@ from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest, load_regist
 from prefect_imagen.core.aimlapi.chat import resolve_chat_model
 from prefect_imagen.core.ledger import Account, Item, ItemState, Ledger, RunItem, RunSpec
 from prefect_imagen.core.ledger.schema import calls, items, rewrites
-from prefect_imagen.core.limits import Backoff, CallLimiter, Gate, Halt
+from prefect_imagen.core.limits import Backoff, CallLimiter, CreditBreaker, Gate, Halt
 from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
 from prefect_imagen.core.purchase import Purchaser, PurchaseSettings, ReplySpool, Rewriter
@@ -39,11 +39,13 @@ class Till:
     parameters: dict[str, Any]
     settings: PurchaseSettings
     gate: Gate | None = None
+    spool_gate: Gate | None = None
     rewrite: RewriteSpec | None = None
 
     def __post_init__(self) -> None:
         self.halt = Halt()
         self.limiter = CallLimiter(THREADS, None, self.halt, backoff=Backoff(first=0.01, maximum=0.05))
+        self.breaker = CreditBreaker(self.client.balance)
         self.items: list[str] = []
 
     def start(self, budget: int | None = None, run: str = "run") -> None:
@@ -74,6 +76,8 @@ class Till:
             model=load_registry().resolve(self.model),
             parameters=self.parameters,
             gate=self.gate,
+            spool_gate=self.spool_gate,
+            breaker=self.breaker,
             settings=self.settings,
             backoff=Backoff(first=0.01, maximum=0.05),
         )
@@ -172,6 +176,7 @@ def till(sandbox: SandboxServer, tmp_path: Path, open_ledger: Callable[..., Ledg
             model: str = MODEL,
             gate: Gate | None = None,
             rewrite: RewriteSpec | None = None,
+            spool_gate: Gate | None = None,
             **options: Any,
         ) -> Till:
             client = AimlApiClient("secret-key", base_url=options.pop("base_url", sandbox.base_url), read_timeout=20)
@@ -179,7 +184,7 @@ def till(sandbox: SandboxServer, tmp_path: Path, open_ledger: Callable[..., Ledg
             settings = PurchaseSettings(**options.pop("settings", {}))
             ledger = open_ledger(options.pop("database", str(tmp_path / "ledger.db")))
             replies = ReplySpool(tmp_path / "replies")
-            opened = Till(sandbox, client, ledger, replies, model, options, settings, gate, rewrite)
+            opened = Till(sandbox, client, ledger, replies, model, options, settings, gate, spool_gate, rewrite)
             opened.start(budget)
             opened.plan(count)
             return opened

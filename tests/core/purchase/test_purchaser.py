@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,14 @@ from typing import Any
 
 import pytest
 from prefect_imagen.core.aimlapi import RawReply
+from prefect_imagen.core.delivery import Spool
 from prefect_imagen.core.errors import Unavailable
+from prefect_imagen.core.images import SpoolUnavailable
 from prefect_imagen.core.ledger import Ledger, LedgerUnavailable, Period
-from prefect_imagen.core.limits import CallLimiter, Gate, HaltReason
+from prefect_imagen.core.limits import CallLimiter, CreditBreaker, Gate, HaltReason
 from prefect_imagen.core.purchase import ReplySpool, replay
 from prefect_imagen.core.storage import StoreNotUsable
+from prefect_imagen.sandbox.process import SandboxServer
 
 PRICE, RESERVE = 104_000, 106_000
 Tills = Callable[..., Any]
@@ -103,6 +107,112 @@ def test_a_database_that_goes_away_in_the_middle_is_waited_for(till: Tills, own_
     assert shop.states() == {"generated": 60}
     assert shop.reconcile().billed == 60 * PRICE
     assert len(shop.sandbox.calls()) == 60
+
+
+def test_a_403_with_money_left_is_about_one_request(till: Tills) -> None:
+    shop = till(20)
+    shop.sandbox.set_faults([{"fault": "out_of_credit", "match": {"prompt_contains": "number 7"}}])
+    shop.buy_all()
+    shop.reconcile()
+    assert shop.halt.reason is None
+    assert shop.states() == {"generated": 19, "refused": 1}
+
+
+def test_a_403_below_the_price_ends_the_run_at_once(till: Tills, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = till(20)
+    monkeypatch.setattr(type(shop.client), "balance", lambda _client: RESERVE - 1)
+    shop.breaker = CreditBreaker(shop.client.balance)
+    shop.limiter = CallLimiter(1, None, shop.halt)
+    shop.sandbox.set_faults([{"fault": "out_of_credit", "after": 5}])
+    shop.buy_all()
+    shop.reconcile()
+    assert shop.halt.reason is HaltReason.CREDIT
+    assert shop.states() == {"generated": 5, "planned": 15}
+    assert len(shop.sandbox.calls()) == 6
+
+
+@pytest.mark.parametrize("left", [None, 10**9], ids=["balance unknown", "balance fine"])
+def test_three_403s_in_a_row_end_the_run_and_refuse_nothing(till: Tills, left: int | None) -> None:
+    """The cap of a key, say: what was taken for two items' own matter is taken back."""
+    shop = till(20)
+    shop.breaker = CreditBreaker(lambda: left)
+    shop.limiter = CallLimiter(1, None, shop.halt)
+    shop.sandbox.set_faults([{"fault": "out_of_credit", "after": 5}])
+    shop.buy_all()
+    account = shop.reconcile()
+    assert shop.halt.reason is HaltReason.CREDIT
+    assert shop.states() == {"generated": 5, "planned": 15}
+    assert len(shop.sandbox.calls()) == 8
+    assert account.unbilled.calls == 3
+
+
+def test_a_balance_that_runs_out_is_the_end_of_the_run(till: Tills, tmp_path: Path) -> None:
+    with SandboxServer(pictures="fast", balance_usd=0.53) as poor:
+        shop = till(20, base_url=poor.base_url)
+        shop.sandbox = poor
+        shop.buy_all()
+        assert shop.halt.reason is HaltReason.CREDIT
+        assert shop.states() == {"generated": 10, "planned": 10}
+        assert shop.reconcile().billed == 10 * PRICE
+
+
+def test_a_spool_over_its_cap_pauses_the_buying(till: Tills, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", "ledger", max_bytes=50_000)
+    (spool.images / "paid and not stored").write_bytes(b"x" * 60_000)
+    shop = till(10, spool_gate=Gate(spool.check, patience=60))
+    with ThreadPoolExecutor(1) as threads:
+        buying = threads.submit(shop.buy_all)
+        time.sleep(1)
+        assert shop.sandbox.calls() == []
+        spool.discard("paid and not stored")
+        buying.result(60)
+    assert shop.states() == {"generated": 10}
+
+
+def test_a_spool_that_stays_over_its_cap_ends_the_run(till: Tills, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", "ledger", max_bytes=50_000)
+    (spool.images / "paid and not stored").write_bytes(b"x" * 60_000)
+    shop = till(10, spool_gate=Gate(spool.check, patience=0))
+    shop.buy_all()
+    assert shop.halt.reason is HaltReason.SPOOL
+    assert "60,000 bytes" in shop.halt.message
+    assert shop.sandbox.calls() == []
+    assert shop.states() == {"planned": 10}
+
+
+def test_a_disk_that_was_full_for_a_while_loses_no_reply(till: Tills, tmp_path: Path) -> None:
+    """Base64: the reply is the image. It is held in memory until there is room; meanwhile nothing is sent."""
+    spool = Spool(tmp_path / "spool", "ledger")
+    shop = till(30, spool_gate=Gate(spool.check, patience=60), convert_base64_to_url=False)
+    shop.replies = spool.replies
+    shop.sandbox.set_faults([{"fault": "slow_reply", "seconds": 0.2}])
+    full, kept = threading.Event(), ReplySpool.keep
+
+    def keep(replies: ReplySpool, call_id: str, raw: RawReply) -> None:
+        if full.is_set():
+            raise OSError(28, "No space left on device")
+        kept(replies, call_id, raw)
+
+    def probe() -> None:
+        if full.is_set():
+            raise SpoolUnavailable("full")
+
+    shop.spool_gate = Gate(probe, patience=60)
+    shop.replies.keep = keep.__get__(shop.replies)  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as threads:
+        buying = threads.submit(shop.buy_all)
+        while len(shop.sandbox.calls()) < 10:
+            time.sleep(0.01)
+        full.set()
+        time.sleep(1.5)
+        while_full = len(shop.sandbox.calls())
+        time.sleep(0.5)
+        assert len(shop.sandbox.calls()) == while_full < 30
+        full.clear()
+        buying.result(60)
+    shop.reconcile()
+    assert shop.states() == {"generated": 30}
+    assert len(list(shop.replies.call_ids())) == 30
 
 
 def test_never_more_calls_in_flight_than_allowed(till: Tills) -> None:
@@ -198,7 +308,7 @@ def test_a_spool_that_cannot_be_written_ends_the_run_and_loses_nothing(till: Til
     shop.replies.folder.write_text("not a folder")
     shop.buy_all()
     shop.reconcile()
-    assert shop.halt.reason is HaltReason.STORE
+    assert shop.halt.reason is HaltReason.SPOOL
     assert "spool" in shop.halt.message
     assert 1 <= shop.states()["generated"] <= 8
     assert sum(shop.states().values()) == 20

@@ -1,0 +1,73 @@
+"""When a 403 means that the credit is spent, and when it is about one request."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["FORBIDDEN", "CreditBreaker"]
+
+FORBIDDEN = 403
+
+_IN_A_ROW = 3
+_FRESH_SECONDS = 2.0
+
+
+class CreditBreaker:
+    """Opens when the balance is below the price of what was asked for, or after three 403s in a row. Thread-safe.
+
+    A single 403 can be about one request: the API documents it for an empty balance, a key's own cap and a missing
+    right alike (AI/ML API docs, errors), and the balance can be asked for free (`GET /v2/billing`).
+
+    Args:
+        balance: What is left, in credits; None where that cannot be told.
+
+    Attributes:
+        is_open: Whether it was found that nothing more can be bought.
+
+    Example:
+        >>> breaker = CreditBreaker(lambda: 1_000_000)
+        >>> breaker.forbidden("call-1", 104_000), breaker.forbidden("call-2", 2_000_000)
+        (False, True)
+    """
+
+    def __init__(self, balance: Callable[[], int | None]) -> None:
+        self._balance = balance
+        self._lock = threading.Lock()
+        self._row: list[str] = []
+        self.is_open = False
+        self._asked_at: float | None = None
+        self._known: int | None = None
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """The 403s in a row."""
+        with self._lock:
+            return tuple(self._row)
+
+    def let_through(self) -> None:
+        """A call was answered otherwise."""
+        with self._lock:
+            if not self.is_open:
+                self._row.clear()
+
+    def forbidden(self, call_id: str, price: int) -> bool:
+        """A call was answered with 403.
+
+        Returns:
+            Whether nothing more can be bought; if not, it is the item's own matter.
+        """
+        with self._lock:
+            self._row.append(call_id)
+            balance = self._current_balance()
+            if len(self._row) >= _IN_A_ROW or (balance is not None and balance < price):
+                self.is_open = True
+            return self.is_open
+
+    def _current_balance(self) -> int | None:
+        """Asked once for all calls that come back together."""
+        now = time.monotonic()
+        if self._asked_at is None or now - self._asked_at >= _FRESH_SECONDS:
+            self._known, self._asked_at = self._balance(), time.monotonic()
+        return self._known
