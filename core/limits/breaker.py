@@ -36,6 +36,7 @@ class CreditBreaker:
         self._balance = balance
         self._lock = threading.Lock()
         self._row: list[str] = []
+        self._row_began = 0.0
         self.is_open = False
         self._asked_at: float | None = None
         self._known: int | None = None
@@ -46,10 +47,13 @@ class CreditBreaker:
         with self._lock:
             return tuple(self._row)
 
-    def let_through(self) -> None:
-        """A call was answered otherwise."""
+    def let_through(self, sent_at: float) -> None:
+        """A call that was sent at `sent_at` (`time.monotonic`) was answered otherwise.
+
+        One that was sent before the first 403 came says nothing of what came after.
+        """
         with self._lock:
-            if not self.is_open:
+            if not self.is_open and sent_at > self._row_began:
                 self._row.clear()
 
     def forbidden(self, call_id: str, price: int) -> bool:
@@ -59,6 +63,8 @@ class CreditBreaker:
             Whether nothing more can be bought; if not, it is the item's own matter.
         """
         with self._lock:
+            if not self._row:
+                self._row_began = time.monotonic()
             self._row.append(call_id)
             balance = self._current_balance()
             if len(self._row) >= _IN_A_ROW or (balance is not None and balance < price):

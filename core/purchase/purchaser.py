@@ -200,7 +200,7 @@ class Purchaser:
             if not self._begin(intent):
                 return None
             begun, sent_at = datetime.now(UTC).date(), time.monotonic()
-            verdict = self._weigh(intent, self._tell_limiter(self._send(order, intent), sent_at))
+            verdict = self._weigh(intent, self._tell_limiter(self._send(order, intent), sent_at), sent_at)
             if verdict.halt is not None and not verdict.again:
                 # Before the slot is free for the next one, and before the outcome is recorded.
                 self._halt.set(verdict.halt, getattr(verdict.outcome, "reason", ""))
@@ -250,13 +250,13 @@ class Purchaser:
             outcome = replace(outcome, item_state=ItemState.PLANNED)
         return replace(verdict, outcome=outcome, again=False, halt=HaltReason.RATE)
 
-    def _weigh(self, intent: CallIntent, verdict: Verdict) -> Verdict:
+    def _weigh(self, intent: CallIntent, verdict: Verdict, sent_at: float) -> Verdict:
         """A 403 is the item's own matter as long as it may be; then it ends the run and refuses nobody."""
         outcome = verdict.outcome
         if isinstance(outcome, Unknown) or outcome.http_status in (None, 429):
             return verdict
         if outcome.http_status != FORBIDDEN or isinstance(outcome, Answered | Rewritten):
-            self._breaker.let_through()
+            self._breaker.let_through(sent_at)
             return verdict
         reason = getattr(outcome, "reason", "")
         if not self._breaker.forbidden(intent.id, intent.reserve):
