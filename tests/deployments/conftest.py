@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
@@ -45,6 +46,7 @@ class Office:
     folder: Path
     sandbox: SandboxServer
     s3: LocalS3
+    server_database: str
     _workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -134,7 +136,8 @@ class Office:
             return json.load(answer)
 
     def deployment(self, name: str) -> Any:
-        return self.get(f"/deployments/name/imagen_pipeline/{name}")
+        flow = "imagen_repair" if name == "repair" else "imagen_pipeline"
+        return self.get(f"/deployments/name/{flow}/{name}")
 
     def runs(self, deployment: str) -> list[Any]:
         """Flow runs of a deployment, the oldest first; no future ones of its schedule."""
@@ -173,6 +176,17 @@ class Office:
     def log(self) -> str:
         log = self.folder / "worker.log"
         return log.read_text(errors="replace")[-3000:] if log.exists() else ""
+
+    def server_rows(self) -> Iterator[tuple[str, str]]:
+        """Every row of every table of Prefect's server, as the table's name and a text."""
+        engine = sa.create_engine(self.server_database)
+        try:
+            with engine.connect() as connection:
+                for table in sa.inspect(connection).get_table_names():
+                    for row in connection.execute(sa.text(f'SELECT * FROM "{table}"')):
+                        yield table, repr(tuple(row))
+        finally:
+            engine.dispose()
 
     # --- asking the account -------------------------------------------------------------------------------------------
 
@@ -236,14 +250,14 @@ def prefect_server(folder: Path, **environment: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def open_office(api: str, folder: Path, **sandbox: Any) -> Iterator[Office]:
+def open_office(api: str, folder: Path, server_database: str, **sandbox: Any) -> Iterator[Office]:
     """An office at a server; no worker yet."""
     settings = {"pictures": "fast", "image_bytes": 20_000, **sandbox}
     folder.mkdir(parents=True, exist_ok=True)
     with SandboxServer(**settings) as provider, LocalS3(folder / "s3") as s3:
         s3.create_bucket(BUCKET)
         s3.client().put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-        office = Office(api, folder, provider, s3)
+        office = Office(api, folder, provider, s3, server_database)
         try:
             office.set_up()
             yield office
@@ -258,6 +272,7 @@ def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with contextlib.ExitStack() as stack:
         if request.param == "sqlite":
             api = request.getfixturevalue("prefect_api")
+            database = f"sqlite:///{Path(os.environ['PREFECT_HOME']).parent}/server/prefect.db"
         else:
             import psycopg
 
@@ -265,6 +280,7 @@ def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             with psycopg.connect(postgres("postgres"), autocommit=True) as connection:
                 connection.execute("DROP DATABASE IF EXISTS prefect")
                 connection.execute("CREATE DATABASE prefect")
+            database = postgres("prefect").replace("postgresql://", "postgresql+psycopg://", 1)
             url = postgres("prefect").replace("postgresql://", "postgresql+asyncpg://", 1)
             server = prefect_server(
                 folder / "server",
@@ -272,6 +288,6 @@ def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="2",
             )
             api = stack.enter_context(server)
-        office = stack.enter_context(open_office(api, folder))
+        office = stack.enter_context(open_office(api, folder, database))
         office.start_worker()
         yield office

@@ -166,3 +166,43 @@ def test_the_bill_is_what_the_runs_bought(day: Day, office: Office) -> None:
     # One by hand (the event's run owns it already), two a night for two nights, two by event, two by S3.
     assert len(office.sandbox.bill()["entries"]) == 9
     assert KEY not in office.log()
+
+
+def test_a_second_repair_is_cancelled_while_one_is_active(day: Day, office: Office) -> None:
+    """CANCEL_NEW with a limit of 1; then the place is free again, and a repair runs."""
+    first = office.create_run("repair")
+    for state in ("PENDING", "RUNNING"):
+        post(f"{office.api}/flow_runs/{first}/set_state", {"state": {"type": state}})
+    if office.run(first)["state"]["type"] != "RUNNING":  # the worker was quicker
+        office.wait(first)
+        pytest.skip("the first repair was over before it could be held")
+    second = office.wait(office.create_run("repair"))
+    assert (second["state"]["type"], second["state"]["message"]) == (
+        "CANCELLED",
+        "Deployment concurrency limit reached.",
+    )
+    post(f"{office.api}/flow_runs/{first}/set_state", {"state": {"type": "COMPLETED"}})
+    bill = len(office.sandbox.bill()["entries"])
+    third = office.wait(office.create_run("repair"))
+    assert third["state"]["name"] == "Completed", third["state"]["message"] + office.log()
+    assert len(office.sandbox.bill()["entries"]) == bill
+
+
+def test_no_secret_in_the_servers_database(day: Day, office: Office) -> None:
+    """Key, S3 secret: nowhere but in block documents, and there encrypted by Prefect."""
+    secrets = (KEY, office.s3.secret_key)
+    rows = list(office.server_rows())
+    tables = {table for table, _ in rows}
+    assert {
+        "flow_run",
+        "flow_run_state",
+        "task_run",
+        "log",
+        "events",
+        "artifact",
+        "deployment",
+        "block_document",
+    } <= tables
+    # The rows are the real ones: what is no secret is found.
+    assert any(table == "flow_run" and "a nightly" not in text and "nightly.csv" in text for table, text in rows)
+    assert [table for table, text in rows if any(secret in text for secret in secrets)] == []
