@@ -120,7 +120,7 @@ class RunContext:
         self._rewriter: Rewriter | None = None
         self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=movers)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
-        self.conveyor = Conveyor(self.downloader, self.uploader() if store is not None else None, self.movers)
+        self._conveyor: Conveyor | None = None
 
     def close(self) -> None:
         """Close what belongs to this run alone."""
@@ -133,6 +133,15 @@ class RunContext:
     def destination(self) -> str | None:
         """URI of the place the images go to."""
         return self.store.destination if self.store is not None else None
+
+    @property
+    def conveyor(self) -> Conveyor:
+        """What carries images to the store. Made on first use: the run is in the ledger by then, with its tags."""
+        with self._lock:
+            if self._conveyor is None:
+                uploader = self.uploader() if self.store is not None else None
+                self._conveyor = Conveyor(self.downloader, uploader, self.movers)
+            return self._conveyor
 
     def purchaser(self, limiter: CallLimiter | None = None) -> Purchaser:
         """The one who buys.
