@@ -6,7 +6,7 @@ PARTS := core blocks tasks flows cli sandbox deployments
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-long bench lint lint-deployments types format clean
+.PHONY: help demo test test-long bench bench-faults lint lint-deployments types format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -58,3 +58,6 @@ clean: ## remove what was made
 
 bench: $(VENV)/.ready ## the pipeline beside a bare loop, on this machine
 	$(BIN)/python bench/throughput.py
+
+bench-faults: $(VENV)/.ready ## what each fault of the API costs, beside a plain loop with retries
+	$(BIN)/python bench/faults.py
