@@ -20,6 +20,7 @@ from .export import export
 from .failures import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated, exit_within, explain, sentence
 from .models import models
 from .plan import plan
+from .reconcile import reconcile
 from .repair import repair
 from .run import run
 from .sandbox import sandbox
@@ -45,6 +46,7 @@ app.command("plan", rich_help_panel=_WORK)(plan)
 app.command("run", rich_help_panel=_WORK)(run)
 app.command("status", rich_help_panel=_WORK)(status)
 app.command("repair", rich_help_panel=_WORK)(repair)
+app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)

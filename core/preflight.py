@@ -97,7 +97,7 @@ def bind_destination(ledger: Ledger, store: ObjectStore, *, adopt: bool = False)
     Raises:
         LedgerMismatch: The destination is another ledger's, or not the one this ledger delivered to.
     """
-    mark = json.dumps({"ledger_id": ledger.id})
+    mark = json.dumps({"ledger_id": ledger.id, "api_origin": ledger.origin})
     text = store.read_text(MARKER_KEY)
     if text is None:
         delivered = ledger.delivered_to(store.destination)

@@ -13,6 +13,7 @@ from ..ledger import ImageResult, ImageState, StoredAt
 from ..limits import Backoff, Gate, Halt, HaltReason
 from ..storage import KeyTemplate, ObjectStore, Stored, StoreNotUsable, StoreUnavailable
 from .files import FileState, ImageFile
+from .provenance import object_metadata
 from .spool import Spool
 
 __all__ = ["Uploader"]
@@ -87,13 +88,7 @@ class Uploader:
         if file.path is None:
             return _result(file, ImageState.PENDING, reason="the file left the spool")
         source: Path | bytes = file.path if data is None else data
-        task = file.task
-        metadata = {
-            "ledger-id": self._ledger_id,
-            "item-id": task.item_id,
-            "call-id": task.call_id,
-            "image-index": str(task.index),
-        }
+        metadata = object_metadata(self._ledger_id, file)
         deadline = time.monotonic() + self._patience
         for tries in itertools.count(1):
             try:

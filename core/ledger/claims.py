@@ -76,6 +76,7 @@ class ClaimedItem:
     state: ItemState
     rewrite: WantedText | None = None
     variation: int | None = None
+    repeat: int = 1
 
 
 LOG = "log"
@@ -238,6 +239,7 @@ def claim(
                 ItemState(row.state),
                 texts.get(row.rewrite_id),
                 row.variation,
+                row.repeat,
             )
     return [won[item_id] for item_id in item_ids if item_id in won]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -11,10 +11,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .claims import in_batches
+from .facts import purchase_facts
 from .schema import calls, deliveries, holders, images, insert_new, items
 from .states import ImageState, ItemState
 
 __all__ = ["ImageResult", "ImageTask", "StoredAt", "finish_images", "images_to_deliver", "waiting_calls"]
+
+
+_OF_CALL = frozenset(
+    {
+        *("number", "sent_at", "run_id", "requested", "returned", "settled", "cost_source", "seed"),
+        *("wire_model", "contract"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,7 @@ class ImageTask:
         attempts: Times it was fetched in vain.
         copy_from: URI of a stored copy, where it is only to be copied; else None.
         sha256: Of the stored copy.
+        facts: Of the purchase, to be kept with the object.
     """
 
     call_id: str
@@ -48,6 +58,7 @@ class ImageTask:
     attempts: int
     copy_from: str | None = None
     sha256: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def image_id(self) -> str:
@@ -99,7 +110,17 @@ def images_to_deliver(connection: Connection, item_ids: Sequence[str], *, destin
     found: list[ImageTask] = []
     for batch in in_batches(item_ids):
         query = (
-            sa.select(images, items.c.model, items.c.edition, calls.c.number, calls.c.sent_at, holders.c.host)
+            sa.select(
+                images,
+                items.c.model,
+                items.c.edition,
+                items.c.repeat,
+                items.c.parameters,
+                items.c.prompt,
+                items.c.rewrite_id,
+                *(column for column in calls.c if column.name in _OF_CALL),
+                holders.c.host,
+            )
             .join(items, items.c.id == images.c.item_id)
             .join(calls, calls.c.id == images.c.call_id)
             .outerjoin(holders, holders.c.id == calls.c.holder_id)
@@ -122,6 +143,22 @@ def images_to_deliver(connection: Connection, item_ids: Sequence[str], *, destin
                     attempts=row.attempts,
                     copy_from=row.uri if stored else None,
                     sha256=row.sha256 if stored else None,
+                    facts=purchase_facts(
+                        model=row.model,
+                        edition=row.edition,
+                        repeat=row.repeat,
+                        parameters=row.parameters,
+                        prompt=row.prompt,
+                        rewritten=row.rewrite_id is not None,
+                        run_id=row.run_id,
+                        requested=row.requested,
+                        returned=row.returned,
+                        credits=row.settled,
+                        cost_source=row.cost_source,
+                        seed=row.seed,
+                        wire_model=row.wire_model,
+                        contract=row.contract,
+                    ),
                 )
             )
     return found

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from .claims import in_batches
 from .items import Item, ItemKind, Rewrite
+from .rebuilt import fill_in
 from .schema import calls, images, insert_new, items, run_items, runs
 from .states import ImageState, ItemState
 
@@ -121,6 +122,7 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
         [{**_rewrite_values(rewrite), **planned} for rewrite in rewrites.values()]
         + [{**_image_values(row.item), **planned} for row in batch],
     )
+    fill_in(connection, [_image_values(row.item) for row in batch])
     if rewrites:
         _follow_limits(connection, batch)
     connection.execute(

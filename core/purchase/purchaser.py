@@ -27,6 +27,7 @@ from ..ledger import (
     Unbilled,
     Unknown,
 )
+from ..ledger.facts import purchase_facts
 from ..limits import FORBIDDEN, Backoff, CallLimiter, CreditBreaker, Gate, Halt, HaltReason
 from ..rewrite import RewriteFallback, no_second_rewriting
 from .orders import ImageOrder, Order
@@ -207,7 +208,8 @@ class Purchaser:
         recorded, verdict = self._record(intent, verdict, last=last)
         if recorded and isinstance(verdict.outcome, Answered) and self._on_images is not None and began == begun:
             # At midnight nobody here knows which day the ledger has noted: those few images wait for their chunk.
-            self._on_images(_images(order.item, intent, verdict.outcome, begun, self._ledger.holder.host))
+            host = self._ledger.holder.host
+            self._on_images(_images(order.item, intent, verdict.outcome, begun, host))
         return verdict
 
     def _begin(self, intent: CallIntent) -> bool:
@@ -316,6 +318,22 @@ class Purchaser:
 
 def _images(item: ClaimedItem, intent: CallIntent, answer: Answered, sent_on: date, host: str) -> list[ImageTask]:
     """The images of an answer, as the ledger would list them."""
+    facts = purchase_facts(
+        model=item.model,
+        edition=item.edition,
+        repeat=item.repeat,
+        parameters=item.parameters,
+        prompt=item.prompt,
+        rewritten=item.rewrite is not None,
+        run_id=intent.run_id,
+        requested=intent.requested,
+        returned=len(answer.images),
+        credits=answer.credits,
+        cost_source=answer.cost_source,
+        seed=intent.seed if intent.seed is not None else answer.seed,
+        wire_model=intent.wire_model,
+        contract=intent.contract,
+    )
     return [
         ImageTask(
             call_id=intent.id,
@@ -328,6 +346,7 @@ def _images(item: ClaimedItem, intent: CallIntent, answer: Answered, sent_on: da
             source_url=image.source_url,
             content_type=image.content_type,
             attempts=0,
+            facts=facts,
         )
         for image in answer.images
         if not image.blocked

@@ -26,7 +26,7 @@ from ..run_context import RunContext, RunSettings, spool_folder
 from ..storage import ObjectStore, S3Store, open_store
 from .log import Asked, ask_log
 
-__all__ = ["IncompleteRepair", "RepairReport", "Stores", "repair"]
+__all__ = ["IncompleteRepair", "Mender", "RepairReport", "Stores", "repair"]
 
 _CHUNK = 200
 
@@ -162,7 +162,7 @@ def repair(
         ledger.bind(client.origin())
     elif unknown is UnknownPolicy.RETRY:
         raise BadInput("buying again needs an API key: set AIMLAPI_API_KEY")
-    work = _Repair(ledger, stores, client, replace(settings or RunSettings(), unknown=unknown), run_id)
+    work = Mender(ledger, stores, client, replace(settings or RunSettings(), unknown=unknown), run_id)
     say("recording what the spool has")
     work.settle_the_past()
     chosen = _undecided(ledger, run_id, item_ids) if unknown is UnknownPolicy.RETRY else []
@@ -180,8 +180,8 @@ def repair(
     return work.report(todo)
 
 
-class _Repair:
-    """One repair, and what it has done so far."""
+class Mender:
+    """Delivers items again, run by run, and counts what it did."""
 
     def __init__(
         self, ledger: Ledger, stores: Stores, client: AimlApiClient | None, settings: RunSettings, run_id: str | None
@@ -201,14 +201,19 @@ class _Repair:
         self.replayed = replay(self._ledger, Spool(spool_folder(self._settings), self._ledger.id).replies)
         self._ledger.reap()
 
-    def run(self, run_id: str, item_ids: Sequence[str], *, buy: frozenset[str]) -> None:
-        """Buy, fetch, store and catalog items of one run."""
+    def deliver(self, item_ids: Sequence[str], *, at: ObjectStore) -> None:
+        """Bring images of items to a destination, whichever run had them made. Buys nothing."""
+        for run, mine in _by_run(self._ledger, item_ids, None).items():
+            self.run(run, mine, buy=frozenset(), at=at)
+
+    def run(self, run_id: str, item_ids: Sequence[str], *, buy: frozenset[str], at: ObjectStore | None = None) -> None:
+        """Buy, fetch, store and catalog items of one run, at its destination or at another."""
         destination = self._ledger.run(run_id)["destination"]
-        if destination is None:
+        if destination is None and at is None:
             self._problems[f"run {run_id} has no destination: run it with one"] = None
             return
         try:
-            store = self._stores.open(destination)
+            store = at if at is not None else self._stores.open(destination)
             store.preflight()
             context = RunContext(run_id, ledger=self._ledger, store=store, client=self._client, settings=self._settings)
         except ImagenError as error:

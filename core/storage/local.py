@@ -89,6 +89,16 @@ class LocalStore(ObjectStore):
             size = path.stat().st_size
         return ObjectInfo(key, size, self._hash(path), mimetypes.guess_type(path.name)[0] or "")
 
+    def list(self) -> Iterator[ObjectInfo]:
+        with _told(self.root):
+            for folder, folders, names in os.walk(self.root, onerror=_raise):
+                folders[:] = [name for name in folders if name != _TEMPORARY]
+                for name in names:
+                    path = Path(folder, name)
+                    with contextlib.suppress(FileNotFoundError):
+                        key = path.relative_to(self.root).as_posix()
+                        yield ObjectInfo(key, path.stat().st_size, None, mimetypes.guess_type(name)[0] or "")
+
     def get(self, key: str, dest: Path) -> Fetched:
         path = self._path(key)
         with AtomicFile(dest) as out:
@@ -201,6 +211,10 @@ class LocalStore(ObjectStore):
         for chunk in _chunks(path):
             digest.update(chunk)
         return digest.hexdigest()
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

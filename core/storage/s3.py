@@ -171,6 +171,14 @@ class S3Store(ObjectStore):
         metadata = {name: value for name, value in answer.get("Metadata", {}).items() if name != "sha256"}
         return ObjectInfo(key, answer["ContentLength"], _hash_of(answer), answer.get("ContentType", ""), metadata)
 
+    def list(self) -> Iterator[ObjectInfo]:
+        below = f"{self.prefix}/" if self.prefix else ""
+        with translated(self.destination, "s3:ListBucket"):
+            pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=below)
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    yield ObjectInfo(entry["Key"].removeprefix(below), entry["Size"], None, "")
+
     def get(self, key: str, dest: Path) -> Fetched:
         answer = self._head(key)
         if answer is None:

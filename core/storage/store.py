@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,6 +122,10 @@ class ObjectStore(ABC):
     @abstractmethod
     def head(self, key: str) -> ObjectInfo | None:
         """What is at `key`, or None."""
+
+    @abstractmethod
+    def list(self) -> Iterator[ObjectInfo]:
+        """Everything below the prefix, by key and size alone; what is not ours is among it."""
 
     @abstractmethod
     def get(self, key: str, dest: Path) -> Fetched:

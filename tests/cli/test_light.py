@@ -13,7 +13,19 @@ from prefect_imagen.core.ledger import Ledger
 
 from .conftest import Said
 
-COMMANDS = ("demo", "sandbox", "models", "plan", "run", "status", "repair", "budget", "doctor", "blocks create")
+COMMANDS = (
+    "demo",
+    "sandbox",
+    "models",
+    "plan",
+    "run",
+    "status",
+    "repair",
+    "reconcile",
+    "budget",
+    "doctor",
+    "blocks create",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -45,7 +57,7 @@ def test_looking_never_imports_prefect(tmp_path: Path) -> None:
 import sys
 from prefect_imagen.cli import main
 for arguments in (["--help"], ["run", "--help"], ["doctor", "--help"], ["blocks", "create", "--help"], ["models"],
-                  ["plan", "prompts.txt"], ["status", "repair", "budget", "--all"],
+                  ["plan", "prompts.txt"], ["status", "repair", "reconcile", "budget", "--all"],
                   ["run", "nope.txt", "--to", "x"]):
     main([*arguments])
     assert "prefect" not in sys.modules, arguments
