@@ -153,11 +153,21 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
         "price_usd": float(credits_to_usd(made.price)),
         "price_high_credits": made.price_high,
         "price_high_usd": float(credits_to_usd(made.price_high)),
-        "rewrites": asdict(made.rewrites) if made.rewrites is not None else None,
+        "rewrites": _rewrites_document(made.rewrites) if made.rewrites is not None else None,
         "price_source": f"{spec.price.source} ({spec.price.as_of})" if spec.price is not None else None,
         "invalid": [{"source": bad.source, "line": bad.line, "problem": bad.problem} for bad in made.invalid],
         "samples": list(made.samples),
     }
+
+
+def _rewrites_document(made: RewritePlan) -> dict[str, Any]:
+    from ..core.money import credits_to_usd
+
+    counted = asdict(made)
+    for name in ("price", "price_high"):
+        credits_ = counted.pop(name)
+        counted |= {f"{name}_credits": credits_, f"{name}_usd": float(credits_to_usd(credits_))}
+    return counted
 
 
 def _show(console: Console, made: Plan, destination: str | None, catalog: str | None) -> None:

@@ -88,7 +88,9 @@ def _rewriting(given: Mapping[str, Any]) -> RewriteSpec | None:
     if "rewrite" not in given:
         for name in ("brief", "rewrite_price", "rewrites"):
             if given.get(name, _REWRITING[name]) not in (_REWRITING[name], ""):
-                raise BadInput(f"{name} is about rewriting prompts: name the language model that does it (rewrite)")
+                raise BadInput(
+                    f"{name} is about rewriting prompts: name the language model that does it (rewrite, --rewrite)"
+                )
         return None
     return RewriteSpec(given["rewrite"], given.get("rewrites", 1), given.get("brief", ""), given.get("rewrite_price"))
 

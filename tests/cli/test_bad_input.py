@@ -41,6 +41,22 @@ BAD: dict[str, tuple[list[str], str]] = {
     "unknown field": (["prompts.csv", "--set", "enhance_promt=no"], r"did you mean enhance_prompt\?"),
     "field without value": (["prompts.csv", "--set", "seed"], r"--set: 'seed' is not of the form NAME=VALUE"),
     "field twice": (["prompts.csv", "--seed", "1", "--set", "seed=2"], r"--set: 'seed' is given by --seed already"),
+    "unknown language model": (
+        ["prompts.csv", "--rewrite", "gpt-4o-mni"],
+        r"price of the language model 'gpt-4o-mni' is not known; did you mean .*gpt-4o-mini.*--rewrite-price IN,OUT",
+    ),
+    "price of a language model": (
+        ["prompts.csv", "--rewrite", "my/model", "--rewrite-price", "cheap"],
+        r"rewrite_price: 'cheap' is not of the form IN,OUT",
+    ),
+    "rewrites": (["prompts.csv", "--rewrite", "gpt-4o-mini", "--rewrites", "0"], r"'--rewrites'"),
+    "brief without a model": (["prompts.csv", "--brief", "calm"], r"brief is about rewriting.*--rewrite"),
+    "no brief file": (["prompts.csv", "--rewrite", "gpt-4o-mini", "--brief", "@nope.md"], r"--brief: cannot read nope"),
+    "fallback": (["prompts.csv", "--rewrite", "gpt-4o-mini", "--rewrite-fallback", "drop"], r"'--rewrite-fallback'"),
+    "budget below text and image": (
+        ["prompts.csv", "--rewrite", "gpt-4o-mini", "--budget-usd", "0.0531"],
+        r"below the price of one item.*and a rewritten prompt by openai/gpt-4o-mini",
+    ),
     "tag": (["prompts.csv", "--tag", "spring"], r"--tag: 'spring' is not of the form"),
     "budget below an item": (["prompts.csv", "--budget-usd", "0.01"], r"budget of \$0\.01 is below .* \$0\.053"),
     "budget no number": (["prompts.csv", "--budget-usd", "nan"], r"not an amount in USD"),

@@ -102,3 +102,29 @@ def test_models(here: Callable[..., Said]) -> None:
     document = json.loads(here("models", "--json").out)
     assert {model["id"] for model in document} >= {"google/imagen4/preview", "flux/schnell"}
     assert json.loads(here("models", "imagen4/preview", "--json").out)["contract"] == "2026-08"
+
+
+def test_texts_are_counted_and_priced(here: Callable[..., Said], terminal: Terminal) -> None:
+    terminal.write("prompts.txt", "a {red|blue} fox\n")
+    terminal.write("brief.md", "Calm,\nhand-drawn.\n")
+    rewriting = ("--rewrite", "gpt-4o-mini", "--rewrites", "3", "--brief", "@brief.md")
+    plan = json.loads(here("plan", "prompts.txt", *rewriting, "--json").out)
+    texts = plan["rewrites"]
+    assert (plan["prompts"], plan["items"], texts["texts"], texts["to_buy"], texts["owned"]) == (2, 6, 6, 6, 0)
+    assert plan["price_credits"] == 6 * 104_000 + texts["price_credits"]
+    assert 0 < texts["price_usd"] < texts["price_high_usd"]
+    said = here("plan", "prompts.txt", *rewriting)
+    assert "2, each rewritten to 3" in said.out
+    assert "6 texts by openai/gpt-4o-mini: 6 to buy for $0.00" in said.out
+    assert json.loads(here("plan", "prompts.txt", "--json").out)["rewrites"] is None
+    assert terminal.sandbox.calls() == []
+
+
+def test_a_plan_file_says_itself_how_it_is_rewritten(here: Callable[..., Said], terminal: Terminal) -> None:
+    terminal.write("prompts.txt", "a fox\n")
+    assert here("plan", "prompts.txt", "--rewrite", "gpt-4o-mini", "--out", "plan.jsonl").code == 0
+    again = here("plan", "plan.jsonl", "--json")
+    assert json.loads(again.out)["rewrites"]["texts"] == 1
+    said = here("plan", "plan.jsonl", "--rewrite", "gpt-5-nano", "--rewrites", "2")
+    assert (said.code, "leave out --rewrite, --rewrites" in said.err) == (2, True)
+    assert here("plan", "plan.jsonl", "--rewrite-fallback", "keep").code == 0
