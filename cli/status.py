@@ -132,7 +132,7 @@ def _show(
     budgets: list[BudgetState],
 ) -> None:
     from ..core.money import format_usd
-    from .summary import print_open, state_counts
+    from .summary import print_open, state_counts, texts_written
 
     console.print(f"{report.outcome}  ", style="bold green" if report.complete else "bold yellow", end="")
     console.print(f"{report.delivered:,} of {report.items:,} items delivered", style="bold")
@@ -151,6 +151,7 @@ def _show(
             ("items", state_counts(report.states).plain),
             ("owned", f"{report.owned:,} delivered before" if report.owned else ""),
             ("images", f"{report.images:,}"),
+            ("texts", texts_written(report)),
             ("stored in", report.destination or ""),
             ("catalog", report.catalog),
             *(

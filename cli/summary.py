@@ -14,7 +14,7 @@ from ..core.money import format_usd
 from ..core.report import RunReport
 from .console import facts, shorten, table
 
-__all__ = ["again", "next_steps", "print_open", "print_summary", "state_counts"]
+__all__ = ["again", "next_steps", "print_open", "print_summary", "state_counts", "texts_written"]
 
 _OPEN_SHOWN = 10
 _STATE_STYLE = {
@@ -83,6 +83,18 @@ def _money_rows(report: RunReport) -> list[tuple[str, str]]:
     return rows
 
 
+def texts_written(report: RunReport) -> str:
+    """How the prompts fared that a language model was to rewrite."""
+    rewrites = report.rewrites
+    if rewrites is None:
+        return ""
+    states = ", ".join(
+        f"{count:,} {'written' if state == ItemState.DELIVERED else state}" for state, count in rewrites.states.items()
+    )
+    kept = f"; {rewrites.kept:,} items made from the prompt as it was" if rewrites.kept else ""
+    return f"{states}{kept}"
+
+
 def print_summary(console: Console, report: RunReport, arguments: Sequence[str]) -> None:
     """Print how a run ended."""
     style = "bold green" if report.complete else "bold yellow"
@@ -106,6 +118,7 @@ def print_summary(console: Console, report: RunReport, arguments: Sequence[str])
                 "images",
                 f"{report.images:,}" + (f", {report.quarantined} paid and unusable" if report.quarantined else ""),
             ),
+            ("texts", texts_written(report)),
             *_money_rows(report),
             ("stored in", report.destination or ""),
             ("catalog", report.catalog),
@@ -154,6 +167,16 @@ def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, s
                 again(arguments, unknown="retry"),
             )
         )
+    if report.rewrites is not None and report.rewrites.states.get(ItemState.REFUSED):
+        without = report.rewrites.states[ItemState.REFUSED]
+        if report.states.get(ItemState.FAILED):
+            steps.append(
+                (
+                    f"{without} {'prompt' if without == 1 else 'prompts'} could not be rewritten and the model is not "
+                    "asked again (--retry-refused does). To make their images from the prompts as they are:",
+                    again(arguments, **{"rewrite-fallback": "keep"}),
+                )
+            )
     if report.states.get(ItemState.REFUSED):
         steps.append(
             (

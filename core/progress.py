@@ -48,6 +48,8 @@ def counts(progress: RunProgress) -> list[tuple[str, str]]:
     """Items by what matters to a person, each with its colour; what is zero is left out, but for the delivered."""
     failed = sum(progress.items[state] for state in _FAILED)
     found = [(f"{progress.items[ItemState.DELIVERED]:,} delivered", "green")]
+    if progress.written < progress.texts:
+        found.append((f"{progress.written:,} of {progress.texts:,} texts written", ""))
     if progress.owned:
         found.append((f"{progress.owned:,} of them owned before", "dim"))
     if progress.items[ItemState.UNKNOWN]:

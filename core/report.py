@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from .errors import ImagenError
-from .ledger import Account, ImageState, ItemState, Ledger, name_holders
+from .ledger import Account, CallOutcome, ImageState, ItemState, Ledger, name_holders
 from .ledger.schema import calls, images, items, run_items
 from .money import credits_to_usd, format_usd
 
-__all__ = ["IncompleteRun", "OpenItem", "RunReport", "make_report"]
+__all__ = ["FailedRewrite", "IncompleteRun", "OpenItem", "RewriteReport", "RunReport", "make_report"]
 
 _LISTED = 100
 _SETTLED = (ItemState.DELIVERED,)
@@ -43,6 +43,40 @@ class OpenItem:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedRewrite:
+    """A text that a language model was asked for, and that is not there.
+
+    Attributes:
+        state: `refused` where nothing of use came, `unknown` where it is not known, `planned` where it was not come to.
+        prompt: What was to be rewritten.
+        variation: Which of its texts.
+        source: File and line that asked for it first.
+        reason: In a sentence.
+    """
+
+    state: str
+    prompt: str
+    variation: int
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteReport:
+    """The texts a run's images are made from.
+
+    Attributes:
+        states: Distinct texts by state; one that is there is `delivered`.
+        kept: Items that were made from the prompt as it was given.
+        failed: Texts that are not there, at most 100 of them.
+    """
+
+    states: Mapping[str, int]
+    kept: int
+    failed: tuple[FailedRewrite, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """A run, counted.
 
@@ -61,6 +95,7 @@ class RunReport:
         account: The run's own calls.
         open: Items that were not delivered, at most 100 of them.
         held: Items that another run is working on.
+        rewrites: The texts they are made from; None where prompts are sent as they are.
     """
 
     run_id: str
@@ -77,6 +112,7 @@ class RunReport:
     account: Account
     open: tuple[OpenItem, ...] = field(default=())
     held: int = 0
+    rewrites: RewriteReport | None = None
 
     @property
     def complete(self) -> bool:
@@ -115,6 +151,7 @@ class RunReport:
                 "billed_at_most_usd": float(credits_to_usd(self.account.billed_at_most)),
             },
             "open": [{name: getattr(item, name) for name in OpenItem.__dataclass_fields__} for item in self.open],
+            "rewrites": asdict(self.rewrites) if self.rewrites is not None else None,
         }
 
     def summary(self) -> str:
@@ -182,6 +219,7 @@ def make_report(
         account=ledger.account(run_id),
         open=tuple(_open_items(ledger, run_id, {item.item_id: f"held by {item.holder}" for item in held})),
         held=len(held),
+        rewrites=_rewrites(ledger, run_id),
     )
 
 
@@ -197,6 +235,50 @@ def _quarantined(ledger: Ledger, run_id: str) -> int:
     )
     with ledger.read() as connection:
         return connection.scalar(query) or 0
+
+
+def _rewrites(ledger: Ledger, run_id: str) -> RewriteReport | None:
+    image, text = items.alias(), items.alias()
+    mine = sa.select(image.c.id, image.c.rewrite_id).where(image.c.id.in_(_mine(run_id))).subquery()
+    counted = (
+        sa.select(text.c.state, sa.func.count(sa.distinct(text.c.id)))
+        .join(mine, mine.c.rewrite_id == text.c.id)
+        .group_by(text.c.state)
+    )
+    # An item was made from its prompt as it is where none of its answered calls carried another text.
+    answered = sa.and_(calls.c.item_id == mine.c.id, calls.c.outcome == CallOutcome.ANSWERED)
+    kept = sa.select(sa.func.count()).where(
+        mine.c.rewrite_id.is_not(None),
+        sa.exists().where(answered),
+        ~sa.exists().where(answered, calls.c.prompt.is_not(None)),
+    )
+    first = (
+        sa.select(mine.c.rewrite_id, sa.func.min(run_items.c.position).label("position"))
+        .join(run_items, sa.and_(run_items.c.run_id == run_id, run_items.c.item_id == mine.c.id))
+        .group_by(mine.c.rewrite_id)
+        .subquery()
+    )
+    failed = (
+        sa.select(text.c.state, text.c.prompt, text.c.variation, text.c.reason, run_items.c.source, run_items.c.line)
+        .join(first, first.c.rewrite_id == text.c.id)
+        .join(run_items, sa.and_(run_items.c.run_id == run_id, run_items.c.position == first.c.position))
+        .where(text.c.state != ItemState.DELIVERED)
+        .order_by(first.c.position)
+        .limit(_LISTED)
+    )
+    with ledger.read() as connection:
+        if connection.scalar(sa.select(mine.c.id).where(mine.c.rewrite_id.is_not(None)).limit(1)) is None:
+            return None
+        states = {str(state): count for state, count in connection.execute(counted)}
+        without = connection.execute(failed).all()
+        return RewriteReport(
+            states={state.value: states[state] for state in ItemState if state in states},
+            kept=connection.scalar(kept) or 0,
+            failed=tuple(
+                FailedRewrite(row.state, row.prompt, row.variation, f"{row.source}:{row.line}", row.reason or "")
+                for row in without
+            ),
+        )
 
 
 def _open_items(ledger: Ledger, run_id: str, held: Mapping[str, str]) -> list[OpenItem]:

@@ -67,6 +67,13 @@ def markdown(report: RunReport) -> str:
     if account.unbilled.calls:
         lines.append(f"| not billed | {account.unbilled.calls} | $0.00 |")
     lines += ["", f"Images: `{report.destination}`", "", f"Catalog: `{report.catalog}`", "", *_links(report)]
+    if report.rewrites is not None:
+        lines += ["", f"Texts: {', '.join(f'{count} {state}' for state, count in report.rewrites.states.items())}"]
+        if report.rewrites.failed:
+            lines += ["", "## Not rewritten", "", "| where | prompt | state | why |", "|---|---|---|---|"]
+            for text in report.rewrites.failed[:50]:
+                prompt = _cell(text.prompt[:_PROMPT])
+                lines.append(f"| {_cell(text.source)} | {prompt} | {text.state} | {_cell(text.reason)} |")
     if report.open:
         lines += ["", "## Not delivered", "", "| where | prompt | state | why |", "|---|---|---|---|"]
         for item in report.open[:50]:

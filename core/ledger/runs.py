@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from .claims import in_batches
 from .items import Item, ItemKind, Rewrite
 from .rebuilt import fill_in
-from .schema import calls, images, insert_new, items, run_items, runs
+from .schema import calls, images, insert_new, items, rewrites, run_items, runs
 from .states import ImageState, ItemState
 
 __all__ = ["RunItem", "RunProgress", "RunSpec", "add_run_items", "finish_run", "progress", "start_run"]
@@ -72,6 +72,8 @@ class RunProgress:
         spent: Credits billed for calls of this run.
         reserved: Credits that calls in flight or unknown may still cost.
         budget: Cap in credits, or None.
+        texts: Distinct texts that its prompts are to be rewritten to.
+        written: Texts of these that are there.
     """
 
     rows: int
@@ -81,6 +83,8 @@ class RunProgress:
     spent: int
     reserved: int
     budget: int | None
+    texts: int = 0
+    written: int = 0
 
     @property
     def total(self) -> int:
@@ -116,14 +120,14 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
         return
     now = datetime.now(UTC)
     planned = {"state": ItemState.PLANNED, "created_at": now, "updated_at": now}
-    rewrites = {row.item.rewrite.id: row.item.rewrite for row in batch if row.item.rewrite is not None}
+    texts = {row.item.rewrite.id: row.item.rewrite for row in batch if row.item.rewrite is not None}
     connection.execute(
         insert_new(connection, items),
-        [{**_rewrite_values(rewrite), **planned} for rewrite in rewrites.values()]
+        [{**_rewrite_values(rewrite), **planned} for rewrite in texts.values()]
         + [{**_image_values(row.item), **planned} for row in batch],
     )
     fill_in(connection, [_image_values(row.item) for row in batch])
-    if rewrites:
+    if texts:
         _follow_limits(connection, batch)
     connection.execute(
         insert_new(connection, run_items),
@@ -227,4 +231,11 @@ def progress(connection: Connection, run_id: str) -> RunProgress:
         .join(mine, mine.c.item_id == images.c.item_id)
         .where(images.c.state == ImageState.STORED)
     )
-    return RunProgress(rows, counts, owned, stored or 0, run.spent, run.reserved, run.budget)
+    texts, written = connection.execute(
+        sa.select(sa.func.count(sa.distinct(items.c.rewrite_id)), sa.func.count(sa.distinct(rewrites.c.item_id)))
+        .select_from(items)
+        .join(mine, mine.c.item_id == items.c.id)
+        .outerjoin(rewrites, rewrites.c.item_id == items.c.rewrite_id)
+        .where(items.c.rewrite_id.is_not(None))
+    ).one()
+    return RunProgress(rows, counts, owned, stored or 0, run.spent, run.reserved, run.budget, texts, written)

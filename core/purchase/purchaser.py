@@ -60,7 +60,7 @@ class PurchaseSettings:
 
 _SPOOL_PAUSE = 0.5
 
-_NO_TEXT = frozenset({ItemState.REFUSED, ItemState.LOST, ItemState.FAILED, ItemState.UNKNOWN})
+_NO_TEXT = frozenset({ItemState.REFUSED, ItemState.LOST, ItemState.FAILED, ItemState.UNKNOWN, ItemState.ERASED})
 """States of a rewrite that this run leaves without a text. What is planned was not come to yet: a halted run."""
 
 

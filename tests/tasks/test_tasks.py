@@ -14,15 +14,17 @@ from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.tasks import (
     Batch,
     Catalogued,
+    Rewritten,
     catalog_images,
     download_images,
     expand_prompts,
     generate_images,
+    rewrite_prompts,
     upload_images,
 )
 from pydantic import SecretStr
 
-STEPS = [expand_prompts, generate_images, download_images, upload_images, catalog_images]
+STEPS = [expand_prompts, rewrite_prompts, generate_images, download_images, upload_images, catalog_images]
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,43 @@ def test_a_flow_of_ones_own(
     # All of it again: the steps find nothing to do, and nothing is sent.
     assert mine().states == {}
     assert len(sandbox.calls()) == 3
+
+
+def test_a_flow_that_rewrites(
+    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
+) -> None:
+    credentials, store, catalog = blocks
+    options = {"rewrite": "gpt-4o-mini", "rewrites": 2, "brief": "calm"}
+
+    @flow
+    def mine() -> tuple[Rewritten, Catalogued]:
+        run = expand_prompts(["a {red|blue} fox"], store=store, catalog=catalog, **options)
+        rewritten = rewrite_prompts(run, credentials, store=store, catalog=catalog)
+        generated = generate_images(rewritten, credentials, store=store, catalog=catalog)
+        downloaded = download_images(generated, credentials, store=store, catalog=catalog)
+        uploaded = upload_images(downloaded, store, catalog=catalog)
+        return rewritten, catalog_images(uploaded, catalog=catalog)
+
+    texts, images = mine()
+    assert texts.states == images.states == {"delivered": 4}
+    assert [call["endpoint"] for call in sandbox.calls()] == ["chat"] * 4 + ["images"] * 4
+    mine()
+    assert len(sandbox.calls()) == 8
+
+
+def test_the_step_that_rewrites_cannot_be_left_out(
+    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
+) -> None:
+    credentials, store, catalog = blocks
+
+    @flow
+    def mine() -> None:
+        run = expand_prompts(["a fox"], store=store, catalog=catalog, rewrite="gpt-4o-mini")
+        generate_images(run, credentials, store=store, catalog=catalog)
+
+    with pytest.raises(BadInput, match="call rewrite_prompts before"):
+        mine()
+    assert sandbox.calls() == []
 
 
 def test_steps_that_failed_half_way_are_taken_up_where_they_stopped(
