@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,17 +223,25 @@ class RunContext:
         """
         if self.store is None or self.gate is None:
             raise BadInput("there is no store to upload to")
-        run_tags = self.ledger.run(self.run_id)["tags"]
         return Uploader(
             store=self.store,
             keys=KeyTemplate(self.settings.key_template),
             ledger_id=self.ledger.id,
-            run_tags=run_tags,
+            run_tags=self._run_tags,
             spool=self.spool,
             gate=self.gate,
             halt=self.halt,
             patience=self.settings.patience,
         )
+
+    @functools.cached_property
+    def _tags(self) -> Mapping[str, str]:
+        tags: Mapping[str, str] = self.ledger.run(self.run_id)["tags"]
+        return tags
+
+    def _run_tags(self) -> Mapping[str, str]:
+        """The run's tags, asked for when the first image is stored: the context is older than the run's row."""
+        return self._tags
 
     def _open_copy(self, uri: str) -> tuple[ObjectStore, str]:
         """The store that holds a stored image, reached with the destination's own options where the scheme is the same.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..errors import ImagenError
@@ -29,7 +29,7 @@ class Uploader:
         store: The destination.
         keys: Object keys from what is known of an image.
         ledger_id: Goes into each object's metadata: whose it is.
-        run_tags: Tags of the run, for stores that are told to keep them with objects.
+        run_tags: Gives the tags of the run, for stores that are told to keep them with objects.
         spool: Where the files are.
         gate: Closed while the store fails; also holds back paid calls.
         halt: Ends waiting.
@@ -46,12 +46,12 @@ class Uploader:
         gate: Gate,
         halt: Halt,
         patience: float,
-        run_tags: Mapping[str, str] | None = None,
+        run_tags: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._store = store
         self._keys = keys
         self._ledger_id = ledger_id
-        self._run_tags = run_tags or {}
+        self._run_tags = run_tags
         self._spool = spool
         self._gate = gate
         self._halt = halt
@@ -109,7 +109,7 @@ class Uploader:
                     sha256=file.sha256,
                     content_type=file.content_type,
                     metadata=metadata,
-                    run_tags=self._run_tags,
+                    run_tags=self._run_tags(),
                 )
             except StoreUnavailable as error:
                 self._gate.failed(error)

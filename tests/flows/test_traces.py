@@ -126,3 +126,16 @@ def test_a_prefect_server_that_refuses_everything_at_the_end_does_not_undo_a_run
     report = house.run(["a fox"], tags={"team": "spring"})
     assert report.complete
     assert house.query("SELECT outcome FROM imagen_runs") == [("Completed",)]
+
+
+def test_a_run_puts_its_tags_onto_its_images_if_its_store_is_told_to(house: House) -> None:
+    store = house.store.model_copy(update={"run_tags": True, "object_tags": {"cost": "42"}, "sse": "AES256"})
+    state = imagen_pipeline(
+        ["a fox"], store, house.credentials, house.catalog, tags={"team": "spring"}, return_state=True
+    )
+    assert state.is_completed()
+    [key] = house.objects()
+    client = house.s3.client()
+    found = client.get_object_tagging(Bucket=house.bucket, Key=key)["TagSet"]
+    assert {tag["Key"]: tag["Value"] for tag in found} == {"cost": "42", "team": "spring"}
+    assert client.head_object(Bucket=house.bucket, Key=key)["ServerSideEncryption"] == "AES256"
