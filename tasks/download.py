@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from ..core.run_context import RunSettings
 from .attached import Catalog, Credentials, Store, Work, attached
-from .manifests import Batch, Downloaded
+from .manifests import Batch, Downloaded, Rows
 
 __all__ = ["download_images"]
 
@@ -40,4 +40,4 @@ def download_images(
     with attached(batch.run_id, work) as (context, _):
         tasks = context.ledger.images_to_deliver(batch.item_ids, destination=context.destination)
         files = context.conveyor.download(tasks)
-    return Downloaded(batch.run_id, batch.item_ids, tuple(files))
+    return Downloaded(batch.run_id, batch.item_ids, Rows(files))

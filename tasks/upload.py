@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from ..core.ledger import ImageState
 from ..core.run_context import RunSettings
 from .attached import Catalog, StepUnavailable, Store, Work, attached
-from .manifests import Downloaded, Uploaded
+from .manifests import Downloaded, Rows, Uploaded
 from .retries import unavailable_only
 
 __all__ = ["upload_images"]
@@ -49,4 +49,4 @@ def upload_images(
         results = context.conveyor.upload(downloaded.files)
     if alone and results and all(result.state is ImageState.PENDING for result in results):
         raise StepUnavailable(results[0].reason or "nothing could be stored")
-    return Uploaded(downloaded.run_id, downloaded.item_ids, tuple(results))
+    return Uploaded(downloaded.run_id, downloaded.item_ids, Rows(results))
