@@ -1,6 +1,7 @@
 """The chains, as Prefect flows."""
 
+from .fanout import imagen_fanout, imagen_shard
 from .pipeline import imagen_pipeline
 from .repair import imagen_repair
 
-__all__ = ["imagen_pipeline", "imagen_repair"]
+__all__ = ["imagen_fanout", "imagen_pipeline", "imagen_repair", "imagen_shard"]

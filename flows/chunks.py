@@ -61,6 +61,7 @@ def run_chunks(
     credentials: Credentials,
     store: Store,
     catalog: Catalog,
+    rows: range | None = None,
 ) -> list[str]:
     """Send everything there is to do through `process_chunk`. What became of it is in the ledger.
 
@@ -70,7 +71,7 @@ def run_chunks(
     Returns:
         Why chunks failed, each reason once.
     """
-    feed = _Feed(context, wanted_size, total, credentials, store, catalog)
+    feed = _Feed(context, wanted_size, total, credentials, store, catalog, rows)
     feed.drain(paid_only=False)
     _wait_for_others(context, feed)
     if context.halt.is_set and context.halt.reason not in _NO_DELIVERY:
@@ -106,8 +107,10 @@ class _Feed:
         credentials: Credentials,
         store: Store,
         catalog: Catalog,
+        rows: range | None,
     ) -> None:
         self._context = context
+        self._rows = rows
         self._wanted_size = wanted_size
         self._total = total
         self._references = (credentials, store, catalog)
@@ -123,6 +126,7 @@ class _Feed:
             unknown=context.settings.unknown,
             retry_refused=context.settings.retry_refused,
             paid_only=paid_only,
+            rows=self._rows,
         )
         while paid_only or not context.halt.is_set:
             size = chunk_size(self._wanted_size, context, self._total)

@@ -17,23 +17,22 @@ from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageS
 from ..blocks.references import references
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import UnknownPolicy
-from ..core.limits import HaltReason
+from ..core.limits import Halt, HaltReason
 from ..core.money import usd_to_credits
-from ..core.plan import BatchOptions, open_batch
+from ..core.plan import open_batch
 from ..core.preflight import check_batch, check_services
-from ..core.purchase import PurchaseSettings, replay
+from ..core.purchase import replay
 from ..core.repair import ask_log
 from ..core.report import IncompleteRun, RunReport, make_report
-from ..core.rewrite import RewriteFallback
-from ..core.run_context import RunContext, RunSettings
+from ..core.run_context import RunContext
 from ..tasks.attached import Work, shared_context
 from ..tasks.expand import expand_prompts
 from .chunks import MAX_CHUNKS, run_chunks
-from .edition import resolve_edition
 from .ending import announce, leave_traces, tag_flow_run
+from .options import batch_options, run_settings
 from .progress import ProgressArtifact
 
-__all__ = ["imagen_pipeline"]
+__all__ = ["count_run", "imagen_pipeline", "make_ready", "outcome_of", "state_of"]
 
 _ASK_SECONDS = 120.0
 AspectRatio = Annotated[
@@ -162,42 +161,8 @@ def imagen_pipeline(
     Raises:
         BadInput: Anything that is wrong with the input: nothing was sent and nothing was billed.
     """
-    settings = RunSettings(
-        concurrency=concurrency,
-        requests_per_minute=requests_per_minute,
-        shared_concurrency=shared_concurrency,
-        unknown=unknown,
-        retry_refused=retry_refused,
-        patience=patience,
-        key_template=key_template,
-        purchase=PurchaseSettings(
-            trust_unbilled_5xx=trust_unbilled_5xx, rewrite_fallback=RewriteFallback(rewrite_fallback)
-        ),
-    )
-    own = {"aspect_ratio": aspect_ratio, "num_images": num_images, "seed": seed, **(parameters or {})}
-    wanted = {name: value for name, value in own.items() if value is not None}
-    options: BatchOptions = {
-        "prompt_column": prompt_column,
-        "template": template,
-        "variants": variants,
-        "wildcards": wildcards,
-        "exclude": exclude,
-        "per_row": per_row,
-        "limit": limit,
-        "sample": sample,
-        "sample_seed": sample_seed,
-        "max_prompts": max_prompts,
-        "model": model,
-        "parameters": wanted,
-        "matrix": matrix,
-        "edition": resolve_edition(edition, edition_timezone),
-        "repeat": repeat,
-        "skip_invalid": skip_invalid,
-        "rewrite": rewrite,
-        "rewrites": rewrites,
-        "brief": brief,
-        "rewrite_price": rewrite_price,
-    }
+    given = dict(locals())  # the parameters by name, before anything else has one
+    settings, options = run_settings(given), batch_options(given)
     batch = open_batch(prompts, **options)
     forms = batch.forms()
     images_per_item = sum(form.num_images for form in forms) / len(forms)
@@ -208,7 +173,7 @@ def imagen_pipeline(
     with references(credentials, store, catalog) as (credentials_ref, store_ref, catalog_ref):
         work = Work(credentials_ref, store_ref, catalog_ref, settings)
         with shared_context(run_id, work) as context:
-            _prepare(context, adopt=adopt_ledger, tags=tags or {})
+            make_ready(context, adopt=adopt_ledger, tags=tags or {})
             planned = expand_prompts(
                 prompts,
                 **options,
@@ -228,17 +193,17 @@ def imagen_pipeline(
                 # Cancelled, or a bug: nothing new is sent while the task runner waits for what is in flight.
                 context.halt.set(HaltReason.STOPPED, f"the run was stopped ({type(error).__name__})")
                 with contextlib.suppress(ImagenError):  # it must not hide why the run stopped
-                    announce(_report(context, []), context)
+                    announce(count_run(context, []), context)
                 raise
             if unknown is UnknownPolicy.FAIL:
                 context.ledger.give_up_unknown(run_id)
-            report = _report(context, failures, ended=True)
+            report = count_run(context, failures, ended=True)
             context.ledger.finish_run(run_id, report.outcome)
             leave_traces(report, context, source=prompts if isinstance(prompts, str) else None)
-    return _state(report, on_incomplete)
+    return state_of(report, on_incomplete)
 
 
-def _prepare(context: RunContext, *, adopt: bool, tags: dict[str, str]) -> None:
+def make_ready(context: RunContext, *, adopt: bool, tags: dict[str, str]) -> None:
     """Check the services, then settle what earlier processes left behind."""
     if context.client is None:
         raise BadInput("there are no API credentials to buy with")
@@ -268,16 +233,20 @@ def _ask_about_unknown(context: RunContext) -> None:
         )
 
 
-def _report(context: RunContext, failures: list[str], *, ended: bool = False) -> RunReport:
+def count_run(context: RunContext, failures: list[str], *, ended: bool = False) -> RunReport:
     halt = context.halt
     report = make_report(context.ledger, context.run_id, message="; ".join(failures), ended=ended)
     if report.complete or halt.reason is None:
         return report
-    outcome = "BudgetReached" if halt.reason is HaltReason.BUDGET else "Blocked"
-    return replace(report, outcome=outcome, message=f"{halt.reason}: {halt.message}")
+    return replace(report, outcome=outcome_of(halt), message=f"{halt.reason}: {halt.message}")
 
 
-def _state(report: RunReport, on_incomplete: Literal["fail", "warn"]) -> State[Any]:
+def outcome_of(halt: Halt) -> str:
+    """The name of the state that a halted run ends in."""
+    return "BudgetReached" if halt.reason is HaltReason.BUDGET else "Blocked"
+
+
+def state_of(report: RunReport, on_incomplete: Literal["fail", "warn"]) -> State[Any]:
     logger = get_run_logger()
     if report.complete:
         logger.info(report.summary())

@@ -150,6 +150,7 @@ def pending(
     retry_refused: bool = False,
     paid_only: bool = False,
     after: int = -1,
+    before: int | None = None,
     limit: int = 1000,
 ) -> list[tuple[int, str]]:
     """Items of a run that there is something to do for: to buy, to fetch and store, or to copy.
@@ -163,27 +164,31 @@ def pending(
         retry_refused: Whether refused items are asked for again.
         paid_only: Nothing that is to be bought.
         after: Only positions behind this one (a page at a time).
+        before: Only positions before this one: a shard of the run.
         limit: Items a page.
 
     Returns:
         `(position, item id)`, by first position.
     """
-    first = (
-        sa.select(sa.func.min(run_items.c.position).label("position"), run_items.c.item_id)
-        .where(run_items.c.run_id == run_id)
-        .group_by(run_items.c.item_id)
-        .subquery()
+    earlier = run_items.alias()
+    again = sa.exists().where(
+        earlier.c.run_id == run_id,
+        earlier.c.item_id == run_items.c.item_id,
+        earlier.c.position < run_items.c.position,
     )
+    here = [run_items.c.run_id == run_id, run_items.c.position > after]
+    if before is not None:
+        here.append(run_items.c.position < before)
     todo = sa.or_(
         sa.false() if paid_only else _to_buy(unknown, retry_refused=retry_refused),
         items.c.state == ItemState.GENERATED,
         sa.and_(items.c.state == ItemState.DELIVERED, undelivered(destination)),
     )
     query = (
-        sa.select(first.c.position, first.c.item_id)
-        .join(items, items.c.id == first.c.item_id)
-        .where(first.c.position > after, _free(holder_id), todo)
-        .order_by(first.c.position)
+        sa.select(run_items.c.position, run_items.c.item_id)
+        .join(items, items.c.id == run_items.c.item_id)
+        .where(*here, _free(holder_id), todo, ~again)
+        .order_by(run_items.c.position)
         .limit(limit)
     )
     return [(row.position, row.item_id) for row in connection.execute(query)]

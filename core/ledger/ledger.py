@@ -217,6 +217,11 @@ class Ledger:
         with self.read() as connection:
             return runs.progress(connection, run_id)
 
+    def row_progress(self, run_id: str, rows: range) -> runs.RowProgress:
+        """How far the items are that some rows of a run ask for."""
+        with self.read() as connection:
+            return runs.row_progress(connection, run_id, rows)
+
     def run(self, run_id: str) -> Mapping[str, Any]:
         """A run's row.
 
@@ -249,10 +254,21 @@ class Ledger:
         unknown: UnknownPolicy = UnknownPolicy.HOLD,
         retry_refused: bool = False,
         paid_only: bool = False,
+        rows: range | None = None,
         page: int = 1000,
     ) -> Iterator[str]:
-        """Ids of a run's items that there is something to do for, a page at a time, each once."""
-        after = -1
+        """Ids of a run's items that there is something to do for, a page at a time, each once.
+
+        Args:
+            run_id: The run.
+            destination: Where the run wants its images.
+            unknown: Whether unknown items are bought again.
+            retry_refused: Whether refused items are asked for again.
+            paid_only: Nothing that is to be bought.
+            rows: Only items that first occur in these rows of the run; None for all.
+            page: Items read at once.
+        """
+        after = -1 if rows is None else rows.start - 1
         holder = self.holder.id
         while True:
             with self.read() as connection:
@@ -265,6 +281,7 @@ class Ledger:
                     retry_refused=retry_refused,
                     paid_only=paid_only,
                     after=after,
+                    before=None if rows is None else rows.stop,
                     limit=page,
                 )
             yield from (item_id for _, item_id in found)

@@ -16,7 +16,7 @@ from .rebuilt import fill_in
 from .schema import calls, images, insert_new, items, rewrites, run_items, runs
 from .states import ImageState, ItemState
 
-__all__ = ["RunItem", "RunProgress", "RunSpec", "add_run_items", "finish_run", "progress", "start_run"]
+__all__ = ["RowProgress", "RunItem", "RunProgress", "RunSpec", "add_run_items", "finish_run", "progress", "start_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +239,38 @@ def progress(connection: Connection, run_id: str) -> RunProgress:
         .where(items.c.rewrite_id.is_not(None))
     ).one()
     return RunProgress(rows, counts, owned, stored or 0, run.spent, run.reserved, run.budget, texts, written)
+
+
+@dataclass(frozen=True, slots=True)
+class RowProgress:
+    """How far the items of some rows are.
+
+    Attributes:
+        items: Distinct items by state; only states that occur.
+        held: Items that somebody works on now.
+    """
+
+    items: Mapping[ItemState, int]
+    held: int
+
+    @property
+    def settled(self) -> int:
+        """Items that are as done as any run can make them by itself."""
+        return sum(self.items.get(state, 0) for state in (ItemState.DELIVERED, ItemState.REFUSED, ItemState.LOST))
+
+
+def row_progress(connection: Connection, run_id: str, rows: range) -> RowProgress:
+    """Count the items that some rows of a run ask for."""
+    mine = (
+        sa.select(run_items.c.item_id)
+        .where(run_items.c.run_id == run_id, run_items.c.position >= rows.start, run_items.c.position < rows.stop)
+        .distinct()
+        .subquery()
+    )
+    query = (
+        sa.select(items.c.state, sa.func.count(), sa.func.count(items.c.holder_id))
+        .join(mine, mine.c.item_id == items.c.id)
+        .group_by(items.c.state)
+    )
+    counted = connection.execute(query).all()
+    return RowProgress({ItemState(state): count for state, count, _ in counted}, sum(held for _, _, held in counted))
