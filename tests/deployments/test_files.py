@@ -34,14 +34,14 @@ def _yaml(name: str) -> Any:
 def test_entrypoints_are_flows_and_blocks_are_references() -> None:
     document = _yaml("prefect.yaml")
     names = [deployment["name"] for deployment in document["deployments"]]
-    assert names == ["nightly", "on-demand", "on-event", "repair"]
+    assert names == ["nightly", "on-demand", "on-event", "repair", "imagen-shard"]
     for deployment in document["deployments"]:
         module, _, flow = deployment["entrypoint"].rpartition(".")
         script = f"import {module} as m; print(type(m.{flow}).__name__)"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert done.stdout == "Flow\n"
         for name in ("credentials", "store", "catalog"):
-            if name in deployment["parameters"]:
+            if name in deployment.get("parameters", {}):
                 assert set(deployment["parameters"][name]) == {"$ref"}
     triggered = next(deployment for deployment in document["deployments"] if deployment.get("triggers"))
     assert "budget_usd" in triggered["parameters"]

@@ -1,0 +1,289 @@
+"""Runs that are spread over processes: by shards on a work pool, and by Dask. The bill is one, whoever buys."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from prefect.client.orchestration import get_client
+from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
+from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.ledger import Account, UnknownPolicy
+from prefect_imagen.core.report import IncompleteRun, RunReport
+from prefect_imagen.flows import imagen_fanout, imagen_pipeline, imagen_repair
+from prefect_imagen.sandbox import SandboxServer
+from prefect_imagen.sandbox.local_s3 import LocalS3
+from pydantic import SecretStr
+
+BIN = Path(sys.executable).parent
+DEPLOYMENT = """
+deployments:
+  - name: imagen-shard
+    entrypoint: prefect_imagen.flows.fanout.imagen_shard
+    pull: []
+    work_pool: { name: NAME }
+"""
+
+
+@dataclass
+class Farm:
+    """A work pool with process workers; blocks that are saved; one ledger on PostgreSQL."""
+
+    name: str
+    folder: Path
+    sandbox: SandboxServer
+    store: S3ImageStore
+    credentials: AimlApiCredentials
+    catalog: ImageCatalog
+    environment: dict[str, str]
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def command(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(BIN / "prefect"), "--no-prompt", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        with (self.folder / "worker.log").open("ab") as log:
+            worker = subprocess.Popen(
+                [str(BIN / "prefect"), "worker", "start", "--pool", self.name, "--type", "process", "--limit", "1"],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.workers.append(worker)
+        return worker
+
+    def run(self, prompts: list[str], **parameters: Any) -> RunReport:
+        state = imagen_fanout(
+            prompts,
+            self.store,
+            self.credentials,
+            self.catalog,
+            deployment="imagen_shard/imagen-shard",
+            return_state=True,
+            **parameters,
+        )
+        result = state.result(raise_on_failure=False)
+        if isinstance(result, IncompleteRun):
+            return result.report
+        if isinstance(result, BaseException):
+            raise result
+        assert isinstance(result, RunReport)
+        return result
+
+    @property
+    def account(self) -> Account:
+        return self.catalog.get_ledger().account()
+
+    def billed(self) -> list[str]:
+        return [entry["client_request_id"] for entry in self.sandbox.bill()["entries"]]
+
+    def log(self) -> str:
+        return (self.folder / "worker.log").read_text(errors="replace")[-4000:]
+
+
+def kill(worker: subprocess.Popen[bytes]) -> None:
+    """End a worker and the runs it has started, as a machine that loses its power does."""
+    family = [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+    worker.wait()
+
+
+@pytest.fixture
+def farm(
+    prefect_api: str,
+    s3_server: LocalS3,
+    sandbox: SandboxServer,
+    postgres_server: Callable[[str], str],
+    tmp_path: Path,
+    imagen_home: Path,
+) -> Iterator[Farm]:
+    sandbox.clear_faults()
+    sandbox.reset()
+    name = f"farm{uuid.uuid4().hex[:8]}"
+    s3_server.create_bucket(name)
+    store = S3ImageStore(
+        bucket=name,
+        endpoint_url=s3_server.endpoint_url,
+        addressing_style="path",
+        access_key_id=SecretStr(s3_server.access_key),
+        secret_access_key=SecretStr(s3_server.secret_key),
+    )
+    credentials = AimlApiCredentials(api_key=SecretStr("key-of-the-farm"), base_url=sandbox.base_url)
+    url = postgres_server("postgres")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'CREATE SCHEMA "{name}"')
+    catalog = ImageCatalog(url=SecretStr(f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{name}"))
+    for block in (store, credentials, catalog):
+        block.save(name)
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PREFECT_API_URL": prefect_api,
+        "PREFECT_IMAGEN_HOME": str(tmp_path / "worker-home"),
+        "PREFECT_HOME": str(tmp_path / "worker-prefect"),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+    }
+    farm = Farm(name, tmp_path, sandbox, store, credentials, catalog, environment)
+    farm.command("work-pool", "create", name, "--type", "process")
+    (tmp_path / "prefect.yaml").write_text(DEPLOYMENT.replace("NAME", name))
+    farm.command("deploy", "--all")
+    yield farm
+    for worker in farm.workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            kill(worker)
+
+
+def test_shards_on_two_workers_make_one_run(farm: Farm) -> None:
+    farm.start_worker()
+    farm.start_worker()
+    prompts = [f"a fox of the farm, number {n}" for n in range(40)] + ["a fox of the farm, number 3"]
+    report = farm.run(prompts, shards=2, options={"concurrency": 8, "tags": {"campaign": "farm"}, "budget_usd": 10})
+    assert report.complete, farm.log()
+    assert (report.rows, report.items, report.states["delivered"]) == (41, 40, 40)
+    assert len(farm.billed()) == len(set(farm.billed())) == 40
+    assert farm.account.billed == farm.sandbox.bill()["credits"]
+    ledger = farm.catalog.get_ledger()
+    assert len(ledger.catalog(run_id=report.run_id)) == 40
+    holders = {row["holder_id"] for row in _rows(farm, "SELECT DISTINCT holder_id FROM imagen_calls")}
+    assert len(holders) == 2
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(limit=200)
+    shards = [run for run in runs if (run.parameters or {}).get("run_id") == report.run_id]
+    assert len(shards) == 2
+    # By reference only: no key, no password, no prompt.
+    assert {shard.parameters["store"] for shard in shards} == {f"s3-image-store/{farm.name}"}
+    assert "key-of-the-farm" not in str(shards)
+    assert "fox" not in str(shards)
+    again = farm.run(prompts, shards=2)
+    assert (again.owned, len(farm.billed())) == (40, 40)
+
+
+def _rows(farm: Farm, query: str) -> list[dict[str, Any]]:
+    import sqlalchemy as sa
+
+    with farm.catalog.get_ledger().read() as connection:
+        return [dict(row) for row in connection.execute(sa.text(query)).mappings()]
+
+
+def test_what_cannot_be_sent_off_is_refused_before_anything_is_planned(
+    prefect_api: str, sandbox: SandboxServer, tmp_path: Path, imagen_home: Path
+) -> None:
+    credentials = AimlApiCredentials(api_key=SecretStr("key"), base_url=sandbox.base_url)
+    with pytest.raises(BadInput, match="unsaved block cannot travel"):
+        imagen_fanout(["a fox"], str(tmp_path / "out"), credentials)
+    with pytest.raises(BadInput, match="options: colour, store cannot be given"):
+        imagen_fanout(["a fox"], str(tmp_path / "out"), options={"colour": 1, "store": "x"})
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_worker_killed_in_the_middle_of_two_thousand(farm: Farm) -> None:
+    """Its shard is started again elsewhere: nothing is bought twice, and only what was in flight is unknown."""
+    count, in_flight = 2000, 16
+    first, _ = farm.start_worker(), farm.start_worker()
+
+    def kill_first() -> None:
+        deadline = time.monotonic() + 600
+        while len(farm.billed()) < count * 0.3 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        kill(first)
+        farm.start_worker()
+
+    killer = threading.Thread(target=kill_first)
+    killer.start()
+    prompts = [f"one of many foxes, number {n}" for n in range(count)]
+    report = farm.run(prompts, shards=2, silence=20, options={"concurrency": in_flight})
+    killer.join()
+    states = Counter(report.states)
+    billed = farm.billed()
+    assert states["delivered"] + states["unknown"] == count, (report, farm.log())
+    assert states["unknown"] <= in_flight
+    assert states["delivered"] <= len(billed) <= count
+    assert len(billed) == len(set(billed))
+    imagen_repair(
+        farm.store, farm.credentials, farm.catalog, unknown=UnknownPolicy.RETRY, concurrency=8, return_state=True
+    )
+    after = farm.catalog.get_ledger().progress(report.run_id)
+    assert after.items["delivered"] == count
+    assert farm.account.billed <= farm.sandbox.bill()["credits"] <= farm.account.billed_at_most
+
+
+def _timed(farm: Farm, prompts: list[str], shards: int) -> float:
+    started = time.monotonic()
+    assert farm.run(prompts, shards=shards, options={"concurrency": 8}).complete, farm.log()
+    return time.monotonic() - started
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_two_workers_take_half_the_time(farm: Farm) -> None:
+    """Against a slow API, with the same calls in flight each. Measured by the bill: from first to last paid call."""
+    with SandboxServer(pictures="fast", image_bytes=20_000, latency=5.0, balance_usd=100_000) as slow:
+        farm.credentials = AimlApiCredentials(api_key=SecretStr("key-of-the-farm"), base_url=slow.base_url)
+        farm.credentials.save(farm.name, overwrite=True)
+        farm.start_worker()
+        one = _timed(farm, [f"slow fox, number {n}" for n in range(240)], 1)
+        farm.start_worker()
+        two = _timed(farm, [f"slow owl, number {n}" for n in range(240)], 2)
+    assert two <= 0.55 * one, (one, two)
+
+
+@pytest.fixture
+def dask_runner() -> Callable[[], Any]:
+    dask = pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed")
+    return lambda: dask.DaskTaskRunner(
+        cluster_kwargs={"n_workers": 2, "threads_per_worker": 4, "dashboard_address": None, "processes": True}
+    )
+
+
+@pytest.mark.long
+def test_dask_workers_make_the_same_bill_and_catalog_as_threads(farm: Farm, dask_runner: Callable[[], Any]) -> None:
+    prompts = [f"a fox of dask, number {n}" for n in range(24)]
+    asked = {"concurrency": 4, "chunk_size": 6}
+    spread = imagen_pipeline.with_options(task_runner=dask_runner())
+    state = spread(prompts, farm.store, farm.credentials, farm.catalog, edition="dask", return_state=True, **asked)
+    report = state.result()
+    assert report.complete
+    threads = imagen_pipeline(
+        prompts, farm.store, farm.credentials, farm.catalog, edition="threads", return_state=True, **asked
+    ).result()
+    bill = farm.sandbox.bill()["entries"]
+    assert len(bill) == 48
+    assert report.account.billed == threads.account.billed == sum(entry["credits"] for entry in bill) // 2
+    ledger = farm.catalog.get_ledger()
+
+    def seen(run: RunReport) -> list[Any]:
+        told = ("prompt", "state", "model", "content_type", "cost_credits", "width", "height")
+        return [[row[name] for name in told] for row in ledger.catalog(run_id=run.run_id)]
+
+    assert seen(report) == seen(threads)
+    holders = _rows(farm, f"SELECT DISTINCT holder_id FROM imagen_calls WHERE run_id = '{report.run_id}'")
+    assert len(holders) == 2
