@@ -79,13 +79,11 @@ def test_fifty_prompts_with_faults_on(house: House) -> None:
 
 def test_one_text_for_every_form_repeat_and_edition(house: House) -> None:
     options = {"matrix": {"aspect_ratio": ["1:1", "16:9"]}, "repeat": 2, "rewrites": 2, **REWRITE}
-    first = house.run(["a fox", "a dog"], **options)
-    assert (first.complete, first.items) == (True, 16)
-    assert (billed(house, "chat"), billed(house, "images")) == (4, 16)
-    house.run(["a fox", "a dog"], **options, edition="2")
-    assert (billed(house, "chat"), billed(house, "images")) == (4, 32)
-    house.run(["a dog", "an owl", "a fox"], **options)
-    assert (billed(house, "chat"), billed(house, "images")) == (6, 40)
+    first = house.run(["a fox"], **options)
+    assert (first.complete, first.items) == (True, 8)
+    assert (billed(house, "chat"), billed(house, "images")) == (2, 8)
+    house.run(["an owl", "a fox"], **options, edition="2")
+    assert (billed(house, "chat"), billed(house, "images")) == (4, 24)
     house.assert_sum_closes()
 
 
@@ -97,9 +95,8 @@ def test_a_budget_covers_texts_and_images(house: House) -> None:
     house.assert_sum_closes()
 
 
-def test_killed_between_text_and_image(
-    house: House, prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.long
+def test_killed_between_text_and_image(house: House, prefect_api: str, tmp_path: Path) -> None:
     """kill -9 while texts are written and images made: what is surely bought is not bought again, neither of both."""
     with SandboxServer(pictures="fast", image_bytes=20_000, latency=0.3, jitter=0.1) as sandbox:
         command = [

