@@ -16,6 +16,7 @@ from .budget import budget
 from .console import stderr, stdout
 from .demo import demo
 from .doctor import doctor
+from .erase import erase
 from .export import export
 from .failures import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated, exit_within, explain, sentence
 from .models import models
@@ -49,6 +50,7 @@ app.command("repair", rich_help_panel=_WORK)(repair)
 app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
+app.command("erase", rich_help_panel=_WORK)(erase)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)
 app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)
 

@@ -12,7 +12,11 @@ from ..core.money import format_usd
 from ..core.report import RunReport
 from ..tasks.links import flow_run_url
 
-__all__ = ["leave_contact_sheet", "leave_report"]
+__all__ = ["KEYS", "leave_contact_sheet", "leave_report"]
+
+KEYS = ("imagen-report", "imagen-items", "imagen-contact-sheet")
+"""Of the artifacts that show prompts and pictures."""
+
 
 _ROWS = 500
 _PROMPT = 80
@@ -20,16 +24,16 @@ _PROMPT = 80
 
 def leave_report(report: RunReport, ledger: Ledger) -> None:
     """Create the run's markdown report and its table of items."""
-    create_markdown_artifact(markdown(report), key="imagen-report", description="What became of the run and its money")
+    create_markdown_artifact(markdown(report), key=KEYS[0], description="What became of the run and its money")
     rows = table(report, ledger)
     if rows:
-        create_table_artifact(rows, key="imagen-items", description=_table_description(report, rows))
+        create_table_artifact(rows, key=KEYS[1], description=_table_description(report, rows))
 
 
 def leave_contact_sheet(picture: bytes, shown: int, total: int) -> None:
     """Create an image artifact from a JPEG of at most a few hundred kilobytes."""
     uri = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
-    create_image_artifact(uri, key="imagen-contact-sheet", description=f"{shown} of {total} images")
+    create_image_artifact(uri, key=KEYS[2], description=f"{shown} of {total} images")
 
 
 def _cell(text: str) -> str:

@@ -64,18 +64,18 @@ class ProgressArtifact:
     def _watch(self) -> None:
         pause = 0.0
         while not self._done.wait(pause):
-            began = time.monotonic()
-            self._look(last=False)
-            # A large run is expensive to count, and a server may be slow: the run itself must not feel it.
-            pause = max(_LOOK_SECONDS, (time.monotonic() - began) * 20)
+            # A large run is expensive to count: the run itself must not feel it.
+            pause = max(_LOOK_SECONDS, self._look(last=False) * 20)
         self._look(last=True)
 
-    def _look(self, *, last: bool) -> None:
-        now = time.monotonic()
+    def _look(self, *, last: bool) -> float:
+        """Count, and write what is due; returns the seconds that counting took."""
+        began = time.monotonic()
         try:
             progress = self._ledger.progress(self._run_id)
         except ImagenError:
-            return  # the run itself says so
+            return time.monotonic() - began  # the run itself says so
+        now = time.monotonic()
         self._speed.add(now, progress.images - round(progress.owned * self._images_per_item))
         percent = done_percent(progress)
         moment, before = self._written
@@ -84,6 +84,7 @@ class ProgressArtifact:
         if last or due or (elapsed >= _SECONDS and percent - before >= _PERCENT):
             self._write(percent, progress, last=last)
             self._written = (now, percent)
+        return now - began
 
     def _write(self, percent: float, progress: RunProgress, *, last: bool) -> None:
         text = status_line(progress, self._images_per_item, 0 if last else self._speed.per_second)

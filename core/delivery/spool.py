@@ -95,6 +95,15 @@ class Spool:
             return None
         return target
 
+    def forget(self, call_id: str) -> None:
+        """Remove everything of a call: its reply, its images, what was set aside of it."""
+        with contextlib.suppress(OSError):
+            self.replies.drop(call_id)
+        for folder in (self.images, self.quarantine):
+            for path in folder.glob(f"{call_id}-*"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
     def discard(self, image_id: str) -> None:
         """Remove a file that is stored where it belongs."""
         with contextlib.suppress(OSError):

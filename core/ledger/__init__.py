@@ -5,6 +5,7 @@ from .budget import BudgetState, BudgetWarning, Period
 from .calls import Answered, Begun, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
 from .claims import ClaimedItem, WantedText
 from .database import home
+from .erasure import Survey
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
 from .held import HeldItem, name_holders
 from .images import ImageResult, ImageTask, StoredAt
@@ -50,6 +51,7 @@ __all__ = [
     "Selection",
     "SharedQuota",
     "StoredAt",
+    "Survey",
     "Unbilled",
     "Unknown",
     "UnknownPolicy",

@@ -125,6 +125,23 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
             return
 
 
+def scrub(engine: Engine) -> bool | None:
+    """Rewrite an SQLite file without its free space; None for other databases, False where others use it just now."""
+    if engine.dialect.name != "sqlite":
+        return None
+    raw = engine.raw_connection()
+    try:
+        cursor = raw.cursor()
+        cursor.execute("VACUUM")
+        # What was written before is in the write-ahead log as well, until that is cut off.
+        (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        raw.close()
+    return not busy
+
+
 def database_now(connection: Connection) -> float:
     """The database's clock, in seconds since 1970: the only clock all holders share."""
     if connection.dialect.name == "postgresql":

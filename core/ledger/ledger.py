@@ -16,15 +16,25 @@ from sqlalchemy.engine import Connection
 from . import account as accounts
 from . import budget as budget_steps
 from . import calls as call_steps
-from . import claims, runs
+from . import claims, erasure, runs
 from . import held as held_items
 from . import images as image_steps
-from .database import create_engine, database_now, describe_url, is_away, is_outage, normalise_url, unavailable
+from .database import (
+    create_engine,
+    database_now,
+    describe_url,
+    is_away,
+    is_outage,
+    normalise_url,
+    scrub,
+    unavailable,
+)
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable
 from .holders import LEASE_SECONDS, Heartbeat, Holder, reap
 from .migrations import SCHEMA_VERSION, check_version, migrate
 from .schema import deliveries, images, insert_new, meta, run_items
 from .schema import runs as runs_table
+from .selection import Selection
 from .states import ItemState, UnknownPolicy
 from .writer import Writer
 
@@ -426,6 +436,46 @@ class Ledger:
     def take_budget_warnings(self, run_id: str) -> list[budget_steps.BudgetWarning]:
         """Budgets of which four fifths are used now; each is given once, to whoever asks first."""
         return self.write(lambda connection: budget_steps.take_warnings(connection, run_id, datetime.now(UTC)))
+
+    # --- erasing ----------------------------------------------------------------------------------------------------
+
+    def survey_erasure(self, selection: Selection, *, shared: bool) -> erasure.Survey:
+        """Count what erasing would do."""
+        with self.read() as connection:
+            return erasure.survey(connection, selection, shared=shared)
+
+    def erasable(self, selection: Selection, *, shared: bool) -> list[str]:
+        """Items that can be erased now."""
+        with self.read() as connection:
+            return list(connection.scalars(erasure.erasable(connection, selection, shared=shared)))
+
+    def take_for_erasure(self, item_ids: Sequence[str]) -> list[str]:
+        """Hold items that are to be erased, as far as nobody works on them."""
+        holder = self.holder.id
+        return self.write(lambda connection: erasure.take(connection, item_ids, holder))
+
+    def objects_of(self, item_ids: Sequence[str]) -> list[erasure.ErasableObject]:
+        """Where the images of items lie."""
+        with self.read() as connection:
+            return erasure.objects(connection, item_ids)
+
+    def flow_runs_of(self, item_ids: Sequence[str]) -> set[str]:
+        """Prefect's ids of the flow runs that asked for items."""
+        with self.read() as connection:
+            return erasure.flow_runs(connection, item_ids)
+
+    def blank(self, item_ids: Sequence[str]) -> list[str]:
+        """Blank items that this process holds; returns their calls."""
+        holder = self.holder.id
+        return self.write(lambda connection: erasure.blank(connection, item_ids, holder))
+
+    def scrub(self) -> bool | None:
+        """Rewrite an SQLite file, so that nothing of what was blanked is left in its free space.
+
+        Returns:
+            False where others use the file, True if it is done; None for a database server, which does so by itself.
+        """
+        return scrub(self._engine)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

@@ -129,6 +129,7 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
     fill_in(connection, [_image_values(row.item) for row in batch])
     if texts:
         _follow_limits(connection, batch)
+        _write_anew(connection, batch)
     connection.execute(
         insert_new(connection, run_items),
         [
@@ -156,6 +157,28 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
         )
         .values(owned=True)
     )
+
+
+def _write_anew(connection: Connection, batch: list[RunItem]) -> None:
+    """Rewrites that were erased are planned again where images ask for them that were not (another edition)."""
+    wanted = {row.item.id: row.item.rewrite for row in batch if row.item.rewrite is not None}
+    ids = sorted({rewrite.id for rewrite in wanted.values()})
+    erased: set[str] = set()
+    for part in in_batches(ids):
+        erased.update(
+            connection.scalars(sa.select(items.c.id).where(items.c.id.in_(part), items.c.state == ItemState.ERASED))
+        )
+    if not erased:
+        return
+    alive = sa.select(items.c.id).where(items.c.rewrite_id.in_(erased), items.c.state != ItemState.ERASED)
+    asking = {wanted[item_id].id: wanted[item_id] for item_id in connection.scalars(alive) if item_id in wanted}
+    for rewrite in asking.values():
+        values = {"prompt": rewrite.source, "parameters": rewrite.parameters, "reason": None}
+        connection.execute(
+            sa.update(items)
+            .where(items.c.id == rewrite.id, items.c.state == ItemState.ERASED)
+            .values(state=ItemState.PLANNED, updated_at=datetime.now(UTC), **values)
+        )
 
 
 def _image_values(item: Item) -> dict[str, Any]:

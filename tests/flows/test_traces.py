@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import httpx
+import prefect.runtime
 import pytest
+from prefect import flow
 from prefect_imagen.blocks import LocalImageStore
+from prefect_imagen.core.ledger import ItemState, Ledger, RunProgress
 from prefect_imagen.flows import ending, imagen_pipeline, progress
 
 from .conftest import House
@@ -55,8 +57,19 @@ def test_a_run_leaves_its_artifacts_its_tags_and_links_both_ways(house: House, p
     assert set(flow_run(prefect_api, report.run_id)["tags"]) == {"team=spring", "client=acme"}
 
 
+class Scripted:
+    """A ledger as far as progress goes: ten items, of which as many are delivered as the test says."""
+
+    delivered = 0
+
+    def progress(self, _run_id: str) -> RunProgress:
+        items = {**dict.fromkeys(ItemState, 0), ItemState.DELIVERED: self.delivered}
+        items[ItemState.PLANNED] = 10 - self.delivered
+        return RunProgress(10, items, 0, self.delivered, self.delivered * 104_000, 0, 2_000_000)
+
+
 def test_the_progress_follows_a_run_and_is_written_now_and_then_only(
-    house: House, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+    prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[tuple[float, str]] = []
     update = progress.update_progress_artifact
@@ -66,20 +79,29 @@ def test_the_progress_follows_a_run_and_is_written_now_and_then_only(
         return update(artifact_id, percent, description=description)
 
     monkeypatch.setattr(progress, "update_progress_artifact", spy)
-    monkeypatch.setattr(progress, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(progress, "_SECONDS", 0.2)
-    house.sandbox.set_faults([{"fault": "slow_reply", "every": 1, "seconds": 0.3}])
-    report = house.run([f"fox {n}" for n in range(24)], concurrency=4, chunk_size=4)
-    assert report.complete
-    percents = [percent for percent, _ in written]
-    assert percents == sorted(percents)
-    assert percents[-1] == 100
-    assert any(0 < percent < 100 for percent in percents)
-    assert all(later - before >= 2 for before, later in pairwise(percents[:-1]))
-    moving = next(text for percent, text in written if 30 < percent < 100)
-    assert "/s, " in moving
-    assert "left" in moving
-    assert "billed" in moving
+    monkeypatch.setattr(progress, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "_SECONDS", 0.1)
+    ledger = Scripted()
+
+    @flow
+    def follow() -> str:
+        with progress.ProgressArtifact(cast("Ledger", ledger), "run", images_per_item=1):
+            for delivered in (3, 7):
+                ledger.delivered = delivered
+                deadline = time.monotonic() + 60
+                while not any(percent == delivered * 10 for percent, _ in written) and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                time.sleep(0.3)  # many looks, and nothing new to write
+            ledger.delivered = 10
+        return str(prefect.runtime.flow_run.id)
+
+    run_id = follow()
+    assert [percent for percent, _ in written] == [30, 70, 100]
+    assert written[0][1].startswith("3 of 10 images; 3 delivered; $0.156 billed of $1.00; ")
+    assert written[0][1].endswith("/s") or written[0][1].endswith("left")
+    assert written[-1][1] == "10 of 10 images; 10 delivered; $0.52 billed of $1.00"
+    bar = artifacts(prefect_api, run_id)["imagen-progress"]
+    assert (float(bar["data"]), bar["description"]) == (100, written[-1][1])
 
 
 def test_what_was_made_is_an_asset_of_its_destination_and_edition(house: House, prefect_api: str) -> None:

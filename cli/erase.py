@@ -1,0 +1,207 @@
+"""`prefect-imagen erase`: delete what must not be kept; the account of the money stays."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..core.errors import BadInput
+from . import options
+from .console import facts, print_json, stderr, stdout
+from .failures import INCOMPLETE, OK
+
+if TYPE_CHECKING:
+    from ..core.erase import Erased
+    from ..core.ledger import Survey
+
+__all__ = ["erase", "moment_before"]
+
+_WHICH = "Which images"
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+def moment_before(text: str, now: datetime) -> datetime:
+    """An age (`90d`, `12h`, `4w`) or a day (`2026-01-31`, its beginning in UTC) as a moment.
+
+    Raises:
+        BadInput: Neither, or not in the past.
+
+    Example:
+        >>> moment_before("90d", datetime(2026, 4, 1, tzinfo=UTC)).date().isoformat()
+        '2026-01-01'
+    """
+    age = re.fullmatch(r"(\d{1,5})([hdw])", text)
+    try:
+        if age:
+            moment = now - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        else:
+            moment = datetime.fromisoformat(text)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise BadInput(
+            f"--older-than: {text!r} is neither an age such as 90d, 12h, 4w nor a day as 2026-01-31"
+        ) from None
+    if moment > now:
+        raise BadInput(f"--older-than: {text} lies in the future")
+    return moment
+
+
+def erase(
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="What runs with this tag asked for. May be repeated: all of them.",
+            rich_help_panel=_WHICH,
+        ),
+    ] = None,
+    edition: Annotated[str | None, typer.Option(metavar="TEXT", help="An edition.", rich_help_panel=_WHICH)] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(metavar="AGE|DAY", help="Last bought before: 90d, 12h, 4w, 2026-01-31.", rich_help_panel=_WHICH),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="What a run asked for: its id.", rich_help_panel=_WHICH)
+    ] = None,
+    shared: Annotated[
+        bool,
+        typer.Option("--shared", help="Also what runs without that tag or id ask for, too.", rich_help_panel=_WHICH),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Erase. Without it, this only says what would be erased.")
+    ] = False,
+    catalog: options.Catalog = None,
+    endpoint_url: options.EndpointUrl = None,
+    role_arn: options.RoleArn = None,
+    external_id: options.ExternalId = None,
+    json: options.Json = False,
+    verbose: options.Traceback = False,
+) -> int:
+    """Erase images for good: their objects, prompts, links and rows. What they cost stays on the account.
+
+    [dim]prefect-imagen erase --tag client=acme --older-than 90d[/dim]
+
+    Options are taken together. Nothing is erased without --yes. An erased image is not bought again by the same
+    command; another --edition buys it anew. docs/export.md says what cannot be reached from here.
+
+    Exit code: 0 done, 1 something could not be deleted (the same command goes on), 2 bad input.
+    """
+    del verbose
+    from ..core.erase import erase as erase_items
+    from ..core.erase import survey
+    from ..core.ledger import Selection, home
+    from .batch import read_pairs
+    from .catalogs import existing_ledger
+    from .runs import find_run, list_runs
+    from .stores import store_options
+
+    before = moment_before(older_than, datetime.now(UTC)) if older_than is not None else None
+    with existing_ledger(catalog, required=True) as ledger:
+        if ledger is None:
+            raise TypeError("a required ledger is never None")
+        run_id = find_run(list_runs(ledger), run)["run_id"] if run is not None else None
+        selection = Selection(run_id, edition, read_pairs(tag, "--tag"), before)
+        found = survey(ledger, selection, shared=shared)
+        if not yes:
+            return _told(found, json=json)
+        done = erase_items(
+            ledger,
+            selection,
+            shared=shared,
+            spool=home() / "spool",
+            store_options=store_options(endpoint_url=endpoint_url, role_arn=role_arn, external_id=external_id),
+        )
+    artifacts = _forget_artifacts(done)
+    if json:
+        print_json({**_document(found), **_result(done), "artifacts": artifacts})
+    else:
+        _show_done(found, done, artifacts)
+    return INCOMPLETE if done.failed else OK
+
+
+def _told(found: Survey, *, json: bool) -> int:
+    if json:
+        print_json({**_document(found), "erased": False})
+        return OK
+    console = stdout()
+    console.print(f"{found.items:,} items would be erased", style="bold")
+    facts(console, _facts(found))
+    if found.items:
+        console.print("\nNothing was erased. The same command with --yes erases for good.", soft_wrap=True)
+    return OK
+
+
+def _facts(found: Survey) -> list[tuple[str, str]]:
+    from ..core.money import format_usd
+
+    rows = [("images", f"{found.images:,}, {found.bytes:,} bytes")] if found.images else []
+    rows += [("objects", f"{count:,} in {destination}") for destination, count in found.objects.items()]
+    if found.items:
+        rows.append(("paid", f"{format_usd(found.credits)}: this stays on the account"))
+    if found.unknown:
+        rows.append(("unknown", f"{found.unknown:,} calls stay unknown; `prefect-imagen repair` first can settle them"))
+    if found.shared:
+        rows.append(("shared", f"{found.shared:,} items are left, since other runs ask for them too (--shared)"))
+    if found.held:
+        rows.append(("at work", f"{found.held:,} items are left, since a run works on them"))
+    return rows
+
+
+def _document(found: Survey) -> dict[str, Any]:
+    names = ("items", "images", "objects", "bytes", "credits", "unknown", "held", "shared")
+    return {"survey": {name: getattr(found, name) for name in names}}
+
+
+def _result(done: Erased) -> dict[str, Any]:
+    names = ("items", "objects", "kept", "hidden", "failed", "scrubbed")
+    return {
+        "erased": True,
+        **{name: getattr(done, name) for name in names},
+        "flow_runs": sorted(done.flow_runs),
+    }
+
+
+def _forget_artifacts(done: Erased) -> int | None:
+    """Delete the runs' artifacts where a Prefect API is configured; None where it is not, or does not answer."""
+    if not done.flow_runs:
+        return 0
+    from .prefect_server import configured_api
+
+    if configured_api() is None:
+        return None
+    from ..flows.erasure import delete_artifacts
+
+    try:
+        return delete_artifacts(done.flow_runs)
+    except Exception as error:  # noqa: BLE001 - what is erased is erased; this is said, and done again by hand
+        stderr().print(f"the artifacts in Prefect could not be deleted: {error}", soft_wrap=True)
+        return None
+
+
+def _show_done(found: Survey, done: Erased, artifacts: int | None) -> None:
+    console = stdout()
+    console.print(f"{done.items:,} items erased", style="bold")
+    rows = [("objects", f"{done.objects:,} deleted")]
+    if done.kept:
+        rows.append(("kept", f"{done.kept:,} objects that other images are, too"))
+    if done.hidden:
+        rows.append(
+            ("hidden", f"{done.hidden:,} objects in buckets with versions: their older versions are still there")
+        )
+    rows += [row for row in _facts(found) if row[0] in ("paid", "shared", "at work", "unknown")]
+    if artifacts:
+        rows.append(("in Prefect", f"{artifacts:,} artifacts deleted; parameters and logs of the runs are still there"))
+    elif artifacts is None:
+        rows.append(
+            ("in Prefect", f"{len(done.flow_runs):,} runs still show them: set PREFECT_API_URL, or delete them")
+        )
+    if done.scrubbed is False:
+        rows.append(
+            ("the file", "others use the database, whose free space still holds what was erased: run VACUUM later")
+        )
+    facts(console, rows)
+    for uri, reason in done.failed.items():
+        console.print(f"  not deleted: {uri} ({reason})", style="yellow", soft_wrap=True)

@@ -1,0 +1,241 @@
+"""Erasing items: what identifies is blanked, what was paid stays.
+
+An erased item keeps its id, so that it is not bought again by mistake, its model, edition and times; its calls keep
+their amounts, outcomes and request ids. Gone are its prompt and parameters, the rows that asked for it, its links, keys
+and hashes, and what the provider wrote about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from .claims import in_batches
+from .items import ItemKind
+from .schema import calls, deliveries, images, items, rewrites, run_items, runs
+from .selection import Selection
+from .states import CallOutcome, ImageState, ItemState
+
+__all__ = ["ERASED_REASON", "ErasableObject", "Survey", "blank", "erasable", "flow_runs", "objects", "survey", "take"]
+
+ERASED_REASON = "erased on request"
+_AT_WORK = (ItemState.CLAIMED, ItemState.SENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What erasing would do.
+
+    Attributes:
+        items: Items that would be erased.
+        images: Stored images of theirs.
+        objects: Objects, copies included, by destination.
+        bytes: Of the stored images.
+        credits: Paid for them: this stays on the account.
+        unknown: Calls of theirs whose outcome is not known: they stay reserved.
+        held: Items that fit and are being worked on: left alone.
+        shared: Items that fit and that other runs ask for, too: left alone unless they are included.
+    """
+
+    items: int
+    images: int
+    objects: dict[str, int]
+    bytes: int
+    credits: int
+    unknown: int
+    held: int
+    shared: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErasableObject:
+    """An object of an item. `needed` where an item that stays has the same object (equal content under one key)."""
+
+    item_id: str
+    destination: str
+    key: str
+    needed: bool
+
+
+def erasable(connection: Connection, selection: Selection, *, shared: bool) -> sa.Select[tuple[str]]:
+    """A query of the ids of the items that can be erased now."""
+    query = _meant(connection, selection).where(items.c.holder_id.is_(None), items.c.state.not_in(_AT_WORK))
+    others = _asked_for_by_others(connection, selection)
+    return query if shared or others is None else query.where(~others)
+
+
+def _meant(connection: Connection, selection: Selection) -> sa.Select[tuple[str]]:
+    return selection.items(connection).where(items.c.state != ItemState.ERASED, items.c.kind == ItemKind.IMAGE)
+
+
+def _asked_for_by_others(connection: Connection, selection: Selection) -> sa.ColumnElement[bool] | None:
+    """Whether a run asks for an item that is not meant; None where it is not runs that are meant."""
+    meant = selection.runs(connection)
+    if meant is None:
+        return None
+    other = run_items.c.run_id.not_in(meant) if len(meant) <= 500 else _none_of(meant)
+    return sa.exists().where(run_items.c.item_id == items.c.id, other)
+
+
+def _none_of(run_ids: list[str]) -> sa.ColumnElement[bool]:
+    return sa.and_(*(run_items.c.run_id.not_in(batch) for batch in in_batches(run_ids)))
+
+
+def survey(connection: Connection, selection: Selection, *, shared: bool) -> Survey:
+    """Count what erasing would do."""
+    chosen = erasable(connection, selection, shared=shared).subquery()
+    mine = sa.select(chosen.c.id)
+
+    def count(query: sa.Select[tuple[int]]) -> int:
+        return int(connection.scalar(query) or 0)
+
+    stored = sa.and_(images.c.item_id.in_(mine), images.c.state == ImageState.STORED)
+    places = connection.execute(
+        sa.select(deliveries.c.destination, sa.func.count().label("number"))
+        .join(images, sa.and_(images.c.call_id == deliveries.c.call_id, images.c.idx == deliveries.c.idx))
+        .where(images.c.item_id.in_(mine))
+        .group_by(deliveries.c.destination)
+    )
+    at_work = sa.or_(items.c.holder_id.is_not(None), items.c.state.in_(_AT_WORK))
+    all_of_them = _meant(connection, selection)
+    others = _asked_for_by_others(connection, selection)
+    held = all_of_them.where(at_work)
+    left = all_of_them.where(~at_work, others) if others is not None and not shared else None
+    return Survey(
+        items=count(sa.select(sa.func.count()).select_from(chosen)),
+        images=count(sa.select(sa.func.count()).select_from(images).where(stored)),
+        objects={row.destination: row.number for row in places},
+        bytes=count(sa.select(sa.func.sum(images.c.bytes)).where(stored)),
+        credits=count(sa.select(sa.func.sum(calls.c.settled)).where(calls.c.item_id.in_(mine))),
+        unknown=count(
+            sa.select(sa.func.count())
+            .select_from(calls)
+            .where(calls.c.item_id.in_(mine), calls.c.outcome == CallOutcome.UNKNOWN)
+        ),
+        held=count(sa.select(sa.func.count()).select_from(held.subquery())),
+        shared=count(sa.select(sa.func.count()).select_from(left.subquery())) if left is not None else 0,
+    )
+
+
+def take(connection: Connection, item_ids: Sequence[str], holder_id: str) -> list[str]:
+    """Hold items, so that no run delivers or copies them meanwhile; those that somebody else holds are left out."""
+    won: list[str] = []
+    for batch in in_batches(item_ids):
+        won += connection.scalars(
+            sa.update(items)
+            .where(
+                items.c.id.in_(batch),
+                items.c.holder_id.is_(None),
+                items.c.state.not_in((*_AT_WORK, ItemState.ERASED)),
+            )
+            .values(holder_id=holder_id)
+            .returning(items.c.id)
+        )
+    return won
+
+
+def objects(connection: Connection, item_ids: Sequence[str]) -> list[ErasableObject]:
+    """Where the images of items lie."""
+    other_delivery, other_image, other_item = deliveries.alias(), images.alias(), items.alias()
+    found: list[ErasableObject] = []
+    for batch in in_batches(item_ids):
+        needed = sa.exists().where(
+            other_delivery.c.destination == deliveries.c.destination,
+            other_delivery.c.key == deliveries.c.key,
+            other_image.c.call_id == other_delivery.c.call_id,
+            other_image.c.idx == other_delivery.c.idx,
+            other_item.c.id == other_image.c.item_id,
+            other_item.c.id.not_in(batch),
+        )
+        query = (
+            sa.select(images.c.item_id, deliveries.c.destination, deliveries.c.key, needed)
+            .join(images, sa.and_(images.c.call_id == deliveries.c.call_id, images.c.idx == deliveries.c.idx))
+            .where(images.c.item_id.in_(batch))
+        )
+        found += [ErasableObject(*row) for row in connection.execute(query)]
+    return found
+
+
+def flow_runs(connection: Connection, item_ids: Sequence[str]) -> set[str]:
+    """Prefect's ids of the flow runs that asked for items or bought them: their artifacts show prompts and pictures."""
+    found: set[str] = set()
+    for batch in in_batches(item_ids):
+        asked = sa.select(run_items.c.run_id).where(run_items.c.item_id.in_(batch))
+        bought = sa.select(calls.c.run_id).where(calls.c.item_id.in_(batch))
+        query = sa.select(runs.c.flow_run_id).where(sa.or_(runs.c.id.in_(asked), runs.c.id.in_(bought)))
+        found.update(value for value in connection.scalars(query) if value is not None)
+    return found
+
+
+def blank(connection: Connection, item_ids: Sequence[str], holder_id: str) -> list[str]:
+    """Blank items that the caller holds and whose objects are deleted.
+
+    Returns:
+        Calls whose replies may still be in a spool.
+    """
+    now = datetime.now(UTC)
+    call_ids: list[str] = []
+    for batch in in_batches(item_ids):
+        mine = sa.and_(items.c.id.in_(batch), items.c.holder_id == holder_id)
+        texts = set(connection.scalars(sa.select(items.c.rewrite_id).where(mine, items.c.rewrite_id.is_not(None))))
+        _blank_items(connection, mine, now)
+        calls_of = sa.select(calls.c.id).where(calls.c.item_id.in_(batch))
+        call_ids += connection.scalars(calls_of)
+        connection.execute(sa.delete(deliveries).where(deliveries.c.call_id.in_(calls_of)))
+        connection.execute(
+            sa.update(images)
+            .where(images.c.item_id.in_(batch))
+            .values(
+                state=ImageState.ERASED,
+                reason=None,
+                source_url=None,
+                revised_prompt=None,
+                sha256=None,
+                destination=None,
+                key=None,
+                uri=None,
+            )
+        )
+        _blank_calls(connection, calls.c.item_id.in_(batch))
+        _blank_rows(connection, batch)
+        call_ids += _blank_rewrites(connection, sorted(texts), now)
+    return call_ids
+
+
+def _blank_items(connection: Connection, which: sa.ColumnElement[bool], now: datetime) -> None:
+    connection.execute(
+        sa.update(items)
+        .where(which)
+        .values(state=ItemState.ERASED, prompt="", parameters={}, reason=ERASED_REASON, holder_id=None, updated_at=now)
+    )
+
+
+def _blank_calls(connection: Connection, which: sa.ColumnElement[bool]) -> None:
+    """The provider's reasons may quote the prompt; amounts, times and request ids stay."""
+    connection.execute(sa.update(calls).where(which).values(reason=None, prompt=None))
+
+
+def _blank_rows(connection: Connection, batch: Sequence[str]) -> None:
+    """The rows that asked for items; and a run's own words, once none of its items is left."""
+    connection.execute(sa.update(run_items).where(run_items.c.item_id.in_(batch)).values(source="", row={}, choices=[]))
+    asked = sa.select(run_items.c.run_id).where(run_items.c.item_id.in_(batch))
+    left = sa.exists().where(
+        run_items.c.run_id == runs.c.id, items.c.id == run_items.c.item_id, items.c.state != ItemState.ERASED
+    )
+    connection.execute(sa.update(runs).where(runs.c.id.in_(asked), ~left).values(flow_run_name=None, parameters={}))
+
+
+def _blank_rewrites(connection: Connection, rewrite_ids: Sequence[str], now: datetime) -> list[str]:
+    """Texts by a language model that no item uses any more. Returns their calls."""
+    image = items.alias()
+    used = sa.exists().where(image.c.rewrite_id == items.c.id, image.c.state != ItemState.ERASED)
+    free = sa.and_(items.c.id.in_(rewrite_ids), items.c.state.not_in(_AT_WORK), ~used)
+    gone = list(connection.scalars(sa.select(items.c.id).where(free)))
+    _blank_items(connection, items.c.id.in_(gone), now)
+    connection.execute(sa.delete(rewrites).where(rewrites.c.item_id.in_(gone)))
+    _blank_calls(connection, calls.c.item_id.in_(gone))
+    return list(connection.scalars(sa.select(calls.c.id).where(calls.c.item_id.in_(gone))))
