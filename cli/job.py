@@ -23,6 +23,9 @@ from .signals import orderly_stop
 
 __all__ = ["Ended", "Job", "Ready"]
 
+_LAST_SECONDS = 15.0
+"""After the time to drain: for what was cut off to be recorded, and for the report."""
+
 _STOPPING = "Stopping: nothing new is sent, what is in flight is recorded."
 
 
@@ -111,7 +114,7 @@ class Ready:
         console = stderr()
         try:
             with (
-                orderly_stop(_STOPPING),
+                orderly_stop(_STOPPING, seconds=self.job.settings.drain_seconds + _LAST_SECONDS),
                 Progress(self.ledger, console, images_per_item=images_per_item, live=live) as progress,
             ):
                 progress.phase("starting Prefect")
@@ -155,6 +158,7 @@ class Ready:
             "unknown": settings.unknown,
             "retry_refused": settings.retry_refused,
             "patience": settings.patience,
+            "drain_seconds": settings.drain_seconds,
             "key_template": settings.key_template,
             "trust_unbilled_5xx": settings.purchase.trust_unbilled_5xx,
             "rewrite_fallback": settings.purchase.rewrite_fallback.value,

@@ -128,6 +128,16 @@ def run(
             rich_help_panel=_HOW,
         ),
     ] = 120.0,
+    drain_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=3600,
+            metavar="SECONDS",
+            help="When stopped, how long calls in flight have to be answered.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 25.0,
     on_incomplete: Annotated[
         _OnIncomplete,
         typer.Option(help="How Prefect shows a run that left something undone.", rich_help_panel=_HOW),
@@ -203,6 +213,7 @@ def run(
             unknown=UnknownPolicy(unknown.value),
             retry_refused=retry_refused,
             patience=patience,
+            drain_seconds=drain_seconds,
             key_template=key_template or DEFAULT_TEMPLATE,
             purchase=PurchaseSettings(
                 trust_unbilled_5xx=trust_unbilled_5xx, rewrite_fallback=RewriteFallback(rewrite_fallback.value)

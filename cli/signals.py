@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -29,13 +30,19 @@ def terminable() -> Iterator[None]:
 
 
 @contextmanager
-def orderly_stop(announcement: str) -> Iterator[None]:
+def orderly_stop(announcement: str, *, seconds: float) -> Iterator[None]:
     """Raise `KeyboardInterrupt` for the first SIGINT and `Terminated` for SIGTERM; leave at once on a second SIGINT.
 
     Args:
         announcement: Printed on the first signal.
+        seconds: When the process leaves all the same. What is done is on the ledger and in the spool.
     """
     interrupts = 0
+
+    def leave_after_all(exit_code: int) -> None:
+        last_resort = threading.Timer(seconds, os._exit, (exit_code,))
+        last_resort.daemon = True
+        last_resort.start()
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         nonlocal interrupts
@@ -46,10 +53,12 @@ def orderly_stop(announcement: str) -> Iterator[None]:
             # the next run calls them unknown.
             os._exit(INTERRUPTED)
         stderr().print(f"\n{announcement} Ctrl-C again leaves at once.")
+        leave_after_all(INTERRUPTED)
         raise KeyboardInterrupt
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
         stderr().print(announcement)
+        leave_after_all(Terminated.exit_code)
         raise Terminated
 
     before = {

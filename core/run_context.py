@@ -43,6 +43,7 @@ class RunSettings:
         patience: Seconds that a store, a database or an API that went away is waited for.
         key_template: How objects are named.
         wait_for_others: Seconds to wait at the end for items that another run is working on.
+        drain_seconds: Seconds that what is in flight has to end when the run is stopped (SIGTERM, cancelled).
         spool_max_bytes: Bytes in the spool above which nothing more is bought.
         spool: Folder for what is between reply and object; None for the one of this user.
         purchase: How hard to try to buy.
@@ -58,6 +59,7 @@ class RunSettings:
     patience: float = 120.0
     key_template: str = "{model}/{item_id}/{call}-{index}.{ext}"
     wait_for_others: float = LEASE_SECONDS
+    drain_seconds: float = 25.0
     spool: str | None = None
     spool_max_bytes: int = MAX_BYTES
     purchase: PurchaseSettings = field(default_factory=PurchaseSettings)
@@ -70,6 +72,8 @@ class RunSettings:
             raise BadInput(f"requests_per_minute: {self.requests_per_minute} is not allowed (above 0)")
         if self.shared_concurrency is not None and self.shared_concurrency < 1:
             raise BadInput(f"shared_concurrency: {self.shared_concurrency} is not allowed (1 or more)")
+        if not 0 <= self.drain_seconds <= 3600:
+            raise BadInput(f"drain_seconds: {self.drain_seconds} is not allowed (0 to 3600)")
         KeyTemplate(self.key_template)
 
 
@@ -121,10 +125,27 @@ class RunContext:
         self._rewriter: Rewriter | None = None
         self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=movers)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
+        self._drain: threading.Timer | None = None
+        self.halt.on_stop(self._begin_drain)
         self._conveyor: Conveyor | None = None
+
+    def _begin_drain(self) -> None:
+        """The run was stopped: what is in flight has `drain_seconds`, then its answers are waited for no longer."""
+        self.ledger.be_patient(min(self.settings.patience, self.settings.drain_seconds))
+        self._drain = threading.Timer(self.settings.drain_seconds, self._end_drain)
+        self._drain.daemon = True
+        self._drain.start()
+
+    def _end_drain(self) -> None:
+        """Calls whose answer has not come are unknown, and recorded as such."""
+        if self.client is not None:
+            self.client.cut_off()
+        self._fetcher.cut_off()
 
     def close(self) -> None:
         """Close what belongs to this run alone."""
+        if self._drain is not None:
+            self._drain.cancel()
         self.buyers.shutdown(wait=False, cancel_futures=True)
         self.movers.shutdown(wait=False, cancel_futures=True)
         self.limiter.close()

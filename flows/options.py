@@ -19,6 +19,7 @@ _SAME_NAME = (
     "shared_concurrency",
     "unknown",
     "retry_refused",
+    "drain_seconds",
     "patience",
     "key_template",
 )

@@ -117,6 +117,9 @@ def imagen_pipeline(
         UnknownPolicy, Field(description="Items that may have been billed: hold, retry (may pay twice), or fail.")
     ] = UnknownPolicy.HOLD,
     retry_refused: Annotated[bool, Field(description="Ask again for what the provider refused before.")] = False,
+    drain_seconds: Annotated[
+        float, Field(ge=0, le=3600, description="When stopped, seconds that calls in flight have to be answered.")
+    ] = 25.0,
     patience: Annotated[float, Field(ge=0, le=86_400, description="Seconds to wait for a store that is away.")] = 120.0,
     key_template: Annotated[str, Field(description="Names of objects.")] = "{model}/{item_id}/{call}-{index}.{ext}",
     trust_unbilled_5xx: Annotated[

@@ -201,6 +201,10 @@ class AimlApiClient:
         """
         return hmac.digest(salt.encode(), self._auth.key.encode(), "sha256").hex()[:32]
 
+    def cut_off(self) -> None:
+        """End the calls in flight: each raises `ReplyLost` at once, for its answer is not waited for any longer."""
+        self._pool.cut()
+
     def generate(self, body: Mapping[str, Any], client_request_id: str) -> RawReply:
         """Send one paid request, once.
 

@@ -16,9 +16,10 @@ from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
+
+from .sockets import CuttableAdapter
 
 __all__ = ["BearerAuth", "SessionPool", "WatchedBody", "read_bounded", "retry_after_seconds"]
 
@@ -66,7 +67,7 @@ class SessionPool:
     """
 
     def __init__(self, *, user_agent: str, pool_size: int) -> None:
-        self._adapter = HTTPAdapter(pool_connections=8, pool_maxsize=pool_size, max_retries=0)
+        self._adapter = CuttableAdapter(pool_connections=8, pool_maxsize=pool_size, max_retries=0)
         self._user_agent = user_agent
         self._local = threading.local()
 
@@ -81,6 +82,10 @@ class SessionPool:
             session.headers["User-Agent"] = self._user_agent
             self._local.session = session
         return session
+
+    def cut(self) -> None:
+        """Break the calls in flight."""
+        self._adapter.connections.cut()
 
     def close(self) -> None:
         """Close the pooled connections."""

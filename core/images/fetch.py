@@ -122,6 +122,10 @@ class Fetcher:
             hop = hop.follow(location)
         raise FetchRefused(f"more than {MAX_REDIRECTS} redirects, the last to {hop}")
 
+    def cut_off(self) -> None:
+        """End the downloads in flight: each fails at once, and can be made again later."""
+        self._adapter.connections_made.cut()
+
     def close(self) -> None:
         """Close the pooled connections; a later fetch opens new ones."""
         self._adapter.close()

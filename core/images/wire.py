@@ -29,6 +29,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from ..aimlapi.sockets import OpenConnections
 from .addresses import AddressGuard
 from .urls import Origin, WireUrl
 
@@ -104,9 +105,17 @@ class _GuardedConnection(HTTPConnection):
 
     wire_scheme = "http"
 
-    def __init__(self, *args: Any, guard: AddressGuard | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        guard: AddressGuard | None = None,
+        register: OpenConnections | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
         self._guard = guard
+        if register is not None:
+            register.add(self)
         self.deadline = math.inf
 
     def response_class(self, sock: Any, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]
@@ -187,16 +196,17 @@ _POOLS: dict[str, Any] = {"http": _ExactPool, "https": _ExactTlsPool}
 class _GuardedPoolManager(PoolManager):
     """Makes pools whose connections know the guard."""
 
-    def __init__(self, guard: AddressGuard, **options: Any) -> None:
+    def __init__(self, guard: AddressGuard, register: OpenConnections, **options: Any) -> None:
         super().__init__(**options)
         self._guard = guard
+        self._register = register
         self.pool_classes_by_scheme = _POOLS
 
     def _new_pool(
         self, scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None
     ) -> HTTPConnectionPool:
         context = self.connection_pool_kw if request_context is None else request_context
-        return super()._new_pool(scheme, host, port, {**context, "guard": self._guard})
+        return super()._new_pool(scheme, host, port, {**context, "guard": self._guard, "register": self._register})
 
 
 class GuardedAdapter(HTTPAdapter):
@@ -209,11 +219,12 @@ class GuardedAdapter(HTTPAdapter):
 
     def __init__(self, guard: AddressGuard, pool_size: int) -> None:
         self._guard = guard
+        self.connections_made = OpenConnections()
         super().__init__(pool_connections=pool_size, pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
         self.poolmanager = _GuardedPoolManager(
-            self._guard, num_pools=connections, maxsize=maxsize, block=block, **options
+            self._guard, self.connections_made, num_pools=connections, maxsize=maxsize, block=block, **options
         )
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:

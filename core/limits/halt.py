@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
+from collections.abc import Callable
 
 __all__ = ["Halt", "HaltReason"]
 
@@ -34,6 +35,7 @@ class Halt:
         self._halted = threading.Event()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
+        self._on_stop: list[Callable[[], None]] = []
         self.reason: HaltReason | None = None
         self.message = ""
 
@@ -42,9 +44,18 @@ class Halt:
         with self._lock:
             if self.reason is None:
                 self.reason, self.message = reason, message
-        if reason is HaltReason.STOPPED:
-            self._stopped.set()
+            call = []
+            if reason is HaltReason.STOPPED and not self._stopped.is_set():
+                self._stopped.set()
+                call = self._on_stop
         self._halted.set()
+        for action in call:
+            action()
+
+    def on_stop(self, action: Callable[[], None]) -> None:
+        """Have `action` called once, when the run is stopped."""
+        with self._lock:
+            self._on_stop.append(action)
 
     @property
     def is_set(self) -> bool:

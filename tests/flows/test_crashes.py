@@ -138,6 +138,53 @@ def test_a_store_that_comes_back_in_time_is_waited_for(runner: Runner, own_s3: L
     assert runner.billed() == 200
 
 
+def in_flight_for_ever(runner: Runner) -> None:
+    """After the first sixty, every call takes longer than anybody waits."""
+    runner.sandbox.set_faults([{"fault": "slow_reply", "seconds": 300, "after": 60}])
+
+
+def wait_for_slow_calls(runner: Runner, process: subprocess.Popen[str]) -> None:
+    runner.wait_for_bill(60, process)
+    deadline = time.monotonic() + 60
+    while runner.sandbox.stats()["in_flight"] < 8:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_stop_waits_for_answers_only_so_long(runner: Runner) -> None:
+    """SIGTERM with calls in flight that take minutes: they are unknown, on the ledger, when the process has ended."""
+    in_flight_for_ever(runner)
+    process = runner.start("--drain-seconds", "2")
+    wait_for_slow_calls(runner, process)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    states = json.loads(out)["states"]
+    assert states["unknown"] == 8
+    assert states["sent"] == states["claimed"] == 0
+    assert states["delivered"] + states["generated"] + states["planned"] + 8 == 200
+    assert "unknown" in err
+
+
+def test_ctrl_c_twice_leaves_at_once(runner: Runner) -> None:
+    """Nothing is lost by it: the intents are on the ledger, and the next run calls them unknown."""
+    in_flight_for_ever(runner)
+    process = runner.start()
+    wait_for_slow_calls(runner, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None, "it does not wait for what is in flight"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    runner.sandbox.clear_faults()
+    code, report = runner.finish()
+    assert code == 1
+    assert report["states"]["unknown"] == 8
+    assert report["states"]["delivered"] == 192
+
+
 def test_sigterm_records_what_is_in_flight(runner: Runner) -> None:
     process = runner.start()
     runner.wait_for_bill(60, process)

@@ -452,3 +452,33 @@ def test_a_body_knows_whether_it_was_read() -> None:
 
 def test_a_raw_reply_hides_its_body() -> None:
     assert "secret" not in repr(RawReply(200, {}, b"secret"))
+
+
+def test_a_call_in_flight_can_be_cut_off(serve: Serve, client: Client) -> None:
+    """It ends at once, and what became of it is not known. The next call is not harmed."""
+    entered, go = threading.Event(), threading.Event()
+
+    def silent(connection: socket.socket) -> None:
+        if not entered.is_set():
+            entered.set()
+            go.wait(30)
+            return
+        reply(GOOD)(connection)
+
+    sending = client(serve(silent).url)
+    failures: list[BaseException] = []
+
+    def send() -> None:
+        try:
+            sending.generate(BODY, "pi-1")
+        except ReplyLost as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert entered.wait(10)
+    sending.cut_off()
+    thread.join(10)
+    assert len(failures) == 1
+    assert sending.generate(BODY, "pi-2").status == 200
+    go.set()
