@@ -36,9 +36,13 @@ def leave_contact_sheet(picture: bytes, shown: int, total: int) -> None:
     create_image_artifact(uri, key=KEYS[2], description=f"{shown} of {total} images")
 
 
+# Marks that turn what follows around: a cell could make its neighbours read as something else.
+_DIRECTIONS = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+
+
 def _cell(text: str) -> str:
-    """One line, without what markdown or a table would take for its own."""
-    flat = " ".join(text.split())
+    """One line, without what markdown, a table or the direction of writing would take for its own."""
+    flat = " ".join(text.split()).translate(_DIRECTIONS)
     for character in "\\|`*_[]<>":
         flat = flat.replace(character, f"\\{character}")
     return flat

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import threading
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from prefect_imagen.core.aimlapi.errors import (
     NotSent,
     ReplyLost,
     ServerError,
+    StatusError,
     UnexpectedStatus,
     UnreadableReply,
 )
@@ -482,3 +484,26 @@ def test_a_call_in_flight_can_be_cut_off(serve: Serve, client: Client) -> None:
     assert len(failures) == 1
     assert sending.generate(BODY, "pi-2").status == 200
     go.set()
+
+
+def test_a_compression_bomb_is_bounded(serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few kilobytes that unpack to a gigabyte: read up to the cap, and the reply is unreadable, not a crash."""
+    monkeypatch.setattr("prefect_imagen.core.aimlapi.client._MAX_REPLY_BYTES", 2**20)
+    layer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join([layer.compress(b" " * 2**24) for _ in range(64)]) + layer.flush()
+    assert len(bomb) < 2 * 2**20
+    raw = client(serve(reply(bomb, "200 OK", "content-encoding: gzip")).url).generate(BODY, "pi-1")
+    assert len(raw.body) <= 2**20
+    with pytest.raises(UnreadableReply, match="larger than"):
+        raw.read()
+    failed = client(serve(reply(bomb, "500 Oops", "content-encoding: gzip")).url).generate(BODY, "pi-2")
+    assert len(failed.body) <= 256 * 2**10
+
+
+@pytest.mark.parametrize("depth", [1_000, 200_000])
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request"])
+def test_deeply_nested_json_is_no_crash(serve: Serve, client: Client, status: str, depth: int) -> None:
+    nested = b'{"data": ' + b"[" * depth + b"]" * depth + b', "status": 400, "message": "m"}'
+    raw = client(serve(reply(nested, status)).url).generate(BODY, "pi-1")
+    with pytest.raises(UnreadableReply if status.startswith("200") else StatusError):
+        raw.read()
