@@ -20,6 +20,7 @@ _SAME_NAME = (
     "unknown",
     "retry_refused",
     "drain_seconds",
+    "spool_max_bytes",
     "patience",
     "key_template",
 )

@@ -117,6 +117,9 @@ def imagen_pipeline(
         UnknownPolicy, Field(description="Items that may have been billed: hold, retry (may pay twice), or fail.")
     ] = UnknownPolicy.HOLD,
     retry_refused: Annotated[bool, Field(description="Ask again for what the provider refused before.")] = False,
+    spool_max_bytes: Annotated[
+        int, Field(ge=1, description="Bytes that are paid and not stored yet, above which nothing more is bought.")
+    ] = 10 * 2**30,
     drain_seconds: Annotated[
         float, Field(ge=0, le=3600, description="When stopped, seconds that calls in flight have to be answered.")
     ] = 25.0,
