@@ -214,13 +214,15 @@ def make_ready(context: RunContext, *, adopt: bool, tags: dict[str, str]) -> Non
     if context.client is None:
         raise BadInput("there are no API credentials to buy with")
     check_services(context.client, context.ledger, context.store, adopt=adopt, tags=tags)
+    # In this order: the replies of processes that are alive are left to them, and so would be those of one that is not
+    # known to be dead yet. An answer that lies in the spool must not be bought again.
+    freed = context.ledger.reap()
     recorded = replay(context.ledger, context.spool.replies)
-    unknown = context.ledger.reap()
     logger = get_run_logger()
     if recorded:
         logger.info("recorded %d replies that an earlier process left in the spool", recorded)
-    if unknown:
-        logger.warning("%d calls of a process that died are unknown: see `prefect-imagen status`", unknown)
+    if freed > recorded:
+        logger.warning("%d calls of a process that died are unknown: see `prefect-imagen status`", freed - recorded)
 
 
 def _ask_about_unknown(context: RunContext) -> None:

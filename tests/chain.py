@@ -62,8 +62,8 @@ def run_chain(
     run_id = uuid.uuid4().hex
     context = RunContext(run_id, ledger=ledger, store=target, client=client, settings=settings)
     try:
-        replay(ledger, context.spool.replies)
         ledger.reap()
+        replay(ledger, context.spool.replies)
         ledger.start_run(
             RunSpec(
                 run_id,

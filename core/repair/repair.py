@@ -197,9 +197,9 @@ class Mender:
         self._problems: dict[str, None] = {}
 
     def settle_the_past(self) -> None:
-        """The spool's replies, then the dead processes."""
-        self.replayed = replay(self._ledger, Spool(spool_folder(self._settings), self._ledger.id).replies)
+        """The dead processes, then what they left in the spool: replies of those that are alive are theirs."""
         self._ledger.reap()
+        self.replayed = replay(self._ledger, Spool(spool_folder(self._settings), self._ledger.id).replies)
 
     def deliver(self, item_ids: Sequence[str], *, at: ObjectStore) -> None:
         """Bring images of items to a destination, whichever run had them made. Buys nothing."""
