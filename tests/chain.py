@@ -45,10 +45,11 @@ def run_chain(
     read_timeout: float = 20.0,
     s3: Mapping[str, Any] | None = None,
     adopt: bool = False,
+    key: str = "key-of-the-tests",
 ) -> dict[str, Any]:
     """Run so many prompts once, as the flow does; returns the run's id and its items by state."""
     ledger = catalog if isinstance(catalog, Ledger) else Ledger(catalog)
-    client = AimlApiClient("key-of-the-tests", base_url=base_url, read_timeout=read_timeout)
+    client = AimlApiClient(key, base_url=base_url, read_timeout=read_timeout)
     target = open_store(store, **(s3 or {}))
     settings = RunSettings(
         concurrency=concurrency,

@@ -8,10 +8,18 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from prefect_imagen.core.ledger import (
     Answered,
     Begun,
@@ -22,6 +30,7 @@ from prefect_imagen.core.ledger import (
     ItemState,
     Ledger,
     NewImage,
+    Period,
     Refused,
     RunItem,
     RunSpec,
@@ -30,16 +39,17 @@ from prefect_imagen.core.ledger import (
     Unknown,
     UnknownPolicy,
 )
+from prefect_imagen.core.ledger.claims import LOG
 from prefect_imagen.core.ledger.holders import Holder, reap
-from prefect_imagen.core.ledger.schema import calls, images, items, runs
+from prefect_imagen.core.ledger.schema import calls, holders, images, items, runs, spending
 
-RESERVE, PRICE, BUDGET = 10, 9, 120
+RESERVE, PRICE, BUDGET, MONTH = 10, 9, 120, 100
 ITEMS = 4
 
 
 @dataclass
 class Sent:
-    """A call as the provider knows it."""
+    """A call as the provider knows it; `logged` once its log has said that it was billed."""
 
     item: str
     holder: str
@@ -47,10 +57,11 @@ class Sent:
     billed: int = 0
     answer: Answered | None = None
     over: bool = False
+    logged: bool = False
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Two processes share a run; either may die at any time, and replies may come late."""
+    """Two processes share a run; either may die or oversleep its lease, replies come late, and the log tells."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +71,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.holders: list[Holder] = []
         self.held: dict[str, str] = {}
         self.retries: Counter[str] = Counter()
+        self.given_up: set[str] = set()
         self.stored: set[tuple[str, int]] = set()
 
     def teardown(self) -> None:
@@ -71,6 +83,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def plan(self) -> None:
         self.items = [Item("m", f"p{n}", {}) for n in range(ITEMS)]
         self.ledger.start_run(RunSpec("run", "m", budget=BUDGET))
+        self.ledger.set_budget(Period.MONTH, MONTH, "Europe/Berlin")
         rows = [RunItem(n, item, "x", n) for n, item in enumerate(self.items)]
         self.ledger.add_run_items("run", [*rows, RunItem(99, self.items[0], "x", 99)])
         for _ in range(2):
@@ -97,9 +110,12 @@ class LedgerMachine(RuleBasedStateMachine):
         if not won:
             return
         assert self.held.get(item) in (None, holder), "won twice"
-        if before[item] is ItemState.UNKNOWN:
+        if before[item] in (ItemState.UNKNOWN, ItemState.LOST):
             assert unknown is UnknownPolicy.RETRY
             self.retries[item] += 1
+        elif before[item] is ItemState.FAILED and item in self.given_up:
+            self.retries[item] += 1
+        self.given_up.discard(item)
         self.held[item] = holder
 
     @rule(who=st.integers(0, 1), n=st.integers(0, ITEMS - 1))
@@ -107,7 +123,7 @@ class LedgerMachine(RuleBasedStateMachine):
         from prefect_imagen.core.ledger.claims import release
 
         item, holder = self.items[n].id, self.holders[who].id
-        flying = any(s.item == item and s.holder == holder and not s.over for s in self.sent.values())
+        flying = self._states()[item] is ItemState.SENT
         self.ledger.write(lambda c: release(c, [item], holder))
         if self.held.get(item) == holder and not flying:
             del self.held[item]
@@ -136,7 +152,10 @@ class LedgerMachine(RuleBasedStateMachine):
         call_id = data.draw(st.sampled_from(self._open()))
         sent = self.sent[call_id]
         if end == "lost":
-            self.ledger.settle(call_id, Unknown("cut"))
+            assert self.ledger.settle(call_id, Unknown("cut")) is not sent.logged
+            return
+        if sent.logged and end != "reply":
+            assert not self.ledger.settle(call_id, Refused("safety", sent.billed)), "it is known to be billed"
             return
         if sent.answer is not None and end == "refused":
             outcome: Answered | Refused | Unbilled = Refused("safety", sent.billed)
@@ -152,6 +171,42 @@ class LedgerMachine(RuleBasedStateMachine):
             sent.answer = None
         assert self.ledger.settle(call_id, outcome)
         assert not self.ledger.settle(call_id, Unknown("again")), "a final outcome was changed"
+
+    def _unknown(self) -> list[str]:
+        with self.ledger.read() as connection:
+            unknown = set(connection.scalars(sa.select(calls.c.id).where(calls.c.outcome == "unknown")))
+        return [call_id for call_id in self._open() if call_id in unknown]
+
+    @precondition(lambda self: self._unknown())
+    @rule(data=st.data())
+    def the_log_tells(self, data: st.DataObject) -> None:
+        """Billed, and its answer is lost, though it may turn up; or failed, for good."""
+        call_id = data.draw(st.sampled_from(self._unknown()))
+        sent = self.sent[call_id]
+        if sent.answer is not None:
+            sent.logged = True
+            told: Answered | Unbilled = Answered([], sent.billed, LOG, reason="reply: lost")
+        else:
+            sent.over = True
+            told = Unbilled("failed, says the log", ItemState.PLANNED)
+        assert self.ledger.settle(call_id, told)
+        assert not self.ledger.settle(call_id, told), "the log was heard twice"
+
+    @rule()
+    def give_up(self) -> None:
+        """Somebody decides that what is unknown counts as failed."""
+        self.given_up |= {item for item, state in self._states().items() if state is ItemState.UNKNOWN}
+        self.ledger.give_up_unknown("run")
+
+    @rule(who=st.integers(0, 1))
+    def oversleep(self, who: int) -> None:
+        """A process that is taken for dead by its lease, and works on."""
+        sleeper, other = self.holders[who], self.holders[1 - who]
+        late = sa.update(holders).where(holders.c.id == sleeper.id).values(heartbeat=holders.c.heartbeat - 1000)
+        self.ledger.write(lambda c: c.execute(late))
+        self.ledger.write(lambda c: reap(c, other))
+        self.held = {item: holder for item, holder in self.held.items() if holder != sleeper.id}
+        self.ledger.write(sleeper.beat)
 
     @rule(who=st.integers(0, 1))
     def die(self, who: int) -> None:
@@ -185,6 +240,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert progress.spent == account.billed
         assert progress.reserved == account.unknown.credits + account.in_flight.credits
         assert progress.spent + progress.reserved <= BUDGET
+        with self.ledger.read() as connection:
+            windows = connection.execute(sa.select(spending.c.spent, spending.c.reserved)).all()
+        assert sum(row.spent for row in windows) == progress.spent
+        assert sum(row.reserved for row in windows) == progress.reserved
+        assert all(row.spent + row.reserved <= MONTH for row in windows)
         assert progress.total == ITEMS
 
     @invariant()
@@ -214,23 +274,38 @@ class LedgerMachine(RuleBasedStateMachine):
             pending = set(connection.scalars(sa.select(images.c.item_id).where(images.c.state == "pending")))
             with_images = set(connection.scalars(sa.select(images.c.item_id)))
             unknown = set(connection.scalars(sa.select(calls.c.item_id).where(calls.c.outcome == "unknown")))
+            logged = set(connection.scalars(sa.select(calls.c.item_id).where(calls.c.cost_source == LOG)))
         for row in rows:
             state = ItemState(row.state)
             if state in (ItemState.CLAIMED, ItemState.SENT):
                 assert row.holder_id is not None, f"{state} and held by nobody: stuck for ever"
             if row.id in pending:
                 assert state in (ItemState.GENERATED, ItemState.SENT), f"{state} with images that are to be fetched"
-            if state in (ItemState.PLANNED, ItemState.FAILED):
-                assert row.id not in with_images | unknown, f"{state}, and would be bought although it may be paid for"
+            if state in (ItemState.PLANNED, ItemState.FAILED) and row.id not in self.given_up:
+                paid = with_images | unknown | logged
+                assert row.id not in paid, f"{state}, and would be bought although it may be paid for"
+            if state is ItemState.LOST:
+                assert row.id in with_images | logged
             if state is ItemState.UNKNOWN:
                 assert row.id in unknown
 
 
 LedgerMachine.TestCase.settings = settings(
-    max_examples=15,
-    stateful_step_count=25,
+    max_examples=10,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
 )
 TestLedger = LedgerMachine.TestCase
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_many_more_interleavings() -> None:
+    run_state_machine_as_test(
+        LedgerMachine,
+        settings=settings(
+            max_examples=400, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )

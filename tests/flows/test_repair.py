@@ -1,0 +1,82 @@
+"""Repair as a flow, and what a run settles of the past before it buys."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from prefect_imagen.core.aimlapi import ImageRequest
+from prefect_imagen.core.ledger import Begun, CallIntent, Item, Ledger, RunItem, RunSpec, UnknownPolicy
+from prefect_imagen.core.ledger.schema import holders
+from prefect_imagen.core.purchase import ReplySpool
+from prefect_imagen.core.repair import IncompleteRepair, RepairReport
+from prefect_imagen.core.run_context import RunSettings, spool_folder
+from prefect_imagen.flows import imagen_repair
+
+from ..bill import check_bill
+from .conftest import House
+
+MODEL = "google/imagen4/preview"
+
+
+def mended(house: House, **options: Any) -> tuple[str, RepairReport]:
+    """Run the flow; the name of its final state, and its report."""
+    state = imagen_repair(house.store, house.credentials, house.catalog, return_state=True, **options)
+    result = state.result(raise_on_failure=False)
+    if isinstance(result, IncompleteRepair):
+        result = result.report
+    assert isinstance(result, RepairReport), result
+    return str(state.name), result
+
+
+def test_unknown_items_are_held_then_decided_on(house: House) -> None:
+    house.sandbox.set_faults([{"fault": "cut_after_billing", "times": 2}])
+    first = house.run([f"repair {n}" for n in range(5)])
+    assert (first.delivered, first.states["unknown"]) == (3, 2)
+    house.sandbox.clear_faults()
+    waiting = house.state([f"repair {n}" for n in range(5)], chunk_size=5)
+    assert waiting.name == "Incomplete", "the log says that they were billed: they are lost, not bought again"
+    assert check_bill(house.ledger, house.sandbox, settled=True).lost.calls == 2
+    assert mended(house)[0] == "Completed", "nothing is unknown, nothing is unfinished"
+    name, report = mended(house, unknown=UnknownPolicy.RETRY)
+    assert (name, report.bought, report.stored) == ("Completed", 2, 2)
+    assert len(house.objects()) == 5
+    assert check_bill(house.ledger, house.sandbox, settled=True).delivered.calls == 7
+
+
+def test_what_is_left_is_a_failed_run_with_its_report(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIMLAPI_API_KEY", raising=False)
+    house.sandbox.set_faults([{"fault": "cut_after_billing", "times": 1}])
+    house.run(["a fox", "an owl"])
+    state = imagen_repair(house.store, None, house.catalog, return_state=True)
+    assert state.name == "Incomplete", "without a key the log cannot be asked"
+    report = state.result(raise_on_failure=False)
+    assert isinstance(report, IncompleteRepair)
+    assert report.report.unknown == 1
+    check_bill(house.ledger, house.sandbox)
+
+
+def test_an_answer_in_the_spool_of_a_dead_process_is_not_bought_again(house: House) -> None:
+    item = Item(MODEL, "a fox in the spool", {})
+    dead = Ledger(str(house.database))
+    dead.bind("sandbox")
+    dead.start_run(RunSpec("dead", MODEL))
+    dead.add_run_items("dead", [RunItem(0, item, "x", 1)])
+    dead.claim([item.id])
+    intent = CallIntent("pi-" + "7" * 32, item.id, "dead", dead.holder.id, 106_000, 1, 7, MODEL, "2025-11")
+    assert dead.begin(intent) is Begun.YES
+    raw = house.credentials.get_client().generate(ImageRequest.build(MODEL, item.prompt, {}).body(seed=7), intent.id)
+    ReplySpool(spool_folder(RunSettings()) / dead.id / "replies").keep(intent.id, raw)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    this = sa.update(holders).where(holders.c.id == dead.holder.id).values(pid=gone.pid)
+    dead.write(lambda connection: connection.execute(this))
+
+    report = house.run([item.prompt], unknown=UnknownPolicy.RETRY)
+    assert (report.outcome, report.delivered, report.account.delivered.calls) == ("Completed", 1, 0)
+    assert house.billed() == [intent.id]
+    check_bill(house.ledger, house.sandbox, settled=True)
+    dead.close()
