@@ -15,6 +15,8 @@ import pytest
 from prefect_imagen.cli import main
 from prefect_imagen.sandbox import SandboxServer
 
+from ..bill import check_bill
+
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
 KEY = "sk-never-to-be-printed-4711"
 
@@ -98,6 +100,12 @@ def terminal(sandbox: SandboxServer, tmp_path: Path) -> Iterator[Terminal]:
     terminal = Terminal(folder, environment, sandbox)
     yield terminal
     terminal.close()
+    if (tmp_path / "ledger.db").exists():
+        from prefect_imagen.core.ledger import Ledger
+
+        ledger = Ledger(str(tmp_path / "ledger.db"), create=False)
+        check_bill(ledger, terminal.sandbox)
+        ledger.close()
 
 
 @pytest.fixture

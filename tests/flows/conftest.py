@@ -18,6 +18,8 @@ from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 from pydantic import SecretStr
 
+from ..bill import check_bill
+
 PARTI = Path(__file__).parents[1] / "data" / "PartiPrompts.tsv"
 
 
@@ -106,18 +108,7 @@ class House:
 
     def assert_sum_closes(self) -> None:
         """Every billed call is on the ledger as billed or unknown, credit for credit, and nothing else is."""
-        bill = {entry["client_request_id"]: entry["credits"] for entry in self.sandbox.bill()["entries"]}
-        calls = {
-            row[0]: row[1:] for row in self.query("SELECT id, outcome, billed, settled, reserved FROM imagen_calls")
-        }
-        assert set(bill) <= set(calls), "billed calls that the ledger has never heard of"
-        surely = {call for call, (_, billed, _, _) in calls.items() if billed}
-        perhaps = {call for call, (outcome, *_) in calls.items() if outcome in ("unknown", "sent")}
-        assert surely <= set(bill), "calls the ledger calls billed, and the provider does not"
-        assert set(bill) - surely <= perhaps, "billed calls the ledger calls unbilled"
-        assert {call: bill[call] for call in surely} == {call: calls[call][2] for call in surely}
-        account = self.ledger.account()
-        assert account.billed <= sum(bill.values()) <= account.billed_at_most
+        check_bill(self.ledger, self.sandbox)
 
 
 @pytest.fixture
@@ -128,8 +119,10 @@ def house(
     sandbox.reset()
     bucket = f"test-{tmp_path.name.lower().replace('_', '-')[:40].strip('-')}-{abs(hash(str(tmp_path))) % 10**6}"
     s3_server.create_bucket(bucket)
-    yield House(sandbox, s3_server, bucket, tmp_path / "ledger.db", {"concurrency": 16, "patience": 20.0})
+    house = House(sandbox, s3_server, bucket, tmp_path / "ledger.db", {"concurrency": 16, "patience": 20.0})
+    yield house
     sandbox.clear_faults()
+    house.assert_sum_closes()
 
 
 @pytest.fixture

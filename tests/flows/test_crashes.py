@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect_imagen.core.ledger import Ledger
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
+from ..bill import check_bill
 from .conftest import PARTI
 
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
@@ -81,8 +83,11 @@ class Runner:
 
 
 @pytest.fixture
-def runner(slow_sandbox: SandboxServer, own_s3: LocalS3, tmp_path: Path, prefect_api: str) -> Runner:
-    return Runner(slow_sandbox, own_s3, tmp_path / "home", prefect_api)
+def runner(slow_sandbox: SandboxServer, own_s3: LocalS3, tmp_path: Path, prefect_api: str) -> Iterator[Runner]:
+    yield Runner(slow_sandbox, own_s3, tmp_path / "home", prefect_api)
+    ledger = Ledger(str(tmp_path / "home" / "ledger.db"), create=False)
+    check_bill(ledger, slow_sandbox)
+    ledger.close()
 
 
 def test_kill_9_in_the_middle_then_the_same_command(runner: Runner) -> None:

@@ -24,6 +24,8 @@ from prefect_imagen.tasks import (
 )
 from pydantic import SecretStr
 
+from ..bill import check_bill
+
 STEPS = [expand_prompts, rewrite_prompts, generate_images, download_images, upload_images, catalog_images]
 
 
@@ -39,12 +41,14 @@ def blocks(
 ) -> Iterator[tuple[AimlApiCredentials, LocalImageStore, ImageCatalog]]:
     sandbox.clear_faults()
     sandbox.reset()
+    catalog = ImageCatalog(url=SecretStr(str(tmp_path / "ledger.db")))
     yield (
         AimlApiCredentials(api_key=SecretStr("key"), base_url=sandbox.base_url),
         LocalImageStore(folder=str(tmp_path / "images")),
-        ImageCatalog(url=SecretStr(str(tmp_path / "ledger.db"))),
+        catalog,
     )
     sandbox.clear_faults()
+    check_bill(catalog.get_ledger(), sandbox)
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
