@@ -22,6 +22,7 @@ __all__ = [
     "give_up",
     "give_up_unknown",
     "in_batches",
+    "of_run",
     "pending",
     "release",
     "reply_lost",
@@ -331,6 +332,12 @@ def release(connection: Connection, item_ids: Sequence[str], holder_id: str, *, 
         connection.execute(sa.update(items).where(mine, items.c.state.not_in(kept)).values(holder_id=None))
 
 
+def of_run(run_id: str) -> sa.CompoundSelect[tuple[str]]:
+    """Ids of a run's items, and of the texts they are made from."""
+    mine = sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)
+    return sa.union(mine, sa.select(items.c.rewrite_id).where(items.c.id.in_(mine), items.c.rewrite_id.is_not(None)))
+
+
 def give_up_unknown(connection: Connection, run_id: str | None, item_ids: Sequence[str] | None = None) -> int:
     """Count unknown items as failed: the next run buys them again, which may pay twice.
 
@@ -350,8 +357,7 @@ def give_up_unknown(connection: Connection, run_id: str | None, item_ids: Sequen
         .values(state=ItemState.FAILED, updated_at=datetime.now(UTC))
     )
     if run_id is not None:
-        mine = sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)
-        statement = statement.where(items.c.id.in_(mine))
+        statement = statement.where(items.c.id.in_(of_run(run_id)))
     if item_ids is None:
         return connection.execute(statement).rowcount
     return sum(connection.execute(statement.where(items.c.id.in_(batch))).rowcount for batch in in_batches(item_ids))

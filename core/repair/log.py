@@ -20,8 +20,8 @@ from ..aimlapi.errors import ApiError, RateLimited
 from ..aimlapi.logs import LOG_PAGE, LOG_REQUESTS_A_MINUTE, LogRow
 from ..errors import ImagenError
 from ..ledger import Answered, CallOutcome, ItemState, Ledger, Outcome, Unbilled
-from ..ledger.claims import LOG, in_batches
-from ..ledger.schema import calls, run_items
+from ..ledger.claims import LOG, in_batches, of_run
+from ..ledger.schema import calls
 
 __all__ = ["FAILED_REASON", "LOST_REASON", "Asked", "ask_log"]
 
@@ -124,7 +124,7 @@ def _unknown(ledger: Ledger, run_id: str | None, item_ids: Sequence[str] | None)
         .order_by(calls.c.sent_at, calls.c.id)
     )
     if run_id is not None:
-        query = query.where(calls.c.item_id.in_(sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)))
+        query = query.where(calls.c.item_id.in_(of_run(run_id)))
     found: list[_Call] = []
     with ledger.read() as connection:
         for batch in [None] if item_ids is None else in_batches(item_ids):
