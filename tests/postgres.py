@@ -58,7 +58,7 @@ class PostgresServer:
         (self.folder.parent / f"{self.folder.name}.out").unlink(missing_ok=True)
 
 
-def _postgres_bin() -> Path | None:
+def postgres_programs() -> Path | None:
     """Where initdb and pg_ctl are: beside each other on the path, or where Debian keeps them."""
     on_path = shutil.which("initdb")
     candidates = [Path(on_path).resolve().parent] if on_path else []
@@ -70,7 +70,7 @@ def _postgres_bin() -> Path | None:
 def postgres_server() -> Iterator[Callable[[str], str]]:
     """Gives the URL of a database by its name."""
     pytest.importorskip("psycopg", reason="PostgreSQL tests need psycopg")
-    folder = _postgres_bin()
+    folder = postgres_programs()
     if folder is not None and (os.geteuid() != 0 or shutil.which("runuser")):
         server = PostgresServer(folder)
         yield server.url
@@ -90,7 +90,7 @@ def postgres_server() -> Iterator[Callable[[str], str]]:
 def own_postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL of the test's own, to be stopped and started."""
     pytest.importorskip("psycopg", reason="PostgreSQL tests need psycopg")
-    folder = _postgres_bin()
+    folder = postgres_programs()
     if folder is None or (os.geteuid() == 0 and not shutil.which("runuser")):
         pytest.skip("no PostgreSQL on this machine that can be stopped and started")
     server = PostgresServer(folder)
