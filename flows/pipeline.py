@@ -28,6 +28,8 @@ from ..core.run_context import RunContext
 from ..tasks.attached import Work, shared_context
 from ..tasks.expand import expand_prompts
 from .chunks import MAX_CHUNKS, run_chunks
+from .described import described
+from .edition import resolve_edition
 from .ending import announce, leave_traces, tag_flow_run
 from .options import batch_options, run_settings
 from .progress import ProgressArtifact
@@ -49,7 +51,10 @@ def _run_name() -> str:
     else:
         what = str(prompts).rsplit("/", 1)[-1]
     model = str(parameters.get("model") or "").rsplit("@", 1)[0].removeprefix("google/")
-    parts = [what, model, str(parameters.get("edition") or "")]
+    edition = str(parameters.get("edition") or "")
+    with contextlib.suppress(BadInput):  # the flow itself says so
+        edition = resolve_edition(edition, str(parameters.get("edition_timezone") or "UTC"))
+    parts = [what, model, edition]
     return " · ".join(part for part in parts if part)[:200] or "imagen_pipeline"
 
 
@@ -59,6 +64,7 @@ def _run_name() -> str:
     task_runner=ThreadPoolTaskRunner(max_workers=MAX_CHUNKS),  # type: ignore[arg-type]
     validate_parameters=True,
 )
+@described
 def imagen_pipeline(
     prompts: Annotated[
         str | list[str],

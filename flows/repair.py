@@ -15,11 +15,13 @@ from ..blocks.references import catalog_block, credentials_block, image_store_bl
 from ..core.ledger import UnknownPolicy
 from ..core.repair import IncompleteRepair, Stores, repair
 from ..core.run_context import RunSettings
+from .described import described
 
 __all__ = ["imagen_repair"]
 
 
 @flow(name="imagen_repair", validate_parameters=True)
+@described
 def imagen_repair(
     store: Annotated[
         S3ImageStore | LocalImageStore | str | None,

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,9 +34,22 @@ OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 def post(url: str, document: Any) -> Any:
     """POST JSON as any program would; returns the answer's JSON."""
     request = urllib.request.Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
+    return _ask(request)
+
+
+def _ask(request: urllib.request.Request | str) -> Any:
+    """The answer's JSON; again where the server's SQLite is busy (503), as every client of Prefect does."""
+    for pause in (0.5, 1.0, 2.0, 4.0, None):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                text = answer.read()
+            return json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or pause is None:
+                raise
+            error.close()
+            time.sleep(pause)
+    return None
 
 
 @dataclass
@@ -132,8 +146,7 @@ class Office:
     # --- asking Prefect -----------------------------------------------------------------------------------------------
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.api}{path}", timeout=30) as answer:
-            return json.load(answer)
+        return _ask(f"{self.api}{path}")
 
     def deployment(self, name: str) -> Any:
         flow = "imagen_repair" if name == "repair" else "imagen_pipeline"

@@ -105,6 +105,7 @@ def test_each_night_fills_its_own_day(day: Day, office: Office) -> None:
         assert (local.hour, local.minute) == (0, 30)
         assert due.date() != local.date()
         edition = local.date().isoformat()
+        assert run["name"] == f"nightly.csv · imagen4/preview · {edition}"
         assert _items(office, run_id) == [
             ("a nightly fox", edition, "delivered"), ("a nightly owl", edition, "delivered")
         ]  # fmt: skip
