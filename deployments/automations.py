@@ -28,7 +28,9 @@ from ..flows.events import BudgetWarning, ModelRetiring, Payload, RunIncomplete,
 
 __all__ = ["apply", "notifications", "restart", "watchdog"]
 
-_FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout")
+_FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout", "imagen_shard")
+# A fan-out starts its shards again by itself, and a shard without its fan-out has nobody to report to.
+_RESTARTED = ("imagen_pipeline", "imagen_repair")
 _MISSED_HEARTBEATS = 3
 _LINK = "{% if event.payload.flow_run_url %}\n{{ event.payload.flow_run_url }}{% endif %}"
 
@@ -130,7 +132,7 @@ def restart() -> AutomationCore:
         trigger=EventTrigger(
             expect={"prefect.flow-run.Crashed"},
             match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(_FLOWS)},
+            match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(_RESTARTED)},
             posture=Posture.Reactive,
         ),
         actions=[

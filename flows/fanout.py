@@ -37,6 +37,7 @@ from ..core.run_context import RunContext, RunSettings
 from ..tasks.attached import Work, shared_context
 from ..tasks.expand import expand_prompts
 from .chunks import MAX_CHUNKS, run_chunks
+from .described import described
 from .ending import leave_traces, tag_flow_run
 from .options import batch_options, run_settings
 from .pipeline import count_run, imagen_pipeline, make_ready, outcome_of, state_of
@@ -53,6 +54,7 @@ _NOT_HERE = ("prompts", "store", "credentials", "catalog", "on_incomplete")
     task_runner=ThreadPoolTaskRunner(max_workers=MAX_CHUNKS),  # type: ignore[arg-type]
     validate_parameters=True,
 )
+@described
 def imagen_shard(
     run_id: Annotated[str, Field(description="A run in the ledger, planned by `imagen_fanout`.")],
     first: Annotated[int, Field(ge=0, description="First row.")],
@@ -97,6 +99,7 @@ def imagen_shard(
 
 
 @flow(name="imagen_fanout", validate_parameters=True)
+@described
 def imagen_fanout(
     prompts: Annotated[
         str | list[str], Field(description="As for imagen_pipeline; read once, here, so no worker needs the file.")

@@ -34,7 +34,7 @@ def _yaml(name: str) -> Any:
 def test_entrypoints_are_flows_and_blocks_are_references() -> None:
     document = _yaml("prefect.yaml")
     names = [deployment["name"] for deployment in document["deployments"]]
-    assert names == ["nightly", "on-demand", "on-event", "repair", "imagen-shard"]
+    assert names == ["nightly", "on-demand", "on-event", "repair", "imagen-shard", "fanout"]
     for deployment in document["deployments"]:
         module, _, flow = deployment["entrypoint"].rpartition(".")
         script = f"import {module} as m; print(type(m.{flow}).__name__)"
