@@ -18,7 +18,7 @@ from .demo import demo
 from .doctor import doctor
 from .erase import erase
 from .export import export
-from .failures import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated, exit_within, explain, sentence
+from .failures import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated, exit_within, explain, sentence, the_way_out
 from .models import models
 from .plan import plan
 from .reconcile import reconcile
@@ -99,6 +99,8 @@ def _run(given: list[str]) -> int:
     except ImagenError as error:
         # Whatever a command lets through was found before anything was sent.
         _say(sentence(error))
+        if (command := the_way_out(error, given)) is not None:
+            stderr().print(f"  {command}", style="bold", soft_wrap=True)
         return BAD_INPUT
     except Exception as error:  # noqa: BLE001 - the last resort of the command line
         message = explain(error)

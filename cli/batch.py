@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.aimlapi import ResolvedModel, load_registry
 from ..core.errors import BadInput
-from ..core.plan import AnyBatch, BatchOptions, open_batch, open_plan, read_parameters
+from ..core.plan import AnyBatch, BatchOptions, open_batch, open_plan, read_fallback, read_parameters
 
 if TYPE_CHECKING:
     import typer
@@ -93,6 +93,7 @@ class Batch:
         prompt_column, template, variants, wildcards, exclude, per_row, limit, sample, sample_seed, max_prompts: Which
             prompts; see `PromptSpec`.
         model, parameters, matrix, edition, repeat, skip_invalid: What of them; see `BatchSpec`.
+        fallback, lenient: Who may stand in, and what may be left out; see `BatchSpec`.
         rewrite, rewrites, brief, rewrite_price: How they are rewritten first; see `RewriteSpec`.
     """
 
@@ -117,6 +118,8 @@ class Batch:
     rewrites: int = 1
     brief: str | None = None
     rewrite_price: str | None = None
+    fallback: Sequence[str] | None = None
+    lenient: bool = False
 
     @classmethod
     def typed(
@@ -152,7 +155,8 @@ class Batch:
         pairs = read_pairs(further, "--set")
         for name in pairs.keys() & parameters.keys():
             raise BadInput(f"--set: {name!r} is given by --{name.replace('_', '-')} already")
-        resolved = load_registry().resolve(model)
+        # Its own words are read even where it is gone: another model may stand in, and if none does, it is said later.
+        resolved = load_registry().resolve(model, allow_withdrawn=True)
         return cls(
             prompts=prompts,
             template=_read_text(template, "--template"),
@@ -206,4 +210,6 @@ class Batch:
             "rewrites": self.rewrites,
             "brief": self.brief,
             "rewrite_price": self.rewrite_price,
+            "fallback": list(read_fallback(self.fallback)) or None,
+            "lenient": self.lenient,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ..core.errors import ImagenError
@@ -19,6 +20,7 @@ __all__ = [
     "exit_within",
     "explain",
     "sentence",
+    "the_way_out",
 ]
 
 _PROBLEMS_SHOWN = 500
@@ -76,6 +78,17 @@ def sentence(error: ImagenError) -> str:
             f"  … and {len(problems) - _PROBLEMS_SHOWN:,} more: `prefect-imagen plan … --json` lists them all."
         )
     return "\n".join([*lines, "Shorten them, or leave them out with --skip-invalid."])
+
+
+def the_way_out(error: ImagenError, arguments: Sequence[str]) -> str | None:
+    """The command that goes on where a model is gone: the one that was typed, and who stands in."""
+    from ..core.aimlapi import WithdrawnModel
+    from .summary import again
+
+    if not isinstance(error, WithdrawnModel) or error.successor is None or arguments[:1] not in (["plan"], ["run"]):
+        return None
+    given = [word for word in arguments if word != "--lenient"] + (["--lenient"] if error.lenient else [])
+    return again(given, fallback=error.successor)
 
 
 def exit_within(seconds: float, code: int) -> None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.aimlapi import AimlApiClient
+from ..core.aimlapi.client import normalise_base_url
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import Ledger, home, open_ledger
 from ..core.money import usd_to_credits
-from ..core.preflight import check_batch, check_services
+from ..core.plan import AnyBatch
+from ..core.preflight import check_batch, check_services, with_terms
 from ..core.report import IncompleteRun, RunReport, make_report
 from ..core.run_context import RunSettings
 from ..core.storage import LocalStore, ObjectStore, S3Store, open_store
@@ -54,6 +56,7 @@ class Job:
         tags: Labels.
         on_incomplete: What Prefect shows a run as that leaves something undone: `fail` or `warn`.
         adopt_ledger: Take over a destination of another ledger.
+        offline: Do not ask the API's catalogue first.
     """
 
     batch: Batch
@@ -68,6 +71,7 @@ class Job:
     tags: Mapping[str, str] = field(default_factory=dict)
     on_incomplete: str = "fail"
     adopt_ledger: bool = False
+    offline: bool = False
 
     def check(self) -> Ready:
         """Check all of it: first what needs no service, then the services. Sends nothing that costs.
@@ -79,20 +83,24 @@ class Job:
         if isinstance(self.chunk_size, int) and not 1 <= self.chunk_size <= 1000:
             raise BadInput(f"--chunk-size: {self.chunk_size} is not allowed (1 to 1000, or auto)")
         budget = usd_to_credits(self.budget_usd) if self.budget_usd is not None else None
-        prompts = check_batch(self.batch.spec(), budget=budget)
+        if not self.api_key:
+            AimlApiClient(self.api_key, base_url=self.base_url)  # says what is missing
+        batch = with_terms(self.batch.spec(), normalise_base_url(self.base_url), offline=self.offline)
+        prompts = check_batch(batch, budget=budget)
         client = AimlApiClient(self.api_key, base_url=self.base_url)
         store = open_store(self.to, **self.store_options)
         ledger = open_ledger(self.catalog)
         check_services(client, ledger, store, adopt=self.adopt_ledger, tags=self.tags)
         client.close()
-        return Ready(self, ledger, store, prompts)
+        return Ready(self, batch, ledger, store, prompts)
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A job that can be run. `prompts` is how many there are."""
+    """A job that can be run. `batch` is what it asks for, on today's terms, `prompts` how many there are."""
 
     job: Job
+    batch: AnyBatch
     ledger: Ledger
     store: ObjectStore
     prompts: int
@@ -109,7 +117,7 @@ class Ready:
             BadInput: The flow found something that the check could not.
             Exception: A bug.
         """
-        forms = self.job.batch.spec().forms()
+        forms = self.batch.forms()
         images_per_item = sum(form.num_images for form in forms) / len(forms)
         console = stderr()
         try:
@@ -163,6 +171,7 @@ class Ready:
             "trust_unbilled_5xx": settings.purchase.trust_unbilled_5xx,
             "rewrite_fallback": settings.purchase.rewrite_fallback.value,
             "adopt_ledger": job.adopt_ledger,
+            "ask_catalogue": not job.offline,
         }
 
     def _store_block(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -16,16 +17,20 @@ __all__ = [
     "EndpointUrl",
     "Exclude",
     "ExternalId",
+    "Fallback",
     "Json",
     "KeyTemplate",
     "KmsKeyId",
+    "Lenient",
     "Limit",
     "Matrix",
     "MaxPrompts",
     "Model",
+    "Models",
     "NoVariants",
     "NumImages",
     "ObjectTag",
+    "Offline",
     "OptionalDestination",
     "PerRow",
     "PromptColumn",
@@ -187,6 +192,20 @@ Matrix = Annotated[
         rich_help_panel=_WHAT,
     ),
 ]
+Fallback = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODEL[,MODEL]",
+        help="Models that stand in once the model is withdrawn; parameters are translated.",
+        rich_help_panel=_WHAT,
+    ),
+]
+Lenient = Annotated[
+    bool,
+    typer.Option(
+        "--lenient", help="Leave out parameters the model cannot do; the report says which.", rich_help_panel=_WHAT
+    ),
+]
 Edition = Annotated[
     str,
     typer.Option(
@@ -256,6 +275,36 @@ KeyTemplate = Annotated[
     ),
 ]
 
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        help="Do not ask the API's catalogue for prices and withdrawn models first.",
+        rich_help_panel=_HOW,
+    ),
+]
+
+
+def _use_models(path: str | None) -> str | None:
+    """Let the registry, and every process that this one starts, read the file."""
+    if path:
+        os.environ["PREFECT_IMAGEN_MODELS"] = path
+    return path
+
+
+Models = Annotated[
+    str | None,
+    typer.Option(
+        "--models",
+        envvar="PREFECT_IMAGEN_MODELS",
+        metavar="FILE",
+        help="Models of your own, or other prices: YAML or JSON (docs/models.md).",
+        rich_help_panel=_WHAT,
+        callback=_use_models,
+        is_eager=True,
+        show_default=False,
+    ),
+]
 RequestsPerMinute = Annotated[
     float | None,
     typer.Option(

@@ -1,4 +1,4 @@
-"""`prefect-imagen plan`: what a run would buy and cost. Sends nothing, makes nothing."""
+"""`prefect-imagen plan`: what a run would buy and cost. Buys nothing, makes nothing."""
 
 from __future__ import annotations
 
@@ -50,9 +50,14 @@ def plan(
     seed: options.Seed = None,
     further: options.Set = None,
     matrix: options.Matrix = None,
+    fallback: options.Fallback = None,
+    lenient: options.Lenient = False,
+    models: options.Models = None,
     edition: options.Edition = "",
     repeat: options.Repeat = 1,
     requests_per_minute: options.RequestsPerMinute = None,
+    base_url: options.BaseUrl = None,
+    offline: options.Offline = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -66,10 +71,12 @@ def plan(
 
     [dim]prefect-imagen plan prompts.csv --template '{{ product }}, {studio|outdoor} light'[/dim]
 
-    Sends nothing and, but for --out, makes nothing. Exit code 2 if prompts do not fit the model.
+    Asks the API for prices, and buys nothing. Exit code 2 if prompts do not fit the model.
     """
-    del verbose
+    del verbose, models
+    from ..core.aimlapi import DEFAULT_BASE_URL
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan
+    from ..core.preflight import with_terms
     from ..core.rewrite import RewriteFallback
     from ..core.storage import open_store
     from .batch import Batch, typed_options
@@ -93,6 +100,8 @@ def plan(
         seed=seed,
         further=further,
         matrix=matrix,
+        fallback=fallback,
+        lenient=lenient,
         edition=edition,
         repeat=repeat,
         skip_invalid=skip_invalid,
@@ -105,7 +114,7 @@ def plan(
     if requests_per_minute is not None and not requests_per_minute > 0:
         raise BadInput(f"requests_per_minute: {requests_per_minute} is not allowed (above 0)")
     destination = open_store(to, endpoint_url=endpoint_url).destination if to is not None else None
-    spec = batch.spec()
+    spec = with_terms(batch.spec(), base_url or DEFAULT_BASE_URL, offline=offline)
     with ExitStack() as stack:
         ledger = stack.enter_context(existing_ledger(catalog, required=False))
         writer = None
@@ -145,6 +154,9 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
     return {
         "model": made.model.name,
         "contract": made.model.contract_name,
+        "replaced": made.replaced,
+        "omitted": [{"field": one.field, "value": one.value, "why": one.why} for one in made.omitted],
+        "notes": list(made.notes),
         "lifecycle": spec.lifecycle.model_dump(),
         "destination": destination,
         "catalog": catalog,
@@ -196,6 +208,8 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
         console,
         [
             ("model", f"{made.model.name}, contract {made.model.contract_name}"),
+            ("in place of", f"{made.replaced}, which is withdrawn" if made.replaced else ""),
+            ("left out", "; ".join(map(str, made.omitted))),
             ("price", f"{format_usd(made.price)} expected, {format_usd(made.price_high)} at most"),
             ("an image", a_piece),
             ("size", size),
@@ -220,9 +234,9 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
             "twice or is owned is not known.",
             soft_wrap=True,
         )
-    if spec.lifecycle.note:
+    for note in filter(None, (_lifecycle(made), *made.notes)):
         console.print("\nNote  ", style="bold yellow", end="")
-        console.print(_lifecycle(made), soft_wrap=True)
+        console.print(note, soft_wrap=True)
     if made.samples:
         console.print("\nPrompts, a sample", style="bold")
         for text in made.samples:
@@ -254,5 +268,7 @@ def _size(count: int) -> str:
 
 def _lifecycle(made: Plan) -> str:
     lifecycle = made.model.spec.lifecycle
+    if not lifecycle.note:
+        return ""
     successor = f" Successor: {lifecycle.successor}." if lifecycle.successor else ""
     return f"{lifecycle.note}{successor}"

@@ -78,6 +78,9 @@ def run(
     seed: options.Seed = None,
     further: options.Set = None,
     matrix: options.Matrix = None,
+    fallback: options.Fallback = None,
+    lenient: options.Lenient = False,
+    models: options.Models = None,
     edition: options.Edition = "",
     repeat: options.Repeat = 1,
     budget_usd: Annotated[
@@ -114,6 +117,7 @@ def run(
         int, typer.Option(min=1, max=512, metavar="N", help="Paid calls in flight.", rich_help_panel=_HOW)
     ] = 8,
     requests_per_minute: options.RequestsPerMinute = None,
+    offline: options.Offline = False,
     shared_concurrency: options.SharedConcurrency = None,
     chunk_size: Annotated[
         str, typer.Option(metavar="N|auto", help="Items of one Prefect task run.", rich_help_panel=_HOW)
@@ -159,6 +163,7 @@ def run(
 
     Exit code: 0 all delivered, 1 something is missing (the report says what), 2 bad input.
     """
+    del models
     from ..core.aimlapi import DEFAULT_BASE_URL
     from ..core.ledger import UnknownPolicy
     from ..core.purchase import PurchaseSettings
@@ -193,6 +198,8 @@ def run(
             seed=seed,
             further=further,
             matrix=matrix,
+            fallback=fallback,
+            lenient=lenient,
             edition=edition,
             repeat=repeat,
             skip_invalid=skip_invalid,
@@ -205,6 +212,7 @@ def run(
         to=to,
         api_key=os.environ.get(_KEY, "").strip(),
         base_url=base_url or DEFAULT_BASE_URL,
+        offline=offline,
         catalog=catalog_url(catalog),
         settings=RunSettings(
             concurrency=concurrency,
@@ -261,7 +269,7 @@ def _ask(ready: Ready) -> None:
     from ..core.money import format_usd, usd_to_credits
     from ..core.plan import make_plan
 
-    spec, most = ready.job.batch.spec(), usd_to_credits(_ASK_ABOVE_USD)
+    spec, most = ready.batch, usd_to_credits(_ASK_ABOVE_USD)
     if spec.rewrite is None and ready.prompts * spec.repeat * sum(form.price for form in spec.forms()) <= most:
         return
     plan = make_plan(spec, ready.ledger)

@@ -112,6 +112,8 @@ def print_summary(console: Console, report: RunReport, arguments: Sequence[str])
         console,
         [
             ("items", state_counts(report.states).plain),
+            ("model", f"{report.model}, in place of {', '.join(report.replaced)}" if report.replaced else ""),
+            ("left out", "; ".join(report.omitted)),
             ("owned", owned),
             ("duplicates", f"{duplicates:,} rows ask for an item that another row asks for, too" if duplicates else ""),
             (
@@ -194,6 +196,10 @@ def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, s
         )
     if any(report.states.get(state) for state in _TO_DO) or (reason is not None and not report.complete):
         advice = _HALT_ADVICE.get(reason) if reason is not None else None
+        if reason is HaltReason.MODEL and report.successor:
+            text = "Its successor can make the rest, with the parameters translated; nothing is bought again:"
+            steps.append((text, again(arguments, fallback=report.successor)))
+            return steps
         text = advice or "The same command goes on with the rest and buys nothing again:"
         steps.append((text, "" if reason is HaltReason.MODEL else again(arguments)))
     return steps

@@ -5,20 +5,51 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
-from .aimlapi import AimlApiClient
+from .aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
 from .aimlapi.errors import ApiError, BadKey
+from .aimlapi.market import ask_market
 from .errors import BadInput
-from .ledger import Ledger, LedgerMismatch
+from .ledger import Ledger, LedgerMismatch, home
 from .money import format_usd
-from .plan import AnyBatch
+from .plan import AnyBatch, make_terms
 from .rewrite import make_request
 from .storage import ObjectStore
 
-__all__ = ["MARKER_KEY", "bind_destination", "check_batch", "check_services"]
+__all__ = ["MARKER_KEY", "bind_destination", "check_batch", "check_services", "with_terms"]
 
 MARKER_KEY = ".prefect-imagen-ledger.json"
 """The object at a destination that says whose ledger keeps its account."""
+
+
+def with_terms(spec: AnyBatch, base_url: str, *, offline: bool = False) -> AnyBatch:
+    """Ask the API's catalogue what the models of a batch cost, and which are gone; free, and quick to give up.
+
+    Raises:
+        WithdrawnModel: The model is gone, and no other may stand in for it.
+        UnknownModel: One is not known.
+    """
+    market = ask_market(base_url, home() / "cache", offline=offline, fresh=True)
+    ready = replace(spec, terms=make_terms(market, (spec.model, *spec.fallback)))
+    try:
+        ready.models()
+    except WithdrawnModel as error:
+        raise _with_the_way_out(ready, error) from None
+    return ready
+
+
+def _with_the_way_out(spec: AnyBatch, error: WithdrawnModel) -> WithdrawnModel:
+    """The error, saying whether the successor could do all that is asked for."""
+    if error.successor is None:
+        return error
+    try:
+        replace(spec, fallback=(*spec.fallback, error.successor)).candidates()
+    except InvalidRequest:
+        return WithdrawnModel(error.name, error.withdrawn_at, error.successor, True)
+    except BadInput:
+        return error
+    return error
 
 
 def check_batch(spec: AnyBatch, *, budget: int | None) -> int:

@@ -8,10 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .errors import ImagenError
+from .errors import BadInput, ImagenError
 from .ledger import Account, CallOutcome, ImageState, ItemState, Ledger, name_holders
 from .ledger.schema import calls, images, items, run_items
 from .money import credits_to_usd, format_usd
+from .run_models import run_models
 
 __all__ = ["FailedRewrite", "IncompleteRun", "OpenItem", "RewriteReport", "RunReport", "make_report"]
 
@@ -96,6 +97,10 @@ class RunReport:
         open: Items that were not delivered, at most 100 of them.
         held: Items that another run is working on.
         rewrites: The texts they are made from; None where prompts are sent as they are.
+        model: What was bought, at the end.
+        replaced: Models that were wanted before it, and are withdrawn.
+        successor: What the provider names instead of `model`, where it is not served any more.
+        omitted: Parameters that were left out, since the model cannot do them (`lenient`).
     """
 
     run_id: str
@@ -113,6 +118,10 @@ class RunReport:
     open: tuple[OpenItem, ...] = field(default=())
     held: int = 0
     rewrites: RewriteReport | None = None
+    model: str = ""
+    replaced: tuple[str, ...] = ()
+    successor: str | None = None
+    omitted: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -144,6 +153,10 @@ class RunReport:
             "images": self.images,
             "quarantined": self.quarantined,
             "held": self.held,
+            "model": self.model,
+            "replaced": list(self.replaced),
+            "successor": self.successor,
+            "omitted": list(self.omitted),
             "account": {
                 **money,
                 "billed_credits": self.account.billed,
@@ -220,7 +233,22 @@ def make_report(
         open=tuple(_open_items(ledger, run_id, {item.item_id: f"held by {item.holder}" for item in held})),
         held=len(held),
         rewrites=_rewrites(ledger, run_id),
+        **_models(run),
     )
+
+
+def _models(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What was bought, in place of what, and what was left out."""
+    try:
+        models = run_models(run)
+    except BadInput:  # of a user's file of models that is not here
+        return {"model": run["model"]}
+    place = next((n for n, one in enumerate(models) if not one.withdrawn), len(models) - 1)
+    return {
+        "model": models[place].model.name,
+        "replaced": tuple(one.model.name for one in models[:place]),
+        "omitted": models[place].omitted,
+    }
 
 
 def _mine(run_id: str) -> sa.Select[tuple[str]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .aimlapi import AimlApiClient, load_registry
+from .aimlapi import AimlApiClient
 from .aimlapi.chat import resolve_chat_model
 from .aimlapi.client import user_agent
 from .delivery import MAX_BYTES, Conveyor, Downloader, Spool, Uploader
@@ -21,6 +21,7 @@ from .ledger import Ledger, SharedQuota, UnknownPolicy, home
 from .ledger.holders import LEASE_SECONDS
 from .limits import CallLimiter, CreditBreaker, Gate, Halt
 from .purchase import Purchaser, PurchaseSettings, Rewriter
+from .run_models import run_models
 from .storage import KeyTemplate, LocalStore, ObjectStore, S3Store
 
 __all__ = ["RunContext", "RunSettings", "spool_folder"]
@@ -178,7 +179,9 @@ class RunContext:
         if self.client is None:
             raise BadInput("there are no API credentials to buy with")
         run = self.ledger.run(self.run_id)
-        model = load_registry().resolve(run["model"])
+        models = run_models(run)
+        offered = [one.model for one in models if not one.withdrawn]
+        model = offered[0] if offered else models[0].model
         with self._lock:
             if limiter is None and not self._sharing:
                 self._sharing = True
@@ -194,6 +197,7 @@ class RunContext:
             halt=self.halt,
             run_id=self.run_id,
             model=model,
+            standing_in=offered[1:],
             parameters=run["parameters"],
             settings=self.settings.purchase,
             on_images=self.conveyor.set_off,

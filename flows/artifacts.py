@@ -55,6 +55,12 @@ def markdown(report: RunReport) -> str:
         f"# {report.outcome}: {report.delivered} of {report.items} items delivered",
         "",
         *([f"**{_cell(report.message)}**", ""] if report.message else []),
+        *(
+            [f"Made by {_cell(report.model)} in place of {_cell(', '.join(report.replaced))}.", ""]
+            if report.replaced
+            else []
+        ),
+        *([f"Left out: {_cell('; '.join(report.omitted))}", ""] if report.omitted else []),
         "| items | |",
         "|---|---:|",
         *(f"| {state} | {count} |" for state, count in report.states.items() if count),

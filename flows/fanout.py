@@ -26,13 +26,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field, TypeAdapter
 
 from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
-from ..blocks.references import references
+from ..blocks.references import credentials_block, references
 from ..core.errors import BadInput, Unavailable
 from ..core.ledger import ItemState
 from ..core.limits import HaltReason
 from ..core.money import usd_to_credits
 from ..core.plan import open_batch
-from ..core.preflight import check_batch
+from ..core.preflight import check_batch, with_terms
 from ..core.run_context import RunContext, RunSettings
 from ..tasks.attached import Work, shared_context
 from ..tasks.expand import expand_prompts
@@ -41,6 +41,7 @@ from .described import described
 from .ending import leave_traces, tag_flow_run
 from .options import batch_options, run_settings
 from .pipeline import count_run, imagen_pipeline, make_ready, outcome_of, state_of
+from .succession import name_successor, tell_of_models
 
 __all__ = ["imagen_fanout", "imagen_shard"]
 
@@ -142,7 +143,8 @@ def imagen_fanout(
     """
     given = _parameters(prompts, options or {})
     settings, batch = run_settings(given), batch_options(given)
-    spec = open_batch(prompts, **batch)
+    base_url = credentials_block(credentials).base_url
+    spec = with_terms(open_batch(prompts, **batch), base_url, offline=not given["ask_catalogue"])
     if spec.rewrite is not None:
         settings = dataclasses.replace(settings, rewrite_price=spec.rewrite.price)
     budget = given["budget_usd"]
@@ -162,7 +164,9 @@ def imagen_fanout(
                 catalog=catalog_ref,
                 run_id=run_id,
                 adopt_ledger=given["adopt_ledger"],
+                terms=spec.terms,
             )
+            tell_of_models(spec, run_id)
             tag_flow_run(given["tags"] or {})
             common = {
                 "run_id": run_id,
@@ -178,7 +182,7 @@ def imagen_fanout(
             if not wait:
                 return Completed(message=f"{planned.items} items in {len(work)} shards, started")
             failures = work.wait()
-            report = count_run(context, failures, ended=True)
+            report = name_successor(count_run(context, failures, ended=True), context, spec)
             context.ledger.finish_run(run_id, report.outcome)
             leave_traces(report, context, source=prompts if isinstance(prompts, str) else None)
     return state_of(report, on_incomplete)

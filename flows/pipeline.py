@@ -14,13 +14,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
-from ..blocks.references import references
+from ..blocks.references import credentials_block, references
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import UnknownPolicy
 from ..core.limits import Halt, HaltReason
 from ..core.money import usd_to_credits
 from ..core.plan import open_batch
-from ..core.preflight import check_batch, check_services
+from ..core.preflight import check_batch, check_services, with_terms
 from ..core.purchase import replay
 from ..core.repair import ask_log
 from ..core.report import IncompleteRun, RunReport, make_report
@@ -33,6 +33,7 @@ from .edition import resolve_edition
 from .ending import announce, leave_traces, tag_flow_run
 from .options import batch_options, run_settings
 from .progress import ProgressArtifact
+from .succession import name_successor, stand_in, tell_of_models
 
 __all__ = ["count_run", "imagen_pipeline", "make_ready", "outcome_of", "state_of"]
 
@@ -160,6 +161,18 @@ def imagen_pipeline(
         str | None,
         Field(description="IN,OUT in USD per million tokens, for a language model whose price is not known."),
     ] = None,
+    fallback: Annotated[
+        list[str] | None,
+        Field(
+            description="Models that stand in once the model is withdrawn, in that order; parameters are translated."
+        ),
+    ] = None,
+    lenient: Annotated[
+        bool, Field(description="Leave out parameters that the model cannot do, and say so, instead of refusing them.")
+    ] = False,
+    ask_catalogue: Annotated[
+        bool, Field(description="Ask the API's catalogue first: prices, and models that are withdrawn.")
+    ] = True,
 ) -> State[Any]:
     """Generate, download, verify, upload and catalog an image for every prompt; buy nothing that is owned.
 
@@ -175,7 +188,9 @@ def imagen_pipeline(
     """
     given = dict(locals())  # the parameters by name, before anything else has one
     settings, options = run_settings(given), batch_options(given)
-    batch = open_batch(prompts, **options)
+    batch = with_terms(
+        open_batch(prompts, **options), credentials_block(credentials).base_url, offline=not ask_catalogue
+    )
     forms = batch.forms()
     images_per_item = sum(form.num_images for form in forms) / len(forms)
     if batch.rewrite is not None:
@@ -195,12 +210,18 @@ def imagen_pipeline(
                 catalog=catalog_ref,
                 run_id=run_id,
                 adopt_ledger=adopt_ledger,
+                terms=batch.terms,
             )
+            tell_of_models(batch, run_id)
             tag_flow_run(tags or {})
             _ask_about_unknown(context)
             try:
                 with ProgressArtifact(context.ledger, run_id, images_per_item=images_per_item):
-                    failures = run_chunks(context, chunk_size, planned.items, credentials_ref, store_ref, catalog_ref)
+                    where = credentials_ref, store_ref, catalog_ref
+                    failures = run_chunks(context, chunk_size, planned.items, *where)
+                    while (following := stand_in(context, batch)) is not None:
+                        batch = following
+                        failures += run_chunks(context, chunk_size, planned.items, *where)
             except BaseException as error:
                 # Cancelled, or a bug: nothing new is sent while the task runner waits for what is in flight.
                 context.halt.set(HaltReason.STOPPED, f"the run was stopped ({type(error).__name__})")
@@ -209,7 +230,7 @@ def imagen_pipeline(
                 raise
             if unknown is UnknownPolicy.FAIL:
                 context.ledger.give_up_unknown(run_id)
-            report = count_run(context, failures, ended=True)
+            report = name_successor(count_run(context, failures, ended=True), context, batch)
             context.ledger.finish_run(run_id, report.outcome)
             leave_traces(report, context, source=prompts if isinstance(prompts, str) else None)
     return state_of(report, on_incomplete)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import prefect.runtime
@@ -13,8 +14,9 @@ from prefect.cache_policies import NO_CACHE
 from ..blocks.references import catalog_block, image_store_block
 from ..core.ledger import RunSpec
 from ..core.money import usd_to_credits
-from ..core.plan import open_batch
+from ..core.plan import Terms, open_batch
 from ..core.preflight import bind_destination
+from ..core.run_models import as_rows
 from .attached import Catalog, Store
 from .links import flow_run_url
 from .manifests import PlannedRun
@@ -52,6 +54,9 @@ def expand_prompts(
     rewrites: int = 1,
     brief: str | None = None,
     rewrite_price: str | None = None,
+    fallback: Sequence[str] | None = None,
+    lenient: bool = False,
+    terms: Terms | None = None,
 ) -> PlannedRun:
     """Expand prompts, check every one of them against the model, and write them into the ledger as a run.
 
@@ -85,6 +90,10 @@ def expand_prompts(
         brief: What the texts should be like.
         rewrite_price: `IN,OUT` in USD per million tokens, for a language model whose price is not known.
 
+        fallback: Models that may stand in for `model` once it is withdrawn, in that order.
+        lenient: Leave out parameters that a model cannot do, instead of refusing them.
+        terms: Prices of today and what is withdrawn, from the flow; None for what the registry knows.
+
     Returns:
         The run.
 
@@ -113,7 +122,11 @@ def expand_prompts(
         edition=edition,
         repeat=repeat,
         skip_invalid=skip_invalid,
+        fallback=fallback,
+        lenient=lenient,
     )
+    if terms is not None:
+        spec = replace(spec, terms=terms)
     spec.check()
     ledger = catalog_block(catalog).get_ledger()
     destination = None
@@ -126,6 +139,7 @@ def expand_prompts(
         id=run_id or uuid.uuid4().hex,
         model=spec.resolve().name,
         parameters=spec.parameters,
+        models=as_rows(spec),
         destination=destination,
         edition=spec.edition,
         tags=tags or {},

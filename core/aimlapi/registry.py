@@ -60,15 +60,23 @@ class UnknownModel(BadInput):
 class WithdrawnModel(BadInput):
     """The provider has withdrawn the model."""
 
-    def __init__(self, name: str, withdrawn_at: str | None, successor: str | None) -> None:
-        super().__init__(name, withdrawn_at, successor)
+    def __init__(self, name: str, withdrawn_at: str | None, successor: str | None, lenient: bool = False) -> None:
+        super().__init__(name, withdrawn_at, successor, lenient)
         self.name = name
         self.withdrawn_at = withdrawn_at
         self.successor = successor
+        self.lenient = lenient
+        """Whether the successor cannot do everything that was asked for."""
 
     def __str__(self) -> str:
         when = f" on {self.withdrawn_at}" if self.withdrawn_at else ""
-        hint = f" Use its successor: --model {self.successor}" if self.successor else ""
+        hint = ""
+        if self.successor:
+            more = " --lenient, since it cannot do everything that was asked for" if self.lenient else ""
+            hint = (
+                f" Its successor is {self.successor}: --fallback {self.successor}{more} buys what is missing from it, "
+                f"--model {self.successor} asks for it from now on."
+            )
         return f"model {self.name!r} was withdrawn by the provider{when}.{hint}"
 
 

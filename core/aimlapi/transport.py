@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from .sockets import CuttableAdapter
 
-__all__ = ["BearerAuth", "SessionPool", "WatchedBody", "read_bounded", "retry_after_seconds"]
+__all__ = ["BearerAuth", "NoAuth", "SessionPool", "WatchedBody", "read_bounded", "retry_after_seconds"]
 
 
 _CHUNK = 2**16
@@ -50,6 +50,13 @@ class BearerAuth(AuthBase):
 
     def __repr__(self) -> str:
         return "BearerAuth(********)"
+
+
+class NoAuth(AuthBase):
+    """Adds nothing, so that `~/.netrc` adds nothing either."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
 
 
 class _Session(requests.Session):

@@ -31,8 +31,10 @@ from .database import (
 )
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable
 from .holders import LEASE_SECONDS, Heartbeat, Holder, reap
+from .items import ItemKind
 from .migrations import SCHEMA_VERSION, check_version, migrate
 from .schema import deliveries, images, insert_new, meta, run_items
+from .schema import items as items_table
 from .schema import runs as runs_table
 from .selection import Selection
 from .states import ItemState, UnknownPolicy
@@ -217,6 +219,33 @@ class Ledger:
         """Add source rows to a run, a transaction for each thousand."""
         for batch in claims.in_batches(rows, 1000):
             self.write(lambda connection, batch=batch: runs.add_run_items(connection, run_id, batch))  # type: ignore[misc]
+
+    def switch_run_items(self, run_id: str, rows: Iterable[runs.RunItem]) -> int:
+        """Let rows that were not bought be the items of a model that stands in; returns how many are."""
+        return sum(
+            self.write(lambda connection, batch=batch: runs.switch_run_items(connection, run_id, batch))  # type: ignore[misc]
+            for batch in claims.in_batches(rows, 500)
+        )
+
+    def set_run_models(self, run_id: str, models: Sequence[Mapping[str, Any]]) -> None:
+        """Note what a run may buy from now on."""
+        values = [dict(model) for model in models]
+        self.write(
+            lambda connection: connection.execute(
+                sa.update(runs_table).where(runs_table.c.id == run_id).values(models=values)
+            )
+        )
+
+    def used_models(self) -> list[str]:
+        """Ids of the models that images were asked of, in runs or calls, the latest first."""
+        query = (
+            sa.select(items_table.c.model, sa.func.max(items_table.c.updated_at).label("last"))
+            .where(items_table.c.kind == ItemKind.IMAGE)
+            .group_by(items_table.c.model)
+            .order_by(sa.desc("last"))
+        )
+        with self.read() as connection:
+            return [row.model for row in connection.execute(query)]
 
     def finish_run(self, run_id: str, outcome: str) -> None:
         """Note how a run ended."""

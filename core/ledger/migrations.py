@@ -112,7 +112,12 @@ def _shared_limits(connection: Connection) -> None:
 
 
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits)
+def _models(connection: Connection) -> None:
+    """Models that may stand in for the one a run wants."""
+    add_column(connection, runs.c.models)
+
+
+_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

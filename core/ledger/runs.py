@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,21 @@ from .rebuilt import fill_in
 from .schema import calls, images, insert_new, items, rewrites, run_items, runs
 from .states import ImageState, ItemState
 
-__all__ = ["RowProgress", "RunItem", "RunProgress", "RunSpec", "add_run_items", "finish_run", "progress", "start_run"]
+__all__ = [
+    "RowProgress",
+    "RunItem",
+    "RunProgress",
+    "RunSpec",
+    "add_run_items",
+    "finish_run",
+    "progress",
+    "start_run",
+    "switch_run_items",
+]
+
+
+_NOT_TAKEN = frozenset({ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED})
+"""States of items that were not bought, and surely not billed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +41,7 @@ class RunSpec:
         id: Unique; a run that is started again under its id goes on.
         model: Name that resolves to model and contract.
         parameters: As given, for every item.
+        models: What may be bought: plain data of `core.run_models`.
         destination: URI of the place the images go to; None where the run only generates.
         edition: Of all its items.
         tags: Free labels, for the cost by campaign.
@@ -46,11 +61,23 @@ class RunSpec:
     flow_run_id: str | None = None
     flow_run_name: str | None = None
     flow_run_url: str | None = None
+    models: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RunItem:
-    """One row of a run's source, and the item it asks for."""
+    """One row of a run's source, and the item it asks for.
+
+    Attributes:
+        position: Its place in the run.
+        item: What is wanted.
+        source: Where the prompt came from.
+        line: And on which line.
+        row: All of that line.
+        choices: What was chosen of its variants.
+        alternatives: The same from models that may stand in for the wanted one.
+        buy: Which of them is bought, 0 for `item`, where none was bought before.
+    """
 
     position: int
     item: Item
@@ -58,6 +85,18 @@ class RunItem:
     line: int
     row: Mapping[str, Any] = field(default_factory=dict)
     choices: tuple[str, ...] = ()
+    alternatives: tuple[Item, ...] = ()
+    buy: int = 0
+
+    def settled(self, states: Mapping[str, ItemState]) -> Item:
+        """The item that this row is: the first of its candidates that was bought or may have been, else the one to buy.
+
+        Args:
+            states: Of the candidates, as far as the ledger knows them.
+        """
+        candidates = (self.item, *self.alternatives)
+        taken = (one for one in candidates if states.get(one.id, ItemState.PLANNED) not in _NOT_TAKEN)
+        return next(taken, candidates[self.buy])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +140,7 @@ def start_run(connection: Connection, spec: RunSpec, holder_id: str) -> None:
         "flow_run_url": spec.flow_run_url,
         "model": spec.model,
         "parameters": dict(spec.parameters),
+        "models": [dict(model) for model in spec.models] or None,
         "destination": spec.destination,
         "edition": spec.edition,
         "tags": dict(spec.tags),
@@ -115,7 +155,7 @@ def start_run(connection: Connection, spec: RunSpec, holder_id: str) -> None:
 
 def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> None:
     """Add source rows to a run, and their items to the ledger as far as they are new."""
-    batch = list(rows)
+    batch = _settled(connection, rows)
     if not batch:
         return
     now = datetime.now(UTC)
@@ -179,6 +219,53 @@ def _write_anew(connection: Connection, batch: list[RunItem]) -> None:
             .where(items.c.id == rewrite.id, items.c.state == ItemState.ERASED)
             .values(state=ItemState.PLANNED, updated_at=datetime.now(UTC), **values)
         )
+
+
+def _settled(connection: Connection, rows: Iterable[RunItem]) -> list[RunItem]:
+    """Rows with the one item that each of them is."""
+    batch = list(rows)
+    if not any(row.alternatives for row in batch):
+        return batch
+    ids = {item.id for row in batch for item in (row.item, *row.alternatives)}
+    states: dict[str, ItemState] = {}
+    for some in in_batches(ids):
+        found = connection.execute(sa.select(items.c.id, items.c.state).where(items.c.id.in_(some)))
+        states.update((one.id, ItemState(one.state)) for one in found)
+    return [replace(row, item=row.settled(states), alternatives=(), buy=0) for row in batch]
+
+
+def switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> int:
+    """Let rows whose item was not bought, and cannot be any more, be the item of a model that stands in.
+
+    Returns:
+        Rows that are another item now.
+    """
+    asked = list(rows)
+    batch = _settled(connection, asked)
+    if not batch:
+        return 0
+    places = run_items.c.position.between(batch[0].position, batch[-1].position)
+    present = dict(
+        connection.execute(
+            sa.select(run_items.c.position, run_items.c.item_id).where(run_items.c.run_id == run_id, places)
+        )
+        .tuples()
+        .all()
+    )
+    changed = [
+        row
+        for row, wanted in zip(batch, asked, strict=True)
+        # A source that was changed meanwhile says something else at this place: then the row stays what it was.
+        if present.get(row.position) in {item.id for item in (wanted.item, *wanted.alternatives)} - {row.item.id}
+    ]
+    if changed:
+        connection.execute(
+            sa.delete(run_items).where(
+                run_items.c.run_id == run_id, run_items.c.position.in_([row.position for row in changed])
+            )
+        )
+        add_run_items(connection, run_id, changed)
+    return len(changed)
 
 
 def _image_values(item: Item) -> dict[str, Any]:

@@ -117,6 +117,7 @@ runs = sa.Table(
     sa.Column("flow_run_url", FreeText, comment="its page in Prefect's UI, where the address is known"),
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("parameters", JsonText, nullable=False),
+    sa.Column("models", JsonText, comment="what may be bought, in order, at what prices, and what is left out"),
     sa.Column("destination", sa.Text),
     sa.Column("edition", sa.Text, nullable=False),
     sa.Column("tags", JsonText, nullable=False),

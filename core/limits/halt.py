@@ -57,6 +57,18 @@ class Halt:
         with self._lock:
             self._on_stop.append(action)
 
+    def lift(self, reason: HaltReason) -> bool:
+        """Go on, where it was halted for this reason and nothing else; false if it was not.
+
+        Only for whoever knows that nobody is waiting: a run between two rounds of chunks.
+        """
+        with self._lock:
+            if self.reason is not reason or self._stopped.is_set():
+                return False
+            self.reason, self.message = None, ""
+            self._halted.clear()
+            return True
+
     @property
     def is_set(self) -> bool:
         """Whether to send nothing more."""

@@ -1,15 +1,19 @@
 """Prompts, model and parameters become a batch of items; a plan says what it would cost, and can be kept in a file."""
 
+from .asking import Asking, Candidate, Wanted
 from .batch import AnyBatch, BatchOptions, open_batch
 from .file import PlanFile, PlanWriter, open_plan
 from .matrix import Form, Matrix
 from .plan import Plan, RewritePlan, make_plan
 from .spec import BatchSpec, InvalidPrompt, InvalidPrompts, read_parameters
+from .terms import Terms, make_terms, read_fallback
 
 __all__ = [
     "AnyBatch",
+    "Asking",
     "BatchOptions",
     "BatchSpec",
+    "Candidate",
     "Form",
     "InvalidPrompt",
     "InvalidPrompts",
@@ -18,8 +22,12 @@ __all__ = [
     "PlanFile",
     "PlanWriter",
     "RewritePlan",
+    "Terms",
+    "Wanted",
     "make_plan",
+    "make_terms",
     "open_batch",
     "open_plan",
+    "read_fallback",
     "read_parameters",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -12,6 +12,7 @@ from ..prompts import PromptSpec
 from ..rewrite import RewriteSpec
 from .file import PlanFile, open_plan
 from .spec import BatchSpec
+from .terms import read_fallback
 
 __all__ = ["AnyBatch", "BatchOptions", "open_batch"]
 
@@ -48,6 +49,8 @@ class BatchOptions(TypedDict, total=False):
     rewrites: int
     brief: str | None
     rewrite_price: str | None
+    fallback: Sequence[str] | str | None
+    lenient: bool
 
 
 def open_batch(prompts: str | Path | Sequence[str], **options: Unpack[BatchOptions]) -> AnyBatch:
@@ -67,16 +70,21 @@ def open_batch(prompts: str | Path | Sequence[str], **options: Unpack[BatchOptio
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     which = {name: value for name, value in given.items() if name in _WHICH}
     what = {name: value for name, value in given.items() if name not in _WHICH and name not in _REWRITING}
+    fallback = read_fallback(given.pop("fallback", None))
+    lenient = bool(given.pop("lenient", False))
+    what = {name: value for name, value in what.items() if name not in ("fallback", "lenient")}
     plan = open_plan(prompts)
     if plan is None:
-        return BatchSpec(PromptSpec(prompts, **which), **what, rewrite=_rewriting(given))
+        asking: dict[str, Any] = {"rewrite": _rewriting(given), "fallback": fallback, "lenient": lenient}
+        return BatchSpec(PromptSpec(prompts, **which), **what, **asking)
     defaults = _defaults()
     changed = [name for name, value in given.items() if value and value != defaults[name]]
     if not given.get("variants", True):
         changed.append("variants")
     if changed:
         raise BadInput(f"{plan.name} is a plan and says itself what is bought; leave out {', '.join(changed)}")
-    return plan
+    # Who may stand in for a model that is gone does not change what is wanted.
+    return replace(plan, fallback=fallback, lenient=lenient or plan.lenient)
 
 
 def _rewriting(given: Mapping[str, Any]) -> RewriteSpec | None:

@@ -12,20 +12,20 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..aimlapi import ResolvedModel, load_registry
 from ..errors import BadInput
-from ..ledger import Item, RunItem
-from ..prompts import PromptFileError, PromptSpec, Row, open_source
+from ..ledger import RunItem
+from ..prompts import Prompt, PromptFileError, PromptSpec, Row, open_source
 from ..rewrite import RewriteSpec
-from .matrix import Form
-from .spec import BatchSpec, Wanted, check_prompt, forms_of, texts_of
+from .asking import Asking, Wanted
+from .spec import BatchSpec
+from .terms import Terms
 
 if TYPE_CHECKING:
     from ..storage import S3Options
@@ -60,6 +60,7 @@ class _Header(_Model):
     edition: str
     repeat: int = Field(ge=1, le=1000)
     rewrite: _Rewriting | None = None
+    lenient: bool = False
     prompts: dict[str, Any]
     rows: int = Field(ge=1)
     items: int = Field(ge=1)
@@ -82,7 +83,7 @@ class _Line(_Model):
 
 
 @dataclass(frozen=True, slots=True)
-class PlanFile:
+class PlanFile(Asking):
     """A plan in a file, to be carried out. Make one with `open_plan`.
 
     Attributes:
@@ -94,6 +95,9 @@ class PlanFile:
         repeat: Images of each prompt and combination.
         rows: How many there have to be.
         rewrite: How prompts are rewritten first, if they are.
+        fallback: Models that may stand in for `model`; not in the file, but said when it is carried out.
+        lenient: Whether parameters may be left out that a model cannot do.
+        terms: Prices of today, and what is withdrawn.
         s3: How to reach it, where it is in S3.
     """
 
@@ -105,24 +109,10 @@ class PlanFile:
     repeat: int
     rows: int
     rewrite: RewriteSpec | None = None
+    fallback: tuple[str, ...] = ()
+    lenient: bool = False
+    terms: Terms = field(default_factory=Terms)
     s3: S3Options | None = None
-
-    def resolve(self) -> ResolvedModel:
-        """The model and contract. Raises what `Registry.resolve` raises."""
-        return load_registry().resolve(self.model)
-
-    def forms(self) -> tuple[Form, ...]:
-        """The combinations in which each prompt is bought.
-
-        Raises:
-            InvalidRequest: They do not fit the model.
-        """
-        return forms_of(self.resolve(), self.parameters, self.matrix, self.rewrite)
-
-    @property
-    def variations(self) -> int:
-        """Texts of each prompt: 1 where it is sent as it is."""
-        return 1 if self.rewrite is None else self.rewrite.variations
 
     def count_rows(self) -> int:
         """Rows, as the header says."""
@@ -145,30 +135,31 @@ class PlanFile:
         Raises:
             PromptFileError: With the line that is not what was planned.
         """
-        model = self.resolve()
-        forms = self.forms()
+        candidates, buy = self.candidates(), self.buy
         lines = open_source(self.name, "jsonl", self.s3).rows()
         next(lines, None)  # the header
         position = 0
+        rows: Iterator[Wanted] = iter(())
         for number, line in _numbered(lines, self.name):
-            form = forms[position // self.repeat % len(forms)]
-            repeat = position % self.repeat + 1
-            texts = texts_of(line.prompt, model, self.rewrite)
-            text = texts[position // (self.repeat * len(forms)) % len(texts)]
-            expected = Item(model.spec.id, line.prompt, form.identity, self.edition, repeat, text)
-            variation = text.variation if text is not None else None
-            stated = (line.item, line.model, line.parameters, line.edition, line.repeat, line.variation)
-            own = (expected.id, expected.model, expected.parameters, expected.edition, expected.repeat, variation)
-            if stated != own:
+            wanted = next(rows, None)
+            if wanted is None:  # the first row of a prompt
+                if (problem := self.problem(candidates, line.prompt)) is not None:
+                    raise PromptFileError(self.name, number, problem)
+                prompt = Prompt(line.prompt, line.source, line.line, line.row, tuple(line.choices))
+                rows = self.rows_of(candidates, buy, prompt, position)
+                wanted = next(rows)
+            expected = wanted.row.item
+            variation = expected.rewrite.variation if expected.rewrite is not None else None
+            stated = (line.item, line.model, line.prompt, line.parameters, line.edition, line.repeat, line.variation)
+            fixed = (expected.id, expected.model, expected.prompt, expected.parameters, expected.edition)
+            if stated != (*fixed, expected.repeat, variation):
                 raise PromptFileError(
                     self.name,
                     number,
                     f"the id {line.item[:12]}… is not that of this line's content at this place: the plan was edited, "
                     "or written by another version; plan again",
                 )
-            if repeat == 1 and form.number == 0 and (problem := check_prompt(model, line.prompt, self.rewrite)):
-                raise PromptFileError(self.name, number, problem)
-            yield Wanted(RunItem(position, expected, line.source, line.line, line.row, tuple(line.choices)), form)
+            yield wanted
             position += 1
         if position != self.rows:
             raise PromptFileError(
@@ -227,7 +218,8 @@ def open_plan(source: object, s3: S3Options | None = None) -> PlanFile | None:
         header.repeat,
         header.rows,
         rewrite,
-        s3,
+        lenient=header.lenient,
+        s3=s3,
     )
 
 
@@ -350,7 +342,7 @@ class PlanWriter:
 
 def _describe(spec: BatchSpec) -> dict[str, Any]:
     """The header, but for its counts. How S3 is reached stays out: it may hold a key."""
-    model = spec.resolve()
+    model = spec.models()[0]
     source = spec.prompts.source
     asked = {
         option.name: value
@@ -364,6 +356,7 @@ def _describe(spec: BatchSpec) -> dict[str, Any]:
         "matrix": {name: list(values) for name, values in spec.matrix.items()},
         "edition": spec.edition,
         "repeat": spec.repeat,
+        **({"lenient": True} if spec.lenient else {}),
         **({"rewrite": asdict(spec.rewrite)} if spec.rewrite is not None else {}),
         "prompts": {"source": str(source) if isinstance(source, str | Path) else f"{len(source)} prompts", **asked},
     }

@@ -9,6 +9,8 @@ from itertools import product
 from typing import Any
 
 from ..aimlapi import ImageRequest, ResolvedModel
+from ..aimlapi.request import Omission
+from ..aimlapi.vocabulary import carry_over
 from ..errors import BadInput
 from ..ledger.items import canonical_json
 
@@ -30,6 +32,7 @@ class Form:
         num_images: Images of each item.
         price: Expected price of each item, in credits.
         price_high: Highest known price of each item, in credits.
+        omitted: What was asked for and is left out, since the model cannot do it.
     """
 
     number: int
@@ -37,6 +40,7 @@ class Form:
     num_images: int
     price: int
     price_high: int
+    omitted: tuple[Omission, ...] = field(default=(), hash=False, compare=False)
 
 
 def read_matrix(matrix: Matrix, parameters: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -67,6 +71,9 @@ def make_forms(
     parameters: Mapping[str, Any],
     matrix: Matrix,
     identify: Callable[[ImageRequest], Mapping[str, Any]] = ImageRequest.identity,
+    *,
+    lenient: bool = False,
+    asked: ResolvedModel | None = None,
 ) -> tuple[Form, ...]:
     """The combinations, in the order of the matrix; its last parameter varies fastest.
 
@@ -75,6 +82,8 @@ def make_forms(
         parameters: For every combination.
         matrix: What varies.
         identify: The parameters that enter an item's id.
+        lenient: Leave out what the model cannot do.
+        asked: The model the parameters were given for, where `model` stands in for it.
 
     Raises:
         InvalidRequest: A combination does not fit the model, whatever the prompt.
@@ -84,12 +93,16 @@ def make_forms(
     known: dict[str, Mapping[str, Any]] = {}
     for values in product(*matrix.values()):
         chosen = dict(zip(matrix, values, strict=True))
-        request = ImageRequest.build(model, "a prompt", {**parameters, **chosen})
+        wanted = {**parameters, **chosen}
+        if asked is not None:
+            wanted = carry_over(asked, model, wanted)
+        request = ImageRequest.build(model, "a prompt", wanted, lenient=lenient)
         identity = identify(request)
         twin = known.setdefault(canonical_json(identity), chosen)
         if twin is not chosen:
             raise BadInput(f"matrix: {_shown(twin)} and {_shown(chosen)} are the same purchase; leave one out")
-        forms.append(Form(len(forms), identity, request.num_images, request.price, request.price_high))
+        price, high = request.price, request.price_high
+        forms.append(Form(len(forms), identity, request.num_images, price, high, request.omitted))
     return tuple(forms)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..aimlapi import ResolvedModel
+from ..aimlapi.request import Omission
 from ..ledger import Item, ItemState, Ledger, RunItem
 from ..ledger.claims import in_batches
 from ..rewrite import RewriteFallback, RewriteSpec, price, price_high
 from ..rewrite.spec import LONGEST_SOURCE
+from .asking import Candidate, Wanted
+from .file import PlanFile
 from .matrix import Form
-from .spec import MANY_PROMPTS, BatchSpec, InvalidPrompt, Wanted
+from .spec import MANY_PROMPTS, BatchSpec, InvalidPrompt
 
 __all__ = ["BYTES_AN_IMAGE", "EXACT_ROWS", "Plan", "Plannable", "RewritePlan", "make_plan"]
 
@@ -28,32 +30,8 @@ _SAMPLES = 10
 _BUYABLE = frozenset({ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED})
 
 
-class Plannable(Protocol):
-    """What a plan can be made of: a `BatchSpec`, or a plan that was written to a file."""
-
-    @property
-    def repeat(self) -> int:
-        """Images of each prompt and combination."""
-
-    @property
-    def rewrite(self) -> RewriteSpec | None:
-        """How each prompt is rewritten first, if it is."""
-
-    @property
-    def variations(self) -> int:
-        """Texts of each prompt."""
-
-    def resolve(self) -> ResolvedModel:
-        """The model and contract."""
-
-    def forms(self) -> tuple[Form, ...]:
-        """The combinations in which each prompt is bought."""
-
-    def count_rows(self) -> int:
-        """Rows, counted without enumerating them."""
-
-    def stream(self) -> Iterator[Wanted | InvalidPrompt]:
-        """The rows."""
+Plannable = BatchSpec | PlanFile
+"""What a plan can be made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +90,9 @@ class Plan:
         exact: Whether every row was looked at. If not, `rows` is above `EXACT_ROWS`: every prompt is taken to be
             distinct, to fit the model and to be new, so that counts and prices are upper bounds.
         rewrites: The texts that are written first; None where prompts are sent as they are.
+        replaced: The model that was wanted and is withdrawn, where `model` stands in for it.
+        omitted: Parameters that are left out, since the model cannot do them.
+        notes: What is to be known of the models.
     """
 
     model: ResolvedModel
@@ -136,6 +117,9 @@ class Plan:
     samples: tuple[str, ...]
     exact: bool = True
     rewrites: RewritePlan | None = None
+    replaced: str | None = None
+    omitted: tuple[Omission, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class _Samples:
@@ -174,18 +158,20 @@ class _Tally:
         self.to_copy = 0
 
     def add(self, batch: Sequence[Wanted]) -> None:
-        new: dict[str, Wanted] = {}
+        ids = {item.id for wanted in batch for item in (wanted.row.item, *wanted.row.alternatives)}
+        known = self._ledger.states(list(ids)) if self._ledger is not None else {}
+        new: dict[str, tuple[Item, Form]] = {}
         for wanted in batch:
-            item_id = wanted.row.item.id
-            key = bytes.fromhex(item_id)
+            item = wanted.row.settled(known)
+            key = bytes.fromhex(item.id)
             if key not in self._seen:
                 self._seen.add(key)
-                new[item_id] = wanted
-        known = self._ledger.states(list(new)) if self._ledger is not None else {}
+                new[item.id] = item, wanted.form_of(item)
+        known = {item_id: state for item_id, state in known.items() if item_id in new}
         states = {item_id: known.get(item_id, ItemState.PLANNED) for item_id in new}
         if self._texts is not None:
-            states |= self._texts.add({item_id: (new[item_id].row.item, state) for item_id, state in states.items()})
-        self.by_form.update((new[item_id].form, state) for item_id, state in states.items())
+            states |= self._texts.add({item_id: (new[item_id][0], state) for item_id, state in states.items()})
+        self.by_form.update((new[item_id][1], state) for item_id, state in states.items())
         if self._ledger is not None and self._destination is not None:
             owned = [item_id for item_id, state in known.items() if state is ItemState.DELIVERED]
             images = self._ledger.images_to_deliver(owned, destination=self._destination)
@@ -270,7 +256,8 @@ def make_plan(
     Raises:
         BadInput: As `BatchSpec.stream`; prompts that do not fit the model are counted, not raised.
     """
-    forms = spec.forms()
+    candidate = spec.candidates()[spec.buy]
+    forms = candidate.forms
     each_prompt = spec.variations * len(forms) * spec.repeat
     invalid: list[InvalidPrompt] = []
     samples = _Samples(_SAMPLES)
@@ -294,14 +281,18 @@ def make_plan(
         if not many and rows + len(invalid) >= MANY_PROMPTS:
             many = True
             if (total := spec.count_rows()) > EXACT_ROWS:
-                return _outline(spec, forms, total, requests_per_minute)
-    to_buy = {form: sum(tally.by_form[form, state] for state in _BUYABLE) for form in forms}
+                return _outline(spec, candidate, total, requests_per_minute)
+    bought = {form for form, _ in tally.by_form}
+    to_buy = {form: sum(tally.by_form[form, state] for state in _BUYABLE) for form in bought}
     calls = sum(to_buy.values())
     rewrites = texts.plan() if texts is not None else None
     images = sum(count * form.num_images for form, count in to_buy.items())
     items = tally.by_form.total()
     return Plan(
-        model=spec.resolve(),
+        model=candidate.model,
+        replaced=spec.models()[0].name if spec.buy else None,
+        omitted=candidate.omitted,
+        notes=spec.terms.notes,
         prompts=rows // each_prompt + len(invalid),
         combinations=len(forms),
         rows=rows,
@@ -326,8 +317,9 @@ def make_plan(
     )
 
 
-def _outline(spec: Plannable, forms: Sequence[Form], rows: int, requests_per_minute: float | None) -> Plan:
+def _outline(spec: Plannable, candidate: Candidate, rows: int, requests_per_minute: float | None) -> Plan:
     """The plan of more rows than anybody would wait for."""
+    forms = candidate.forms
     each_form = rows // len(forms)
     images = sum(form.num_images for form in forms) * each_form
     samples: tuple[str, ...] = ()
@@ -338,7 +330,10 @@ def _outline(spec: Plannable, forms: Sequence[Form], rows: int, requests_per_min
         samples = tuple(prompt.text for prompt, _ in zip(shown, range(_SAMPLES), strict=False))
     rewrites = _outline_texts(spec, each_form // spec.repeat) if spec.rewrite is not None else None
     return Plan(
-        model=spec.resolve(),
+        model=candidate.model,
+        replaced=spec.models()[0].name if spec.buy else None,
+        omitted=candidate.omitted,
+        notes=spec.terms.notes,
         prompts=each_form // (spec.repeat * spec.variations),
         combinations=len(forms),
         rows=rows,

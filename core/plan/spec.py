@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..aimlapi import ImageRequest, InvalidRequest, ResolvedModel, load_registry
+from ..aimlapi import ResolvedModel
 from ..aimlapi.vocabulary import read_parameter
 from ..errors import BadInput
-from ..ledger import Item, Rewrite, RunItem
+from ..ledger import RunItem
 from ..prompts import Prompt, PromptSpec
 from ..rewrite import RewriteSpec
-from .matrix import Form, Matrix, make_forms, read_matrix
+from .asking import Asking, Candidate, Wanted
+from .matrix import Matrix, read_matrix
+from .terms import Terms
 
 __all__ = ["DEFAULT_MODEL", "MOST_ROWS", "BatchSpec", "InvalidPrompt", "InvalidPrompts", "Wanted", "read_parameters"]
 
@@ -56,44 +57,9 @@ class InvalidPrompts(BadInput):
         return "\n".join([head, *lines, "Shorten them, or leave them out with --skip-invalid."])
 
 
-class Wanted(NamedTuple):
-    """A row of the run, and the combination of parameters it asks for."""
-
-    row: RunItem
-    form: Form
-
-
 def read_parameters(model: ResolvedModel, texts: Mapping[str, str]) -> dict[str, Any]:
     """Read parameters typed on a command line by the kinds the model's contract gives them."""
     return {name: read_parameter(model, name, text) for name, text in texts.items()}
-
-
-def forms_of(
-    model: ResolvedModel, parameters: Mapping[str, Any], matrix: Matrix, rewrite: RewriteSpec | None
-) -> tuple[Form, ...]:
-    """The combinations in which each prompt is bought.
-
-    Raises:
-        InvalidRequest: The parameters themselves are wrong, whatever the prompt.
-        BadInput: Two combinations are the same purchase.
-    """
-    return make_forms(model, parameters, matrix, ImageRequest.identity if rewrite is None else rewrite.identity)
-
-
-def texts_of(prompt: str, model: ResolvedModel, rewrite: RewriteSpec | None) -> tuple[Rewrite | None, ...]:
-    """What a prompt is rewritten to; None alone where it is sent as it is."""
-    return (None,) if rewrite is None else tuple(rewrite.rewrites(prompt, rewrite.text_limit(model)))
-
-
-def check_prompt(model: ResolvedModel, prompt: str, rewrite: RewriteSpec | None) -> str | None:
-    """What is wrong with a prompt, if anything is. One that is rewritten may be longer than the model allows."""
-    if rewrite is not None:
-        return rewrite.check_source(prompt)
-    try:
-        ImageRequest.build(model, prompt)
-    except InvalidRequest as error:
-        return "; ".join(map(str, error.problems))
-    return None
 
 
 def _refuse_too_many(rows: int) -> None:
@@ -105,7 +71,7 @@ def _refuse_too_many(rows: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchSpec:
+class BatchSpec(Asking):
     """Everything that decides which items a run asks for.
 
     Attributes:
@@ -118,6 +84,9 @@ class BatchSpec:
         matrix: Parameter → values: each prompt is bought in every combination of them.
         rewrite: How each prompt is rewritten first; None to send it as it is. A prompt's texts are shared by all its
             combinations and repeats.
+        fallback: Models that may stand in for `model` once it is withdrawn, in that order; see `core.plan.asking`.
+        lenient: Leave out parameters that a model cannot do, instead of refusing them.
+        terms: Prices of today, and what is withdrawn.
 
     Raises:
         BadInput: A number or text out of range, a matrix that cannot be meant.
@@ -136,6 +105,9 @@ class BatchSpec:
     skip_invalid: bool = False
     matrix: Matrix = field(default_factory=dict)
     rewrite: RewriteSpec | None = None
+    fallback: tuple[str, ...] = ()
+    lenient: bool = False
+    terms: Terms = field(default_factory=Terms)
 
     def __post_init__(self) -> None:
         if not 1 <= self.repeat <= 1000:
@@ -144,33 +116,14 @@ class BatchSpec:
             raise BadInput("edition: at most 200 printable characters")
         object.__setattr__(self, "matrix", read_matrix(self.matrix, self.parameters))
 
-    def resolve(self) -> ResolvedModel:
-        """The model and contract. Raises what `Registry.resolve` raises."""
-        return load_registry().resolve(self.model)
-
-    def forms(self) -> tuple[Form, ...]:
-        """The combinations in which each prompt is bought; at least one.
-
-        Raises:
-            InvalidRequest: The parameters themselves are wrong, whatever the prompt.
-            BadInput: Two combinations are the same purchase.
-        """
-        return forms_of(self.resolve(), self.parameters, self.matrix, self.rewrite)
-
-    @property
-    def variations(self) -> int:
-        """Texts of each prompt: 1 where it is sent as it is."""
-        return 1 if self.rewrite is None else self.rewrite.variations
-
-    def checked(self) -> Iterator[tuple[Prompt, InvalidPrompt | None]]:
+    def _checked(self, candidates: tuple[Candidate, ...]) -> Iterator[tuple[Prompt, InvalidPrompt | None]]:
         """Each prompt, and what is wrong with it if anything is.
 
         Raises:
             PromptError: The source, the template or a row is wrong.
         """
-        model = self.resolve()
         for prompt in self.prompts.prompts():
-            problem = check_prompt(model, prompt.text, self.rewrite)
+            problem = self.problem(candidates, prompt.text)
             yield prompt, InvalidPrompt(prompt.source, prompt.line, problem) if problem is not None else None
 
     def count_rows(self) -> int:
@@ -189,10 +142,11 @@ class BatchSpec:
             BadInput: Nothing is left to run, or more than `MOST_ROWS`.
         """
         # What is wrong with the parameters would be wrong with every prompt: say it once.
-        each = self.variations * len(self.forms()) * self.repeat
+        candidates = self.candidates()
+        each = self.variations * len(candidates[0].forms) * self.repeat
         problems: list[InvalidPrompt] = []
         total = 0
-        for _, problem in self.checked():
+        for _, problem in self._checked(candidates):
             total += 1
             if total == MANY_PROMPTS:
                 _refuse_too_many(self.prompts.count() * each)
@@ -211,17 +165,14 @@ class BatchSpec:
         Raises:
             InvalidRequest, PromptError: As `forms` and `checked`.
         """
-        model = self.resolve()
-        forms = self.forms()
+        candidates, buy = self.candidates(), self.buy
         position = 0
-        for prompt, problem in self.checked():
+        for prompt, problem in self._checked(candidates):
             if problem is not None:
                 yield problem
                 continue
-            texts = texts_of(prompt.text, model, self.rewrite)
-            for rewrite, form, repeat in product(texts, forms, range(1, self.repeat + 1)):
-                item = Item(model.spec.id, prompt.text, form.identity, self.edition, repeat, rewrite)
-                yield Wanted(RunItem(position, item, prompt.source, prompt.line, prompt.row, prompt.choices), form)
+            for wanted in self.rows_of(candidates, buy, prompt, position):
+                yield wanted
                 position += 1
 
     def run_items(self) -> Iterator[RunItem]:

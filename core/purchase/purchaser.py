@@ -78,6 +78,7 @@ class Purchaser:
         halt: Stops the run.
         run_id: The run that pays.
         model: What to buy, through which contract.
+        standing_in: Models that may be bought, too, where the run's items are of them.
         parameters: The run's parameters; those of the wire form are not in the items.
         settings: How hard to try.
         backoff: How long to wait in between.
@@ -95,6 +96,7 @@ class Purchaser:
         run_id: str,
         model: ResolvedModel,
         parameters: Mapping[str, Any],
+        standing_in: Sequence[ResolvedModel] = (),
         gate: Gate | None = None,
         spool_gate: Gate | None = None,
         breaker: CreditBreaker | None = None,
@@ -115,7 +117,7 @@ class Purchaser:
         self._breaker = breaker or CreditBreaker(client.balance)
         self._halt = halt
         self._run_id = run_id
-        self._model = model
+        self._models = {one.spec.id: one for one in (*standing_in, model)}
         self._wire = {
             name: value
             for name, value in parameters.items()
@@ -170,13 +172,17 @@ class Purchaser:
         Raises:
             BadInput: It cannot be asked for.
         """
+        model = self._models.get(item.model)
+        if model is None:
+            return None  # of a model that is withdrawn: it is delivered if it was bought, and else stays as it was
         text = self._text(item)
         if text is None:
             return None
-        own = {**self._wire, **item.parameters}
+        wire = {name: value for name, value in self._wire.items() if name in model.contract.fields}
+        own = {**wire, **item.parameters}
         if item.rewrite is not None:
-            own = {**no_second_rewriting(self._model), **own}
-        request = ImageRequest.build(self._model, text, own)
+            own = {**no_second_rewriting(model), **own}
+        request = ImageRequest.build(model, text, own)
         rewritten = item.rewrite.text if item.rewrite is not None else None
         return ImageOrder(item, request, rewritten, self._settings.trust_unbilled_5xx)
 

@@ -39,7 +39,9 @@ def test_golden_facts(here: Callable[..., Said], terminal: Terminal, tmp_path: P
     assert plan["destination"] == (terminal.folder / "images").as_uri()
     assert plan["catalog"] is None
     assert sorted(path.name for path in terminal.folder.iterdir()) == ["products.csv", "template.txt"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["work"]
+    # What the API's catalogue said is kept; nothing else was made.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "work"]
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["cache"]
     assert terminal.sandbox.calls() == []
 
 

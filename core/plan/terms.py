@@ -1,0 +1,148 @@
+"""On which terms a run buys: which of the models that were named is to be asked, and at what prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from ..aimlapi import ModelSpec, ResolvedModel, UnknownModel, WithdrawnModel, load_registry
+from ..aimlapi.market import Market, Notice
+from ..aimlapi.spec import Price
+from ..errors import BadInput
+
+__all__ = ["Terms", "make_terms", "read_fallback", "resolve_all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Prices of today, and what is withdrawn. Plain data: it travels to other processes.
+
+    Attributes:
+        prices: Canonical id of a model → its price; a model that is not here has the registry's.
+        withdrawn: Canonical id of a model that is gone → since which day, or an empty text.
+        successors: Canonical id → what the provider names instead.
+        notes: What a person should know.
+        retiring: Canonical id → what is announced of a model that will go.
+    """
+
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    withdrawn: Mapping[str, str] = field(default_factory=dict)
+    successors: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    retiring: Mapping[str, Notice] = field(default_factory=dict)
+
+    def priced(self, model: ResolvedModel) -> ResolvedModel:
+        """The model at today's price."""
+        price = self.prices.get(model.spec.id)
+        return model if price is None else model.priced(price)
+
+    def gone(self, model: ResolvedModel) -> bool:
+        """Whether it cannot be bought."""
+        return model.spec.id in self.withdrawn or model.spec.lifecycle.status == "withdrawn"
+
+    def without(self, model: ResolvedModel) -> Terms:
+        """The same, once a call has shown that the model is not served."""
+        return replace(self, withdrawn={**self.withdrawn, model.spec.id: ""})
+
+
+def read_fallback(texts: Sequence[str] | str | None) -> tuple[str, ...]:
+    """Names of models, given one by one or with commas between them.
+
+    Raises:
+        BadInput: A name is empty.
+    """
+    given = [texts] if isinstance(texts, str) else list(texts or ())
+    names = tuple(name.strip() for text in given for name in text.split(","))
+    if not all(names):
+        raise BadInput("fallback: an empty name; write MODEL or MODEL,MODEL")
+    return names
+
+
+def resolve_all(model: str, fallback: Sequence[str], terms: Terms) -> tuple[ResolvedModel, ...]:
+    """The model and those that may stand in for it, at today's prices, in the order they are asked.
+
+    Raises:
+        UnknownModel: One is not known.
+        WithdrawnModel: All of them are gone.
+        BadInput: One is named twice.
+    """
+    registry = load_registry()
+    resolved = [registry.resolve(name, allow_withdrawn=True) for name in (model, *fallback)]
+    seen: set[str] = set()
+    for one in resolved:
+        if one.spec.id in seen:
+            raise BadInput(f"fallback: {one.spec.id} is named twice")
+        seen.add(one.spec.id)
+    if all(terms.gone(one) for one in resolved):
+        last = resolved[-1].spec
+        day = terms.withdrawn.get(last.id) or last.lifecycle.withdrawn_at
+        raise WithdrawnModel(resolved[-1].name, day, _successor(last, terms))
+    return tuple(map(terms.priced, resolved))
+
+
+def _successor(spec: ModelSpec, terms: Terms) -> str | None:
+    """What to use instead: the provider's word, or the registry's; not one that is gone itself."""
+    registry = load_registry()
+    seen = {spec.id}
+    while (name := terms.successors.get(spec.id) or spec.lifecycle.successor) is not None:
+        try:
+            following = registry.resolve(name, allow_withdrawn=True)
+        except UnknownModel:
+            return name
+        if not terms.gone(following):
+            return name
+        if following.spec.id in seen:
+            return None
+        seen.add(following.spec.id)
+        spec = following.spec
+    return None
+
+
+def make_terms(market: Market, names: Sequence[str]) -> Terms:
+    """What the market means for the models of a run.
+
+    Args:
+        market: As asked.
+        names: The models, the one that is wanted first.
+
+    Raises:
+        UnknownModel: One is not known.
+    """
+    registry = load_registry()
+    today = datetime.now(UTC).date()
+    prices: dict[str, Price] = {}
+    withdrawn: dict[str, str] = {}
+    successors: dict[str, str] = {}
+    notes: list[str] = []
+    retiring: dict[str, Notice] = {}
+    for name in names:
+        model = registry.resolve(name, allow_withdrawn=True)
+        spec, notice = model.spec, market.notice(model.spec)
+        price = market.price(model)
+        if price is not None:
+            prices[spec.id] = price
+        if notice.successor is not None:
+            successors[spec.id] = notice.successor
+        if notice.withdrawn(today):
+            withdrawn[spec.id] = notice.shutdown.isoformat() if notice.shutdown is not None else ""
+            continue
+        if notice.retiring:
+            retiring[spec.id] = notice
+        if (note := _note(spec.id, notice, market.lists(spec))) is not None:
+            notes.append(note)
+    if market.problem and market.heard_at is None:
+        notes.append(f"{market.problem}: prices and dates are those this package came with")
+    elif market.problem:
+        notes.append(market.problem)
+    return Terms(prices, withdrawn, successors, tuple(notes), retiring)
+
+
+def _note(model: str, notice: Notice, listed: bool | None) -> str | None:
+    if listed is False:
+        return f"{model} is not in the API's catalogue; a call that is answered with 404 costs nothing"
+    if notice.status == "listed":
+        return None
+    when = f" on {notice.shutdown}" if notice.shutdown is not None else ""
+    instead = f" Its successor: {notice.successor}." if notice.successor else ""
+    return f"{model} is {notice.status} and will be withdrawn{when}.{instead}"
