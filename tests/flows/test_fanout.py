@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,13 @@ deployments:
     pull: []
     work_pool: { name: NAME }
 """
+
+
+def example(call: str) -> str:
+    """The example of docs/scaling.md in which something is called."""
+    page = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (found,) = [text for text in re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if call in text]
+    return str(found)
 
 
 @dataclass
@@ -182,8 +190,12 @@ def test_shards_on_two_workers_make_one_run(farm: Farm) -> None:
     assert {shard.parameters["store"] for shard in shards} == {f"s3-image-store/{farm.name}"}
     assert "key-of-the-farm" not in str(shards)
     assert "fox" not in str(shards)
-    again = farm.run(prompts, shards=2)
-    assert (again.owned, len(farm.billed())) == (40, 40)
+    # The example of the docs, with this farm's names: everything is owned by now.
+    source = farm.folder / "prompts.txt"
+    source.write_text("\n".join(prompts))
+    text = example("imagen_fanout(").replace("s3://my-bucket/prompts.csv", str(source))
+    exec(text.replace('load("main")', f'load("{farm.name}")').replace("shards=8", "shards=2"), {})
+    assert len(farm.billed()) == 40
 
 
 def _rows(farm: Farm, query: str) -> list[dict[str, Any]]:
@@ -256,24 +268,30 @@ def test_two_workers_take_half_the_time(farm: Farm) -> None:
     assert two <= 0.55 * one, (one, two)
 
 
-@pytest.fixture
-def dask_runner() -> Callable[[], Any]:
-    dask = pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed")
-    return lambda: dask.DaskTaskRunner(
-        cluster_kwargs={"n_workers": 2, "threads_per_worker": 4, "dashboard_address": None, "processes": True}
-    )
-
-
 @pytest.mark.long
-def test_dask_workers_make_the_same_bill_and_catalog_as_threads(farm: Farm, dask_runner: Callable[[], Any]) -> None:
-    prompts = [f"a fox of dask, number {n}" for n in range(24)]
-    asked = {"concurrency": 4, "chunk_size": 6}
-    spread = imagen_pipeline.with_options(task_runner=dask_runner())
-    state = spread(prompts, farm.store, farm.credentials, farm.catalog, edition="dask", return_state=True, **asked)
-    report = state.result()
+@pytest.mark.timeout(600)
+def test_dask_workers_make_the_same_bill_and_catalog_as_threads(farm: Farm) -> None:
+    """The example of the docs on a cluster of two processes, then the same prompts in threads of this one."""
+    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    source = farm.folder / "prompts.txt"
+    source.write_text("\n".join(f"a fox of dask, number {n}" for n in range(24)))
+    text = example("on_dask(").replace("s3://my-bucket/prompts.csv", str(source))
+    text = text.replace('load("main")', f'load("{farm.name}")')
+    text = text.replace("concurrency=32", 'concurrency=4, chunk_size=6, edition="dask"')
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=4, processes=True, dashboard_address=None) as cluster:
+        exec(text.replace("tcp://scheduler:8786", cluster.scheduler_address), names)
+    report = names["report"]
     assert report.complete
     threads = imagen_pipeline(
-        prompts, farm.store, farm.credentials, farm.catalog, edition="threads", return_state=True, **asked
+        str(source),
+        farm.store,
+        farm.credentials,
+        farm.catalog,
+        edition="threads",
+        concurrency=4,
+        chunk_size=6,
+        return_state=True,
     ).result()
     bill = farm.sandbox.bill()["entries"]
     assert len(bill) == 48
