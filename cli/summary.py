@@ -186,7 +186,16 @@ def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, s
                 again([word for word in arguments if word != "--retry-refused"]) + " --retry-refused",
             )
         )
-    if report.states.get(ItemState.LOST):
+    replies_lost = sum(item.state == ItemState.LOST and item.reason.startswith("reply:") for item in report.open)
+    if replies_lost:
+        steps.append(
+            (
+                f"Of {replies_lost} lost items the API's log says that they were billed; their answers never came. To "
+                "buy them again:",
+                again(arguments, unknown="retry"),
+            )
+        )
+    if report.states.get(ItemState.LOST, 0) > replies_lost:
         steps.append(
             (
                 "Lost items were paid for, and their images could not be fetched or read. `--edition` with another "
@@ -200,6 +209,10 @@ def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, s
             text = "Its successor can make the rest, with the parameters translated; nothing is bought again:"
             steps.append((text, again(arguments, fallback=report.successor)))
             return steps
+        if reason is HaltReason.BUDGET and "the run's budget" not in report.message:
+            advice = (
+                "When the budget frees (`prefect-imagen budget` shows and changes it), the same command buys the rest:"
+            )
         text = advice or "The same command goes on with the rest and buys nothing again:"
         steps.append((text, "" if reason is HaltReason.MODEL else again(arguments)))
     return steps

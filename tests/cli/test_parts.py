@@ -9,10 +9,12 @@ import prefect_imagen.flows.pipeline as pipeline
 import pytest
 from prefect_imagen.cli.batch import read_pairs
 from prefect_imagen.cli.logs import Notices
-from prefect_imagen.cli.summary import again
+from prefect_imagen.cli.summary import again, next_steps
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.ledger import ItemState, RunProgress
+from prefect_imagen.core.ledger import Account, ItemState, Line, RunProgress
 from prefect_imagen.core.progress import Speed, status_line
+from prefect_imagen.core.repair.log import LOST_REASON
+from prefect_imagen.core.report import OpenItem, RunReport
 
 
 def test_speed_is_that_of_the_last_half_minute() -> None:
@@ -39,6 +41,27 @@ def test_again_can_be_pasted() -> None:
     arguments = ["run", "my prompts.csv", "--unknown=hold", "--to", "s3://b/p"]
     assert again(arguments) == "prefect-imagen run 'my prompts.csv' --unknown=hold --to s3://b/p"
     assert again(arguments, unknown="retry") == "prefect-imagen run 'my prompts.csv' --to s3://b/p --unknown retry"
+
+
+def report(message: str, *open_items: OpenItem, **states: int) -> RunReport:
+    zero = Account(*[Line()] * len(Account.__dataclass_fields__))
+    counts = {**dict.fromkeys(map(str, ItemState), 0), **states}
+    return RunReport("r", "Incomplete", message, None, "c", 1, 1, counts, 0, 0, 0, zero, open_items)
+
+
+def test_what_to_type_next_depends_on_why() -> None:
+    arguments = ["run", "p.csv"]
+    day = "budget reached: the day's budget of $5.00 (2026-03-01, UTC) does not cover the next call"
+    assert "When the budget frees" in next_steps(report(day, planned=1), arguments)[0][0]
+    run = "budget reached: the run's budget of $5.00 does not cover the next call"
+    assert "under a new budget of the same size" in next_steps(report(run, planned=1), arguments)[0][0]
+    answer = OpenItem("i", "lost", "p", "f:1", LOST_REASON, None, 0)
+    [(text, command)] = next_steps(report("", answer, lost=1), arguments)
+    assert "their answers never came" in text
+    assert command == "prefect-imagen run p.csv --unknown retry"
+    source = OpenItem("i", "lost", "p", "f:1", "404", None, 0)
+    [(text, command)] = next_steps(report("", source, lost=1), arguments)
+    assert "`--edition`" in text
 
 
 def test_pairs() -> None:
