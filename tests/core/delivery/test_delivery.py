@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest
-from prefect_imagen.core.delivery import Downloader, FileState, ImageFile, Spool, Uploader, record
+from prefect_imagen.core.delivery import Conveyor, Downloader, FileState, ImageFile, Spool, Uploader, record
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.images import Fetcher, SpoolUnavailable
 from prefect_imagen.core.ledger import ImageState, ImageTask, ItemState, Ledger
@@ -474,3 +475,92 @@ def test_manifests_are_small_and_survive_a_pickle(post: Post) -> None:
     packed = pickle.dumps(file)
     assert len(packed) < 2000
     assert pickle.loads(packed) == file
+
+
+# --- the conveyor -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def conveyor(post: Post) -> Iterator[Conveyor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield Conveyor(post.downloader(), post.uploader(), pool)
+
+
+def test_what_is_carried_goes_all_the_way_at_once_and_is_collected(post: Post, conveyor: Conveyor) -> None:
+    call_id = post.buy(num_images=2)
+    tasks = post.tasks(call_id)
+    before = post.sandbox.stats()["cdn_gets"]
+    with conveyor.carrying([tasks[0].item_id]):
+        conveyor.set_off(tasks)
+        files = conveyor.download(tasks)
+        assert [file.state for file in files] == [FileState.READY] * 2
+        results = conveyor.upload(files)
+    assert [result.state for result in results] == [ImageState.STORED] * 2
+    assert [file.task for file in files] == tasks
+    assert post.sandbox.stats()["cdn_gets"] - before == 2
+    assert len(post.objects()) == 2
+    assert left(post) == [f"replies/{call_id}.reply"]  # small images never touch the disk on their way
+    record(post.ledger, post.spool, results)
+    assert post.shop.state(tasks[0].item_id) is ItemState.DELIVERED
+    assert left(post) == []
+
+
+def test_what_is_not_carried_waits_for_its_steps(post: Post, conveyor: Conveyor) -> None:
+    call_id = post.buy()
+    tasks = post.tasks(call_id)
+    conveyor.set_off(tasks)
+    assert post.objects() == []
+    files = conveyor.download(tasks)
+    assert post.spool.image(tasks[0].image_id).exists()
+    assert post.objects() == []
+    assert [result.state for result in conveyor.upload(files)] == [ImageState.STORED]
+
+
+def test_a_second_round_does_not_take_the_first_ones_word(post: Post, conveyor: Conveyor) -> None:
+    """A run that was halted goes through its paid items once more: what failed then is tried anew."""
+    call_id = post.buy()
+    tasks = post.tasks(call_id)
+    post.sandbox.set_faults([{"fault": "download_500"}])
+    post.halt.set(HaltReason.STOPPED, "no time to try again")
+    with conveyor.carrying([tasks[0].item_id]):
+        conveyor.set_off(tasks)
+        (file,) = conveyor.download(tasks)
+        assert file.state is FileState.LATER
+    post.sandbox.clear_faults()
+    post.halt = Halt()
+    with conveyor.carrying([tasks[0].item_id]):
+        (file,) = conveyor.download(tasks)
+        assert file.state is FileState.READY
+
+
+class _Away(LocalStore):
+    """A store that is away for the first put; notes what the spool held at each."""
+
+    def __init__(self, root: Path, spooled: Path) -> None:
+        super().__init__(root)
+        self.spooled, self.seen = spooled, []  # type: ignore[var-annotated]
+
+    def put(self, key: str, source: Path | bytes, **options: Any) -> Stored:
+        self.seen.append((isinstance(source, bytes), self.spooled.exists()))
+        if len(self.seen) == 1:
+            raise StoreUnavailable("away")
+        return super().put(key, source, **options)
+
+
+def test_an_image_in_memory_is_on_disk_before_a_store_is_waited_for(post: Post) -> None:
+    (task,) = post.tasks(post.buy())
+    file, data = post.downloader().load(task)
+    assert data is not None
+    assert not post.spool.image(task.image_id).exists()
+    store = _Away(post.store.root, post.spool.image(task.image_id))
+    result = post.uploader(store).upload(file, data)
+    assert result.state is ImageState.STORED
+    assert store.seen == [(True, False), (False, True)]
+
+
+def test_bytes_that_are_no_image_are_kept_to_be_looked_at(post: Post) -> None:
+    (task,) = post.tasks(post.buy())
+    post.sandbox.set_faults([{"fault": "corrupt_image", "first_attempts": None}])
+    file, data = post.downloader().load(task)
+    assert (file.state, data) == (FileState.BAD, None)
+    assert (post.spool.quarantine / task.image_id).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.server
 import socket
@@ -9,9 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.storage import (
     ChecksumMismatch,
@@ -317,3 +320,26 @@ def test_no_secret_is_shown(s3_server: LocalS3) -> None:
         assert s3_server.access_key not in text
         assert "a-token" not in text
     assert s3_server.endpoint_url in repr(store)
+
+
+@pytest.mark.parametrize(("scheme", "signed"), [("https", False), ("http", True)])
+def test_a_body_is_hashed_for_the_signature_only_without_tls(scheme: str, signed: bool) -> None:
+    """Under TLS the signed checksum header says it all; without, the body itself is signed."""
+    client = working_client(
+        S3Options(endpoint_url=f"{scheme}://127.0.0.1:9", region="x", access_key_id="a", secret_access_key="b")
+    )
+    sent: list[Any] = []
+
+    def look(request: Any, **_: Any) -> Any:
+        sent.append(request)
+        return AWSResponse(request.url, 200, {}, SimpleNamespace(stream=lambda: iter(())))
+
+    client.meta.events.register("before-send.s3.PutObject", look)
+    digest = hashlib.sha256(b"pixels")
+    client.put_object(
+        Bucket="bucket", Key="k", Body=b"pixels", ChecksumSHA256=base64.b64encode(digest.digest()).decode()
+    )
+    (request,) = sent
+    content = request.headers["X-Amz-Content-SHA256"].decode()
+    assert content == (digest.hexdigest() if signed else "UNSIGNED-PAYLOAD")
+    assert "x-amz-checksum-sha256" in request.headers["Authorization"].decode()
