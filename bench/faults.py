@@ -228,7 +228,7 @@ _TITLES = {"bought_twice": "bought twice", "lost": "paid and lost", "unknown": "
 def draw(rows: list[Row], path: Path) -> None:
     """A bar a contestant and fault: what was bought twice, lost, or is listed for a person to decide on."""
     big, small = ImageFont.load_default(22), ImageFont.load_default(16)
-    left, bar, gap, top, width = 330, 20, 16, 96, 1150
+    left, bar, gap, top, width = 380, 20, 16, 96, 1200
     faults = list(dict.fromkeys(row.fault for row in rows))
     height = top + len(faults) * (len(_CONTESTANTS) * bar + gap) + 24
     most = max([row.bought_twice + row.lost + row.unknown for row in rows] + [1])
