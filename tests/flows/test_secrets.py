@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import pickle
 import sqlite3
+import subprocess
+import sys
+import traceback
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import pytest
 from prefect.client.orchestration import get_client
+from prefect_imagen.blocks import ImageCatalog
 from prefect_imagen.blocks.references import references
 from prefect_imagen.core.report import IncompleteRun
 from prefect_imagen.core.run_context import RunSettings
+from prefect_imagen.flows import imagen_pipeline
 from prefect_imagen.tasks.attached import Work
+from pydantic import SecretStr
 
 from .conftest import House
 
@@ -69,3 +76,65 @@ def test_what_a_distributed_runner_ships_holds_no_secret(house: House) -> None:
         shipped = cloudpickle.dumps(Work(credentials, store, catalog, RunSettings()))
     assert KEY.encode() not in shipped
     assert house.s3.secret_key.encode() not in shipped
+
+
+PASSWORD = "a-password-of-the-database"
+
+
+def _prefects_own() -> Path:
+    """Prefect's database and result storage, with what was written ahead in them."""
+    home = Path(os.environ["PREFECT_HOME"]).parent
+    with sqlite3.connect(home / "server" / "prefect.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    connection.close()
+    return home
+
+
+def _spoken(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)) + repr(error) + str(pickle.dumps(error))
+
+
+def test_a_database_that_is_away_keeps_its_password(house: House, capfd: pytest.CaptureFixture[str]) -> None:
+    catalog = ImageCatalog(url=SecretStr(f"postgresql://app:{PASSWORD}@127.0.0.1:9/imagen"))
+    state = imagen_pipeline(["a fox"], house.store, house.credentials, catalog, return_state=True)
+    error = state.result(raise_on_failure=False)
+    assert isinstance(error, BaseException)
+    printed = capfd.readouterr()
+    for text in (_spoken(error), str(state), printed.out, printed.err, repr(catalog)):
+        assert PASSWORD not in text
+        assert KEY not in text
+    assert _files_with((PASSWORD.encode(),), _prefects_own()) == []
+
+
+def test_a_run_on_postgres_leaves_no_password_behind(
+    house: House, own_postgres: Any, imagen_home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address = own_postgres.url().replace("app@", f"app:{PASSWORD}@")
+    catalog = ImageCatalog(url=SecretStr(address))
+    house.sandbox.set_faults([{"fault": "server_error", "every": 3}])
+    state = imagen_pipeline(
+        [f"a fox {n}" for n in range(6)], house.store, house.credentials, catalog, return_state=True
+    )
+    result = state.result(raise_on_failure=False)
+    assert isinstance(result, IncompleteRun)
+    secrets = (PASSWORD.encode(), KEY.encode(), house.s3.secret_key.encode())
+    assert _files_with(secrets, _prefects_own(), imagen_home) == []
+    with references(house.credentials, house.store, catalog) as (credentials, store, reference):
+        shipped = cloudpickle.dumps(Work(credentials, store, reference, RunSettings()))
+    printed = capfd.readouterr()
+    spoken = _spoken(result) + str(state) + repr(result.report.as_dict()) + printed.out + printed.err
+    for secret in secrets:
+        assert secret not in shipped
+        assert secret.decode() not in spoken
+    # What the command line prints of the same ledger, for people and for programs.
+    environment = {**os.environ, "AIMLAPI_API_KEY": KEY, "PREFECT_IMAGEN_HOME": str(imagen_home)}
+    program = Path(sys.executable).with_name("prefect-imagen")
+    for options in (["--json"], []):
+        command = [program, "status", *options, "--catalog", address]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        for secret in secrets:
+            assert secret.decode() not in done.stdout + done.stderr
+    with catalog.get_ledger().read() as connection:
+        tables = connection.exec_driver_sql("SELECT tablename FROM pg_tables WHERE tablename LIKE 'imagen_%%'")
+        dump = [str(connection.exec_driver_sql(f"SELECT * FROM {name}").all()) for name in tables.scalars().all()]
+    assert not any(secret.decode() in text for secret in secrets for text in dump)
