@@ -22,6 +22,7 @@ from prefect_imagen.flows import imagen_pipeline
 from prefect_imagen.tasks.attached import Work
 from pydantic import SecretStr
 
+from ..bill import check_bill
 from .conftest import House
 
 KEY = "key-of-the-tests"
@@ -138,3 +139,5 @@ def test_a_run_on_postgres_leaves_no_password_behind(
         tables = connection.exec_driver_sql("SELECT tablename FROM pg_tables WHERE tablename LIKE 'imagen_%%'")
         dump = [str(connection.exec_driver_sql(f"SELECT * FROM {name}").all()) for name in tables.scalars().all()]
     assert not any(secret.decode() in text for secret in secrets for text in dump)
+    check_bill(catalog.get_ledger(), house.sandbox)
+    house.sandbox.reset()  # what it bought is on this ledger, not on the house's
