@@ -42,7 +42,7 @@ _WORK = "Work"
 _SET_UP = "Set up"
 app.command("demo", rich_help_panel=_TRY)(demo)
 app.command("sandbox", rich_help_panel=_TRY)(sandbox)
-app.command("models", rich_help_panel=_WORK)(models)
+app.add_typer(models, name="models", rich_help_panel=_WORK)
 app.command("plan", rich_help_panel=_WORK)(plan)
 app.command("run", rich_help_panel=_WORK)(run)
 app.command("status", rich_help_panel=_WORK)(status)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import options
 from .console import facts, print_json, stdout, table
-from .failures import OK
+from .failures import INCOMPLETE, OK
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,33 +18,165 @@ if TYPE_CHECKING:
 
 __all__ = ["models"]
 
+_SOON = 90
 
-def models(
-    name: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Id, alias or MODEL@CONTRACT, for all its fields.")
+
+class _Models(TyperGroup):
+    """`models NAME` is `models show NAME`, as it was before there were other words."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+models = typer.Typer(cls=_Models, name="models", help="What can be asked for, at what price, and what will go.")
+
+_OneModel = Annotated[str, typer.Argument(metavar="MODEL", help="Id, alias or MODEL@CONTRACT.")]
+
+
+@models.callback(invoke_without_command=True)
+def listing(
+    context: typer.Context,
+    search: Annotated[str | None, typer.Option(metavar="TEXT", help="In id, title or maker.")] = None,
+    takes: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="Takes it: seed, negative_prompt, resolution. Repeatable.")
     ] = None,
+    aspect_ratio: Annotated[str | None, typer.Option(metavar="W:H", help="Makes this shape.")] = None,
+    num_images: Annotated[int | None, typer.Option(metavar="N", help="Makes as many a request.")] = None,
+    max_usd: Annotated[float | None, typer.Option(metavar="USD", help="Costs at most this an image.")] = None,
+    withdrawn: Annotated[bool, typer.Option("--all", help="Also those that are withdrawn.")] = False,
+    models: options.Models = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """List the known models; with a name, everything that can be asked of one.
+    """List the known models, or those that can do something.
 
-    [dim]prefect-imagen models google/imagen4/preview[/dim]
+    [dim]prefect-imagen models --takes seed --aspect-ratio 16:9 --max-usd 0.05[/dim]
     """
-    del verbose
+    del verbose, models
+    if context.invoked_subcommand is not None:
+        return OK
+    from ..core.aimlapi import load_registry
+    from ..core.aimlapi.registry import ResolvedModel
+    from ..core.aimlapi.vocabulary import to_native
+
+    asked = {name: value for name, value in (("aspect_ratio", aspect_ratio), ("num_images", num_images)) if value}
+    found = []
+    for spec in load_registry().models:
+        resolved = ResolvedModel(spec, spec.default_contract)
+        words = " ".join((*spec.names, spec.title, spec.family)).lower()
+        fits = (
+            (withdrawn or spec.lifecycle.status != "withdrawn")
+            and (search is None or search.lower() in words)
+            and all(resolved.contract.field_for(word) for word in takes or ())
+            and not to_native(resolved, asked).problems
+            and (max_usd is None or (spec.price is not None and spec.price.usd <= max_usd))
+        )
+        if fits:
+            found.append(spec)
+    if json:
+        print_json([_document(spec) for spec in found])
+    elif found:
+        _show_all(stdout(), tuple(found))
+    else:
+        stdout().print("No model can do all of that.")
+    return OK
+
+
+@models.command()
+def show(
+    name: _OneModel,
+    models: options.Models = None,
+    json: options.Json = False,
+    verbose: options.Traceback = False,
+) -> int:
+    """Show everything that can be asked of one model, and its other contracts."""
+    del verbose, models
     from ..core.aimlapi import load_registry
 
-    registry = load_registry()
-    if name is not None:
-        resolved = registry.resolve(name, allow_withdrawn=True)
-        if json:
-            print_json({**_document(resolved.spec), "contract": resolved.contract_name})
-        else:
-            _show_one(stdout(), resolved)
-    elif json:
-        print_json([_document(spec) for spec in registry.models])
+    resolved = load_registry().resolve(name, allow_withdrawn=True)
+    if json:
+        print_json({**_document(resolved.spec), "contract": resolved.contract_name})
     else:
-        _show_all(stdout(), registry.models)
+        _show_one(stdout(), resolved)
     return OK
+
+
+@models.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Which; by default all that the catalog has used.")
+    ] = None,
+    catalog: options.Catalog = None,
+    base_url: options.BaseUrl = None,
+    days: Annotated[int, typer.Option(min=0, metavar="N", help="What counts as soon.")] = _SOON,
+    offline: options.Offline = False,
+    models: options.Models = None,
+    json: options.Json = False,
+    verbose: options.Traceback = False,
+) -> int:
+    """Show which models will go, when, and what comes after them.
+
+    Asks the API's catalogue; without an answer, what this package knows. Exit code 1 if one that is used is withdrawn,
+    shut down by its maker, or will be within --days.
+    """
+    del verbose, models
+    from datetime import UTC, datetime
+
+    from ..core.aimlapi import DEFAULT_BASE_URL, load_registry
+    from ..core.aimlapi.client import normalise_base_url
+    from ..core.aimlapi.market import ask_market
+    from ..core.ledger import home
+    from .catalogs import existing_ledger
+
+    registry = load_registry()
+    used = list(names or ())
+    if not used:
+        with existing_ledger(catalog, required=False) as ledger:
+            used = ledger.used_models() if ledger is not None else []
+    specs = [registry.resolve(name, allow_withdrawn=True).spec for name in dict.fromkeys(used)]
+    market = ask_market(normalise_base_url(base_url or DEFAULT_BASE_URL), home() / "cache", offline=offline, fresh=True)
+    today = datetime.now(UTC).date()
+    rows = []
+    for spec in specs:
+        notice = market.notice(spec)
+        left = (notice.shutdown - today).days if notice.shutdown is not None else None
+        soon = notice.withdrawn(today) or (left is not None and left <= days)
+        rows.append(
+            {
+                "model": spec.id,
+                "status": "withdrawn" if notice.withdrawn(today) else notice.status,
+                "shutdown": notice.shutdown.isoformat() if notice.shutdown is not None else None,
+                "days": left,
+                "successor": notice.successor,
+                "listed": market.lists(spec),
+                "soon": soon,
+                "reason": notice.reason,
+            }
+        )
+    if json:
+        asked = market.heard_at.isoformat() if market.heard_at is not None else None
+        print_json({"models": rows, "catalogue_heard_at": asked, "problem": market.problem})
+    else:
+        _show_check(stdout(), rows, market.problem)
+    return INCOMPLETE if any(row["soon"] for row in rows) else OK
+
+
+def _show_check(console: Console, rows: list[dict[str, Any]], problem: str) -> None:
+    if not rows:
+        console.print("No model has been used yet. Name some: prefect-imagen models check MODEL")
+        return
+    shown = table("model", "state", "shut down", "days left", "successor", right=("days left",))
+    for row in rows:
+        style = "bold red" if row["soon"] else ""
+        left = "" if row["days"] is None else f"{row['days']:,}"
+        shown.add_row(row["model"], row["status"], row["shutdown"] or "", left, row["successor"] or "", style=style)
+    console.print(shown)
+    for reason in dict.fromkeys(row["reason"] for row in rows if row["reason"] and row["soon"]):
+        console.print(reason, soft_wrap=True)
+    if problem:
+        console.print(f"{problem}: what this package knows is shown.", style="dim", soft_wrap=True)
 
 
 def _document(spec: ModelSpec) -> dict[str, Any]:
@@ -83,7 +216,7 @@ def _show_all(console: Console, specs: tuple[ModelSpec, ...]) -> None:
     for note in notes:
         console.print("Note  ", style="bold yellow", end="")
         console.print(note, soft_wrap=True)
-    console.print("\n`prefect-imagen models MODEL` shows every field, and a model's other contracts.", style="dim")
+    console.print("\n`prefect-imagen models show MODEL` has every field, and its other contracts.", style="dim")
 
 
 def _show_one(console: Console, resolved: ResolvedModel) -> None:
@@ -150,6 +283,10 @@ def _values(field: FieldSpec) -> str:
             return f"{low} to {high}"
         case "size":
             return f"{', '.join(field.choices)}, or WIDTHxHEIGHT of {field.minimum} to {field.maximum} pixels"
+        case "number":
+            return f"{field.minimum} to {field.maximum}"
+        case "list":
+            return "a list"
         case "choice":
             return ", ".join(field.choices)
     return "text"
