@@ -30,7 +30,7 @@ class _Models(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-models = typer.Typer(cls=_Models, name="models", help="What can be asked for, at what price, and what will go.")
+models = typer.Typer(cls=_Models, name="models")
 
 _OneModel = Annotated[str, typer.Argument(metavar="MODEL", help="Id, alias or MODEL@CONTRACT.")]
 
@@ -91,7 +91,10 @@ def show(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Show everything that can be asked of one model, and its other contracts."""
+    """Show everything that can be asked of one model, and its other contracts.
+
+    [dim]prefect-imagen models show google/imagen4/preview[/dim]
+    """
     del verbose, models
     from ..core.aimlapi import load_registry
 
@@ -117,6 +120,8 @@ def check(
     verbose: options.Traceback = False,
 ) -> int:
     """Show which models will go, when, and what comes after them.
+
+    [dim]prefect-imagen models check --days 30[/dim]
 
     Asks the API's catalogue; without an answer, what this package knows. Exit code 1 if one that is used is withdrawn,
     shut down by its maker, or will be within --days.

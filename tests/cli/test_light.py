@@ -24,6 +24,8 @@ COMMANDS = (
     "reconcile",
     "budget",
     "doctor",
+    "models check",
+    "models show",
     "blocks create",
 )
 
