@@ -329,7 +329,9 @@ def _erased(connection: Connection, rows: Iterable[sa.Row[tuple[object, ...]]]) 
 def _judged(call: sa.Row[tuple[object, ...]], told: Outcome) -> _Settled:
     match told:
         case Answered():
-            return _Settled(call, told, CallOutcome.ANSWERED, True, told.credits, ItemState.GENERATED)
+            # Without images it is only the log's word: it does not take back what was decided of the item meanwhile.
+            state = ItemState.GENERATED if told.images else ItemState.LOST
+            return _Settled(call, told, CallOutcome.ANSWERED, True, told.credits, state)
         case Rewritten():
             state = told.item_state if told.text is None else ItemState.DELIVERED
             return _Settled(call, told, CallOutcome.ANSWERED, told.credits > 0, told.credits, state)

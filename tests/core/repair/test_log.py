@@ -52,6 +52,18 @@ def test_who_buys_the_unknown_again_also_wants_what_is_known_to_be_lost(workshop
     assert (account.delivered.calls, account.lost.calls) == (7, 0), "the superseded calls belong to delivered items"
 
 
+def test_the_log_does_not_take_back_what_was_decided(workshop: Workshop) -> None:
+    workshop.sandbox.set_faults([{"fault": "cut_after_billing", "times": 2}])
+    workshop.run(3, log=False)
+    workshop.sandbox.clear_faults()
+    workshop.ledger.give_up_unknown(None)
+    assert ask_log(workshop.ledger, workshop.client).billed == 2
+    assert workshop.states() == {"delivered": 1, "failed": 2}
+    workshop.check(settled=True)
+    assert workshop.run(3) == {"delivered": 3}
+    assert workshop.check(settled=True).delivered.calls == workshop.billed() == 5
+
+
 def test_a_lost_item_that_was_taken_up_and_not_bought_is_lost_again(workshop: Workshop) -> None:
     workshop.sandbox.set_faults([{"fault": "cut_after_billing"}])
     workshop.run(1, log=False)
