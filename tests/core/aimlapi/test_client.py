@@ -476,7 +476,7 @@ def test_a_call_in_flight_can_be_cut_off(serve: Serve, client: Client) -> None:
         except ReplyLost as error:
             failures.append(error)
 
-    thread = threading.Thread(target=send)
+    thread = threading.Thread(target=send, daemon=True)
     thread.start()
     assert entered.wait(10)
     sending.cut_off()
