@@ -252,7 +252,7 @@ class _House:
         self._litellm_python = litellm_python
         cores = sorted(os.sched_getaffinity(0))
         half = max(1, len(cores) // 2)
-        self.server_cores, self.client_cores = cores[:half], cores[half:] or cores
+        self._cores, self.server_cores, self.client_cores = cores, cores[:half], cores[half:] or cores
         self._stack = ExitStack()
         self._work: Work = {}
 
@@ -285,6 +285,7 @@ class _House:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+        os.sched_setaffinity(0, self._cores)
 
     def sandbox(self, latency: float, image_bytes: int) -> Any:
         from prefect_imagen.sandbox import SandboxServer
@@ -386,7 +387,11 @@ def _plan(folder: Path, options: argparse.Namespace) -> None:
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - started
     assert process.returncode == 0, told
-    print(f"plan of {prompts:,} prompts: {seconds:.1f} s, {usage.ru_maxrss / 1024:.0f} MiB", flush=True)
+    print(
+        f"plan of {prompts:,} prompts: {seconds:.1f} s ({_cpu(usage):.1f} s of a processor), "
+        f"{usage.ru_maxrss / 1024:.0f} MiB",
+        flush=True,
+    )
 
 
 def _plot(results: dict[str, dict[str, list[Row]]], path: Path) -> None:

@@ -175,7 +175,8 @@ def pending(
     again = sa.exists().where(
         earlier.c.run_id == run_id,
         earlier.c.item_id == run_items.c.item_id,
-        earlier.c.position < run_items.c.position,
+        # "+ 0" keeps SQLite from looking through all earlier rows, instead of through those of the item.
+        earlier.c.position + 0 < run_items.c.position,
     )
     here = [run_items.c.run_id == run_id, run_items.c.position > after]
     if before is not None:
