@@ -39,7 +39,7 @@ class Account:
         delivered: Answered calls of items with a stored image.
         generated: Answered calls of items whose images are not all dealt with.
         lost: Answered calls of items none of whose images could be stored.
-        rewrites: Answered calls to a language model, whether or not a text came of them.
+        rewrites: Answers of a language model, whether or not a text came of them.
         erased: Answered calls of items that were erased since.
         refused: Refusals the provider billed.
         unknown: Calls that may have been billed; `credits` is what is reserved for them.
@@ -94,6 +94,8 @@ def account(connection: Connection, run_id: str | None = None) -> Account:
 def _line(outcome: CallOutcome, billed: bool | None, kind: ItemKind, state: ItemState) -> str:
     match outcome:
         case CallOutcome.ANSWERED if kind is ItemKind.REWRITE:
+            return "rewrites"
+        case CallOutcome.REFUSED if kind is ItemKind.REWRITE and billed:
             return "rewrites"
         case CallOutcome.ANSWERED:
             return _BY_ITEM.get(state, "generated")

@@ -334,7 +334,9 @@ def _judged(call: sa.Row[tuple[object, ...]], told: Outcome) -> _Settled:
             return _Settled(call, told, CallOutcome.ANSWERED, True, told.credits, state)
         case Rewritten():
             state = told.item_state if told.text is None else ItemState.DELIVERED
-            return _Settled(call, told, CallOutcome.ANSWERED, told.credits > 0, told.credits, state)
+            # The last word on a text is a refusal, so that the item is one again whenever it is taken up in vain.
+            outcome = CallOutcome.REFUSED if state is ItemState.REFUSED else CallOutcome.ANSWERED
+            return _Settled(call, told, outcome, told.credits > 0, told.credits, state)
         case Refused():
             return _Settled(call, told, CallOutcome.REFUSED, told.credits > 0, told.credits, ItemState.REFUSED)
         case Unbilled():

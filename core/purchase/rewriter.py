@@ -53,6 +53,8 @@ class Rewriter:
         self._trust = trust_unbilled_5xx
         self._lock = threading.Lock()
         self._dialects: dict[str, ChatDialect] = {}
+        # A policy that asks again means once a run, however many chunks have an image of the same text.
+        self._tried: set[str] = set()
 
     def rewrite(
         self, item_ids: Sequence[str], in_threads: Callable[[Callable[[Group], None], Iterable[Group]], object]
@@ -69,20 +71,23 @@ class Rewriter:
             LedgerUnavailable: The ledger does not answer.
             BadInput: A language model whose price is not known.
         """
-        tried: set[str] = set()
         waits = 0
         while not self._halt.is_set:
             missing = self._ledger.rewrites_wanted(item_ids, unknown=self._unknown, retry_refused=self._retry_refused)
-            missing = [rewrite_id for rewrite_id in missing if rewrite_id not in tried]
+            with self._lock:
+                missing = [rewrite_id for rewrite_id in missing if rewrite_id not in self._tried]
             if not missing:
                 return
             claimed = self._ledger.claim(missing, unknown=self._unknown, retry_refused=self._retry_refused)
-            mine = [item for item in claimed if item.state is ItemState.CLAIMED]
+            with self._lock:  # asked again: another chunk may have tried meanwhile
+                mine = [item for item in claimed if item.state is ItemState.CLAIMED and item.id not in self._tried]
             if mine:
-                tried.update(item.id for item in mine)
                 try:
                     in_threads(self._buy, _groups(mine))
                 finally:
+                    # First: who waits for these must not find them let go of and untried.
+                    with self._lock:
+                        self._tried.update(item.id for item in mine)
                     self._ledger.release([item.id for item in claimed])
                 continue
             self._ledger.release([item.id for item in claimed])

@@ -86,6 +86,9 @@ def test_what_came_to_nothing_is_asked_for_again_only_when_told(shop: Any) -> No
     assert shop.ledger.rewrites_wanted([image], retry_refused=True) == [text]
     (claimed,) = shop.ledger.claim([image])
     assert (claimed.rewrite.state, claimed.rewrite.reason) == (ItemState.REFUSED, "too long")
+    shop.ledger.claim([text], retry_refused=True)
+    shop.ledger.release([text])
+    assert shop.state(text) is ItemState.REFUSED, "taken up in vain, and planned without being asked"
     shop.ledger.give_up(image, "no text")
     assert (shop.state(image), shop.row(items, items.c.id == image).reason) == (ItemState.FAILED, "no text")
     write(shop, text, retry_refused=True)

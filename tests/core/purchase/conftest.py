@@ -93,9 +93,12 @@ class Till:
         finally:
             self.ledger.release(self.items)
 
-    def rewrite_all(self, *, budget: int | None = None, **policy: Any) -> None:
-        """Have the prompts rewritten, as one chunk."""
-        rewriter = Rewriter(
+    def rewrite_all(self, **policy: Any) -> None:
+        """Have the prompts rewritten, as one chunk of a run."""
+        self.rewrite_with(self.rewriter(**policy))
+
+    def rewriter(self, **policy: Any) -> Rewriter:
+        return Rewriter(
             purchaser=self.purchaser(),
             ledger=self.ledger,
             halt=self.halt,
@@ -103,6 +106,8 @@ class Till:
             trust_unbilled_5xx=self.settings.trust_unbilled_5xx,
             **policy,
         )
+
+    def rewrite_with(self, rewriter: Rewriter) -> None:
         with ThreadPoolExecutor(THREADS) as threads:
             rewriter.rewrite(self.items, lambda buy, groups: list(threads.map(buy, groups)))
 

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.aimlapi.chat import resolve_chat_model
 from prefect_imagen.core.ledger import ItemState, UnknownPolicy
-from prefect_imagen.core.ledger.holders import reap
+from prefect_imagen.core.ledger.claims import claim
+from prefect_imagen.core.ledger.holders import Holder, reap, this_host
 from prefect_imagen.core.ledger.schema import calls, images, items
 from prefect_imagen.core.limits import HaltReason
 from prefect_imagen.core.plan import BatchSpec
@@ -368,3 +369,27 @@ def test_costs_that_the_reply_does_not_name() -> None:
     assert judged(b"null").credits == 999, "at its highest price, where there is no other"
     empty = judge_rewrite(RawReply(200, {}, b"{}"), limit=400, model=model, assumed=999)
     assert (empty.text, empty.credits, empty.item_state) == (None, 0, ItemState.PLANNED)
+
+
+def test_asking_again_means_once_a_run(till: Tills) -> None:
+    """Chunks with other forms of the same prompts must not pay for the same failure again."""
+    shop = till(4, rewrite=MINI)
+    shop.sandbox.set_faults([fault("too_long")])
+    shop.rewrite_all()
+    assert chats(shop) == 12
+    rewriter = shop.rewriter(retry_refused=True, unknown=UnknownPolicy.RETRY)
+    for _ in range(3):
+        shop.rewrite_with(rewriter)
+    assert chats(shop) == 24
+    shop.reconcile()
+
+
+def test_what_a_dead_process_held_is_bought(till: Tills, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect_imagen.core.purchase.rewriter._REAP_EVERY", 1)
+    shop = till(2, rewrite=MINI)
+    texts = shop.ledger.rewrites_wanted(shop.items)
+    dead = Holder("dead", this_host(), "another boot", 2**22 + 1)
+    shop.ledger.write(dead.register)
+    shop.ledger.write(lambda connection: claim(connection, texts, dead.id))
+    shop.rewrite_all()
+    assert (shop.texts(), chats(shop)) == ({"delivered": 2}, 2)
