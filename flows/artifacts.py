@@ -105,8 +105,11 @@ def _links(report: RunReport) -> list[str]:
         *([f"[This run in Prefect]({url})", ""] if url else []),
         "Its rows, and a file of them:",
         "",
-        "```",
+        "```sql",
         f"SELECT * FROM catalog WHERE run_id = '{report.run_id}'",
+        "```",
+        "",
+        "```sh",
         f"prefect-imagen export images.parquet --run {report.run_id}",
         "```",
     ]

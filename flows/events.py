@@ -14,6 +14,7 @@ deployment, work pool and tags as related resources.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import date
 from typing import ClassVar, Literal
@@ -47,16 +48,16 @@ _TEXT = 500
 _IDS = 100
 
 
-class Payload(BaseModel):
+class Payload(BaseModel, ABC):
     """What an event carries. `event` is its name, `resource` the id of what it is about."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     event: ClassVar[str]
 
     @property
+    @abstractmethod
     def resource(self) -> str:
         """`prefect.resource.id` of the event."""
-        raise NotImplementedError
 
 
 class _RunEnded(Payload):

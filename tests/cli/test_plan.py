@@ -95,7 +95,9 @@ def test_an_empty_ledger_owns_nothing_and_is_left_as_it_is(
 def test_models(here: Callable[..., Said]) -> None:
     listed = here("models").out
     assert all(text in listed for text in ("google/imagen4/preview", "imagen4/preview", "flux/schnell", "$0.052"))
-    assert "withdrawn 2026-03-29" in listed
+    assert "preview-06-06" not in listed, "a withdrawn model can only be looked at"
+    every = here("models", "--all").out
+    assert all(text in every for text in ("preview-06-06", "withdrawn", "2026-03-29"))
     one = here("models", "google/imagen4/preview").out
     assert "person_generation" in one
     assert "block_medium_and_above" in one
