@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from .aimlapi import AimlApiClient
@@ -17,14 +18,17 @@ from .aimlapi.client import user_agent
 from .delivery import MAX_BYTES, Conveyor, Downloader, Spool, Uploader
 from .errors import BadInput
 from .images import Fetcher
-from .ledger import Ledger, SharedQuota, UnknownPolicy, home
+from .ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota, UnknownPolicy, home
 from .ledger.holders import LEASE_SECONDS
-from .limits import CallLimiter, CreditBreaker, Gate, Halt
+from .limits import CallLimiter, CreditBreaker, Gate, Halt, HaltReason
 from .purchase import Purchaser, PurchaseSettings, Rewriter
 from .run_models import run_models
 from .storage import KeyTemplate, LocalStore, ObjectStore, S3Store
 
-__all__ = ["RunContext", "RunSettings", "spool_folder"]
+__all__ = ["RunContext", "RunSettings", "in_threads", "spool_folder"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _MOST_MOVERS = 32
 """Images in motion at once: they keep processor and network busy, more of them only wait for each other."""
@@ -203,6 +207,26 @@ class RunContext:
             on_images=self.conveyor.set_off,
         )
 
+    def buy(self, claimed: Sequence[ClaimedItem]) -> None:
+        """Buy items that this process has claimed, many at a time. What became of them is in the ledger.
+
+        Raises:
+            BadInput: There is no API client.
+        """
+        if not claimed:
+            return
+        purchaser = self.purchaser()
+
+        def buy(item: ClaimedItem) -> None:
+            if self.halt.is_set:
+                return
+            try:
+                purchaser.buy(item)
+            except LedgerUnavailable as error:
+                self.halt.set(HaltReason.LEDGER, str(error))
+
+        in_threads(self.buyers, buy, claimed)
+
     def rewriter(self) -> Rewriter:
         """The one who has prompts rewritten: one for the run, since it learns how the model wants to be asked.
 
@@ -288,3 +312,10 @@ def _trusted(client: AimlApiClient | None) -> tuple[str, ...]:
         return ()
     parts = urlsplit(client.base_url)
     return (f"{parts.scheme}://{parts.netloc}",)
+
+
+def in_threads(pool: ThreadPoolExecutor, function: Callable[[T], R], values: Iterable[T]) -> list[R]:
+    """Apply a function in a run's threads; results in order. The first exception is raised after all have ended."""
+    futures = [pool.submit(function, value) for value in values]
+    wait(futures)
+    return [future.result() for future in futures]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
 from ..blocks.references import catalog_block, credentials_block, image_store_block
@@ -17,10 +15,8 @@ from ..core.limits import Halt, HaltReason
 from ..core.run_context import RunContext, RunSettings
 from ..core.storage import ObjectStore
 
-__all__ = ["StepUnavailable", "Work", "attached", "in_threads", "raise_if_unavailable", "shared_context"]
+__all__ = ["StepUnavailable", "Work", "attached", "raise_if_unavailable", "shared_context"]
 
-T = TypeVar("T")
-R = TypeVar("R")
 
 Credentials = AimlApiCredentials | str | None
 Store = S3ImageStore | LocalImageStore | str | None
@@ -110,10 +106,3 @@ def raise_if_unavailable(halt: Halt, *, alone: bool) -> None:
     """
     if alone and halt.reason in _SERVICE_REASONS:
         raise StepUnavailable(f"{halt.reason}: {halt.message}")
-
-
-def in_threads(pool: ThreadPoolExecutor, function: Callable[[T], R], values: Iterable[T]) -> list[R]:
-    """Apply a function in a run's threads; results in order. The first exception is raised after all have ended."""
-    futures = [pool.submit(function, value) for value in values]
-    wait(futures)
-    return [future.result() for future in futures]

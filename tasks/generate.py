@@ -8,10 +8,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ..core.errors import BadInput
-from ..core.ledger import ClaimedItem, ItemState, LedgerUnavailable
-from ..core.limits import HaltReason
+from ..core.ledger import ClaimedItem, ItemState
 from ..core.run_context import RunContext, RunSettings
-from .attached import Catalog, Credentials, Store, Work, attached, in_threads, raise_if_unavailable
+from .attached import Catalog, Credentials, Store, Work, attached, raise_if_unavailable
 from .manifests import Batch, Generated, PlannedRun
 from .retries import unavailable_only
 
@@ -61,7 +60,7 @@ def generate_images(
         try:
             if alone:
                 _check_texts(to_buy)
-            _buy(to_buy, context)
+            context.buy(to_buy)
         finally:
             ledger.release([item.id for item in to_buy], keep_paid=True)
         raise_if_unavailable(context.halt, alone=alone)
@@ -93,19 +92,3 @@ def _check_texts(items: list[ClaimedItem]) -> None:
     missing = sum(1 for item in items if item.rewrite is not None and item.rewrite.state is ItemState.PLANNED)
     if missing:
         raise BadInput(f"{missing} prompts are to be rewritten first: call rewrite_prompts before generate_images")
-
-
-def _buy(items: list[ClaimedItem], context: RunContext) -> None:
-    if not items:
-        return
-    purchaser = context.purchaser()
-
-    def buy(item: ClaimedItem) -> None:
-        if context.halt.is_set:
-            return
-        try:
-            purchaser.buy(item)
-        except LedgerUnavailable as error:
-            context.halt.set(HaltReason.LEDGER, str(error))
-
-    in_threads(context.buyers, buy, items)

@@ -22,8 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import BadInput
 from ..money import usd_to_credits
-from .errors import UnreadableReply
-from .reply import read_credits
+from .reply import read_credits, read_object
 
 __all__ = [
     "ChatDialect",
@@ -286,13 +285,7 @@ def read_chat(body: bytes, headers: Mapping[str, str]) -> ChatReply:
     Raises:
         UnreadableReply: Not a JSON object. The call may have been billed.
     """
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        start = body[:60].decode("utf-8", "replace")
-        raise UnreadableReply(f"the API answered with success, but not with JSON: {start!r}") from None
-    if not isinstance(document, Mapping):
-        raise UnreadableReply(f"the API answered with a JSON {type(document).__name__}, not an object")
+    document = read_object(body)
     lowered = {name.lower(): value for name, value in headers.items()}
     choices = document.get("choices")
     first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}

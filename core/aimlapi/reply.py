@@ -17,7 +17,7 @@ from typing import Any
 from ..money import usd_to_credits
 from .errors import UnreadableReply
 
-__all__ = ["Reply", "ReplyImage", "read_credits", "read_reply"]
+__all__ = ["Reply", "ReplyImage", "read_credits", "read_object", "read_reply"]
 
 _SIZE = re.compile(r"(\d{1,6})\s*[xX]\s*(\d{1,6})")
 _MOST = 10**9  # US dollars or credits; a reply that names more cannot mean it
@@ -68,12 +68,8 @@ class Reply:
     request_id: str | None
 
 
-def read_reply(body: bytes, headers: Mapping[str, str]) -> Reply:
-    """Normalise the body of a 2xx answer.
-
-    Args:
-        body: JSON, as received.
-        headers: Response headers; names in any case.
+def read_object(body: bytes) -> Mapping[str, Any]:
+    """Read the body of a 2xx answer.
 
     Raises:
         UnreadableReply: Not a JSON object. The call may have been billed.
@@ -85,6 +81,20 @@ def read_reply(body: bytes, headers: Mapping[str, str]) -> Reply:
         raise UnreadableReply(f"the API answered with success, but not with JSON: {start!r}") from None
     if not isinstance(document, Mapping):
         raise UnreadableReply(f"the API answered with a JSON {type(document).__name__}, not an object")
+    return document
+
+
+def read_reply(body: bytes, headers: Mapping[str, str]) -> Reply:
+    """Normalise the body of a 2xx answer.
+
+    Args:
+        body: JSON, as received.
+        headers: Response headers; names in any case.
+
+    Raises:
+        UnreadableReply: Not a JSON object. The call may have been billed.
+    """
+    document = read_object(body)
     lowered = {name.lower(): value for name, value in headers.items()}
     flags = document.get("has_nsfw_concepts")
     images = tuple(

@@ -16,11 +16,10 @@ import sqlalchemy as sa
 from ..aimlapi import AimlApiClient
 from ..delivery import Spool, record
 from ..errors import BadInput, ImagenError
-from ..ledger import CallOutcome, ClaimedItem, ImageState, ItemState, Ledger, LedgerUnavailable, UnknownPolicy
+from ..ledger import CallOutcome, ClaimedItem, ImageState, ItemState, Ledger, UnknownPolicy
 from ..ledger.claims import in_batches, reply_lost
 from ..ledger.items import ItemKind
 from ..ledger.schema import calls, images, items, run_items, runs
-from ..limits import HaltReason
 from ..purchase import replay
 from ..run_context import RunContext, RunSettings, spool_folder
 from ..storage import ObjectStore, S3Store, open_store
@@ -234,7 +233,7 @@ class Mender:
         claimed += [item for item in self._claim_paid(paid) if item.state is not ItemState.CLAIMED]
         held = [item.id for item in claimed]
         try:
-            _buy(context, [item for item in claimed if item.state is ItemState.CLAIMED])
+            context.buy([item for item in claimed if item.state is ItemState.CLAIMED])
             tasks = ledger.images_to_deliver(held, destination=context.destination)
             files = list(context.movers.map(context.downloader.download, tasks))
             results = list(context.movers.map(context.uploader().upload, files))
@@ -275,22 +274,6 @@ class Mender:
             unfinished=len(_unfinished(ledger, self._run_id)),
             problems=tuple(self._problems),
         )
-
-
-def _buy(context: RunContext, claimed: list[ClaimedItem]) -> None:
-    if not claimed:
-        return
-    purchaser = context.purchaser()
-
-    def buy(item: ClaimedItem) -> None:
-        if context.halt.is_set:
-            return
-        try:
-            purchaser.buy(item)
-        except LedgerUnavailable as error:
-            context.halt.set(HaltReason.LEDGER, str(error))
-
-    list(context.buyers.map(buy, claimed))
 
 
 def _in_state(
