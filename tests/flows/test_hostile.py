@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect_imagen.core.errors import BadInput
 
 from .conftest import House
@@ -21,7 +24,7 @@ PROMPTS = [
 
 def test_prompts_are_text_and_nothing_else(house: House) -> None:
     house.sandbox.set_faults([{"fault": "safety_block", "match": {"prompt_contains": "fox"}}])
-    report = house.run(PROMPTS, variants=False)
+    report = first = house.run(PROMPTS, variants=False)
     assert report.states["delivered"] + report.states["refused"] == len(PROMPTS)
     house.sandbox.clear_faults()
     report = house.run(PROMPTS, variants=False, retry_refused=True)
@@ -36,7 +39,7 @@ def test_prompts_are_text_and_nothing_else(house: House) -> None:
     house.assert_sum_closes()
 
     with get_client(sync_client=True) as client:
-        artifacts = client.read_artifacts()
+        artifacts = client.read_artifacts(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(first.run_id)])))
     texts = [artifact.data for artifact in artifacts if artifact.type == "markdown" and isinstance(artifact.data, str)]
     refused = [text for text in texts if "DROP TABLE" in text]
     assert refused, "the refused prompts are not listed"

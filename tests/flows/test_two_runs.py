@@ -25,7 +25,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     def set_to(seconds: float) -> None:
         settings = functools.partial(RunSettings, wait_for_others=seconds)
-        monkeypatch.setattr("prefect_imagen.flows.pipeline.RunSettings", settings)
+        monkeypatch.setattr("prefect_imagen.flows.options.RunSettings", settings)
 
     return set_to
 

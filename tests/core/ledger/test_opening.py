@@ -88,9 +88,10 @@ def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
 
 def test_a_failed_opening_leaves_no_thread(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("something else entirely\n" * 100)
+    before = set(threading.enumerate())
     with pytest.raises(LedgerUnavailable):
         Ledger(str(tmp_path / "x"))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("imagen")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("imagen") and thread not in before]
 
 
 def test_sqlite_commits_are_durable(sqlite: str, open_ledger: OpenLedger) -> None:
