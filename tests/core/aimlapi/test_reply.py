@@ -29,6 +29,13 @@ def test_images_with_a_seed() -> None:
     assert (reply.seed, reply.credits) == (1848588799, None)
 
 
+@pytest.mark.parametrize("name", ["../../../etc/cron.d/x", "..\\..\\x.png", "/etc/passwd", "x\x00.png", {"a": 1}])
+def test_the_name_a_reply_gives_a_file_is_never_taken(name: object) -> None:
+    """Spool and object keys are named by ids of our own; a name from elsewhere goes no further than the reply."""
+    reply = read({"images": [{"url": URL, "file_name": name}]})
+    assert reply == read({"images": [{"url": URL}]})
+
+
 def test_data_with_a_rewritten_prompt_and_tokens() -> None:
     """The generally available Imagen 4, 2025-09."""
     reply = read(
