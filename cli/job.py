@@ -135,7 +135,7 @@ class Ready:
                     server.wait()
                 progress.phase("checking and planning")
                 state = imagen_pipeline(**parameters, return_state=True)
-                result = state.result(raise_on_failure=False)
+                result = _result(state)
         except (KeyboardInterrupt, Terminated) as stop:
             return self._stopped(Terminated.exit_code if isinstance(stop, Terminated) else INTERRUPTED)
         if isinstance(result, IncompleteRun):
@@ -195,12 +195,30 @@ class Ready:
         return Ended(report, exit_code)
 
     def _broken(self, error: Any) -> Ended:
-        """The flow raised: bad input is the user's to mend, a service that left ends the run, the rest is a bug."""
-        if isinstance(error, ImagenError) and not isinstance(error, BadInput):
-            run_id = self.ledger.latest_run(of_this_process=True)
-            if run_id is not None:
+        """The flow raised: bad input is the user's to mend, a service that left ends the run, the rest is a bug.
+
+        But for a run that has ended on the ledger: where a busy server was told so twice, it answers with a state that
+        has no result.
+        """
+        run_id = self.ledger.latest_run(of_this_process=True)
+        if run_id is not None and not isinstance(error, BadInput):
+            outcome = self.ledger.run(run_id)["outcome"]
+            if isinstance(error, ImagenError):
                 report = make_report(self.ledger, run_id, outcome="Blocked", message=str(error))
                 return Ended(report, INCOMPLETE)
+            if outcome is not None:
+                report = make_report(self.ledger, run_id, outcome=outcome)
+                return Ended(report, OK if report.complete else INCOMPLETE)
         if isinstance(error, BaseException):
             raise error
         raise TypeError(f"the flow returned a {type(error).__name__}")
+
+
+def _result(state: Any) -> Any:
+    """What a flow returned or raised; an exception, too, if it is not there any more."""
+    from prefect.exceptions import MissingResult
+
+    try:
+        return state.result(raise_on_failure=False)
+    except MissingResult as error:
+        return error

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import State
+from prefect.exceptions import FailedRun, MissingResult
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
 from prefect_imagen.core.ledger import Ledger
-from prefect_imagen.core.report import IncompleteRun, RunReport
+from prefect_imagen.core.report import IncompleteRun, RunReport, make_report
 from prefect_imagen.flows import imagen_pipeline
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
@@ -80,7 +81,19 @@ class House:
 
     def run(self, prompts: Any, **parameters: Any) -> RunReport:
         """Run the flow and return its report, however it ended."""
-        result = self.state(prompts, **parameters).result(raise_on_failure=False)
+        return self.report(self.state(prompts, **parameters))
+
+    def report(self, state: State[Any]) -> RunReport:
+        """The report of a flow run that has ended."""
+        try:
+            result = state.result(raise_on_failure=False)
+        except MissingResult as error:
+            result = error
+        if isinstance(result, FailedRun | MissingResult):
+            # A busy server that was told of the end twice: its second answer has no result. The ledger has it.
+            run = self.ledger.run(str(state.state_details.flow_run_id))
+            assert run["outcome"] == state.name
+            return make_report(self.ledger, run["id"], outcome=run["outcome"], message=state.message or "")
         if isinstance(result, IncompleteRun):
             return result.report
         if isinstance(result, BaseException):

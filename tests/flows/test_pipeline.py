@@ -179,7 +179,7 @@ def test_out_of_credit_stops_the_run_and_the_same_run_goes_on(house: House) -> N
     house.sandbox.set_faults([{"fault": "out_of_credit", "after": 20}])
     state = house.state(prompts, concurrency=4)
     assert (state.name, state.is_failed()) == ("Blocked", True)
-    report = state.result(raise_on_failure=False).report
+    report = house.report(state)
     assert "out of credit" in report.message
     assert report.states["planned"] == 50 - report.delivered
     assert report.delivered == len(house.billed()) == 20
@@ -193,7 +193,7 @@ def test_the_budget_is_never_passed_and_the_rest_can_be_bought_later(house: Hous
     prompts = [f"budget {n}" for n in range(30)]
     state = house.state(prompts, budget_usd=0.53)
     assert state.name == "BudgetReached"
-    report = state.result(raise_on_failure=False).report
+    report = house.report(state)
     assert report.delivered == len(house.billed()) == 10
     assert house.sandbox.bill()["credits"] <= 1_060_000
     assert house.run(prompts).complete
