@@ -251,6 +251,9 @@ class LocalS3:
             "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1",
             *(f"-{service}.port={port}" for service, port in self._ports.items()),
+            # A bucket takes seven volumes, files that grow. By itself the server allows only as many
+            # as a full disk would hold, and answers 500 from the seventieth bucket or so on.
+            "-volume.max=5000",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-webdav=false",
