@@ -41,10 +41,7 @@ def reconcile(
     ] = False,
     catalog: options.Catalog = None,
     endpoint_url: options.EndpointUrl = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(envvar="AIMLAPI_BASE_URL", metavar="URL", help="An API that is not the public one."),
-    ] = None,
+    base_url: options.BaseUrl = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:

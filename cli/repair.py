@@ -56,10 +56,7 @@ def repair(
     ] = None,
     catalog: options.Catalog = None,
     endpoint_url: options.EndpointUrl = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(envvar="AIMLAPI_BASE_URL", metavar="URL", help="An API that is not the public one."),
-    ] = None,
+    base_url: options.BaseUrl = None,
     concurrency: Annotated[int, typer.Option(min=1, max=512, metavar="N", help="Calls and downloads at once.")] = 8,
     json: options.Json = False,
     verbose: options.Traceback = False,
