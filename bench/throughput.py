@@ -8,6 +8,7 @@ All kinds work against one sandbox in its fast mode (a few pictures, drawn once)
 server, in turns, each round in a process of its own:
 
 * `bare`: POST, GET, full decode, SHA-256, put, with requests and boto3 in as many threads; no ledger, no Prefect;
+* `same check`: the same, the picture checked as the pipeline does it (a PNG is inflated, not drawn), for information;
 * `no decode`: the same without looking at the picture, for information;
 * `pipeline`: `imagen_pipeline`, from prompts to its report;
 * `mapped`: what Prefect's tutorial leads to, three mapped tasks an image;
@@ -69,10 +70,9 @@ def _s3(work: Work) -> Any:
     )
 
 
-def _loop(work: Work, prompts: Sequence[str], *, decode: bool, ask: Callable[[Any, str], str]) -> None:
+def _loop(work: Work, prompts: Sequence[str], look: Callable[[bytes], Any], ask: Callable[[Any, str], str]) -> None:
     """The loop one would write if nothing could go wrong."""
     import requests
-    from PIL import Image
 
     local = threading.local()
     s3 = _s3(work)
@@ -81,8 +81,7 @@ def _loop(work: Work, prompts: Sequence[str], *, decode: bool, ask: Callable[[An
         if not hasattr(local, "session"):
             local.session = requests.Session()
         data = local.session.get(ask(local.session, prompt), timeout=60).content
-        if decode:
-            Image.open(io.BytesIO(data)).load()
+        look(data)
         digest = hashlib.sha256(data).digest()
         s3.put_object(
             Bucket=work["bucket"],
@@ -110,12 +109,24 @@ def _post(work: Work) -> Callable[[Any, str], str]:
     return ask
 
 
+def _decode(data: bytes) -> None:
+    from PIL import Image
+
+    Image.open(io.BytesIO(data)).load()
+
+
 def _bare(work: Work, prompts: Sequence[str]) -> None:
-    _loop(work, prompts, decode=True, ask=_post(work))
+    _loop(work, prompts, _decode, _post(work))
+
+
+def _same_check(work: Work, prompts: Sequence[str]) -> None:
+    from prefect_imagen.core.images import inspect
+
+    _loop(work, prompts, inspect, _post(work))
 
 
 def _no_decode(work: Work, prompts: Sequence[str]) -> None:
-    _loop(work, prompts, decode=False, ask=_post(work))
+    _loop(work, prompts, len, _post(work))
 
 
 def _litellm(work: Work, prompts: Sequence[str]) -> None:
@@ -128,7 +139,7 @@ def _litellm(work: Work, prompts: Sequence[str]) -> None:
         )
         return str(answer.data[0].url)
 
-    _loop(work, prompts, decode=True, ask=ask)
+    _loop(work, prompts, _decode, ask)
 
 
 def _pipeline(work: Work, prompts: Sequence[str]) -> None:
@@ -158,7 +169,6 @@ def _pipeline(work: Work, prompts: Sequence[str]) -> None:
 def _mapped(work: Work, prompts: Sequence[str]) -> None:
     """Three tasks an image, as Prefect's tutorials map them; threads bounded, since Prefect's default is not."""
     import requests
-    from PIL import Image
     from prefect import flow, task
     from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -171,7 +181,7 @@ def _mapped(work: Work, prompts: Sequence[str]) -> None:
     @task
     def download(url: str) -> bytes:
         data = requests.get(url, timeout=60).content
-        Image.open(io.BytesIO(data)).load()
+        _decode(data)
         return data
 
     @task
@@ -212,6 +222,7 @@ def _ceiling(work: Work, prompts: Sequence[str]) -> None:
 _KINDS: dict[str, Callable[[Work, Sequence[str]], None]] = {
     "ceiling": _ceiling,
     "bare": _bare,
+    "same check": _same_check,
     "no decode": _no_decode,
     "pipeline": _pipeline,
     "mapped": _mapped,
@@ -318,7 +329,7 @@ class _House:
 
 def _speed(house: _House, name: str, options: argparse.Namespace) -> dict[str, list[Row]]:
     latency, size = (0.5, 2**20) if name == "slow" else (0.0, 150_000)
-    kinds = [kind for kind in ("bare", "no decode", "pipeline", "mapped", "litellm") if house.can(kind)]
+    kinds = [kind for kind in ("bare", "same check", "no decode", "pipeline", "mapped", "litellm") if house.can(kind)]
     results: dict[str, list[Row]] = {kind: [] for kind in kinds}
     with house.sandbox(latency, size) as sandbox:
         ceiling = house.round("ceiling", sandbox.base_url, options.items, 2 * options.concurrency)
@@ -346,6 +357,8 @@ def _speed(house: _House, name: str, options: argparse.Namespace) -> dict[str, l
     extra = [b["cpu_ms"] - a["cpu_ms"] for a, b in zip(results["bare"], results["pipeline"], strict=True)]
     print(f"pipeline / bare, round by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
     print(f"CPU beyond bare, ms an image:    {', '.join(f'{value:+.1f}' for value in extra)}")
+    mapped = _median(results["mapped"], "images_per_second")
+    print(f"pipeline / mapped:               {_median(results['pipeline'], 'images_per_second') / mapped:.1f}")
     return results
 
 
@@ -400,6 +413,7 @@ def _plot(results: dict[str, dict[str, list[Row]]], path: Path) -> None:
 
     colours = {
         "bare": "#7a8794",
+        "same check": "#98a4ae",
         "no decode": "#b9c2ca",
         "pipeline": "#1f6feb",
         "mapped": "#d97706",

@@ -1,4 +1,4 @@
-"""Is this file a picture? "A 200 is not an image": nothing is believed before every pixel has been decoded."""
+"""Is this file a picture? "A 200 is not an image": nothing is believed before every pixel has been accounted for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from .errors import NotAnImage, SpoolUnavailable
+from .png import pixels_are_sound
 from .signature import Format, read_header
 
 __all__ = ["ImageFacts", "inspect"]
@@ -74,11 +75,16 @@ def _read(path: Path) -> bytes:
 
 
 def _decode(data: bytes, kind: Format, limit: int) -> tuple[int, int]:
-    """Decode every frame, one in memory at a time, and return the first one's size."""
-    with Image.open(io.BytesIO(data), formats=(kind.pillow,)) as image:
-        image.verify()  # checksums of all PNG chunks; the image cannot be used afterwards
+    """Decode every frame, one in memory at a time, and return the first one's size.
+
+    Of a plain PNG the pixels need not be drawn; where that shows any doubt, the decoder is the judge.
+    """
     with Image.open(io.BytesIO(data), formats=(kind.pillow,)) as image:
         size = image.size
+        image.verify()  # checksums of all PNG chunks; the image cannot be used afterwards
+    if kind.name == "PNG" and pixels_are_sound(data):
+        return size
+    with Image.open(io.BytesIO(data), formats=(kind.pillow,)) as image:
         # A second picture inside a JPEG (MPO) is an attachment, not a frame.
         frames = 1 if kind.name == "JPEG" else getattr(image, "n_frames", 1)
         _check_pixels(kind, *size, frames, limit)

@@ -313,7 +313,7 @@ class S3Store(ObjectStore):
 
 
 def _body(source: Path | bytes) -> AbstractContextManager[Any]:
-    """What boto3 sends. Bytes go out at once; for a file it asks first (`Expect: 100-continue`), and hashes again."""
+    """What boto3 sends. Bytes go out at once; for a file it asks first (`Expect: 100-continue`)."""
     return nullcontext(source) if isinstance(source, bytes) else source.open("rb")
 
 

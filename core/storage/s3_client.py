@@ -6,6 +6,7 @@ clients are thread-safe (boto3 guide, "Clients": multithreading). After a fork t
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -69,4 +70,17 @@ def _make(options: S3Options, *, probe: bool) -> S3Client:
         # itself adds nothing (botocore leaves it out by itself, too, where the checksum is its own). Known only now,
         # since environment and profile may name an endpoint, too.
         client.meta.config.s3["payload_signing_enabled"] = False  # type: ignore[attr-defined]
+    client.meta.events.register_last("before-call.s3.PutObject", _send_at_once)
     return client
+
+
+def _send_at_once(params: dict[str, Any], **_: Any) -> None:
+    """Let bytes go out with their headers.
+
+    botocore wraps bytes in a file, asks the server whether it may send one (`Expect: 100-continue`), waits for the
+    answer, and then sends 16 KB at a time: one more round trip a put, for bodies that are in memory as they are.
+    """
+    body = params.get("body")
+    if isinstance(body, io.BytesIO):
+        params["body"] = body.getvalue()
+        params["headers"].pop("Expect", None)

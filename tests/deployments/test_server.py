@@ -142,10 +142,16 @@ def test_an_event_cannot_name_a_file_of_the_worker(day: Day, office: Office) -> 
     asked = ("/etc/passwd.txt", "file:///etc/passwd.txt", f"s3://{BUCKET}/prompts/by-hand.txt")
     for prompts in asked:
         office.emit(event_id=str(uuid.uuid4()), payload={"prompts": prompts})
-    runs = until(lambda: len(found := office.runs("on-event")[1:]) == len(asked) and found, office.log)
-    for run in runs:
+    found: list[Any] = []
+
+    def all_there() -> bool:
+        found[:] = office.runs("on-event")[1:]
+        return len(found) == len(asked)
+
+    until(all_there, lambda: f"{[run['parameters']['prompts'] for run in found]}\n{office.log()}", seconds=120)
+    for run in found:
         office.cancel(run["id"])
-    given = sorted(run["parameters"]["prompts"] for run in runs)
+    given = sorted(run["parameters"]["prompts"] for run in found)
     assert given == ["s3:///etc/passwd.txt"] * 2 + [f"s3://{BUCKET}/prompts/by-hand.txt"]
 
 

@@ -322,9 +322,8 @@ def test_no_secret_is_shown(s3_server: LocalS3) -> None:
     assert s3_server.endpoint_url in repr(store)
 
 
-@pytest.mark.parametrize(("scheme", "signed"), [("https", False), ("http", True)])
-def test_a_body_is_hashed_for_the_signature_only_without_tls(scheme: str, signed: bool) -> None:
-    """Under TLS the signed checksum header says it all; without, the body itself is signed."""
+def sent_put(scheme: str, body: Any) -> Any:
+    """The request that a put of `pixels` comes to."""
     client = working_client(
         S3Options(endpoint_url=f"{scheme}://127.0.0.1:9", region="x", access_key_id="a", secret_access_key="b")
     )
@@ -335,11 +334,29 @@ def test_a_body_is_hashed_for_the_signature_only_without_tls(scheme: str, signed
         return AWSResponse(request.url, 200, {}, SimpleNamespace(stream=lambda: iter(())))
 
     client.meta.events.register("before-send.s3.PutObject", look)
-    digest = hashlib.sha256(b"pixels")
-    client.put_object(
-        Bucket="bucket", Key="k", Body=b"pixels", ChecksumSHA256=base64.b64encode(digest.digest()).decode()
-    )
+    try:
+        checksum = base64.b64encode(hashlib.sha256(b"pixels").digest()).decode()
+        client.put_object(Bucket="bucket", Key="k", Body=body, ChecksumSHA256=checksum)
+    finally:
+        client.meta.events.unregister("before-send.s3.PutObject", look)
     (request,) = sent
+    return request
+
+
+@pytest.mark.parametrize(("scheme", "signed"), [("https", False), ("http", True)])
+def test_a_body_is_hashed_for_the_signature_only_without_tls(scheme: str, signed: bool) -> None:
+    """Under TLS the signed checksum header says it all; without, the body itself is signed."""
+    request = sent_put(scheme, b"pixels")
     content = request.headers["X-Amz-Content-SHA256"].decode()
-    assert content == (digest.hexdigest() if signed else "UNSIGNED-PAYLOAD")
+    assert content == (hashlib.sha256(b"pixels").hexdigest() if signed else "UNSIGNED-PAYLOAD")
     assert "x-amz-checksum-sha256" in request.headers["Authorization"].decode()
+
+
+def test_bytes_go_out_with_their_headers(tmp_path: Path) -> None:
+    """Without asking first, which costs a round trip a put; a file is asked for."""
+    request = sent_put("https", b"pixels")
+    assert request.body == b"pixels"
+    assert "Expect" not in request.headers
+    (tmp_path / "file").write_bytes(b"pixels")
+    with (tmp_path / "file").open("rb") as file:
+        assert sent_put("https", file).headers["Expect"] == b"100-continue"
