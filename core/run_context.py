@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from .aimlapi import AimlApiClient
@@ -24,11 +23,9 @@ from .limits import CallLimiter, CreditBreaker, Gate, Halt, HaltReason
 from .purchase import Purchaser, PurchaseSettings, Rewriter
 from .run_models import run_models
 from .storage import KeyTemplate, LocalStore, ObjectStore, S3Store
+from .threads import in_threads
 
-__all__ = ["RunContext", "RunSettings", "in_threads", "spool_folder"]
-
-T = TypeVar("T")
-R = TypeVar("R")
+__all__ = ["RunContext", "RunSettings", "spool_folder"]
 
 _MOST_MOVERS = 32
 """Images in motion at once: they keep processor and network busy, more of them only wait for each other."""
@@ -312,10 +309,3 @@ def _trusted(client: AimlApiClient | None) -> tuple[str, ...]:
         return ()
     parts = urlsplit(client.base_url)
     return (f"{parts.scheme}://{parts.netloc}",)
-
-
-def in_threads(pool: ThreadPoolExecutor, function: Callable[[T], R], values: Iterable[T]) -> list[R]:
-    """Apply a function in a run's threads; results in order. The first exception is raised after all have ended."""
-    futures = [pool.submit(function, value) for value in values]
-    wait(futures)
-    return [future.result() for future in futures]

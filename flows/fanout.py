@@ -28,7 +28,7 @@ from pydantic import Field, TypeAdapter
 from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
 from ..blocks.references import credentials_block, references
 from ..core.errors import BadInput, Unavailable
-from ..core.ledger import ItemState
+from ..core.ledger import ItemState, UnknownPolicy
 from ..core.limits import HaltReason
 from ..core.money import usd_to_credits
 from ..core.plan import open_batch
@@ -40,7 +40,7 @@ from .chunks import MAX_CHUNKS, run_chunks
 from .described import described
 from .ending import leave_traces, tag_flow_run
 from .options import batch_options, run_settings
-from .pipeline import count_run, imagen_pipeline, make_ready, outcome_of, state_of
+from .pipeline import ask_about_unknown, count_run, imagen_pipeline, make_ready, outcome_of, state_of
 from .succession import name_successor, tell_of_models
 
 __all__ = ["imagen_fanout", "imagen_shard"]
@@ -168,6 +168,7 @@ def imagen_fanout(
             )
             tell_of_models(spec, run_id)
             tag_flow_run(given["tags"] or {})
+            ask_about_unknown(context)
             common = {
                 "run_id": run_id,
                 "store": store_ref,
@@ -182,6 +183,8 @@ def imagen_fanout(
             if not wait:
                 return Completed(message=f"{planned.items} items in {len(work)} shards, started")
             failures = work.wait()
+            if settings.unknown is UnknownPolicy.FAIL:
+                context.ledger.give_up_unknown(run_id)
             report = name_successor(count_run(context, failures, ended=True), context, spec)
             context.ledger.finish_run(run_id, report.outcome)
             leave_traces(report, context, source=prompts if isinstance(prompts, str) else None)

@@ -35,7 +35,7 @@ from .options import batch_options, run_settings
 from .progress import ProgressArtifact
 from .succession import name_successor, stand_in, tell_of_models
 
-__all__ = ["count_run", "imagen_pipeline", "make_ready", "outcome_of", "state_of"]
+__all__ = ["ask_about_unknown", "count_run", "imagen_pipeline", "make_ready", "outcome_of", "state_of"]
 
 _ASK_SECONDS = 120.0
 AspectRatio = Annotated[
@@ -214,7 +214,7 @@ def imagen_pipeline(
             )
             tell_of_models(batch, run_id)
             tag_flow_run(tags or {})
-            _ask_about_unknown(context)
+            ask_about_unknown(context)
             try:
                 with ProgressArtifact(context.ledger, run_id, images_per_item=images_per_item):
                     where = credentials_ref, store_ref, catalog_ref
@@ -252,7 +252,7 @@ def make_ready(context: RunContext, *, adopt: bool, tags: dict[str, str]) -> Non
         logger.warning("%d calls of a process that died are unknown: see `prefect-imagen status`", freed - recorded)
 
 
-def _ask_about_unknown(context: RunContext) -> None:
+def ask_about_unknown(context: RunContext) -> None:
     """What earlier runs left unknown of these items, the API's log may tell: then nobody has to decide."""
     if context.client is None:
         return

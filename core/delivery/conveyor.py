@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from ..errors import BadInput
 from ..ledger import ImageResult, ImageTask
+from ..threads import results
 from .download import Downloader
 from .files import ImageFile
 from .upload import Uploader
 
 __all__ = ["Conveyor"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ class Conveyor:
         Raises:
             SpoolUnavailable: The disk is full or read-only.
         """
-        return _all(
+        return results(
             self._rides[task.image_id].file
             if task.image_id in self._rides
             else self._pool.submit(self._downloader.download, task)
@@ -109,14 +107,7 @@ class Conveyor:
             raise BadInput("there is no store to upload to")
         with self._lock:
             rides = {file.task.image_id: self._rides.pop(file.task.image_id, None) for file in files}
-        return _all(
+        return results(
             self._pool.submit(uploader.upload, file) if (ride := rides[file.task.image_id]) is None else ride.result
             for file in files
         )
-
-
-def _all(futures: Iterable[Future[T]]) -> list[T]:
-    """Results in order. The first exception is raised after all have ended."""
-    begun = list(futures)
-    wait(begun)
-    return [future.result() for future in begun]

@@ -249,6 +249,25 @@ def test_a_worker_killed_in_the_middle_of_two_thousand(farm: Farm) -> None:
     assert farm.account.billed <= farm.sandbox.bill()["credits"] <= farm.account.billed_at_most
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_what_shards_leave_unknown_is_asked_about_or_given_up(farm: Farm) -> None:
+    farm.start_worker()
+    farm.start_worker()
+    foxes, owls = [f"an unknown fox, number {n}" for n in range(8)], [f"an unknown owl, number {n}" for n in range(8)]
+    farm.sandbox.set_faults([{"fault": "server_error", "every": 4}])
+    held = farm.run(foxes, shards=2, options={"concurrency": 4})
+    assert (held.states["delivered"], held.states["unknown"]) == (6, 2), farm.log()
+    given_up = farm.run(owls, shards=2, options={"concurrency": 4, "unknown": "fail"})
+    assert (given_up.states["delivered"], given_up.states["unknown"], given_up.states["failed"]) == (6, 0, 2)
+    farm.sandbox.clear_faults()
+    # The API's log knows that nothing was billed: nobody has to decide.
+    assert farm.run(foxes, shards=2, options={"concurrency": 4}).complete, farm.log()
+    assert farm.run(owls, shards=2, options={"concurrency": 4}).complete, farm.log()
+    assert len(farm.billed()) == 16
+    assert farm.account.billed == farm.sandbox.bill()["credits"]
+
+
 def _seconds_of_buying(farm: Farm, sandbox: SandboxServer, prompts: list[str], shards: int) -> float:
     """From the first to the last paid call on the provider's bill: how long processes take to start is not in it."""
     before = len(sandbox.bill()["entries"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from prefect_imagen.core.ledger import (
     Unknown,
     UnknownPolicy,
 )
+from prefect_imagen.core.ledger.claims import pending
 from prefect_imagen.core.ledger.schema import items
 
 OpenLedger = Callable[..., Ledger]
@@ -145,6 +147,32 @@ def test_pending_goes_page_by_page_each_item_once(shop: Any) -> None:
     assert shop.plan(25) == wanted, "the second half are duplicates"
     more = shop.plan(3, prefix="owl")
     assert list(shop.ledger.pending("run", destination=None, page=7)) == [*wanted, *more]
+
+
+def test_the_work_of_pending_grows_with_the_run_and_no_faster(
+    tmp_path: Path, open_ledger: OpenLedger, shop_of: Callable[[Ledger], Any]
+) -> None:
+    """In steps of SQLite's machine, which are the same on every computer: four times the items, not sixteen."""
+    steps: dict[int, int] = {}
+    for count in (500, 2000):
+        ledger = open_ledger(str(tmp_path / f"{count}.db"))
+        shop = shop_of(ledger)
+        shop.start()
+        wanted = shop.plan(count)
+        steps[count] = 0
+
+        def step(count: int = count) -> int:
+            steps[count] += 1
+            return 0
+
+        with ledger.read() as connection:
+            sqlite = connection.connection.driver_connection
+            assert sqlite is not None
+            sqlite.set_progress_handler(step, 100)
+            found = pending(connection, "run", ledger.holder.id, destination="file:///a", limit=count)
+            sqlite.set_progress_handler(None, 0)
+        assert [item for _, item in found] == wanted
+    assert 100 < steps[2000] < 6 * steps[500], steps
 
 
 def test_pending_is_what_there_is_something_to_do_for(shop: Any, open_ledger: OpenLedger) -> None:
