@@ -288,6 +288,7 @@ def test_two_workers_take_half_the_time(farm: Farm) -> None:
         one = _seconds_of_buying(farm, slow, [f"slow fox, number {n}" for n in range(400)], 1)
         farm.start_worker()
         two = _seconds_of_buying(farm, slow, [f"slow owl, number {n}" for n in range(400)], 2)
+    print(f"one worker {one:.0f} s, two {two:.0f} s: {two / one:.2f}")
     assert two <= 0.55 * one, (one, two)
 
 
