@@ -167,6 +167,7 @@ class Ready:
             "retry_refused": settings.retry_refused,
             "patience": settings.patience,
             "drain_seconds": settings.drain_seconds,
+            "spool_max_bytes": settings.spool_max_bytes,
             "key_template": settings.key_template,
             "trust_unbilled_5xx": settings.purchase.trust_unbilled_5xx,
             "rewrite_fallback": settings.purchase.rewrite_fallback.value,

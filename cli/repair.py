@@ -57,6 +57,7 @@ def repair(
     catalog: options.Catalog = None,
     endpoint_url: options.EndpointUrl = None,
     base_url: options.BaseUrl = None,
+    key_template: options.KeyTemplate = None,
     concurrency: Annotated[int, typer.Option(min=1, max=512, metavar="N", help="Calls and downloads at once.")] = 8,
     json: options.Json = False,
     verbose: options.Traceback = False,
@@ -75,6 +76,7 @@ def repair(
     from ..core.repair import Stores
     from ..core.repair import repair as mend
     from ..core.run_context import RunSettings
+    from ..core.storage import DEFAULT_TEMPLATE
     from .catalogs import existing_ledger
     from .runs import find_items, find_run, list_runs
 
@@ -91,7 +93,7 @@ def repair(
                 ledger,
                 Stores(options=store),
                 client=client,
-                settings=RunSettings(concurrency=concurrency),
+                settings=RunSettings(concurrency=concurrency, key_template=key_template or DEFAULT_TEMPLATE),
                 run_id=find_run(list_runs(ledger), run)["run_id"] if run is not None else None,
                 item_ids=find_items(ledger, items) if items else None,
                 unknown=UnknownPolicy(unknown.value),

@@ -142,6 +142,16 @@ def run(
             rich_help_panel=_HOW,
         ),
     ] = 25.0,
+    spool_max_bytes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="BYTES",
+            help="Paid and not stored yet, above which nothing more is bought.",
+            show_default="10 GiB",
+            rich_help_panel=_HOW,
+        ),
+    ] = 10 * 2**30,
     on_incomplete: Annotated[
         _OnIncomplete,
         typer.Option(help="How Prefect shows a run that left something undone.", rich_help_panel=_HOW),
@@ -222,6 +232,7 @@ def run(
             retry_refused=retry_refused,
             patience=patience,
             drain_seconds=drain_seconds,
+            spool_max_bytes=spool_max_bytes,
             key_template=key_template or DEFAULT_TEMPLATE,
             purchase=PurchaseSettings(
                 trust_unbilled_5xx=trust_unbilled_5xx, rewrite_fallback=RewriteFallback(rewrite_fallback.value)

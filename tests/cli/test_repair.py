@@ -47,6 +47,15 @@ def check(terminal: Terminal, tmp_path: Path, **options: Any) -> None:
     ledger.close()
 
 
+def test_what_is_delivered_late_is_named_as_told(terminal: Terminal, here: Here, bought: Any, tmp_path: Path) -> None:
+    terminal.sandbox.set_faults([{"fault": "download_500", "first_attempts": None}])
+    assert bought(2) == {"generated": 2}
+    terminal.sandbox.clear_faults()
+    assert here("repair", "--no-log", "--key-template", "late/{call}-{index}.{ext}").code == 0
+    assert len(list((tmp_path / "images" / "late").glob("*-0.png"))) == 2
+    check(terminal, tmp_path)
+
+
 def test_unknown_is_listed_asked_about_and_decided_on(
     terminal: Terminal, here: Here, bought: Any, tmp_path: Path
 ) -> None:

@@ -70,6 +70,21 @@ def test_a_run_its_repetition_and_what_the_others_say(configured: Terminal, here
     assert here("status", "nope").code == 2
 
 
+def test_a_spool_over_its_cap_stops_the_buying(configured: Terminal) -> None:
+    configured.write("foxes.txt", FOXES)
+    assert configured.run("run", "foxes.txt", "--to", "images").code == 0
+    (images,) = Path(configured.environment["PREFECT_IMAGEN_HOME"], "spool").glob("*/images")
+    (images / "left-behind").write_bytes(bytes(100))
+    configured.write("owls.txt", "an owl\n")
+    stopped = configured.run(
+        *("run", "owls.txt", "--to", "images", "--spool-max-bytes", "50", "--patience", "0", "--json")
+    )
+    assert (stopped.code, json.loads(stopped.out)["outcome"]) == (1, "Blocked")
+    assert "more than the 50 allowed" in json.loads(stopped.out)["message"]
+    assert len(configured.sandbox.bill()["entries"]) == 3
+    assert configured.run("run", "owls.txt", "--to", "images", "--spool-max-bytes", "200").code == 0
+
+
 def test_what_is_missing_is_said_with_what_to_type(configured: Terminal, here: Callable[..., Said]) -> None:
     configured.write("foxes.txt", "".join(f"fox {n}\n" for n in range(8)))
     configured.sandbox.set_faults(

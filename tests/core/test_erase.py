@@ -16,6 +16,8 @@ from prefect_imagen.core.erase import erase, survey
 from prefect_imagen.core.errors import BadInput, Unavailable
 from prefect_imagen.core.ledger import (
     Answered,
+    Begun,
+    CallIntent,
     ImageResult,
     ImageState,
     Item,
@@ -23,6 +25,8 @@ from prefect_imagen.core.ledger import (
     Ledger,
     NewImage,
     Refused,
+    Rewrite,
+    Rewritten,
     RunItem,
     Selection,
     StoredAt,
@@ -177,6 +181,33 @@ def test_a_late_reply_for_an_erased_item_counts_its_money_and_keeps_no_word(hous
     account = house.ledger.account()
     assert (account.erased.credits, account.unknown.calls, account.billed) == (PRICE, 0, PRICE)
     assert house.ledger.images_to_deliver([item_id], destination="file:///out") == []
+
+
+def test_a_rewritten_text_goes_with_the_last_image_that_uses_it(house: House) -> None:
+    """Its money, and the money of its image, stay."""
+    ledger = house.ledger
+    wanted = Rewrite("chat/model", "moby-dick", "as whalers tell it", 400, 1)
+    mine, other = (Item(MODEL, "moby-dick", {}, edition, rewrite=wanted) for edition in ("1", "2"))
+    for run, item in (("r1", mine), ("r2", other)):
+        house.shop.start(run)
+        ledger.add_run_items(run, [RunItem(0, item, "whales.csv", 1)])
+    ledger.claim([wanted.id])
+    intent = CallIntent("pi-text", wanted.id, "r1", ledger.holder.id, 1000, 1, None, "chat/model", "chat")
+    assert ledger.begin(intent) is Begun.YES
+    ledger.settle("pi-text", Rewritten("a white whale", 70, "reply", None))
+    ledger.release([wanted.id])
+    for item in (mine, other):
+        house.deliver(item.id)
+    billed = ledger.account().billed
+
+    assert erase(ledger, Selection(run_id="r1")).items == 1
+    assert ledger.text_states([other.id]) == {wanted.id: ItemState.DELIVERED}, "another image still uses it"
+    assert erase(ledger, Selection(run_id="r2")).items == 1
+    left = texts(ledger)
+    for word in ("moby", "whale"):
+        assert word not in left
+    assert ledger.account().billed == billed == 2 * PRICE + 70
+    assert house.files() == []
 
 
 def test_what_is_being_worked_on_is_left_alone(house: House) -> None:

@@ -13,10 +13,13 @@ from prefect_imagen.flows import events
 from .conftest import House
 
 
-def recorded(api: str, run_id: str, *, at_least: int = 1) -> list[dict[str, Any]]:
-    """Events about a run, once the server has written them down."""
+def recorded(api: str, run_id: str, *, at_least: int = 1, resource: str = "") -> list[dict[str, Any]]:
+    """Events about a run or another resource, once the server has written them down."""
     wanted = {
-        "filter": {"event": {"prefix": ["prefect-imagen."]}, "resource": {"id": [f"prefect-imagen.run.{run_id}"]}}
+        "filter": {
+            "event": {"prefix": ["prefect-imagen."]},
+            "resource": {"id": [resource or f"prefect-imagen.run.{run_id}"]},
+        }
     }
     deadline = time.monotonic() + 30
     while True:
@@ -50,6 +53,20 @@ def test_an_incomplete_run_says_so_and_that_money_waits_for_a_decision(house: Ho
     )
     assert waiting.items == report.states["unknown"] == len(waiting.client_request_ids) > 0
     assert waiting.at_most_usd == pytest.approx(report.account.unknown.credits / 2_000_000)
+
+
+def test_a_model_in_use_that_will_be_withdrawn_is_told_of(house: House, prefect_api: str) -> None:
+    label = {"status": "deprecated", "shutdown_at": "2099-01-01", "replaced_by": "google/imagen-4.0-generate-001"}
+    house.sandbox.set_models(**{"flux/dev": label})
+    try:
+        report = house.run(["a fox"], model="flux/dev")
+    finally:
+        house.sandbox.set_models()
+    assert report.complete
+    found = recorded(prefect_api, report.run_id, resource="prefect-imagen.model.flux/dev")
+    payload = events.ModelRetiring.model_validate(found[-1]["payload"])
+    assert (payload.run_id, payload.shutdown_date) == (report.run_id, date(2099, 1, 1))
+    assert payload.successor == "google/imagen-4.0-generate-001"
 
 
 def test_bad_input_sends_nothing_since_no_run_began(house: House, prefect_api: str) -> None:
