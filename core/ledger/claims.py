@@ -19,6 +19,7 @@ __all__ = [
     "ClaimedItem",
     "WantedText",
     "claim",
+    "first_row",
     "give_up",
     "give_up_unknown",
     "in_batches",
@@ -141,6 +142,17 @@ def _free(holder_id: str) -> sa.ColumnElement[bool]:
     return sa.or_(items.c.holder_id.is_(None), sa.and_(items.c.holder_id == holder_id, paid))
 
 
+def first_row(run_id: str) -> sa.ColumnElement[bool]:
+    """Whether no earlier row of the run asks for the same item. The item belongs to that row, and to its shard."""
+    earlier = run_items.alias()
+    return ~sa.exists().where(
+        earlier.c.run_id == run_id,
+        earlier.c.item_id == run_items.c.item_id,
+        # "+ 0" keeps SQLite from looking through all earlier rows, instead of through those of the item.
+        earlier.c.position + 0 < run_items.c.position,
+    )
+
+
 def pending(
     connection: Connection,
     run_id: str,
@@ -171,13 +183,6 @@ def pending(
     Returns:
         `(position, item id)`, by first position.
     """
-    earlier = run_items.alias()
-    again = sa.exists().where(
-        earlier.c.run_id == run_id,
-        earlier.c.item_id == run_items.c.item_id,
-        # "+ 0" keeps SQLite from looking through all earlier rows, instead of through those of the item.
-        earlier.c.position + 0 < run_items.c.position,
-    )
     here = [run_items.c.run_id == run_id, run_items.c.position > after]
     if before is not None:
         here.append(run_items.c.position < before)
@@ -189,7 +194,7 @@ def pending(
     query = (
         sa.select(run_items.c.position, run_items.c.item_id)
         .join(items, items.c.id == run_items.c.item_id)
-        .where(*here, _free(holder_id), todo, ~again)
+        .where(*here, _free(holder_id), todo, first_row(run_id))
         .order_by(run_items.c.position)
         .limit(limit)
     )

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .claims import in_batches
+from .claims import first_row, in_batches
 from .items import Item, ItemKind, Rewrite
 from .rebuilt import fill_in
 from .schema import calls, images, insert_new, items, rewrites, run_items, runs
@@ -356,7 +356,7 @@ class RowProgress:
     """How far the items of some rows are.
 
     Attributes:
-        items: Distinct items by state; only states that occur.
+        items: Items by state; only states that occur. An item belongs to the first row that asks for it.
         held: Items that somebody works on now.
     """
 
@@ -370,16 +370,16 @@ class RowProgress:
 
 
 def row_progress(connection: Connection, run_id: str, rows: range) -> RowProgress:
-    """Count the items that some rows of a run ask for."""
-    mine = (
-        sa.select(run_items.c.item_id)
-        .where(run_items.c.run_id == run_id, run_items.c.position >= rows.start, run_items.c.position < rows.stop)
-        .distinct()
-        .subquery()
-    )
+    """Count the items that some rows of a run ask for, and no row before them: what `pending` gives to a shard."""
     query = (
         sa.select(items.c.state, sa.func.count(), sa.func.count(items.c.holder_id))
-        .join(mine, mine.c.item_id == items.c.id)
+        .join(run_items, run_items.c.item_id == items.c.id)
+        .where(
+            run_items.c.run_id == run_id,
+            run_items.c.position >= rows.start,
+            run_items.c.position < rows.stop,
+            first_row(run_id),
+        )
         .group_by(items.c.state)
     )
     counted = connection.execute(query).all()

@@ -149,6 +149,20 @@ def test_pending_goes_page_by_page_each_item_once(shop: Any) -> None:
     assert list(shop.ledger.pending("run", destination=None, page=7)) == [*wanted, *more]
 
 
+def test_a_shard_answers_for_what_it_is_given(shop: Any) -> None:
+    """An item that occurs in two shards is the first one's: the second is done without it."""
+    foxes = shop.plan(5)
+    owls = shop.plan(4, prefix="owl")
+    assert shop.plan(1) == foxes[:1], "a fox once more, in the second shard"
+    first, second = range(5), range(5, 10)
+    given = {rows: list(shop.ledger.pending("run", destination="file:///a", rows=rows)) for rows in (first, second)}
+    assert given == {first: foxes, second: owls}
+    for owl in owls:
+        shop.finish(shop.buy(owl))
+    assert shop.ledger.row_progress("run", second).items == {ItemState.DELIVERED: 4}
+    assert shop.ledger.row_progress("run", first).items == {ItemState.PLANNED: 5}
+
+
 def test_the_work_of_pending_grows_with_the_run_and_no_faster(
     tmp_path: Path, open_ledger: OpenLedger, shop_of: Callable[[Ledger], Any]
 ) -> None:
