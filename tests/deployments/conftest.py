@@ -216,7 +216,7 @@ class Office:
         assert len(bought) == len(set(bought))
 
 
-def until(ask: Callable[[], Any], what: Callable[[], str], *, seconds: float = 60) -> Any:
+def until(ask: Callable[[], Any], what: Callable[[], str], *, seconds: float = 120) -> Any:
     """Ask until the answer is not empty."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import threading
@@ -125,4 +126,9 @@ def test_each_event_is_told(
     # The server learns of new automations a moment after they were made.
     time.sleep(1)
     post(f"{prefect_api}/events", [event])
-    assert phone.get(timeout=30) == {"subject": subject, "body": body}
+    # A busy server takes its time, and may still be busy with what came before.
+    deadline, told = time.monotonic() + 150, []
+    while {"subject": subject, "body": body} not in told:
+        with contextlib.suppress(queue.Empty):
+            told.append(phone.get(timeout=1))
+        assert time.monotonic() < deadline, told

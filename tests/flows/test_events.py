@@ -21,7 +21,7 @@ def recorded(api: str, run_id: str, *, at_least: int = 1, resource: str = "") ->
             "resource": {"id": [resource or f"prefect-imagen.run.{run_id}"]},
         }
     }
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + (120 if at_least else 5)
     while True:
         found: list[dict[str, Any]] = (
             httpx.post(f"{api}/events/filter", json=wanted).raise_for_status().json()["events"]
