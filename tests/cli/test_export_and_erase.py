@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
-import httpx
 import pytest
 from prefect_imagen.cli.erase import moment_before
 from prefect_imagen.core.errors import BadInput
 
+from ..asking import ask
 from .conftest import Said, Terminal
 
 
@@ -32,7 +32,7 @@ def bought(terminal: Terminal, prefect_api: str) -> Terminal:
 
 def artifacts(api: str, flow_run_ids: list[str]) -> set[str]:
     wanted = {"artifacts": {"flow_run_id": {"any_": flow_run_ids}}}
-    return {one["key"] for one in httpx.post(f"{api}/artifacts/filter", json=wanted).raise_for_status().json()}
+    return {one["key"] for one in ask(f"{api}/artifacts/filter", wanted)}
 
 
 def test_a_catalog_is_exported_and_a_client_erased(bought: Terminal, prefect_api: str) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +20,8 @@ import sqlalchemy as sa
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
+from ..asking import ask
+
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
@@ -29,27 +29,6 @@ KEY = "sk-office-never-to-be-seen-4711"
 BUCKET = "my-images"
 NIGHTLY = "s3://my-images/prompts/nightly.csv"
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
-
-
-def post(url: str, document: Any) -> Any:
-    """POST JSON as any program would; returns the answer's JSON."""
-    request = urllib.request.Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})
-    return _ask(request)
-
-
-def _ask(request: urllib.request.Request | str) -> Any:
-    """The answer's JSON; again where the server's SQLite is busy (503), as every client of Prefect does."""
-    for pause in (0.5, 1.0, 2.0, 4.0, None):
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                text = answer.read()
-            return json.loads(text) if text else None
-        except urllib.error.HTTPError as error:
-            if error.code != 503 or pause is None:
-                raise
-            error.close()
-            time.sleep(pause)
-    return None
 
 
 @dataclass
@@ -146,7 +125,7 @@ class Office:
     # --- asking Prefect -----------------------------------------------------------------------------------------------
 
     def get(self, path: str) -> Any:
-        return _ask(f"{self.api}{path}")
+        return ask(f"{self.api}{path}")
 
     def deployment(self, name: str) -> Any:
         flow = "imagen_repair" if name == "repair" else "imagen_pipeline"
@@ -154,7 +133,7 @@ class Office:
 
     def runs(self, deployment: str) -> list[Any]:
         """Flow runs of a deployment, the oldest first; no future ones of its schedule."""
-        found: list[Any] = post(
+        found: list[Any] = ask(
             f"{self.api}/flow_runs/filter",
             {"sort": "EXPECTED_START_TIME_ASC", "deployments": {"name": {"any_": [deployment]}}},
         )
@@ -162,7 +141,7 @@ class Office:
 
     def create_run(self, deployment: str, **parameters: Any) -> str:
         path = f"{self.api}/deployments/{self.deployment(deployment)['id']}/create_flow_run"
-        return str(post(path, {"parameters": parameters})["id"])
+        return str(ask(path, {"parameters": parameters})["id"])
 
     def run(self, run_id: str) -> Any:
         return self.get(f"/flow_runs/{run_id}")
@@ -176,11 +155,11 @@ class Office:
             "resource": {"prefect.resource.id": resource},
             "payload": payload,
         }
-        post(f"{self.api}/events", [event])
+        ask(f"{self.api}/events", [event])
 
     def cancel(self, run_id: str) -> None:
         """End a run that has not begun."""
-        post(f"{self.api}/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+        ask(f"{self.api}/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
 
     def wait(self, run_id: str, *, seconds: float = 120) -> Any:
         """The run, once it is over."""

@@ -18,7 +18,7 @@ from prefect.client.orchestration import get_client
 from prefect_imagen.deployments.automations import main
 from prefect_imagen.flows import events
 
-from .conftest import post
+from ..asking import ask
 
 RUN = {
     "run_id": "r1", "flow_run_url": "http://prefect/r1", "outcome": "Blocked", "message": "out of credit",
@@ -26,6 +26,7 @@ RUN = {
     "rows": 10, "items": 9, "delivered": 7, "owned": 0, "states": {}, "images": 7, "quarantined": 0,
     "billed_usd": 0.364, "unknown_calls": 1, "unknown_usd": 0.053, "in_flight_calls": 0,
 }  # fmt: skip
+
 CASES = [
     (
         events.RunIncomplete.model_validate(RUN),
@@ -95,14 +96,14 @@ def test_made_once_and_updated_after(
 ) -> None:
     # The server is the session's: examples of the docs may have made some of them.
     with get_client(sync_client=True) as client:
-        for row in post(f"{prefect_api}/automations/filter", {}):
+        for row in ask(f"{prefect_api}/automations/filter", {}):
             client.request("DELETE", "/automations/{id}", path_params={"id": row["id"]})
     said = {}
     for word in ("created", "updated"):
         assert main(["--notify", "custom-webhook/phone", "--restart"]) == 0
         said[word] = capsys.readouterr().out
         assert [line.split()[0] for line in said[word].splitlines()] == [word] * 6
-    found = [row for row in post(f"{prefect_api}/automations/filter", {}) if row["name"].startswith("imagen: ")]
+    found = [row for row in ask(f"{prefect_api}/automations/filter", {}) if row["name"].startswith("imagen: ")]
     assert len(found) == 6
 
 
@@ -125,7 +126,7 @@ def test_each_event_is_told(
     }
     # The server learns of new automations a moment after they were made.
     time.sleep(1)
-    post(f"{prefect_api}/events", [event])
+    ask(f"{prefect_api}/events", [event])
     # A busy server takes its time, and may still be busy with what came before.
     deadline, told = time.monotonic() + 150, []
     while {"subject": subject, "body": body} not in told:

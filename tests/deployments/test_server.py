@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from prefect_imagen.deployments.trigger import handler as trigger
 
-from .conftest import BIN, BUCKET, KEY, NIGHTLY, ROOT, Office, post, until
+from ..asking import ask
+from .conftest import BIN, BUCKET, KEY, NIGHTLY, ROOT, Office, until
 
 S3_EVENT = json.loads((ROOT / "tests" / "data" / "s3-object-created.json").read_text(encoding="utf-8"))
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -49,7 +50,7 @@ def day(office: Office) -> Day:
         # Two nights of the schedule, as it made them, both due now.
         nightly = [run["id"] for run in _nights(office)[:2]]
         for run_id in nightly:
-            post(f"{office.api}/flow_runs/{run_id}/set_state", {"state": {"type": "SCHEDULED"}, "force": True})
+            ask(f"{office.api}/flow_runs/{run_id}/set_state", {"state": {"type": "SCHEDULED"}, "force": True})
         # An event, twice; and one that asks for what it must not.
         wish = {"prompts": ['a "quoted" fox, {red|blue}'], "aspect_ratio": "16:9", "edition": "e7", "budget_usd": 1000}
         event_id = str(uuid.uuid4())
@@ -73,7 +74,7 @@ def _nights(office: Office) -> list[Any]:
     found: list[Any] = until(
         lambda: [
             run
-            for run in post(f"{office.api}/flow_runs/filter", filters)
+            for run in ask(f"{office.api}/flow_runs/filter", filters)
             if run["auto_scheduled"] and run["deployment_id"] == office.deployment("nightly")["id"]
         ][:2],
         office.log,
@@ -179,7 +180,7 @@ def test_a_second_repair_is_cancelled_while_one_is_active(day: Day, office: Offi
     """CANCEL_NEW with a limit of 1; then the place is free again, and a repair runs."""
     first = office.create_run("repair")
     for state in ("PENDING", "RUNNING"):
-        post(f"{office.api}/flow_runs/{first}/set_state", {"state": {"type": state}})
+        ask(f"{office.api}/flow_runs/{first}/set_state", {"state": {"type": state}})
     if office.run(first)["state"]["type"] != "RUNNING":  # the worker was quicker
         office.wait(first)
         pytest.skip("the first repair was over before it could be held")
@@ -188,7 +189,7 @@ def test_a_second_repair_is_cancelled_while_one_is_active(day: Day, office: Offi
         "CANCELLED",
         "Deployment concurrency limit reached.",
     )
-    post(f"{office.api}/flow_runs/{first}/set_state", {"state": {"type": "COMPLETED"}})
+    ask(f"{office.api}/flow_runs/{first}/set_state", {"state": {"type": "COMPLETED"}})
     bill = len(office.sandbox.bill()["entries"])
     third = office.wait(office.create_run("repair"))
     assert third["state"]["name"] == "Completed", third["state"]["message"] + office.log()

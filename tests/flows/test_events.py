@@ -6,10 +6,10 @@ import time
 from datetime import date
 from typing import Any
 
-import httpx
 import pytest
 from prefect_imagen.flows import events
 
+from ..asking import ask
 from .conftest import House
 
 
@@ -23,9 +23,7 @@ def recorded(api: str, run_id: str, *, at_least: int = 1, resource: str = "") ->
     }
     deadline = time.monotonic() + (120 if at_least else 5)
     while True:
-        found: list[dict[str, Any]] = (
-            httpx.post(f"{api}/events/filter", json=wanted).raise_for_status().json()["events"]
-        )
+        found: list[dict[str, Any]] = ask(f"{api}/events/filter", wanted)["events"]
         if len(found) >= at_least or time.monotonic() > deadline:
             return sorted(found, key=lambda event: event["occurred"])
         time.sleep(0.2)

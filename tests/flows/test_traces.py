@@ -13,30 +13,29 @@ from prefect_imagen.blocks import LocalImageStore
 from prefect_imagen.core.ledger import ItemState, Ledger, RunProgress
 from prefect_imagen.flows import ending, imagen_pipeline, progress
 
+from ..asking import ask
 from .conftest import House
 
 
 def artifacts(api: str, run_id: str) -> dict[str, dict[str, Any]]:
     wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
-    found = httpx.post(f"{api}/artifacts/filter", json=wanted).raise_for_status().json()
+    found = ask(f"{api}/artifacts/filter", wanted)
     assert len({artifact["key"] for artifact in found}) == len(found), "one artifact a key and run"
     return {artifact["key"]: artifact for artifact in found}
 
 
 def materialized(api: str, key: str, *, at_least: int = 1) -> list[dict[str, Any]]:
     wanted = {"filter": {"event": {"prefix": ["prefect.asset."]}, "resource": {"id": [key]}}}
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
-        found: list[dict[str, Any]] = (
-            httpx.post(f"{api}/events/filter", json=wanted).raise_for_status().json()["events"]
-        )
+        found: list[dict[str, Any]] = ask(f"{api}/events/filter", wanted)["events"]
         if len(found) >= at_least or time.monotonic() > deadline:
             return found
         time.sleep(0.2)
 
 
 def flow_run(api: str, run_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{api}/flow_runs/{run_id}").raise_for_status().json()
+    found: dict[str, Any] = ask(f"{api}/flow_runs/{run_id}")
     return found
 
 
