@@ -15,6 +15,7 @@ from pydantic import Field
 
 from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
 from ..blocks.references import credentials_block, references
+from ..core.delivery import MAX_BYTES
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import UnknownPolicy
 from ..core.limits import Halt, HaltReason
@@ -126,7 +127,7 @@ def imagen_pipeline(
     retry_refused: Annotated[bool, Field(description="Ask again for what the provider refused before.")] = False,
     spool_max_bytes: Annotated[
         int, Field(ge=1, description="Bytes that are paid and not stored yet, above which nothing more is bought.")
-    ] = 10 * 2**30,
+    ] = MAX_BYTES,
     drain_seconds: Annotated[
         float, Field(ge=0, le=3600, description="When stopped, seconds that calls in flight have to be answered.")
     ] = 25.0,
