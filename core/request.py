@@ -1,0 +1,429 @@
+"""Everything that a run can be asked for: every option once, with its type, bounds, default and help.
+
+The parameters of the flows, the flags of the command line, `prefect.yaml` and the tables of the docs are made from these
+models. Prefect's form shows each group as a section of its own. This module imports pydantic and the errors, nothing
+else, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+from .errors import BadInput
+
+DEFAULT_MODEL = "google/imagen4/preview"
+DEFAULT_KEY_TEMPLATE = "{model}/{item_id}/{call}-{index}.{ext}"
+
+
+class UnknownPolicy(enum.StrEnum):
+    """What to do with an item whose last call may have been billed.
+
+    HOLD: nothing, it waits for a decision. RETRY: buy it again now, which may pay twice. FAIL: count it as failed, so
+    that the next run buys it.
+    """
+
+    HOLD = "hold"
+    RETRY = "retry"
+    FAIL = "fail"
+
+
+class RewriteFallback(enum.StrEnum):
+    """What to do with an image whose prompt could not be rewritten.
+
+    FAIL: it fails with the reason, nothing is bought. KEEP: it is made from the prompt as it was given.
+    """
+
+    KEEP = "keep"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """How an option is written on a command line, as far as its name and type do not say it.
+
+    Attributes:
+        name: The flag; None makes `--field-name` of the field's name.
+        metavar: Placeholder for the value in the help.
+        off: The flag takes no value and switches a default of True off.
+        help: What such a flag does; of any other, the description of the field says it.
+        shown: Text for the default in the help, where the value itself reads badly.
+    """
+
+    name: str | None = None
+    metavar: str | None = None
+    off: bool = False
+    help: str | None = None
+    shown: str | None = None
+
+
+NO_FLAG = Flag(name="")
+"""Marks an option that the command line does not have."""
+
+
+class Options(BaseModel):
+    """A group of options. Immutable; an unknown name is an error, and so is a value out of bounds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _names(value: Any) -> Any:
+    """Names given one by one, or several in one text with commas between them."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple):
+        return () if texts is None else texts
+    names = tuple(name.strip() if isinstance(name, str) else name for text in texts for name in _parts(text))
+    if not all(names):
+        raise ValueError("an empty name; write MODEL or MODEL,MODEL")
+    return names
+
+
+def _parts(text: Any) -> list[Any]:
+    return text.split(",") if isinstance(text, str) else [text]
+
+
+def _empty_for_none(kind: type) -> BeforeValidator:
+    """Take None, which forms and event templates send, for an empty value."""
+    return BeforeValidator(lambda value: kind() if value is None else value)
+
+
+AspectRatio = Annotated[
+    str | None,
+    Field(description="Such as 16:9. None: the model's default.", pattern=r"^\d+:\d+$"),
+    Flag(metavar="W:H"),
+]
+Edition = Annotated[
+    str,
+    Field(description="Another edition buys fresh images of the same prompts; {scheduled_date} is filled in."),
+    Flag(metavar="TEXT"),
+]
+EditionTimezone = Annotated[
+    str, Field(description="Time zone in which the day of {scheduled_date} begins."), Flag(metavar="ZONE")
+]
+BudgetUsd = Annotated[
+    float | None,
+    Field(gt=0, allow_inf_nan=False, description="Most this run may cost, in USD; nothing beyond it is sent."),
+    Flag(metavar="USD"),
+]
+Tags = Annotated[
+    dict[str, str],
+    _empty_for_none(dict),
+    Field(description="Labels kept with the run and with every image."),
+    Flag("--tag", metavar="NAME=VALUE"),
+]
+ModelName = Annotated[
+    str,
+    Field(description="Image model: id, alias or MODEL@CONTRACT; `prefect-imagen models` lists them."),
+    Flag(metavar="MODEL"),
+]
+Template = Annotated[
+    str | None,
+    Field(description="Jinja2 template over a row's columns: '{{ product }} on {marble|oak}'."),
+    Flag(metavar="TEXT|@FILE"),
+]
+Concurrency = Annotated[int, Field(ge=1, le=512, description="Paid calls in flight."), Flag(metavar="N")]
+
+
+class PromptOptions(Options):
+    """Which prompts: how the source is read, what is made of its rows, and how many are taken."""
+
+    column: Annotated[
+        str | None,
+        Field(description="Column with the prompt; found by itself if obvious."),
+        Flag("--prompt-column", metavar="COLUMN"),
+    ] = None
+    format: Annotated[
+        Literal["txt", "csv", "tsv", "tsv-quoted", "jsonl", "parquet"] | None,
+        Field(description="How to read the source; by default what its name ends in."),
+    ] = None
+    variants: Annotated[
+        bool,
+        Field(description="Make two prompts of {a|b}; otherwise braces are taken literally."),
+        Flag("--no-variants", off=True, help="Take {a|b} literally; otherwise it makes two prompts."),
+    ] = True
+    wildcards: Annotated[
+        str | None,
+        Field(description="Folder or s3:// prefix with the values of __name__."),
+        Flag(metavar="FOLDER"),
+    ] = None
+    exclude: Annotated[
+        tuple[str, ...],
+        _empty_for_none(tuple),
+        Field(description="Combinations of variants to leave out: 'snow & beach'."),
+        Flag(metavar="RULE"),
+    ] = ()
+    per_row: Annotated[
+        int | None, Field(ge=1, description="N prompts of each row, drawn at random."), Flag(metavar="N")
+    ] = None
+    limit: Annotated[int | None, Field(ge=1, description="The first N prompts only."), Flag(metavar="N")] = None
+    sample: Annotated[int | None, Field(ge=1, description="N prompts drawn at random."), Flag(metavar="N")] = None
+    sample_seed: Annotated[int, Field(description="Another seed draws another sample."), Flag(metavar="SEED")] = 0
+    max_prompts: Annotated[
+        int | None, Field(ge=1, description="Refuse to run more prompts than this."), Flag(metavar="N")
+    ] = None
+    skip_invalid: Annotated[bool, Field(description="Leave out prompts that do not fit the model.")] = False
+
+
+class ImageOptions(Options):
+    """Which images: fields of the model, combinations of them, and models that may stand in."""
+
+    num_images: Annotated[
+        int | None, Field(ge=1, le=10, description="Images per request; every one is paid."), Flag(metavar="N")
+    ] = None
+    seed: Annotated[
+        int | None,
+        Field(ge=0, description="The same seed for every prompt. None: each prompt has its own."),
+        Flag(metavar="SEED"),
+    ] = None
+    parameters: Annotated[
+        dict[str, Any],
+        _empty_for_none(dict),
+        Field(description="Further fields of the model, such as enhance_prompt=false."),
+        Flag("--set", metavar="NAME=VALUE"),
+    ] = Field(default_factory=dict)
+    matrix: Annotated[
+        dict[str, list[Any]],
+        _empty_for_none(dict),
+        Field(description="Buy each prompt in every combination of these values: aspect_ratio=1:1,16:9."),
+        Flag(metavar="NAME=V1,V2"),
+    ] = Field(default_factory=dict)
+    repeat: Annotated[
+        int, Field(ge=1, le=1000, description="Images of each prompt, each its own purchase."), Flag(metavar="N")
+    ] = 1
+    fallback: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_names),
+        Field(
+            description="Models that are used once the model is withdrawn, in this order; parameters are translated."
+        ),
+        Flag(metavar="MODEL[,MODEL]"),
+    ] = ()
+    lenient: Annotated[
+        bool, Field(description="Leave out parameters that the model cannot do; the report says which.")
+    ] = False
+
+
+class Rewrite(Options):
+    """A language model rewrites each prompt first."""
+
+    model: Annotated[
+        str,
+        Field(description="Language model that rewrites each prompt first: openai/gpt-4o-mini."),
+        Flag("--rewrite", metavar="MODEL"),
+    ]
+    variations: Annotated[
+        int,
+        Field(ge=1, le=100, description="Texts of each prompt, each with its own images."),
+        Flag("--rewrites", metavar="N"),
+    ] = 1
+    brief: Annotated[
+        str,
+        _empty_for_none(str),
+        Field(description="What the new texts should be like: 'calm, hand-drawn'."),
+        Flag("--brief", metavar="TEXT|@FILE"),
+    ] = ""
+    price: Annotated[
+        str | None,
+        Field(description="IN,OUT in USD per million tokens, for a language model whose price is not known."),
+        Flag("--rewrite-price", metavar="IN,OUT"),
+    ] = None
+
+
+class Limits(Options):
+    """How fast: calls in flight, calls per minute, and the size of a chunk."""
+
+    concurrency: Concurrency = 8
+    requests_per_minute: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1_000_000,
+            description="Highest rate of paid calls, over all runs with this key and model. None: learnt from 429s.",
+        ),
+        Flag(metavar="N"),
+    ] = None
+    shared_concurrency: Annotated[
+        int | None,
+        Field(ge=1, description="Paid calls in flight, over all runs with this key and model."),
+        Flag(metavar="N"),
+    ] = None
+    chunk_size: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=1000)],
+        Field(description="Items of one chunk, which is one task run in Prefect."),
+        Flag(metavar="N|auto"),
+    ] = "auto"
+
+
+class Policy(Options):
+    """What to do when something is uncertain, refused or left undone."""
+
+    unknown: Annotated[
+        UnknownPolicy,
+        Field(
+            description="Items that may have been billed: hold them for you to decide, retry them now (may pay twice), "
+            "or fail: the next run buys them again."
+        ),
+    ] = UnknownPolicy.HOLD
+    retry_refused: Annotated[bool, Field(description="Ask again for what the provider refused before.")] = False
+    trust_unbilled_5xx: Annotated[
+        bool,
+        Field(
+            description="Take a 5xx as unbilled, as the API's docs say, and try again; otherwise such a call is unknown."
+        ),
+    ] = False
+    rewrite_fallback: Annotated[
+        RewriteFallback,
+        Field(description="An image whose prompt could not be rewritten: fail, or keep the prompt as it is."),
+    ] = RewriteFallback.FAIL
+    on_incomplete: Annotated[
+        Literal["fail", "warn"],
+        Field(description="Whether Prefect shows a run that left something undone as Failed or as Completed."),
+    ] = "fail"
+    ask_catalogue: Annotated[
+        bool,
+        Field(description="Ask the API first for prices and withdrawn models."),
+        Flag("--offline", off=True, help="Do not ask the API first for prices and withdrawn models."),
+    ] = True
+    tries: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100,
+            description="Sends of one item that cost nothing and came to nothing (a refused connection), and 429s in a "
+            "row, before the run ends.",
+        ),
+        NO_FLAG,
+    ] = 8
+    longest_wait: Annotated[
+        float, Field(ge=0, description="Longest Retry-After in seconds that is waited for."), NO_FLAG
+    ] = 300.0
+    wait_for_others: Annotated[
+        float, Field(ge=0, description="Seconds to wait at the end for items that another run is working on."), NO_FLAG
+    ] = 120.0
+
+
+class Delivery(Options):
+    """How images get to the store, and how long a service that is away is waited for."""
+
+    key_template: Annotated[
+        str, Field(description="Names of objects."), Flag(metavar="TEXT", shown=DEFAULT_KEY_TEMPLATE)
+    ] = DEFAULT_KEY_TEMPLATE
+    adopt_ledger: Annotated[bool, Field(description="Take over a destination of another ledger.")] = False
+    patience: Annotated[
+        float, Field(ge=0, le=86_400, description="Seconds to wait for a store that is away."), Flag(metavar="SECONDS")
+    ] = 120.0
+    drain_seconds: Annotated[
+        float,
+        Field(ge=0, le=3600, description="When stopped, seconds that calls in flight have to be answered."),
+        Flag(metavar="SECONDS"),
+    ] = 25.0
+    spool_max_bytes: Annotated[
+        int,
+        Field(ge=1, description="Bytes that are paid and not stored yet, above which nothing more is bought."),
+        Flag(metavar="BYTES", shown="10 GiB"),
+    ] = 10 * 2**30
+    spool: Annotated[
+        str | None,
+        Field(description="Folder for what is between reply and object. None: the one of this user."),
+        NO_FLAG,
+    ] = None
+
+
+class RunRequest(Options):
+    """What a run buys and how: everything but the prompts, the store, the credentials and the catalog.
+
+    Example:
+        >>> request = RunRequest(aspect_ratio="16:9", limits=Limits(concurrency=16))
+        >>> request.limits.concurrency, request.policy.unknown
+        (16, <UnknownPolicy.HOLD: 'hold'>)
+        >>> request == RunRequest.by_flag({"aspect_ratio": "16:9", "concurrency": 16})
+        True
+    """
+
+    model: ModelName = DEFAULT_MODEL
+    template: Template = None
+    aspect_ratio: AspectRatio = None
+    edition: Edition = ""
+    edition_timezone: EditionTimezone = "UTC"
+    budget_usd: BudgetUsd = None
+    tags: Tags = Field(default_factory=dict)
+    select: PromptOptions = PromptOptions()
+    image: ImageOptions = ImageOptions()
+    rewrite: Annotated[
+        Rewrite | None, BeforeValidator(lambda value: {"model": value} if isinstance(value, str) else value)
+    ] = None
+    limits: Limits = Limits()
+    policy: Policy = Policy()
+    delivery: Delivery = Delivery()
+
+    @classmethod
+    def by_flag(cls, given: Mapping[str, Any]) -> Self:
+        """Make a request of options by their names on the command line, with `_` for `-`; None is as left out.
+
+        Flags that switch something off have its opposite: `{"no_variants": True}`.
+
+        Raises:
+            BadInput: There is no such option; one about rewriting, and no language model.
+            pydantic.ValidationError: A value is out of bounds.
+        """
+        known = {option.name: option for option in options_of(cls)}
+        if wrong := [name for name in given if name not in known]:
+            raise BadInput(f"there is no option {', '.join(wrong)}")
+        fields: dict[str, Any] = {}
+        for name, value in given.items():
+            if value is None:
+                continue
+            *groups, field = known[name].path
+            place = fields
+            for group in groups:
+                place = place.setdefault(group, {})
+            place[field] = not value if known[name].flag.off else value
+        about = fields.get("rewrite")
+        if about is not None and "model" not in about:
+            name = next(one.name for one in known.values() if one.path == ("rewrite", next(iter(about))))
+            raise BadInput(
+                f"{name} is about rewriting prompts: name the language model that does it (rewrite, --rewrite)"
+            )
+        return cls.model_validate(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a model, as a command line or a table shows it.
+
+    Attributes:
+        path: Names of the groups it is in, then its own field.
+        field: Its declaration.
+        flag: How it is written.
+    """
+
+    path: tuple[str, ...]
+    field: FieldInfo
+    flag: Flag
+
+    @property
+    def name(self) -> str:
+        """Its name on the command line, with `_` for `-`."""
+        return (self.flag.name or self.path[-1]).lstrip("-").replace("-", "_")
+
+
+def options_of(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Option]:
+    """All options of a model and of the groups in it, in the order in which they are declared."""
+    for name, field in model.model_fields.items():
+        group = next((kind for kind in _kinds(field.annotation) if issubclass(kind, Options)), None)
+        if group is not None:
+            yield from options_of(group, (*path, name))
+            continue
+        flag = next((note for note in field.metadata if isinstance(note, Flag)), Flag())
+        yield Option((*path, name), field, flag)
+
+
+def _kinds(annotation: Any) -> Iterator[type]:
+    """The classes that an annotation is made of: itself, or the members of a union."""
+    members = getattr(annotation, "__args__", ()) if not isinstance(annotation, type) else (annotation,)
+    return (member for member in members if isinstance(member, type))
