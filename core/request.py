@@ -1,8 +1,8 @@
 """Everything that a run can be asked for: every option once, with its type, bounds, default and help.
 
-The parameters of the flows, the flags of the command line, `prefect.yaml` and the tables of the docs are made from these
-models. Prefect's form shows each group as a section of its own. This module imports pydantic and the errors, nothing
-else, so that `--help` is quick.
+The parameters of the flows, the flags of the command line, `prefect.yaml` and the tables of the docs are made from
+these models. Prefect's form shows each group as a section of its own. This module imports pydantic and the errors,
+nothing else, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -198,9 +198,7 @@ class ImageOptions(Options):
     fallback: Annotated[
         tuple[str, ...],
         BeforeValidator(_names),
-        Field(
-            description="Models that are used once the model is withdrawn, in this order; parameters are translated."
-        ),
+        Field(description="Models to use once the model is withdrawn, in this order; parameters are translated."),
         Flag(metavar="MODEL[,MODEL]"),
     ] = ()
     lenient: Annotated[
@@ -272,9 +270,7 @@ class Policy(Options):
     retry_refused: Annotated[bool, Field(description="Ask again for what the provider refused before.")] = False
     trust_unbilled_5xx: Annotated[
         bool,
-        Field(
-            description="Take a 5xx as unbilled, as the API's docs say, and try again; otherwise such a call is unknown."
-        ),
+        Field(description="Take a 5xx as unbilled, as the API's docs say, and try again; else such a call is unknown."),
     ] = False
     rewrite_fallback: Annotated[
         RewriteFallback,
