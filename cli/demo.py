@@ -21,7 +21,7 @@ from .failures import INCOMPLETE
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.report import RunReport
+    from ..core.run.report import RunReport
     from ..sandbox import SandboxServer
     from ..sandbox.local_s3 import LocalS3
     from .job import Job, Ready
@@ -148,7 +148,7 @@ class _Parts:
 
     def job(self, place: _Place) -> Job:
         """The run: four products in three styles and two lights."""
-        from ..core.run_context import RunSettings
+        from ..core.run.services import RunSettings
         from .batch import Batch
         from .job import Job
 

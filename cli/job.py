@@ -12,9 +12,9 @@ from ..core.errors import BadInput, ImagenError
 from ..core.ledger import Ledger, home, open_ledger
 from ..core.money import usd_to_credits
 from ..core.plan import AnyBatch
-from ..core.preflight import check_batch, check_services, with_terms
-from ..core.report import IncompleteRun, RunReport, make_report
-from ..core.run_context import RunSettings
+from ..core.run.checks import check_batch, check_services, with_terms
+from ..core.run.report import IncompleteRun, RunReport, make_report
+from ..core.run.services import RunSettings
 from ..core.storage import LocalStore, ObjectStore, S3Store, open_store
 from .batch import Batch
 from .console import stderr

@@ -76,8 +76,8 @@ def plan(
     del verbose, models
     from ..core.aimlapi import DEFAULT_BASE_URL
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan
-    from ..core.preflight import with_terms
     from ..core.rewrite import RewriteFallback
+    from ..core.run.checks import with_terms
     from ..core.storage import open_store
     from .batch import Batch, typed_options
     from .catalogs import existing_ledger
@@ -184,7 +184,7 @@ def _rewrites_document(made: RewritePlan) -> dict[str, Any]:
 
 def _show(console: Console, made: Plan, destination: str | None, catalog: str | None) -> None:
     from ..core.money import format_usd
-    from ..core.progress import duration
+    from ..core.run.progress import duration
 
     spec = made.model.spec
     console.print(

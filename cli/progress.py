@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ..core.errors import ImagenError
 from ..core.ledger import Ledger, RunProgress
-from ..core.progress import Speed, counts, duration, money, pace, status_line
+from ..core.run.progress import Speed, counts, duration, money, pace, status_line
 
 __all__ = ["Progress"]
 

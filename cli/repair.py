@@ -75,7 +75,7 @@ def repair(
     from ..core.ledger import UnknownPolicy
     from ..core.repair import Stores
     from ..core.repair import repair as mend
-    from ..core.run_context import RunSettings
+    from ..core.run.services import RunSettings
     from ..core.storage import DEFAULT_TEMPLATE
     from .catalogs import existing_ledger
     from .runs import find_items, find_run, list_runs

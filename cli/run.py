@@ -178,7 +178,7 @@ def run(
     from ..core.ledger import UnknownPolicy
     from ..core.purchase import PurchaseSettings
     from ..core.rewrite import RewriteFallback
-    from ..core.run_context import RunSettings
+    from ..core.run.services import RunSettings
     from ..core.storage import DEFAULT_TEMPLATE
     from .batch import Batch, read_pairs, typed_options
     from .catalogs import catalog_url

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..core.ledger import Account, BudgetState, Ledger
-    from ..core.report import RunReport
+    from ..core.run.report import RunReport
 
 __all__ = ["status"]
 
@@ -43,7 +43,7 @@ def status(
     [dim]prefect-imagen status --catalog sqlite:////data/ledger.db[/dim]
     """
     del verbose
-    from ..core.report import make_report
+    from ..core.run.report import make_report
     from .budget import as_dict
     from .catalogs import existing_ledger
     from .runs import cost_by_tag, find_run, list_runs, unknown_calls

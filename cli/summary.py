@@ -11,7 +11,7 @@ from rich.text import Text
 from ..core.ledger import ItemState
 from ..core.limits import HaltReason
 from ..core.money import format_usd
-from ..core.report import RunReport
+from ..core.run.report import RunReport
 from .console import facts, shorten, table
 
 __all__ = ["again", "next_steps", "print_open", "print_summary", "state_counts", "texts_written"]

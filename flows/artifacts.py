@@ -9,7 +9,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 
 from ..core.ledger import Ledger
 from ..core.money import format_usd
-from ..core.report import RunReport
+from ..core.run.report import RunReport
 from ..tasks.links import flow_run_url
 
 __all__ = ["KEYS", "leave_contact_sheet", "leave_report"]

@@ -13,7 +13,7 @@ from prefect.assets import Asset, AssetProperties, add_asset_metadata, materiali
 from prefect.cache_policies import NO_CACHE
 
 from ..core.money import credits_to_usd
-from ..core.report import RunReport
+from ..core.run.report import RunReport
 from ..core.storage import safe_segment
 
 __all__ = ["asset_key", "record_assets"]

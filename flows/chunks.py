@@ -14,7 +14,7 @@ from prefect.futures import PrefectFuture, as_completed
 from ..core.errors import Unavailable
 from ..core.ledger import LedgerUnavailable, name_holders
 from ..core.limits import HaltReason
-from ..core.run_context import RunContext
+from ..core.run.services import RunContext
 from ..tasks.attached import Catalog, Credentials, Store
 from ..tasks.chunk import process_chunk
 from ..tasks.manifests import Batch

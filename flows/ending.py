@@ -15,8 +15,8 @@ from prefect.client.orchestration import get_client
 
 from ..core.contact_sheet import contact_sheet
 from ..core.limits import HaltReason
-from ..core.report import RunReport
-from ..core.run_context import RunContext
+from ..core.run.report import RunReport
+from ..core.run.services import RunContext
 from .artifacts import leave_contact_sheet, leave_report
 from .assets import record_assets
 from .events import emit_run_ended, emit_unknown_waiting

@@ -24,7 +24,7 @@ from prefect.logging import get_logger
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..core.money import credits_to_usd
-from ..core.report import RunReport
+from ..core.run.report import RunReport
 from ..tasks.links import flow_run_url
 
 __all__ = [

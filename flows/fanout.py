@@ -32,8 +32,8 @@ from ..core.ledger import ItemState, UnknownPolicy
 from ..core.limits import HaltReason
 from ..core.money import usd_to_credits
 from ..core.plan import open_batch
-from ..core.preflight import check_batch, with_terms
-from ..core.run_context import RunContext, RunSettings
+from ..core.run.checks import check_batch, with_terms
+from ..core.run.services import RunContext, RunSettings
 from ..tasks.attached import Work, shared_context
 from ..tasks.expand import expand_prompts
 from .chunks import MAX_CHUNKS, run_chunks

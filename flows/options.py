@@ -8,7 +8,7 @@ from typing import Any, cast
 from ..core.plan import BatchOptions
 from ..core.purchase import PurchaseSettings
 from ..core.rewrite import RewriteFallback
-from ..core.run_context import RunSettings
+from ..core.run.services import RunSettings
 from .edition import resolve_edition
 
 __all__ = ["batch_options", "run_settings"]

@@ -21,11 +21,11 @@ from ..core.ledger import UnknownPolicy
 from ..core.limits import Halt, HaltReason
 from ..core.money import usd_to_credits
 from ..core.plan import open_batch
-from ..core.preflight import check_batch, check_services, with_terms
 from ..core.purchase import replay
 from ..core.repair import ask_log
-from ..core.report import IncompleteRun, RunReport, make_report
-from ..core.run_context import RunContext
+from ..core.run.checks import check_batch, check_services, with_terms
+from ..core.run.report import IncompleteRun, RunReport, make_report
+from ..core.run.services import RunContext
 from ..tasks.attached import Work, shared_context
 from ..tasks.expand import expand_prompts
 from .chunks import MAX_CHUNKS, run_chunks

@@ -13,7 +13,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from ..core.errors import ImagenError
 from ..core.ledger import Ledger, RunProgress
-from ..core.progress import Speed, done_percent, status_line
+from ..core.run.progress import Speed, done_percent, status_line
 
 __all__ = ["ProgressArtifact"]
 

@@ -14,7 +14,7 @@ from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageS
 from ..blocks.references import catalog_block, credentials_block, image_store_block
 from ..core.ledger import UnknownPolicy
 from ..core.repair import IncompleteRepair, Stores, repair
-from ..core.run_context import RunSettings
+from ..core.run.services import RunSettings
 from .described import described
 
 __all__ = ["imagen_repair"]

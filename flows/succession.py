@@ -9,10 +9,10 @@ from prefect import get_run_logger
 from ..core.aimlapi import WithdrawnModel
 from ..core.limits import HaltReason
 from ..core.plan import AnyBatch
-from ..core.preflight import with_terms
-from ..core.report import RunReport
-from ..core.run_context import RunContext
-from ..core.run_models import as_rows
+from ..core.run.checks import with_terms
+from ..core.run.models import as_rows
+from ..core.run.report import RunReport
+from ..core.run.services import RunContext
 from .events import emit_model_retiring
 
 __all__ = ["name_successor", "stand_in", "tell_of_models"]

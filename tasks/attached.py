@@ -12,7 +12,7 @@ from ..blocks.references import catalog_block, credentials_block, image_store_bl
 from ..core.aimlapi import AimlApiClient
 from ..core.errors import Unavailable
 from ..core.limits import Halt, HaltReason
-from ..core.run_context import RunContext, RunSettings
+from ..core.run.services import RunContext, RunSettings
 from ..core.storage import ObjectStore
 
 __all__ = ["StepUnavailable", "Work", "attached", "raise_if_unavailable", "shared_context"]

@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ..core.delivery import record
-from ..core.run_context import RunSettings
+from ..core.run.services import RunSettings
 from .attached import Catalog, Work, attached
 from .manifests import Catalogued, Uploaded
 

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from ..core.run_context import RunSettings
+from ..core.run.services import RunSettings
 from .attached import Catalog, Credentials, Store, Work, shared_context
 from .catalog import catalog_images
 from .download import download_images

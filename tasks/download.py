@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ..core.run_context import RunSettings
+from ..core.run.services import RunSettings
 from .attached import Catalog, Credentials, Store, Work, attached
 from .manifests import Batch, Downloaded, Rows
 

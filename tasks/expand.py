@@ -15,8 +15,8 @@ from ..blocks.references import catalog_block, image_store_block
 from ..core.ledger import RunSpec
 from ..core.money import usd_to_credits
 from ..core.plan import Terms, open_batch
-from ..core.preflight import bind_destination
-from ..core.run_models import as_rows
+from ..core.run.checks import bind_destination
+from ..core.run.models import as_rows
 from .attached import Catalog, Store
 from .links import flow_run_url
 from .manifests import PlannedRun

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from ..core.errors import BadInput
 from ..core.ledger import ClaimedItem, ItemState
-from ..core.run_context import RunContext, RunSettings
+from ..core.run.services import RunContext, RunSettings
 from .attached import Catalog, Credentials, Store, Work, attached, raise_if_unavailable
 from .manifests import Batch, Generated, PlannedRun
 from .retries import unavailable_only

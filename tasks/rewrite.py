@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from ..core.ledger import LedgerUnavailable
 from ..core.limits import HaltReason
-from ..core.run_context import RunSettings
+from ..core.run.services import RunSettings
 from ..core.threads import in_threads
 from .attached import Catalog, Credentials, Store, Work, attached, raise_if_unavailable
 from .generate import wanted_items

@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ..core.ledger import ImageState
-from ..core.run_context import RunSettings
+from ..core.run.services import RunSettings
 from .attached import Catalog, StepUnavailable, Store, Work, attached
 from .manifests import Downloaded, Rows, Uploaded
 from .retries import unavailable_only

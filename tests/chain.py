@@ -17,10 +17,10 @@ from prefect_imagen.core.delivery import record
 from prefect_imagen.core.ledger import ItemState, Ledger, RunSpec, UnknownPolicy
 from prefect_imagen.core.ledger.claims import in_batches
 from prefect_imagen.core.plan import open_batch
-from prefect_imagen.core.preflight import check_services
 from prefect_imagen.core.purchase import PurchaseSettings, replay
 from prefect_imagen.core.repair import ask_log
-from prefect_imagen.core.run_context import RunContext, RunSettings
+from prefect_imagen.core.run.checks import check_services
+from prefect_imagen.core.run.services import RunContext, RunSettings
 from prefect_imagen.core.storage import open_store
 
 __all__ = ["run_chain"]

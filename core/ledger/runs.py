@@ -41,7 +41,7 @@ class RunSpec:
         id: Unique; a run that is started again under its id goes on.
         model: Name that resolves to model and contract.
         parameters: As given, for every item.
-        models: What may be bought: plain data of `core.run_models`.
+        models: What may be bought: plain data of `core.run.models`.
         destination: URI of the place the images go to; None where the run only generates.
         edition: Of all its items.
         tags: Free labels, for the cost by campaign.

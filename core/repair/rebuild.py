@@ -23,7 +23,7 @@ from ..ledger.claims import in_batches
 from ..ledger.items import ItemKind
 from ..ledger.rebuilt import mark_rebuilt, take_id
 from ..ledger.schema import calls, deliveries, images, insert_new, items, run_items, runs
-from ..preflight import MARKER_KEY
+from ..run.checks import MARKER_KEY
 from ..storage import ObjectStore
 from .objects import FoundImage, image_objects, read_object
 

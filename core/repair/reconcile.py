@@ -28,7 +28,7 @@ from ..images import NotAnImage, inspect
 from ..ledger import ImageResult, ImageState, ItemState, Ledger, StoredAt
 from ..ledger.claims import in_batches
 from ..ledger.schema import deliveries, images, insert_new, items
-from ..run_context import RunSettings, spool_folder
+from ..run.services import RunSettings, spool_folder
 from ..storage import ObjectInfo, ObjectStore
 from .objects import FoundImage, image_objects, read_object
 from .repair import Mender, Stores

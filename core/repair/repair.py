@@ -21,7 +21,7 @@ from ..ledger.claims import in_batches, reply_lost
 from ..ledger.items import ItemKind
 from ..ledger.schema import calls, images, items, run_items, runs
 from ..purchase import replay
-from ..run_context import RunContext, RunSettings, spool_folder
+from ..run.services import RunContext, RunSettings, spool_folder
 from ..storage import ObjectStore, S3Store, open_store
 from .log import Asked, ask_log
 

@@ -18,8 +18,8 @@ from prefect_imagen.core.aimlapi.market import Market, Notice, ask_market
 from prefect_imagen.core.aimlapi.request import UnknownPrice
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.plan import BatchSpec, Terms, make_terms, open_batch
-from prefect_imagen.core.preflight import with_terms
 from prefect_imagen.core.prompts import PromptSpec
+from prefect_imagen.core.run.checks import with_terms
 from prefect_imagen.sandbox import SandboxServer
 
 IMAGEN, NANO = "google/imagen4/preview", "google/nano-banana-2"

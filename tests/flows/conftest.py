@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import FailedRun, MissingResult
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
 from prefect_imagen.core.ledger import Ledger
-from prefect_imagen.core.report import IncompleteRun, RunReport, make_report
+from prefect_imagen.core.run.report import IncompleteRun, RunReport, make_report
 from prefect_imagen.flows import imagen_pipeline
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3

@@ -25,7 +25,7 @@ from prefect.client.orchestration import get_client
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import Account, UnknownPolicy
-from prefect_imagen.core.report import IncompleteRun, RunReport
+from prefect_imagen.core.run.report import IncompleteRun, RunReport
 from prefect_imagen.flows import imagen_fanout, imagen_pipeline, imagen_repair
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3

@@ -13,7 +13,7 @@ from prefect_imagen.core.ledger import Begun, CallIntent, Item, Ledger, RunItem,
 from prefect_imagen.core.ledger.schema import holders
 from prefect_imagen.core.purchase import ReplySpool
 from prefect_imagen.core.repair import IncompleteRepair, RepairReport
-from prefect_imagen.core.run_context import RunSettings, spool_folder
+from prefect_imagen.core.run.services import RunSettings, spool_folder
 from prefect_imagen.flows import imagen_repair
 
 from ..bill import check_bill

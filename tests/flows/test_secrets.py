@@ -16,8 +16,8 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect_imagen.blocks import ImageCatalog
 from prefect_imagen.blocks.references import references
-from prefect_imagen.core.report import IncompleteRun
-from prefect_imagen.core.run_context import RunSettings
+from prefect_imagen.core.run.report import IncompleteRun
+from prefect_imagen.core.run.services import RunSettings
 from prefect_imagen.flows import imagen_pipeline
 from prefect_imagen.tasks.attached import Work
 from pydantic import SecretStr

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from prefect_imagen.core.ledger import Item, Ledger, RunItem, RunSpec
-from prefect_imagen.core.run_context import RunSettings
+from prefect_imagen.core.run.services import RunSettings
 
 from ..bill import check_bill
 from .conftest import House

@@ -166,7 +166,7 @@ def a_value(kind: type[ImagenError], name: str, annotation: str) -> Any:
     """Some value of a parameter, by its annotation."""
     if name == "report":
         from prefect_imagen.core.ledger import Account, Line
-        from prefect_imagen.core.report import RunReport
+        from prefect_imagen.core.run.report import RunReport
 
         account = Account(*([Line(1, 2)] * len(Account.__dataclass_fields__)))
         states = {"delivered": 1, "planned": 1}

@@ -21,7 +21,7 @@ from prefect_imagen.core.ledger import (
 )
 from prefect_imagen.core.ledger.holders import reap
 from prefect_imagen.core.ledger.schema import calls, items, rewrites
-from prefect_imagen.core.report import make_report
+from prefect_imagen.core.run.report import make_report
 
 from ..conftest import answer, result
 

@@ -15,8 +15,8 @@ from prefect_imagen.core.ledger import ItemState, Ledger, RunSpec
 from prefect_imagen.core.ledger.schema import items
 from prefect_imagen.core.plan import BatchSpec, make_plan
 from prefect_imagen.core.plan.plan import BYTES_AN_IMAGE, EXACT_ROWS
-from prefect_imagen.core.preflight import check_batch
 from prefect_imagen.core.prompts import PromptSpec
+from prefect_imagen.core.run.checks import check_batch
 
 MODEL = "google/imagen4/preview"
 PARTI = Path(__file__).parents[2] / "data" / "PartiPrompts.tsv"

@@ -15,8 +15,8 @@ from prefect_imagen.core.aimlapi import InvalidRequest, UnknownModel, load_regis
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import ImageState, ItemState, Ledger, Refused, RunSpec, Unbilled, Unknown
 from prefect_imagen.core.plan import BatchSpec, InvalidPrompts, make_plan, read_parameters
-from prefect_imagen.core.preflight import check_batch
 from prefect_imagen.core.prompts import PromptError, PromptSpec
+from prefect_imagen.core.run.checks import check_batch
 
 MODEL = "google/imagen4/preview"
 

@@ -20,9 +20,9 @@ from prefect_imagen.core.ledger import (
 )
 from prefect_imagen.core.ledger.schema import items
 from prefect_imagen.core.plan import BatchSpec, PlanWriter, make_plan, open_batch, open_plan
-from prefect_imagen.core.preflight import check_batch
 from prefect_imagen.core.prompts import PromptFileError, PromptSpec
 from prefect_imagen.core.rewrite import RewriteFallback, RewriteSpec, price, price_high
+from prefect_imagen.core.run.checks import check_batch
 
 MINI = RewriteSpec("gpt-4o-mini", 2, "calm")
 MODEL = "google/imagen4/preview"

@@ -13,7 +13,7 @@ from prefect_imagen.core.aimlapi import AimlApiClient
 from prefect_imagen.core.ledger import Account, Ledger, UnknownPolicy
 from prefect_imagen.core.ledger.schema import calls, images, items
 from prefect_imagen.core.repair import RepairReport, Stores, repair
-from prefect_imagen.core.run_context import RunSettings
+from prefect_imagen.core.run.services import RunSettings
 from prefect_imagen.sandbox import SandboxServer
 
 from ...bill import check_bill

@@ -10,7 +10,7 @@ import pytest
 from prefect_imagen.core.ledger import Ledger, LedgerMismatch
 from prefect_imagen.core.ledger.schema import items
 from prefect_imagen.core.repair import rebuild, reconcile
-from prefect_imagen.core.run_context import RunSettings
+from prefect_imagen.core.run.services import RunSettings
 from prefect_imagen.core.storage import open_store
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3

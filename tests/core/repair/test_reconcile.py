@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from prefect_imagen.core.ledger import ItemState
 from prefect_imagen.core.ledger.schema import deliveries, images, items
 from prefect_imagen.core.repair import ReconcileReport, Stores, reconcile
-from prefect_imagen.core.run_context import RunSettings
+from prefect_imagen.core.run.services import RunSettings
 from prefect_imagen.core.storage import LocalStore
 
 from .conftest import Workshop

@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .aimlapi import AimlApiClient
-from .aimlapi.chat import resolve_chat_model
-from .aimlapi.client import user_agent
-from .delivery import MAX_BYTES, Conveyor, Downloader, Spool, Uploader
-from .errors import BadInput
-from .images import Fetcher
-from .ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota, UnknownPolicy, home
-from .ledger.holders import LEASE_SECONDS
-from .limits import CallLimiter, CreditBreaker, Gate, Halt, HaltReason
-from .purchase import Purchaser, PurchaseSettings, Rewriter
-from .run_models import run_models
-from .storage import KeyTemplate, LocalStore, ObjectStore, S3Store
-from .threads import in_threads
+from ..aimlapi import AimlApiClient
+from ..aimlapi.chat import resolve_chat_model
+from ..aimlapi.client import user_agent
+from ..delivery import MAX_BYTES, Conveyor, Downloader, Spool, Uploader
+from ..errors import BadInput
+from ..images import Fetcher
+from ..ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota, UnknownPolicy, home
+from ..ledger.holders import LEASE_SECONDS
+from ..limits import CallLimiter, CreditBreaker, Gate, Halt, HaltReason
+from ..purchase import Purchaser, PurchaseSettings, Rewriter
+from ..run_models import run_models
+from ..storage import KeyTemplate, LocalStore, ObjectStore, S3Store
+from ..threads import in_threads
 
 __all__ = ["RunContext", "RunSettings", "spool_folder"]
 

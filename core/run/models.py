@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .aimlapi import ResolvedModel, load_registry
-from .aimlapi.spec import Price
-from .plan import Asking
+from ..aimlapi import ResolvedModel, load_registry
+from ..aimlapi.spec import Price
+from ..plan import Asking
 
 __all__ = ["RunModel", "as_rows", "run_models"]
 

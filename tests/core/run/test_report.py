@@ -7,7 +7,7 @@ import pickle
 from typing import Any
 
 from prefect_imagen.core.ledger import ImageState, ItemState, Refused, Unbilled, Unknown
-from prefect_imagen.core.report import IncompleteRun, make_report
+from prefect_imagen.core.run.report import IncompleteRun, make_report
 
 
 def test_a_complete_run(shop: Any) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from .ledger import ItemState, RunProgress
-from .money import format_usd
+from ..ledger import ItemState, RunProgress
+from ..money import format_usd
 
 __all__ = ["Speed", "counts", "done_percent", "duration", "money", "pace", "status_line"]
 

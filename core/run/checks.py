@@ -7,15 +7,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from .aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
-from .aimlapi.errors import ApiError, BadKey
-from .aimlapi.market import ask_market
-from .errors import BadInput
-from .ledger import Ledger, LedgerMismatch, home
-from .money import format_usd
-from .plan import AnyBatch, make_terms
-from .rewrite import make_request
-from .storage import ObjectStore
+from ..aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
+from ..aimlapi.errors import ApiError, BadKey
+from ..aimlapi.market import ask_market
+from ..errors import BadInput
+from ..ledger import Ledger, LedgerMismatch, home
+from ..money import format_usd
+from ..plan import AnyBatch, make_terms
+from ..rewrite import make_request
+from ..storage import ObjectStore
 
 __all__ = ["MARKER_KEY", "bind_destination", "check_batch", "check_services", "with_terms"]
 

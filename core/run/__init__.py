@@ -1,0 +1,1 @@
+"""The home of a run: one order of steps, without Prefect."""
