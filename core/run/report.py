@@ -12,7 +12,7 @@ from ..errors import BadInput, ImagenError
 from ..ledger import Account, CallOutcome, ImageState, ItemState, Ledger, name_holders
 from ..ledger.schema import calls, images, items, run_items
 from ..money import credits_to_usd, format_usd
-from ..run_models import run_models
+from .models import run_models
 
 __all__ = ["FailedRewrite", "IncompleteRun", "OpenItem", "RewriteReport", "RunReport", "make_report"]
 

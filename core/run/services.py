@@ -21,9 +21,9 @@ from ..ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota, Unknow
 from ..ledger.holders import LEASE_SECONDS
 from ..limits import CallLimiter, CreditBreaker, Gate, Halt, HaltReason
 from ..purchase import Purchaser, PurchaseSettings, Rewriter
-from ..run_models import run_models
 from ..storage import KeyTemplate, LocalStore, ObjectStore, S3Store
 from ..threads import in_threads
+from .models import run_models
 
 __all__ = ["RunContext", "RunSettings", "spool_folder"]
 
