@@ -15,7 +15,7 @@ from .quotas import SharedQuota
 from .runs import RunItem, RunProgress, RunSpec
 from .selection import Selection
 from .shared import close_ledgers, open_ledger
-from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
+from .states import CallOutcome, ImageState, ItemState
 
 __all__ = [
     "Account",
@@ -54,7 +54,6 @@ __all__ = [
     "Survey",
     "Unbilled",
     "Unknown",
-    "UnknownPolicy",
     "WantedText",
     "close_ledgers",
     "home",

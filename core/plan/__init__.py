@@ -1,7 +1,7 @@
 """Prompts, model and parameters become a batch of items; a plan says what it would cost, and can be kept in a file."""
 
 from .asking import Asking, Candidate, Wanted
-from .batch import AnyBatch, BatchOptions, open_batch
+from .batch import AnyBatch, open_batch
 from .file import PlanFile, PlanWriter, open_plan
 from .matrix import Form, Matrix
 from .plan import Plan, RewritePlan, make_plan
@@ -11,7 +11,6 @@ from .terms import Terms, make_terms, read_fallback
 __all__ = [
     "AnyBatch",
     "Asking",
-    "BatchOptions",
     "BatchSpec",
     "Candidate",
     "Form",

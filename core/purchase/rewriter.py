@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from ..aimlapi.chat import ChatDialect, ChatModel
-from ..ledger import ClaimedItem, ItemState, Ledger, Rewrite, UnknownPolicy
+from ..ledger import ClaimedItem, ItemState, Ledger, Rewrite
 from ..limits import Halt
+from ..request import UnknownPolicy
 from .purchaser import Purchaser
 from .rewriting import RewriteOrder, rewrite_of
 

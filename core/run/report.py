@@ -11,10 +11,9 @@ import sqlalchemy as sa
 from ..errors import BadInput, ImagenError
 from ..ledger import Account, CallOutcome, ImageState, ItemState, Ledger, name_holders
 from ..ledger.schema import calls, images, items, run_items
+from ..limits import HaltReason
 from ..money import credits_to_usd, format_usd
 from .models import run_models
-
-__all__ = ["FailedRewrite", "IncompleteRun", "OpenItem", "RewriteReport", "RunReport", "make_report"]
 
 _LISTED = 100
 _SETTLED = (ItemState.DELIVERED,)
@@ -101,6 +100,7 @@ class RunReport:
         replaced: Models that were wanted before it, and are withdrawn.
         successor: What the provider names instead of `model`, where it is not served any more.
         omitted: Parameters that were left out, since the model cannot do them (`lenient`).
+        stop: Why the run was stopped; None for a run that came to its end.
     """
 
     run_id: str
@@ -122,6 +122,7 @@ class RunReport:
     replaced: tuple[str, ...] = ()
     successor: str | None = None
     omitted: tuple[str, ...] = ()
+    stop: HaltReason | None = None
 
     @property
     def complete(self) -> bool:

@@ -12,7 +12,7 @@ from prefect_imagen.cli.logs import Notices
 from prefect_imagen.cli.summary import again, next_steps
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import Account, ItemState, Line, RunProgress
-from prefect_imagen.core.repair.log import LOST_REASON
+from prefect_imagen.core.purchase.log import LOST_REASON
 from prefect_imagen.core.run.progress import Speed, status_line
 from prefect_imagen.core.run.report import OpenItem, RunReport
 

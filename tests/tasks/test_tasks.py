@@ -13,7 +13,7 @@ from prefect_imagen.core.errors import BadInput, Unavailable
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.tasks import (
     Batch,
-    Catalogued,
+    Cataloged,
     Rewritten,
     catalog_images,
     download_images,
@@ -68,7 +68,7 @@ def test_a_flow_of_ones_own(
     credentials, store, catalog = blocks
 
     @flow
-    def mine() -> Catalogued:
+    def mine() -> Cataloged:
         run = expand_prompts(["a {red|blue} fox", "a dog"], store=store, catalog=catalog)
         generated = generate_images(run, credentials, store=store, catalog=catalog)
         downloaded = download_images(generated, credentials, store=store, catalog=catalog)
@@ -89,7 +89,7 @@ def test_a_flow_that_rewrites(
     options = {"rewrite": "gpt-4o-mini", "rewrites": 2, "brief": "calm"}
 
     @flow
-    def mine() -> tuple[Rewritten, Catalogued]:
+    def mine() -> tuple[Rewritten, Cataloged]:
         run = expand_prompts(["a {red|blue} fox"], store=store, catalog=catalog, **options)
         rewritten = rewrite_prompts(run, credentials, store=store, catalog=catalog)
         generated = generate_images(rewritten, credentials, store=store, catalog=catalog)
@@ -125,7 +125,7 @@ def test_steps_that_failed_half_way_are_taken_up_where_they_stopped(
     credentials, store, catalog = blocks
 
     @flow
-    def halves() -> Catalogued:
+    def halves() -> Cataloged:
         run = expand_prompts(["a fox", "a dog"], store=store, catalog=catalog)
         generate_images(run, credentials, store=store, catalog=catalog)
         # The rest of the flow did not happen. A later one takes up what is paid.

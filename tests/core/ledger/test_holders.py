@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.ledger import Answered, Begun, ItemState, Ledger, NewImage, Unbilled, UnknownPolicy
+from prefect_imagen.core.ledger import Answered, Begun, ItemState, Ledger, NewImage, Unbilled
 from prefect_imagen.core.ledger import holders as module
 from prefect_imagen.core.ledger.holders import LEASE_SECONDS, Holder, reap, this_host
 from prefect_imagen.core.ledger.schema import holders
+from prefect_imagen.core.request import UnknownPolicy
 
 OpenLedger = Callable[..., Ledger]
 

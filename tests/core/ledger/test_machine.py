@@ -37,11 +37,11 @@ from prefect_imagen.core.ledger import (
     StoredAt,
     Unbilled,
     Unknown,
-    UnknownPolicy,
 )
 from prefect_imagen.core.ledger.claims import LOG
 from prefect_imagen.core.ledger.holders import Holder, reap
 from prefect_imagen.core.ledger.schema import calls, holders, images, items, runs, spending
+from prefect_imagen.core.request import UnknownPolicy
 
 RESERVE, PRICE, BUDGET, MONTH = 10, 9, 120, 100
 ITEMS = 4

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from prefect_imagen.core.ledger import UnknownPolicy
 from prefect_imagen.core.limits import CallLimiter, Halt, HaltReason
+from prefect_imagen.core.request import UnknownPolicy
 
 PRICE = 104_000
 Tills = Callable[..., Any]
@@ -48,7 +48,7 @@ def test_rate_limits_are_waited_out(till: Tills, retry_after: int | None) -> Non
 
 @pytest.mark.parametrize("envelope", ["problem", "legacy"])
 def test_rate_limits_that_do_not_end_end_the_run_and_fail_no_item(till: Tills, envelope: str) -> None:
-    shop = till(12, settings={"tries": 3})
+    shop = till(12, policy={"tries": 3})
     shop.sandbox.set_faults([fault("rate_limited", envelope=envelope)])
     shop.buy_all()
     account = shop.reconcile()
@@ -65,7 +65,7 @@ def test_rate_limits_that_do_not_end_end_the_run_and_fail_no_item(till: Tills, e
 
 
 def test_a_wait_that_is_too_long_ends_the_run(till: Tills) -> None:
-    shop = till(settings={"longest_wait": 5.0})
+    shop = till(policy={"longest_wait": 5.0})
     shop.sandbox.set_faults([fault("rate_limited", retry_after=3600)])
     shop.buy_all()
     assert shop.halt.reason is HaltReason.RATE
@@ -85,7 +85,7 @@ def test_server_errors_are_unknown(till: Tills, status: int) -> None:
 
 
 def test_server_errors_are_tried_again_by_who_trusts_them(till: Tills) -> None:
-    shop = till(settings={"trust_unbilled_5xx": True})
+    shop = till(policy={"trust_unbilled_5xx": True})
     shop.sandbox.set_faults([fault("server_error", every=5)])
     shop.buy_all()
     account = shop.reconcile()
@@ -191,7 +191,7 @@ def test_a_model_that_is_gone_ends_the_run(till: Tills) -> None:
 
 
 def test_an_api_that_cannot_be_reached_ends_the_run_and_fails_no_item(till: Tills) -> None:
-    shop = till(10, base_url="http://127.0.0.1:9", settings={"tries": 2})
+    shop = till(10, base_url="http://127.0.0.1:9", policy={"tries": 2})
     shop.buy_all()
     assert shop.halt.reason is HaltReason.API
     assert shop.states() == {"planned": 10}

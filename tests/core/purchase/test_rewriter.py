@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.aimlapi.chat import resolve_chat_model
-from prefect_imagen.core.ledger import ItemState, UnknownPolicy
+from prefect_imagen.core.ledger import ItemState
 from prefect_imagen.core.ledger.claims import claim
 from prefect_imagen.core.ledger.holders import Holder, reap, this_host
 from prefect_imagen.core.ledger.schema import calls, images, items
@@ -20,7 +20,8 @@ from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
 from prefect_imagen.core.purchase import replay
 from prefect_imagen.core.purchase.rewriting import judge_rewrite
-from prefect_imagen.core.rewrite import RewriteFallback, RewriteSpec
+from prefect_imagen.core.request import RewriteFallback, UnknownPolicy
+from prefect_imagen.core.rewrite import RewriteSpec
 
 MINI = RewriteSpec("openai/gpt-4o-mini")
 Tills = Callable[..., Any]
@@ -229,7 +230,7 @@ def test_what_was_billed_without_a_readable_reply_is_unknown(till: Tills, name: 
 
 
 def test_keeping_the_prompt_where_there_is_no_other(till: Tills) -> None:
-    shop = till(10, rewrite=MINI, settings={"rewrite_fallback": RewriteFallback.KEEP})
+    shop = till(10, rewrite=MINI, policy={"rewrite_fallback": RewriteFallback.KEEP})
     shop.sandbox.set_faults([fault("chat_refusal", every=2)])
     shop.rewrite_all()
     shop.buy_all()
@@ -248,7 +249,7 @@ def test_keeping_the_prompt_where_there_is_no_other(till: Tills) -> None:
 
 
 def test_a_prompt_that_does_not_fit_cannot_be_kept(till: Tills) -> None:
-    shop = till(1, rewrite=MINI, settings={"rewrite_fallback": RewriteFallback.KEEP})
+    shop = till(1, rewrite=MINI, policy={"rewrite_fallback": RewriteFallback.KEEP})
     spec = BatchSpec(PromptSpec(["a long way " * 60]), rewrite=MINI)
     rows = [dataclasses.replace(row, position=1) for row in spec.run_items()]
     shop.ledger.add_run_items(shop.run, rows)
