@@ -311,7 +311,7 @@ class Policy(Options):
     ] = 300.0
     wait_for_others: Annotated[
         float, Field(ge=0, description="Seconds to wait at the end for items that another run is working on."), NO_FLAG
-    ] = 120.0
+    ] = 60.0
 
 
 class Delivery(Options):
@@ -430,8 +430,8 @@ class RunRequest(Options):
             return cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
-            place = tuple(str(part) for part in first["loc"])
-            name = next((one.name for one in known.values() if one.path == place[: len(one.path)]), ".".join(place))
+            where = tuple(str(part) for part in first["loc"])
+            name = next((one.name for one in known.values() if one.path == where[: len(one.path)]), ".".join(where))
             raise BadInput(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
