@@ -11,7 +11,7 @@ import pytest
 from prefect import flow
 from prefect_imagen.blocks import LocalImageStore
 from prefect_imagen.core.ledger import ItemState, Ledger, RunProgress
-from prefect_imagen.flows import ending, imagen_pipeline, progress
+from prefect_imagen.flows import imagen_pipeline, progress, publish
 
 from ..asking import ask
 from .conftest import House
@@ -142,7 +142,7 @@ def test_a_prefect_server_that_refuses_everything_at_the_end_does_not_undo_a_run
         raise httpx.HTTPError("503 on a Friday evening")
 
     for name in ("leave_report", "leave_contact_sheet", "record_assets", "emit_run_ended", "get_client"):
-        monkeypatch.setattr(ending, name, refuse)
+        monkeypatch.setattr(publish, name, refuse)
     monkeypatch.setattr(progress, "create_progress_artifact", refuse)
     report = house.run(["a fox"], tag={"team": "spring"})
     assert report.complete
