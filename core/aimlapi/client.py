@@ -29,8 +29,6 @@ from .logs import LOG_PAGE, LogPage, read_log
 from .reply import Reply, read_reply
 from .transport import BearerAuth, SessionPool, WatchedBody, read_bounded, retry_after_seconds
 
-__all__ = ["DEFAULT_BASE_URL", "AimlApiClient", "RawReply", "api_origin", "normalise_base_url", "user_agent"]
-
 DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 SANDBOX_SERVER = "prefect-imagen-sandbox"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")

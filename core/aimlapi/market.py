@@ -26,8 +26,6 @@ from .client import api_origin, user_agent
 from .spec import ModelSpec, Price, ResolvedModel
 from .transport import NoAuth, SessionPool, read_bounded
 
-__all__ = ["Market", "Notice", "ask_market"]
-
 _MODELS = "/v1/models?type=openai%2Fimage-generations&include=pricing"
 _DEPRECATIONS = "/v1/models/deprecations"
 _MOST_BYTES = 8 * 2**20

@@ -16,8 +16,6 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-__all__ = ["CuttableAdapter", "OpenConnections"]
-
 
 class OpenConnections:
     """The connections that are there. Thread-safe; keeps none of them alive."""

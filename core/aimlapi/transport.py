@@ -21,9 +21,6 @@ from urllib3.exceptions import HTTPError
 
 from .sockets import CuttableAdapter
 
-__all__ = ["BearerAuth", "NoAuth", "SessionPool", "WatchedBody", "read_bounded", "retry_after_seconds"]
-
-
 _CHUNK = 2**16
 
 

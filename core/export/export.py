@@ -18,8 +18,6 @@ from ..storage import KeyTaken, ObjectStore, open_store
 from .formats import Format, open_writer
 from .rows import selected_rows
 
-__all__ = ["Exported", "export_catalog", "export_stream"]
-
 _CHUNK = 1024 * 1024
 _CONTENT_TYPES = {
     Format.CSV: "text/csv; charset=utf-8",

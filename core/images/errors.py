@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from ..errors import ImagenError, Unavailable
 
-__all__ = ["FetchError", "FetchGone", "FetchRefused", "FetchTransient", "NotAnImage", "SpoolUnavailable"]
-
 
 class FetchError(ImagenError):
     """A download failed. `reason` says why; URLs in it have their query string redacted."""

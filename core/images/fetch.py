@@ -38,8 +38,6 @@ from .files import AtomicFile, Fetched
 from .urls import WireUrl
 from .wire import GuardedAdapter, WireRequest, WireSession
 
-__all__ = ["MAX_REDIRECTS", "Fetcher", "save_bytes"]
-
 MAX_REDIRECTS = 5
 _CHUNK = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

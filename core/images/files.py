@@ -13,8 +13,6 @@ from typing import IO, Self
 
 from .errors import SpoolUnavailable
 
-__all__ = ["AtomicFile", "Fetched"]
-
 
 @dataclass(frozen=True, slots=True)
 class Fetched:

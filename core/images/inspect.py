@@ -12,8 +12,6 @@ from .errors import NotAnImage, SpoolUnavailable
 from .png import pixels_are_sound
 from .signature import Format, read_header
 
-__all__ = ["ImageFacts", "inspect"]
-
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:

@@ -33,8 +33,6 @@ from ..aimlapi.sockets import OpenConnections
 from .addresses import AddressGuard
 from .urls import Origin, WireUrl
 
-__all__ = ["GuardedAdapter", "WireRequest", "WireSession"]
-
 
 class _Target(str):
     """A request target that travels through requests and urllib3 together with its deadline."""

@@ -1,5 +1,6 @@
 """The account book: every item, every paid call, every image. It knows databases and no HTTP."""
 
+from ..request import UnknownPolicy
 from .account import Account, Line
 from .budget import BudgetState, BudgetWarning, Period
 from .calls import Answered, Begun, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
@@ -15,7 +16,7 @@ from .quotas import SharedQuota
 from .runs import RunItem, RunProgress, RunSpec
 from .selection import Selection
 from .shared import close_ledgers, open_ledger
-from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
+from .states import CallOutcome, ImageState, ItemState
 
 __all__ = [
     "Account",

@@ -30,8 +30,6 @@ from .terms import Terms
 if TYPE_CHECKING:
     from ..storage import S3Options
 
-__all__ = ["PlanFile", "PlanWriter", "open_plan"]
-
 _MARK = "prefect_imagen_plan"
 _ROOM = 32
 """Spaces at the header's end: room for the counts, which are known when the last row is written."""

@@ -15,8 +15,6 @@ from pathlib import Path
 
 from ..aimlapi import RawReply
 
-__all__ = ["ReplySpool"]
-
 _SUFFIX = ".reply"
 
 

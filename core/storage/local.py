@@ -18,8 +18,6 @@ from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, S
 from .keys import check_key
 from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored
 
-__all__ = ["LocalStore"]
-
 _TEMPORARY = ".prefect-imagen-tmp"
 _CHUNK = 256 * 1024
 # What a person must mend, in contrast to a disk that is full or a mount that is away.

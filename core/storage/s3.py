@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["S3Store"]
-
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _METADATA_NAME = re.compile(r"[a-z0-9-]{1,64}")
 _MAX_METADATA = 2048  # bytes, names and values together: "Working with object metadata", Amazon S3 user guide

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from ..images.files import Fetched
 
-__all__ = ["PROBE_KEY", "ObjectInfo", "ObjectStore", "Stored"]
-
 PROBE_KEY = ".prefect-imagen-probe"
 """The one object that `preflight` overwrites."""
 
