@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core.aimlapi.registry import ResolvedModel
+from ..core.aimlapi.spec import ResolvedModel
 from .envelopes import Failure, invalid_payload, unknown_model
 from .faults import Base64Reply, CallFault, Endpoint, WithdrawnModel
 from .forms import Sale, reply_in_form

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.aimlapi.registry import FieldSpec, ResolvedModel
+from ..core.aimlapi.spec import FieldSpec, ResolvedModel
 from .forms import reply_schema
 
 __all__ = ["model_document", "request_schema"]

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..core.aimlapi.registry import ModelSpec, Price, Registry
+from ..core.aimlapi.registry import Registry
+from ..core.aimlapi.spec import ModelSpec, Price
 from ..core.money import usd_to_credits
 
 __all__ = ["Shelf", "ShelfLabel", "Standing"]

@@ -6,7 +6,7 @@ from .file import PlanFile, PlanWriter, open_plan
 from .matrix import Form, Matrix
 from .plan import Plan, RewritePlan, make_plan
 from .spec import BatchSpec, InvalidPrompt, InvalidPrompts, read_parameters
-from .terms import Terms, make_terms, read_fallback
+from .terms import Terms, make_terms
 
 __all__ = [
     "AnyBatch",
@@ -27,6 +27,5 @@ __all__ = [
     "make_terms",
     "open_batch",
     "open_plan",
-    "read_fallback",
     "read_parameters",
 ]

@@ -11,8 +11,6 @@ from ..aimlapi.market import Market, Notice
 from ..aimlapi.spec import Price
 from ..errors import BadInput
 
-__all__ = ["Terms", "make_terms", "read_fallback", "resolve_all"]
-
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -44,19 +42,6 @@ class Terms:
     def without(self, model: ResolvedModel) -> Terms:
         """The same, once a call has shown that the model is not served."""
         return replace(self, withdrawn={**self.withdrawn, model.spec.id: ""})
-
-
-def read_fallback(texts: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Names of models, given one by one or with commas between them.
-
-    Raises:
-        BadInput: A name is empty.
-    """
-    given = [texts] if isinstance(texts, str) else list(texts or ())
-    names = tuple(name.strip() for text in given for name in text.split(","))
-    if not all(names):
-        raise BadInput("fallback: an empty name; write MODEL or MODEL,MODEL")
-    return names
 
 
 def resolve_all(model: str, fallback: Sequence[str], terms: Terms) -> tuple[ResolvedModel, ...]:

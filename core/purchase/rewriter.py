@@ -13,8 +13,6 @@ from ..request import UnknownPolicy
 from .purchaser import Purchaser
 from .rewriting import RewriteOrder, rewrite_of
 
-__all__ = ["Rewriter"]
-
 _PAUSE = 0.25
 _REAP_EVERY = 40
 

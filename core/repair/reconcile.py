@@ -34,8 +34,6 @@ from ..storage import ObjectInfo, ObjectStore
 from .objects import FoundImage, image_objects, read_object
 from .repair import RepairSession, Stores
 
-__all__ = ["Finding", "FindingKind", "ReconcileReport", "reconcile"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 _THREADS = 16

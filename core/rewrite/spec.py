@@ -11,8 +11,6 @@ from ..aimlapi.chat import ChatModel, resolve_chat_model
 from ..errors import BadInput
 from ..ledger import Rewrite
 
-__all__ = ["LONGEST_SOURCE", "LONGEST_TEXT", "RewriteSpec", "no_second_rewriting"]
-
 LONGEST_TEXT = 1500
 """UTF-16 code units that a rewritten prompt has at most, where the image model would take more or names no limit."""
 

@@ -13,7 +13,8 @@ from ..aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
 from ..aimlapi.errors import ApiError, BadKey
 from ..aimlapi.market import ask_market
 from ..errors import BadInput
-from ..ledger import Ledger, LedgerMismatch, home
+from ..files import home
+from ..ledger import Ledger, LedgerMismatch
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch, make_terms, open_batch
 from ..request import RunRequest

@@ -12,11 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 from ..aimlapi import AimlApiClient
 from ..aimlapi.chat import resolve_chat_model
-from ..aimlapi.client import user_agent
 from ..delivery import Conveyor, Downloader, Spool, Uploader
 from ..errors import BadInput
+from ..files import home
+from ..http.sessions import user_agent
 from ..images import Fetcher
-from ..ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota, home
+from ..ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota
 from ..limits import CallLimiter, CreditBreaker, Gate, Halt, HaltReason
 from ..purchase import Purchaser, Rewriter
 from ..request import Delivery, RunRequest

@@ -10,6 +10,7 @@ import pytest
 from prefect import Task, flow
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, LocalImageStore
 from prefect_imagen.core.errors import BadInput, Unavailable
+from prefect_imagen.core.request import RunRequest
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.tasks import (
     Batch,
@@ -90,7 +91,7 @@ def test_a_flow_that_rewrites(
 
     @flow
     def mine() -> tuple[Rewritten, Cataloged]:
-        run = expand_prompts(["a {red|blue} fox"], store=store, catalog=catalog, **options)
+        run = expand_prompts(["a {red|blue} fox"], store=store, catalog=catalog, request=RunRequest.by_flag(options))
         rewritten = rewrite_prompts(run, credentials, store=store, catalog=catalog)
         generated = generate_images(rewritten, credentials, store=store, catalog=catalog)
         downloaded = download_images(generated, credentials, store=store, catalog=catalog)
@@ -111,7 +112,7 @@ def test_the_step_that_rewrites_cannot_be_left_out(
 
     @flow
     def mine() -> None:
-        run = expand_prompts(["a fox"], store=store, catalog=catalog, rewrite="gpt-4o-mini")
+        run = expand_prompts(["a fox"], store=store, catalog=catalog, request=RunRequest(rewrite="gpt-4o-mini"))
         generate_images(run, credentials, store=store, catalog=catalog)
 
     with pytest.raises(BadInput, match="call rewrite_prompts before"):
@@ -190,7 +191,7 @@ def test_bad_input_is_not_retried(
 
     @flow
     def refused() -> None:
-        expand_prompts(["a fox"], parameters={"aspect_ratio": "5:7"}, store=store, catalog=catalog)
+        expand_prompts(["a fox"], RunRequest(aspect_ratio="5:7"), store=store, catalog=catalog)
 
     with pytest.raises(BadInput, match="aspect_ratio: '5:7' is not allowed"):
         refused()
