@@ -17,8 +17,6 @@ from .ledger import Ledger, Selection, Survey
 from .ledger.erasure import ErasableObject
 from .storage import ObjectStore, open_store
 
-__all__ = ["Erased", "erase", "survey"]
-
 _BATCH = 200
 
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.aimlapi.chat import load_chat_models
-from ..core.aimlapi.registry import ModelSpec
+from ..core.aimlapi.spec import ModelSpec
 from .error_bodies import now_iso, unknown_model
 from .openapi import model_document
 from .state import SandboxState

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..core.aimlapi.registry import ModelSpec, Price, Registry
+from ..core.aimlapi.registry import Registry
+from ..core.aimlapi.spec import ModelSpec, Price
 from ..core.money import usd_to_credits
 
 _MADE_UP = Price(usd=Decimal("0.05"), usd_high=Decimal("0.06"), as_of="now", source="the sandbox")

@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from starlette.requests import Request
 
-from ..core.aimlapi.registry import ModelSpec, ResolvedModel, UnknownModel, load_registry
+from ..core.aimlapi.registry import UnknownModel, load_registry
+from ..core.aimlapi.spec import ModelSpec, ResolvedModel
 from ..core.errors import BadInput
 from ..core.money import usd_to_credits
 from .call_log import CallLog

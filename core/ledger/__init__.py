@@ -1,10 +1,10 @@
 """The account book: every item, every paid call, every image. It knows databases and no HTTP."""
 
+from ..request import UnknownPolicy
 from .account import Account, Line
 from .budget import BudgetState, BudgetWarning, Period
 from .calls import Answered, Begun, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
 from .claims import ClaimedItem, WantedText
-from .database import home
 from .erasure import Survey
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
 from .held import HeldItem, name_holders
@@ -15,7 +15,7 @@ from .quotas import SharedQuota
 from .runs import RunItem, RunProgress, RunSpec
 from .selection import Selection
 from .shared import close_ledgers, open_ledger
-from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
+from .states import CallOutcome, ImageState, ItemState
 
 __all__ = [
     "Account",
@@ -57,7 +57,6 @@ __all__ = [
     "UnknownPolicy",
     "WantedText",
     "close_ledgers",
-    "home",
     "name_holders",
     "open_ledger",
 ]

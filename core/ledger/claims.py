@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ..request import UnknownPolicy
 from .items import ItemKind
 from .schema import calls, deliveries, images, items, rewrites, run_items
-from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
+from .states import CallOutcome, ImageState, ItemState
 
 __all__ = [
     "ClaimedItem",

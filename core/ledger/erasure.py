@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -90,7 +91,7 @@ def survey(connection: Connection, selection: Selection, *, shared: bool) -> Sur
     chosen = erasable(connection, selection, shared=shared).subquery()
     mine = sa.select(chosen.c.id)
 
-    def count(query: sa.Select[tuple[int]]) -> int:
+    def count(query: sa.Select[Any]) -> int:
         return int(connection.scalar(query) or 0)
 
     stored = sa.and_(images.c.item_id.in_(mine), images.c.state == ImageState.STORED)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ..request import UnknownPolicy
 from . import account as accounts
 from . import budget as budget_steps
 from . import calls as call_steps
@@ -37,7 +38,7 @@ from .schema import deliveries, images, insert_new, meta, run_items
 from .schema import items as items_table
 from .schema import runs as runs_table
 from .selection import Selection
-from .states import ItemState, UnknownPolicy
+from .states import ItemState
 from .writer import Writer
 
 __all__ = ["Ledger"]

@@ -44,7 +44,7 @@ def add_column(connection: Connection, column: sa.Column[object]) -> None:
         return
     preparer = connection.dialect.identifier_preparer
     compiler = connection.dialect.ddl_compiler(connection.dialect, sa.schema.CreateTable(column.table))
-    definition = compiler.get_column_specification(column)  # type: ignore[no-untyped-call]
+    definition = compiler.get_column_specification(column)
     connection.execute(sa.text(f"ALTER TABLE {preparer.format_table(column.table)} ADD COLUMN {definition}"))
     if column.comment is not None and connection.dialect.supports_comments:
         connection.execute(sa.schema.SetColumnComment(column))

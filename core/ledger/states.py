@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["CallOutcome", "ImageState", "ItemState", "UnknownPolicy"]
+__all__ = ["CallOutcome", "ImageState", "ItemState"]
 
 
 class CallOutcome(enum.StrEnum):
@@ -59,15 +59,3 @@ class ItemState(enum.StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
     ERASED = "erased"
-
-
-class UnknownPolicy(enum.StrEnum):
-    """What a run does with items whose last call may have been billed.
-
-    `hold` leaves them for a person to decide; `retry` buys them again now, and may pay twice; `fail` counts them as
-    failed when the run ends, so that the next run buys them again.
-    """
-
-    HOLD = "hold"
-    RETRY = "retry"
-    FAIL = "fail"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from .errors import PromptError, PromptFileError, PromptOptionError, TemplateError, VariantError
 from .expand import Prompt, PromptSpec
+from .grammar import escape
 from .sources import PromptFormat, PromptSource, Row, open_source
 from .template import PromptTemplate
-from .variants import Variant, Variants, escape, parse
+from .variants import Variant, Variants, parse
 from .wildcards import Wildcards, open_wildcards
 
 __all__ = [

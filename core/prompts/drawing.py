@@ -27,8 +27,6 @@ from .rules import Excluding
 from .sampling import draw
 from .variants import Branch, Group, Let, Node, Several, Variant, Variants
 
-__all__ = ["WeightedDraw", "sample"]
-
 _TRIES = 20
 """How often a draw may fall on what is used up before the shares that are left are added up."""
 

@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from .drawing import sample
 from .errors import PromptFileError, PromptOptionError, VariantError
+from .grammar import escape
 from .names import listed, nearest
 from .rules import Excluding, Rules
 from .sampling import draw
 from .sources import PromptFormat, PromptSource, Row, open_source
 from .template import PromptTemplate
-from .variants import Variant, Variants, escape, parse
+from .variants import Variant, Variants, parse
 from .wildcards import Wildcards, open_wildcards
 
 if TYPE_CHECKING:
     from ..storage import S3Options
-
-__all__ = ["Prompt", "PromptSpec"]
 
 _PROMPT_NAMES = ("prompt", "text", "caption")
 _NO_CHARACTER = re.compile("[\0\ud800-\udfff]")

@@ -39,25 +39,6 @@ from decimal import Decimal
 from .errors import VariantError
 from .seals import unseal
 
-__all__ = [
-    "DEFAULT_SEPARATOR",
-    "MAX_DEPTH",
-    "Alternative",
-    "Argument",
-    "Assignment",
-    "Choice",
-    "Part",
-    "Pick",
-    "Plain",
-    "Reference",
-    "Sequence",
-    "WildcardUse",
-    "escape",
-    "read",
-    "read_weighted",
-    "write",
-]
-
 MAX_DEPTH = 50
 """Constructs within constructs. People need two or three; walking the tree is recursive, so there has to be an end."""
 

@@ -28,8 +28,6 @@ from .names import listed, nearest
 from .variants import Branch, Group, Let, Node, Several, Text, Use
 from .wildcards import Wildcards, WildcardValue
 
-__all__ = ["MAX_LENGTH", "MAX_LINKED_DEPTH", "MAX_PICK", "MAX_STEPS", "link"]
-
 MAX_LENGTH = 1_000_000
 """Characters of one combination, where variables or wildcards make it longer than the text that names them."""
 

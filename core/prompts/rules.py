@@ -30,8 +30,6 @@ from .errors import PromptOptionError
 from .names import listed, nearest
 from .variants import Branch, Group, Let, Node, Several, Text, Use, Variant, Variants, expand_branch
 
-__all__ = ["MAX_TABLE", "MAX_TEXTS", "Excluding", "Rules", "Term"]
-
 MAX_TABLE = 20_000
 """Different sets of terms that the combinations of one text may fit."""
 

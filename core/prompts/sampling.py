@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 
-__all__ = ["draw"]
-
 
 def draw(total: int, size: int, seed: int | str) -> list[int]:
     """`size` different indices out of `range(total)`, ascending; every subset is equally likely.

@@ -33,14 +33,6 @@ from jinja2.visitor import NodeTransformer
 
 from .seals import seal
 
-__all__ = [
-    "MAX_LENGTH",
-    "MAX_RANGE",
-    "MAX_STEPS",
-    "PromptEnvironment",
-    "allowance",
-]
-
 MAX_LENGTH = 20_000
 """Characters of one rendered prompt, and of every text or list on the way. Image models take a few thousand."""
 

@@ -9,8 +9,6 @@ is printed again, works wherever it lands, and leaves every position where it wa
 
 from __future__ import annotations
 
-__all__ = ["SEALS", "seal", "unseal"]
-
 _SPECIAL = "{|}\\$_:,()!="
 
 SEALS = "".join(chr(0xFDD0 + place) for place in range(len(_SPECIAL)))

@@ -36,8 +36,6 @@ from .names import listed, nearest
 if TYPE_CHECKING:
     from ..storage import S3Options
 
-__all__ = ["LIST_NAME", "MAX_LINE", "PromptFormat", "PromptSource", "Row", "open_source"]
-
 PromptFormat = Literal["txt", "csv", "tsv", "tsv-quoted", "jsonl", "parquet"]
 """How a file is read; the default follows from its extension."""
 

@@ -46,8 +46,6 @@ from .sources import Row
 from .variants import Variants, parse
 from .wildcards import Wildcards
 
-__all__ = ["PromptTemplate", "Rendered"]
-
 _FILENAME = "<template>"
 _UNDEFINED = re.compile(r"'(?P<name>.*)' is undefined|'dict object' has no attribute '(?P<key>.*)'", re.DOTALL)
 _SEAL_NAMES = "a Unicode noncharacter (U+FDD0 to U+FDDB)"

@@ -28,27 +28,11 @@ from functools import cached_property
 from itertools import chain, combinations, permutations, product
 from typing import TYPE_CHECKING, NamedTuple
 
-from .grammar import MAX_DEPTH, escape, read
+from .grammar import read
 from .seals import unseal
 
 if TYPE_CHECKING:
     from .wildcards import Wildcards
-
-__all__ = [
-    "MAX_DEPTH",
-    "Branch",
-    "Group",
-    "Let",
-    "Node",
-    "Several",
-    "Text",
-    "Use",
-    "Variant",
-    "Variants",
-    "escape",
-    "expand_branch",
-    "parse",
-]
 
 _POOLED = 10_000
 """Up to so many expansions of single nodes are held in memory while their product is walked."""

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from .grammar import Pick
     from .variants import Node
 
-__all__ = ["MAX_FILE_BYTES", "MAX_VALUES", "WildcardValue", "Wildcards", "open_wildcards"]
-
 MAX_FILE_BYTES = 16_000_000
 """Bytes of one file of wildcards; all of them are held in memory."""
 

@@ -437,7 +437,7 @@ def test_a_full_disk_is_not_an_images_fault(post: Post, monkeypatch: pytest.Monk
         call_id = post.buy(f"a fox {parameters}", **parameters)
         (task,) = post.tasks(call_id)
         with monkeypatch.context() as patch:
-            patch.setattr("prefect_imagen.core.images.files.AtomicFile.__enter__", full)
+            patch.setattr("prefect_imagen.core.files.AtomicFile.__enter__", full)
             with pytest.raises(SpoolUnavailable):
                 post.downloader().download(task)
         assert post.harness.image(call_id).state == ImageState.PENDING
