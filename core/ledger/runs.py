@@ -245,12 +245,8 @@ def switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem
     if not batch:
         return 0
     places = run_items.c.position.between(batch[0].position, batch[-1].position)
-    present = dict(
-        connection.execute(
-            sa.select(run_items.c.position, run_items.c.item_id).where(run_items.c.run_id == run_id, places)
-        )
-        .all()
-    )
+    query = sa.select(run_items.c.position, run_items.c.item_id).where(run_items.c.run_id == run_id, places)
+    present = {position: item_id for position, item_id in connection.execute(query)}  # noqa: C416 - rows are no pairs
     changed = [
         row
         for row, wanted in zip(batch, asked, strict=True)
