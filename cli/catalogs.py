@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.ledger import Ledger, home
-from ..core.ledger.database import normalise_url
+from ..core.ledger.engine import normalise_url
 
 __all__ = ["catalog_url", "existing_ledger"]
 

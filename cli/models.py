@@ -139,7 +139,7 @@ def check(
     used = list(names or ())
     if not used:
         with existing_ledger(catalog, required=False) as ledger:
-            used = ledger.used_models() if ledger is not None else []
+            used = ledger.items.used_models() if ledger is not None else []
     specs = [registry.resolve(name, allow_withdrawn=True).spec for name in dict.fromkeys(used)]
     market = ask_market(normalise_base_url(base_url or DEFAULT_BASE_URL), home() / "cache", offline=offline, fresh=True)
     today = datetime.now(UTC).date()

@@ -23,8 +23,6 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["CallOutcome", "ImageState", "ItemState", "UnknownPolicy"]
-
 
 class CallOutcome(enum.StrEnum):
     """What became of one call to the paid endpoint."""
@@ -71,3 +69,15 @@ class UnknownPolicy(enum.StrEnum):
     HOLD = "hold"
     RETRY = "retry"
     FAIL = "fail"
+
+
+def buyable_states(unknown: UnknownPolicy, *, retry_refused: bool) -> tuple[ItemState, ...]:
+    """States of items that a run buys.
+
+    Args:
+        unknown: Whether unknown items are bought again.
+        retry_refused: Whether refused items are asked for again.
+    """
+    more = (ItemState.UNKNOWN,) if unknown is UnknownPolicy.RETRY else ()
+    refused = (ItemState.REFUSED,) if retry_refused else ()
+    return (ItemState.PLANNED, ItemState.FAILED, *more, *refused)

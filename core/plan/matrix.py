@@ -12,7 +12,7 @@ from ..aimlapi import ImageRequest, ResolvedModel
 from ..aimlapi.request import Omission
 from ..aimlapi.vocabulary import carry_over
 from ..errors import BadInput
-from ..ledger.items import canonical_json
+from ..ledger import canonical_json
 
 __all__ = ["Form", "Matrix", "make_forms", "read_matrix"]
 

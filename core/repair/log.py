@@ -20,7 +20,7 @@ from ..aimlapi.errors import ApiError, RateLimited
 from ..aimlapi.logs import LOG_PAGE, LOG_REQUESTS_A_MINUTE, LogRow
 from ..errors import ImagenError
 from ..ledger import Answered, CallOutcome, ItemState, Ledger, Outcome, Unbilled
-from ..ledger.claims import LOG, in_batches, of_run
+from ..ledger.conditions import LOG, in_batches, items_and_rewrites_of_run
 from ..ledger.schema import calls
 
 __all__ = ["FAILED_REASON", "LOST_REASON", "Asked", "ask_log"]
@@ -83,7 +83,7 @@ def ask_log(
                 if call is None or outcome is None:
                     continue
                 del wanted[call.id]
-                if ledger.settle(call.id, outcome):
+                if ledger.calls.settle(call.id, outcome):
                     unbilled += isinstance(outcome, Unbilled)
                     billed += isinstance(outcome, Answered)
                 if not wanted:
@@ -124,7 +124,7 @@ def _unknown(ledger: Ledger, run_id: str | None, item_ids: Sequence[str] | None)
         .order_by(calls.c.sent_at, calls.c.id)
     )
     if run_id is not None:
-        query = query.where(calls.c.item_id.in_(of_run(run_id)))
+        query = query.where(calls.c.item_id.in_(items_and_rewrites_of_run(run_id)))
     found: list[_Call] = []
     with ledger.read() as connection:
         for batch in [None] if item_ids is None else in_batches(item_ids):

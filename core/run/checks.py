@@ -131,7 +131,7 @@ def bind_destination(ledger: Ledger, store: ObjectStore, *, adopt: bool = False)
     mark = json.dumps({"ledger_id": ledger.id, "api_origin": ledger.origin})
     text = store.read_text(MARKER_KEY)
     if text is None:
-        delivered = ledger.delivered_to(store.destination)
+        delivered = ledger.images.count_at(store.destination)
         if delivered and not adopt:
             raise LedgerMismatch(
                 f"the catalog has {delivered} images at {store.destination}, but that place does not know this "

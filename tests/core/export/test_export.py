@@ -40,8 +40,8 @@ def filled(shop: Any) -> Any:
     [other] = shop.plan(1, prefix=AWKWARD)
     call_id = shop.send(other)
     image = NewImage(0, f"https://cdn.test/{AWKWARD[:3]}.png", None, "a fox, \x00revised")
-    shop.ledger.settle(call_id, Answered([image], 104_000, "reply", seed=2**70, inference_id="i,1"))
-    shop.ledger.release([other])
+    shop.ledger.calls.settle(call_id, Answered([image], 104_000, "reply", seed=2**70, inference_id="i,1"))
+    shop.ledger.items.release([other])
     shop.plan(1, edition="may")  # owned, asked for by the second run as well
     return shop
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.ledger import Begun, CallOutcome, ItemState, Ledger, Period, Unbilled, Unknown
-from prefect_imagen.core.ledger.schema import calls, spending
+from prefect_imagen.core.ledger import BeginResult, CallOutcome, ItemState, Ledger, Period, Unbilled, Unknown
+from prefect_imagen.core.ledger.schema import budget_windows, calls
 
 from ..conftest import PRICE, RESERVE, Shop, answer
 
@@ -22,7 +22,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.moment = datetime(2026, 3, 30, 12, tzinfo=UTC)
-        for module in ("calls", "budget", "ledger"):
+        for module in ("calls", "budgets"):
             monkeypatch.setattr(f"prefect_imagen.core.ledger.{module}.datetime", self._class())
 
     def _class(self) -> Any:
@@ -41,87 +41,87 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def begin(shop: Shop, item: str) -> Begun:
+def begin(shop: Shop, item: str) -> BeginResult:
     if shop.state(item) is not ItemState.CLAIMED:
-        shop.ledger.claim([item])
-    return shop.ledger.begin(shop.intent(item))
+        shop.ledger.items.claim([item])
+    return shop.ledger.calls.begin(shop.intent(item))
 
 
 def test_a_day_is_one_budget_for_every_run(shop: Shop, clock: Clock) -> None:
-    shop.ledger.set_budget(Period.DAY, 3 * RESERVE)
+    shop.ledger.budgets.set(Period.DAY, 3 * RESERVE)
     first = shop.plan(2)
-    assert [begin(shop, item) for item in first] == [Begun.YES, Begun.YES]
+    assert [begin(shop, item) for item in first] == [BeginResult.YES, BeginResult.YES]
     shop.start("other")
     second = shop.plan(2, prefix="owl")
-    assert [begin(shop, item) for item in second] == [Begun.YES, Begun.DAY_BUDGET_REACHED]
+    assert [begin(shop, item) for item in second] == [BeginResult.YES, BeginResult.DAY_BUDGET_REACHED]
     assert shop.state(second[1]) is ItemState.CLAIMED
     assert shop.money() == (RESERVE, 0), "what the day does not cover is not reserved in the run, either"
-    (day,) = shop.ledger.budgets("other")
+    (day,) = shop.ledger.budgets.states("other")
     assert (day.reserved, day.spent, day.left, day.window) == (3 * RESERVE, 0, 0, "2026-03-30")
     assert day.frees_at == datetime(2026, 3, 31, tzinfo=UTC)
     clock.moment += timedelta(days=1)
-    assert begin(shop, second[1]) is Begun.YES
+    assert begin(shop, second[1]) is BeginResult.YES
 
 
 def test_what_is_settled_is_counted_where_it_was_sent(shop: Shop, clock: Clock) -> None:
-    shop.ledger.set_budget(Period.DAY, 10 * RESERVE)
-    shop.ledger.set_budget(Period.MONTH, 20 * RESERVE)
+    shop.ledger.budgets.set(Period.DAY, 10 * RESERVE)
+    shop.ledger.budgets.set(Period.MONTH, 20 * RESERVE)
     items = shop.plan(4)
     late, lost, free = (shop.send(item) for item in items[:3])
     clock.moment += timedelta(days=2)  # April
     shop.send(items[3])
-    shop.ledger.settle(late, answer(1, PRICE))
-    shop.ledger.settle(lost, Unknown("cut"))
-    shop.ledger.settle(free, Unbilled("429", ItemState.PLANNED))
-    day, month = shop.ledger.budgets()
+    shop.ledger.calls.settle(late, answer(1, PRICE))
+    shop.ledger.calls.settle(lost, Unknown("cut"))
+    shop.ledger.calls.settle(free, Unbilled("429", ItemState.PLANNED))
+    day, month = shop.ledger.budgets.states()
     assert (day.reserved, day.spent, month.reserved, month.spent) == (RESERVE, 0, RESERVE, 0)
-    before = {(row.period, row.window): (row.reserved, row.spent) for row in shop.rows(spending)}
+    before = {(row.period, row.window): (row.reserved, row.spent) for row in shop.rows(budget_windows)}
     assert before["day", "2026-03-30"] == before["month", "2026-03"] == (RESERVE, PRICE)
-    shop.ledger.settle(lost, answer(1, PRICE))
-    after = {(row.period, row.window): (row.reserved, row.spent) for row in shop.rows(spending)}
+    shop.ledger.calls.settle(lost, answer(1, PRICE))
+    after = {(row.period, row.window): (row.reserved, row.spent) for row in shop.rows(budget_windows)}
     assert after["day", "2026-03-30"] == (0, 2 * PRICE)
 
 
 def test_a_budget_that_is_set_late_counts_from_midnight(shop: Shop, clock: Clock) -> None:
     bought, unknown, flying, other = shop.plan(4)
     shop.buy(bought)
-    shop.ledger.settle(shop.send(unknown), Unknown("cut"))
+    shop.ledger.calls.settle(shop.send(unknown), Unknown("cut"))
     shop.send(flying)
-    shop.ledger.set_budget(Period.DAY, PRICE + 2 * RESERVE)
-    (day,) = shop.ledger.budgets()
+    shop.ledger.budgets.set(Period.DAY, PRICE + 2 * RESERVE)
+    (day,) = shop.ledger.budgets.states()
     assert (day.spent, day.reserved) == (PRICE, 2 * RESERVE)
-    assert begin(shop, other) is Begun.DAY_BUDGET_REACHED
-    shop.ledger.set_budget(Period.DAY, PRICE + 3 * RESERVE)
-    assert begin(shop, other) is Begun.YES
-    shop.ledger.clear_budget(Period.DAY)
-    assert shop.ledger.budgets() == []
+    assert begin(shop, other) is BeginResult.DAY_BUDGET_REACHED
+    shop.ledger.budgets.set(Period.DAY, PRICE + 3 * RESERVE)
+    assert begin(shop, other) is BeginResult.YES
+    shop.ledger.budgets.clear(Period.DAY)
+    assert shop.ledger.budgets.states() == []
 
 
 def test_a_day_begins_at_midnight_in_its_time_zone(shop: Shop, clock: Clock) -> None:
-    shop.ledger.set_budget(Period.DAY, RESERVE, "Pacific/Auckland")
+    shop.ledger.budgets.set(Period.DAY, RESERVE, "Pacific/Auckland")
     one, two, three = shop.plan(3)
-    assert begin(shop, one) is Begun.YES  # 01:00 of the 31st there
-    (day,) = shop.ledger.budgets()
+    assert begin(shop, one) is BeginResult.YES  # 01:00 of the 31st there
+    (day,) = shop.ledger.budgets.states()
     assert (day.window, day.frees_at) == ("2026-03-31", datetime(2026, 3, 31, 11, tzinfo=UTC))
     assert "it frees at 2026-04-01 00:00 NZDT" in str(day)
     clock.moment += timedelta(hours=22)
-    assert begin(shop, two) is Begun.DAY_BUDGET_REACHED
+    assert begin(shop, two) is BeginResult.DAY_BUDGET_REACHED
     clock.moment += timedelta(hours=2)
-    assert begin(shop, two) is Begun.YES
+    assert begin(shop, two) is BeginResult.YES
     # Summer time ends on April 5: that day has 25 hours.
     clock.moment = datetime(2026, 4, 4, 12, tzinfo=UTC)
-    (day,) = shop.ledger.budgets()
+    (day,) = shop.ledger.budgets.states()
     assert day.frees_at is not None
     assert day.frees_at - datetime(2026, 4, 4, 11, tzinfo=UTC) == timedelta(hours=25)
-    assert begin(shop, three) is Begun.YES
+    assert begin(shop, three) is BeginResult.YES
 
 
 def test_the_tightest_budget_decides_and_the_others_are_given_back(shop: Shop, clock: Clock) -> None:
-    shop.ledger.set_budget(Period.DAY, 2 * RESERVE)
-    shop.ledger.set_budget(Period.MONTH, RESERVE)
+    shop.ledger.budgets.set(Period.DAY, 2 * RESERVE)
+    shop.ledger.budgets.set(Period.MONTH, RESERVE)
     one, two = shop.plan(2)
-    assert [begin(shop, item) for item in (one, two)] == [Begun.YES, Begun.MONTH_BUDGET_REACHED]
-    assert [state.reserved for state in shop.ledger.budgets()] == [RESERVE, RESERVE]
+    assert [begin(shop, item) for item in (one, two)] == [BeginResult.YES, BeginResult.MONTH_BUDGET_REACHED]
+    assert [state.reserved for state in shop.ledger.budgets.states()] == [RESERVE, RESERVE]
     assert shop.money() == (RESERVE, 0)
 
 
@@ -134,24 +134,24 @@ def test_of_all_that_reserve_at_once_only_as_many_pass_as_fit(
         shop.start()
         shop.todo = shop.plan(10, prefix=f"fox {n}")
         shops.append(shop)
-    shops[0].ledger.set_budget(Period.DAY, 15 * RESERVE + RESERVE - 1)
+    shops[0].ledger.budgets.set(Period.DAY, 15 * RESERVE + RESERVE - 1)
     start = threading.Barrier(4)
 
     def spend(shop: Shop) -> int:
         start.wait()
         passed = 0
         for number, item in enumerate(shop.todo):
-            shop.ledger.claim([item])
+            shop.ledger.items.claim([item])
             intent = shop.intent(item)
-            if shop.ledger.begin(intent) is Begun.YES:
+            if shop.ledger.calls.begin(intent) is BeginResult.YES:
                 passed += 1
                 if number % 2:
-                    shop.ledger.settle(intent.id, answer(1, RESERVE))
+                    shop.ledger.calls.settle(intent.id, answer(1, RESERVE))
         return passed
 
     with ThreadPoolExecutor(4) as threads:
         assert sum(threads.map(spend, shops)) == 15
-    (day,) = shops[0].ledger.budgets()
+    (day,) = shops[0].ledger.budgets.states()
     with shops[0].ledger.read() as connection:
         flying = connection.scalar(sa.select(sa.func.count()).where(calls.c.outcome == CallOutcome.SENT))
     assert (day.used, day.reserved) == (15 * RESERVE, flying * RESERVE)
@@ -161,7 +161,7 @@ def test_a_budget_may_be_set_while_others_spend(postgres: str, open_ledger: Call
     spender, setter = Shop(open_ledger(postgres)), Shop(open_ledger(postgres))
     spender.start()
     items = spender.plan(40)
-    begun: list[Begun] = []
+    begun: list[BeginResult] = []
 
     def spend() -> None:
         begun.extend(begin(spender, item) for item in items)
@@ -170,32 +170,32 @@ def test_a_budget_may_be_set_while_others_spend(postgres: str, open_ledger: Call
     thread.start()
     while len(begun) < 5:
         assert thread.is_alive()
-    setter.ledger.set_budget(Period.DAY, 20 * RESERVE)
+    setter.ledger.budgets.set(Period.DAY, 20 * RESERVE)
     thread.join()
-    assert begun.count(Begun.YES) == max(20, begun.index(Begun.DAY_BUDGET_REACHED))
-    (day,) = setter.ledger.budgets()
-    assert day.reserved == begun.count(Begun.YES) * RESERVE
+    assert begun.count(BeginResult.YES) == max(20, begun.index(BeginResult.DAY_BUDGET_REACHED))
+    (day,) = setter.ledger.budgets.states()
+    assert day.reserved == begun.count(BeginResult.YES) * RESERVE
 
 
 def test_four_fifths_of_a_budget_are_told_once(shop: Shop, clock: Clock) -> None:
     shop.start(budget=10 * RESERVE)
-    shop.ledger.set_budget(Period.MONTH, 10 * RESERVE)
+    shop.ledger.budgets.set(Period.MONTH, 10 * RESERVE)
     items = shop.plan(10)
     for item in items[:7]:
         shop.send(item)
-    assert shop.ledger.take_budget_warnings("run") == []
+    assert shop.ledger.budgets.pop_warnings("run") == []
     shop.send(items[7])
-    told = shop.ledger.take_budget_warnings("run")
+    told = shop.ledger.budgets.pop_warnings("run")
     assert [warning.state.period for warning in told] == [Period.RUN, Period.MONTH]
     assert told[0].state.used == 8 * RESERVE
     shop.send(items[8])
-    assert shop.ledger.take_budget_warnings("run") == []
+    assert shop.ledger.budgets.pop_warnings("run") == []
     clock.moment += timedelta(days=31)
-    assert shop.ledger.take_budget_warnings("run") == []
+    assert shop.ledger.budgets.pop_warnings("run") == []
 
 
 def test_what_cannot_be_a_budget_is_refused(shop: Shop) -> None:
     with pytest.raises(BadInput, match="not a time zone"):
-        shop.ledger.set_budget(Period.DAY, 1, "Mars/Olympus")
+        shop.ledger.budgets.set(Period.DAY, 1, "Mars/Olympus")
     with pytest.raises(BadInput, match="--budget-usd"):
-        shop.ledger.set_budget(Period.RUN, 1)
+        shop.ledger.budgets.set(Period.RUN, 1)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.ledger import (
-    Begun,
+    BeginResult,
     ImageState,
     ItemState,
     Ledger,
@@ -20,7 +20,7 @@ from prefect_imagen.core.ledger import (
     Unknown,
     UnknownPolicy,
 )
-from prefect_imagen.core.ledger.claims import pending
+from prefect_imagen.core.ledger.items import pending
 from prefect_imagen.core.ledger.schema import items
 
 OpenLedger = Callable[..., Ledger]
@@ -38,7 +38,7 @@ def test_eight_threads_win_each_of_300_items_once(shop: Any) -> None:
         start.wait()
         won = []
         for place in range(0, 300, 10):
-            won += ids(shop.ledger.claim(wanted[place : place + 10]))
+            won += ids(shop.ledger.items.claim(wanted[place : place + 10]))
         return won
 
     with ThreadPoolExecutor(8) as threads:
@@ -53,7 +53,7 @@ def test_holders_in_different_ledger_objects_win_each_item_once(shop: Any, open_
 
     def take(ledger: Ledger) -> list[str]:
         start.wait()
-        return [item for place in range(0, 120, 3) for item in ids(ledger.claim(wanted[place : place + 3]))]
+        return [item for place in range(0, 120, 3) for item in ids(ledger.items.claim(wanted[place : place + 3]))]
 
     with ThreadPoolExecutor(4) as threads:
         won = [item for part in threads.map(take, others) for item in part]
@@ -62,72 +62,72 @@ def test_holders_in_different_ledger_objects_win_each_item_once(shop: Any, open_
 
 def test_a_claim_tells_all_that_is_needed_to_buy(shop: Any) -> None:
     a, b = shop.plan(2, edition="e")
-    claimed = shop.ledger.claim([b, "not there", a])
+    claimed = shop.ledger.items.claim([b, "not there", a])
     assert ids(claimed) == [b, a]
     assert (claimed[0].prompt, claimed[0].parameters, claimed[0].edition) == ("fox 1", {}, "e")
     assert claimed[0].state is ItemState.CLAIMED is shop.state(a)
-    assert shop.ledger.claim([a, b]) == []
+    assert shop.ledger.items.claim([a, b]) == []
 
 
 def test_what_is_released_is_free_again(shop: Any, open_ledger: OpenLedger) -> None:
     (item,) = shop.plan(1)
-    shop.ledger.claim([item])
+    shop.ledger.items.claim([item])
     other = open_ledger(str(shop.ledger.url))
-    other.release([item])
-    assert other.claim([item]) == [], "somebody else's claim was released"
-    shop.ledger.release([item])
+    other.items.release([item])
+    assert other.items.claim([item]) == [], "somebody else's claim was released"
+    shop.ledger.items.release([item])
     assert shop.state(item) is ItemState.PLANNED
-    assert ids(other.claim([item])) == [item]
+    assert ids(other.items.claim([item])) == [item]
 
 
 def test_an_item_in_flight_is_not_released(shop: Any, open_ledger: OpenLedger) -> None:
     (item,) = shop.plan(1)
     call = shop.send(item)
-    shop.ledger.release([item])
+    shop.ledger.items.release([item])
     assert shop.state(item) is ItemState.SENT
-    assert open_ledger(str(shop.ledger.url)).claim([item], unknown=UnknownPolicy.RETRY) == []
-    assert shop.ledger.settle(call, Unbilled("429", ItemState.CLAIMED))
+    assert open_ledger(str(shop.ledger.url)).items.claim([item], unknown=UnknownPolicy.RETRY) == []
+    assert shop.ledger.calls.settle(call, Unbilled("429", ItemState.CLAIMED))
     assert shop.state(item) is ItemState.CLAIMED
 
 
 @pytest.mark.parametrize("policy", [UnknownPolicy.HOLD, UnknownPolicy.FAIL])
 def test_unknown_items_are_left_to_the_policy(shop: Any, policy: UnknownPolicy) -> None:
     (item,) = shop.plan(1)
-    shop.ledger.settle(shop.send(item), Unknown("cut"))
-    shop.ledger.release([item])
-    assert list(shop.ledger.pending("run", destination="file:///a", unknown=policy)) == []
-    assert shop.ledger.claim([item], unknown=policy) == []
-    assert list(shop.ledger.pending("run", destination="file:///a", unknown=UnknownPolicy.RETRY)) == [item]
-    assert ids(shop.ledger.claim([item], unknown=UnknownPolicy.RETRY)) == [item]
+    shop.ledger.calls.settle(shop.send(item), Unknown("cut"))
+    shop.ledger.items.release([item])
+    assert list(shop.ledger.items.pending("run", destination="file:///a", unknown=policy)) == []
+    assert shop.ledger.items.claim([item], unknown=policy) == []
+    assert list(shop.ledger.items.pending("run", destination="file:///a", unknown=UnknownPolicy.RETRY)) == [item]
+    assert ids(shop.ledger.items.claim([item], unknown=UnknownPolicy.RETRY)) == [item]
 
 
 def test_refused_items_are_asked_for_again_only_when_told_so(shop: Any) -> None:
     (item,) = shop.plan(1)
-    shop.ledger.settle(shop.send(item), Refused("safety"))
-    shop.ledger.release([item])
-    assert shop.ledger.claim([item]) == []
-    assert list(shop.ledger.pending("run", destination=None, retry_refused=True)) == [item]
-    assert ids(shop.ledger.claim([item], retry_refused=True)) == [item]
+    shop.ledger.calls.settle(shop.send(item), Refused("safety"))
+    shop.ledger.items.release([item])
+    assert shop.ledger.items.claim([item]) == []
+    assert list(shop.ledger.items.pending("run", destination=None, retry_refused=True)) == [item]
+    assert ids(shop.ledger.items.claim([item], retry_refused=True)) == [item]
 
 
-@pytest.mark.parametrize("how", ["release", "reap", "unauthorized", "retries spent"])
+@pytest.mark.parametrize("how", ["release", "release_dead_workers", "unauthorized", "retries spent"])
 @pytest.mark.parametrize("before", [ItemState.UNKNOWN, ItemState.REFUSED, ItemState.PLANNED])
 def test_an_item_taken_up_again_in_vain_is_what_it_was(shop: Any, how: str, before: ItemState) -> None:
     """Or else an unknown item would be planned, and bought by the next run without its policy being asked."""
     (item,) = shop.plan(1)
     if before is not ItemState.PLANNED:
         outcome = Unknown("cut") if before is ItemState.UNKNOWN else Refused("safety")
-        shop.ledger.settle(shop.send(item), outcome)
-        shop.ledger.release([item])
-    shop.ledger.claim([item], unknown=UnknownPolicy.RETRY, retry_refused=True)
-    if how == "reap":
+        shop.ledger.calls.settle(shop.send(item), outcome)
+        shop.ledger.items.release([item])
+    shop.ledger.items.claim([item], unknown=UnknownPolicy.RETRY, retry_refused=True)
+    if how == "release_dead_workers":
         shop.ledger.close()
         shop.ledger = Ledger(str(shop.ledger.url))
     elif how == "unauthorized":
-        shop.ledger.settle(shop.send(item), Unbilled("401", ItemState.PLANNED))
+        shop.ledger.calls.settle(shop.send(item), Unbilled("401", ItemState.PLANNED))
     elif how == "retries spent":
-        shop.ledger.settle(shop.send(item), Unbilled("429", ItemState.FAILED))
-    shop.ledger.release([item])
+        shop.ledger.calls.settle(shop.send(item), Unbilled("429", ItemState.FAILED))
+    shop.ledger.items.release([item])
     failed = ItemState.FAILED if how == "retries spent" and before is ItemState.PLANNED else before
     assert shop.state(item) is failed
     shop.ledger.close()
@@ -136,17 +136,19 @@ def test_an_item_taken_up_again_in_vain_is_what_it_was(shop: Any, how: str, befo
 def test_what_is_paid_for_is_held_and_keeps_its_state(shop: Any, open_ledger: OpenLedger) -> None:
     (item,) = shop.plan(1)
     shop.buy(item)
-    (claimed,) = shop.ledger.claim([item])
+    (claimed,) = shop.ledger.items.claim([item])
     assert claimed.state is ItemState.GENERATED
-    assert open_ledger(str(shop.ledger.url)).claim([item]) == []
-    assert shop.ledger.begin(shop.intent(item)) is Begun.CLAIM_LOST, "an item that is paid for was bought again"
+    assert open_ledger(str(shop.ledger.url)).items.claim([item]) == []
+    assert shop.ledger.calls.begin(shop.intent(item)) is BeginResult.CLAIM_LOST, (
+        "an item that is paid for was bought again"
+    )
 
 
 def test_pending_goes_page_by_page_each_item_once(shop: Any) -> None:
     wanted = shop.plan(25)
     assert shop.plan(25) == wanted, "the second half are duplicates"
     more = shop.plan(3, prefix="owl")
-    assert list(shop.ledger.pending("run", destination=None, page=7)) == [*wanted, *more]
+    assert list(shop.ledger.items.pending("run", destination=None, page=7)) == [*wanted, *more]
 
 
 def test_a_shard_answers_for_what_it_is_given(shop: Any) -> None:
@@ -155,12 +157,14 @@ def test_a_shard_answers_for_what_it_is_given(shop: Any) -> None:
     owls = shop.plan(4, prefix="owl")
     assert shop.plan(1) == foxes[:1], "a fox once more, in the second shard"
     first, second = range(5), range(5, 10)
-    given = {rows: list(shop.ledger.pending("run", destination="file:///a", rows=rows)) for rows in (first, second)}
+    given = {
+        rows: list(shop.ledger.items.pending("run", destination="file:///a", rows=rows)) for rows in (first, second)
+    }
     assert given == {first: foxes, second: owls}
     for owl in owls:
         shop.finish(shop.buy(owl))
-    assert shop.ledger.row_progress("run", second).items == {ItemState.DELIVERED: 4}
-    assert shop.ledger.row_progress("run", first).items == {ItemState.PLANNED: 5}
+    assert shop.ledger.runs.row_progress("run", second).items == {ItemState.DELIVERED: 4}
+    assert shop.ledger.runs.row_progress("run", first).items == {ItemState.PLANNED: 5}
 
 
 def test_the_work_of_pending_grows_with_the_run_and_no_faster(
@@ -183,7 +187,7 @@ def test_the_work_of_pending_grows_with_the_run_and_no_faster(
             sqlite = connection.connection.driver_connection
             assert sqlite is not None
             sqlite.set_progress_handler(step, 100)
-            found = pending(connection, "run", ledger.holder.id, destination="file:///a", limit=count)
+            found = pending(connection, "run", ledger.worker.id, destination="file:///a", limit=count)
             sqlite.set_progress_handler(None, 0)
         assert [item for _, item in found] == wanted
     assert 100 < steps[2000] < 6 * steps[500], steps
@@ -194,20 +198,20 @@ def test_pending_is_what_there_is_something_to_do_for(shop: Any, open_ledger: Op
     shop.buy(generated)
     shop.finish(shop.buy(delivered))
     shop.finish(shop.buy(lost), ImageState.LOST)
-    shop.ledger.settle(shop.send(failed), Unbilled("429", ItemState.FAILED))
-    shop.ledger.release([failed])
-    open_ledger(str(shop.ledger.url)).claim([held])
+    shop.ledger.calls.settle(shop.send(failed), Unbilled("429", ItemState.FAILED))
+    shop.ledger.items.release([failed])
+    open_ledger(str(shop.ledger.url)).items.claim([held])
     assert shop.state(lost) is ItemState.LOST
-    assert list(shop.ledger.pending("run", destination="file:///a")) == [planned, generated, failed]
+    assert list(shop.ledger.items.pending("run", destination="file:///a")) == [planned, generated, failed]
     # What lies elsewhere is to be copied, for a run that wants it somewhere.
-    assert list(shop.ledger.pending("run", destination="file:///b")) == [planned, generated, delivered, failed]
-    assert list(shop.ledger.pending("run", destination=None)) == [planned, generated, failed]
+    assert list(shop.ledger.items.pending("run", destination="file:///b")) == [planned, generated, delivered, failed]
+    assert list(shop.ledger.items.pending("run", destination=None)) == [planned, generated, failed]
 
 
 def test_more_ids_than_a_statement_takes_parameters(shop: Any) -> None:
     wanted = shop.plan(1200)
-    assert len(shop.ledger.claim(wanted)) == 1200
-    shop.ledger.release(wanted)
+    assert len(shop.ledger.items.claim(wanted)) == 1200
+    shop.ledger.items.release(wanted)
     with shop.ledger.read() as connection:
         free = sa.select(sa.func.count()).where(items.c.holder_id.is_(None), items.c.state == ItemState.PLANNED)
         assert connection.scalar(free) == 1200

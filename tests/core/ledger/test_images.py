@@ -23,7 +23,7 @@ from prefect_imagen.core.ledger import (
     Unknown,
     UnknownPolicy,
 )
-from prefect_imagen.core.ledger.account import Line
+from prefect_imagen.core.ledger.costs import CostLine
 from prefect_imagen.core.ledger.schema import calls
 
 OpenLedger = Callable[..., Ledger]
@@ -56,7 +56,7 @@ def test_a_try_in_vain_is_counted(shop: Any) -> None:
     call_id = shop.buy(item)
     shop.finish(call_id, P)
     shop.finish(call_id, P)
-    (task,) = shop.ledger.images_to_deliver([item], destination="file:///a")
+    (task,) = shop.ledger.images.to_deliver([item], destination="file:///a")
     assert (task.attempts, shop.image(call_id).reason) == (2, "because")
     shop.finish(call_id)
     assert shop.image(call_id).reason is None
@@ -65,20 +65,20 @@ def test_a_try_in_vain_is_counted(shop: Any) -> None:
 def test_what_is_to_be_delivered_says_where_from(shop: Any) -> None:
     (item,) = shop.plan(1, edition="e")
     call_id = shop.buy(item, 2)
-    tasks = shop.ledger.images_to_deliver([item], destination="file:///a")
+    tasks = shop.ledger.images.to_deliver([item], destination="file:///a")
     assert [task.image_id for task in tasks] == [f"{call_id}-0", f"{call_id}-1"]
     task = tasks[0]
     assert (task.source_url, task.copy_from, task.edition) == ("https://cdn.test/0.png", None, "e")
-    assert (task.sent_from, task.sent_on) == (shop.ledger.holder.host, shop.call(call_id).sent_at.date())
+    assert (task.sent_from, task.sent_on) == (shop.ledger.worker.host, shop.call(call_id).sent_at.date())
 
 
 def test_a_stored_image_is_copied_to_a_second_place_and_stays_where_it_is(shop: Any) -> None:
     (item,) = shop.plan(1)
     call_id = shop.buy(item)
     shop.finish(call_id, at="a")
-    assert shop.ledger.images_to_deliver([item], destination="file:///a") == []
-    assert shop.ledger.images_to_deliver([item], destination=None) == []
-    (task,) = shop.ledger.images_to_deliver([item], destination="file:///b")
+    assert shop.ledger.images.to_deliver([item], destination="file:///a") == []
+    assert shop.ledger.images.to_deliver([item], destination=None) == []
+    (task,) = shop.ledger.images.to_deliver([item], destination="file:///b")
     assert (task.source_url, task.copy_from) == (None, f"file:///a/{call_id}-0.png")
     assert task.sha256 == "ab" * 32
     # A copy that fails changes nothing about the original.
@@ -88,15 +88,15 @@ def test_a_stored_image_is_copied_to_a_second_place_and_stays_where_it_is(shop: 
     shop.finish(call_id, at="b")
     shop.finish(call_id, at="b")
     assert shop.image(call_id).uri == f"file:///a/{call_id}-0.png"
-    assert shop.ledger.images_to_deliver([item], destination="file:///b") == []
-    assert shop.ledger.account().billed == PRICE
+    assert shop.ledger.images.to_deliver([item], destination="file:///b") == []
+    assert shop.ledger.costs.of().billed == PRICE
 
 
 def test_results_of_many_images_are_one_transaction(shop: Any) -> None:
     wanted = shop.plan(3)
     done = [ImageResult(shop.buy(item), 0, item, L, reason="dead") for item in wanted]
-    shop.ledger.finish_images(done)
-    shop.ledger.finish_images([])
+    shop.ledger.images.finish(done)
+    shop.ledger.images.finish([])
     assert {shop.state(item) for item in wanted} == {ItemState.LOST}
 
 
@@ -105,8 +105,8 @@ def test_calls_that_wait_for_an_image_are_told(shop: Any) -> None:
     shop.finish(a, index=0)
     shop.finish(b, index=0)
     shop.finish(b, L, index=1)
-    assert shop.ledger.waiting_calls([a, b, "no such call"]) == {a}
-    assert shop.ledger.waiting_calls([]) == set()
+    assert shop.ledger.images.pending_calls([a, b, "no such call"]) == {a}
+    assert shop.ledger.images.pending_calls([]) == set()
 
 
 def test_the_rows_of_a_call_add_up_to_its_cost(shop: Any) -> None:
@@ -115,9 +115,9 @@ def test_the_rows_of_a_call_add_up_to_its_cost(shop: Any) -> None:
     cases = [(which, cost) for which in places for cost in (0, 1, 2, 104_000, 104_001, 104_002, 104_003)]
     for item, (which, cost) in zip(shop.plan(len(cases)), cases, strict=True):
         images = [NewImage(place, f"https://cdn.test/{place}", None, None) for place in which]
-        shop.ledger.settle(shop.send(item), Answered(images, cost, "reply"))
+        shop.ledger.calls.settle(shop.send(item), Answered(images, cost, "reply"))
     shares: dict[str, list[int]] = {}
-    for row in shop.ledger.catalog():
+    for row in shop.ledger.images.catalog():
         shares.setdefault(row["item_id"], []).append(row["cost_credits"])
     costs = {row.item_id: row.settled for row in shop.rows(calls)}
     assert {item: sum(parts) for item, parts in shares.items()} == costs
@@ -130,7 +130,7 @@ def test_a_row_of_the_catalog_says_everything(shop: Any) -> None:
     (item,) = shop.plan(1, edition="e")
     call_id = shop.buy(item, 2, 104_001)
     shop.finish(call_id)
-    first, second = shop.ledger.catalog()
+    first, second = shop.ledger.images.catalog()
     assert (first["state"], second["state"]) == ("stored", "pending")
     assert first["image_id"] == f"{call_id}-0"
     assert (first["cost_credits"], second["cost_credits"]) == (52_001, 52_000)
@@ -168,8 +168,8 @@ def test_the_catalog_of_a_run_has_what_it_owned_already(shop: Any) -> None:
         shop.finish(shop.buy(item))
     shop.start("second")
     assert shop.plan(1) == [a]
-    assert [row["item_id"] for row in shop.ledger.catalog(run_id="second")] == [a]
-    assert len(shop.ledger.catalog(limit=1)) == 1
+    assert [row["item_id"] for row in shop.ledger.images.catalog(run_id="second")] == [a]
+    assert len(shop.ledger.images.catalog(limit=1)) == 1
 
 
 def test_other_programs_read_the_catalog(database: str, shop: Any) -> None:
@@ -192,29 +192,29 @@ def test_every_credit_has_its_line(shop: Any) -> None:
     shop.buy(generated, 1, 1)
     shop.finish(shop.buy(delivered, 1, 20))
     shop.finish(shop.buy(lost, 1, 300), L)
-    shop.ledger.settle(shop.send(refused), Refused("safety", 4000))
-    shop.ledger.settle(shop.send(free), Refused("safety"))
-    shop.ledger.settle(shop.send(unknown), Unknown("cut"))
+    shop.ledger.calls.settle(shop.send(refused), Refused("safety", 4000))
+    shop.ledger.calls.settle(shop.send(free), Refused("safety"))
+    shop.ledger.calls.settle(shop.send(unknown), Unknown("cut"))
     shop.send(flying)
-    shop.ledger.settle(shop.send(unbilled), Unbilled("429", ItemState.FAILED))
+    shop.ledger.calls.settle(shop.send(unbilled), Unbilled("429", ItemState.FAILED))
     # Unknown, bought again, then answered after all: both calls are the delivered item's.
-    shop.ledger.settle(first := shop.send(twice), Unknown("cut"))
-    shop.ledger.release([twice])
+    shop.ledger.calls.settle(first := shop.send(twice), Unknown("cut"))
+    shop.ledger.items.release([twice])
     second = shop.send(twice, unknown=UnknownPolicy.RETRY)
     for call_id in (second, first):
-        shop.ledger.settle(call_id, Answered([NewImage(0, "u", None, None)], 50_000, "reply"))
+        shop.ledger.calls.settle(call_id, Answered([NewImage(0, "u", None, None)], 50_000, "reply"))
         shop.finish(call_id)
-    account = shop.ledger.account()
-    assert account.generated == Line(1, 1)
-    assert account.delivered == Line(3, 100_020)
-    assert account.lost == Line(1, 300)
-    assert account.refused == Line(1, 4000)
-    assert account.unknown == Line(1, RESERVE)
-    assert account.in_flight == Line(1, RESERVE)
-    assert account.unbilled == Line(2, 0)
+    account = shop.ledger.costs.of()
+    assert account.generated == CostLine(1, 1)
+    assert account.delivered == CostLine(3, 100_020)
+    assert account.lost == CostLine(1, 300)
+    assert account.refused == CostLine(1, 4000)
+    assert account.unknown == CostLine(1, RESERVE)
+    assert account.in_flight == CostLine(1, RESERVE)
+    assert account.unbilled == CostLine(2, 0)
     assert (account.billed, account.billed_at_most) == (104_321, 104_321 + 2 * RESERVE)
-    assert shop.ledger.account("run") == account
-    assert shop.ledger.account("another").billed_at_most == 0
+    assert shop.ledger.costs.of("run") == account
+    assert shop.ledger.costs.of("another").billed_at_most == 0
     reserved, spent = shop.money()
     assert (reserved, spent) == (2 * RESERVE, account.billed)
 
@@ -222,39 +222,39 @@ def test_every_credit_has_its_line(shop: Any) -> None:
 def test_progress_counts_rows_items_and_what_was_owned(shop: Any) -> None:
     a, _b = shop.plan(2)
     shop.finish(shop.buy(a))
-    assert shop.ledger.progress("run").owned == 0, "it was bought by this run"
+    assert shop.ledger.runs.progress("run").owned == 0, "it was bought by this run"
     shop.plan(2)
-    assert shop.ledger.progress("run").owned == 0
+    assert shop.ledger.runs.progress("run").owned == 0
     shop.start("second", budget=5)
     shop.plan(2)
     shop.plan(3)
-    progress = shop.ledger.progress("second")
+    progress = shop.ledger.runs.progress("second")
     assert (progress.rows, progress.total, progress.owned, progress.images, progress.budget) == (5, 3, 1, 1, 5)
     assert (progress.items[ItemState.DELIVERED], progress.items[ItemState.PLANNED]) == (1, 2)
     assert set(progress.items) == set(ItemState)
     with pytest.raises(KeyError):
-        shop.ledger.progress("none")
+        shop.ledger.runs.progress("none")
     with pytest.raises(KeyError):
-        shop.ledger.run("none")
+        shop.ledger.runs.get("none")
 
 
 def test_a_run_is_told_and_finished(shop: Any, open_ledger: OpenLedger) -> None:
     shop.start("second", tags={"ä": "ö"})
-    assert shop.ledger.latest_run() == "second"
+    assert shop.ledger.runs.latest() == "second"
     other = open_ledger(str(shop.ledger.url))
-    assert other.latest_run(of_this_process=True) is None
-    shop.ledger.finish_run("second", "Completed")
-    run = shop.ledger.run("second")
+    assert other.runs.latest(of_this_process=True) is None
+    shop.ledger.runs.finish("second", "Completed")
+    run = shop.ledger.runs.get("second")
     assert (run["outcome"], run["tags"], run["model"]) == ("Completed", {"ä": "ö"}, "google/imagen4/preview")
     shop.start("second")
-    assert shop.ledger.run("second")["outcome"] is None
+    assert shop.ledger.runs.get("second")["outcome"] is None
 
 
 def test_rows_of_a_source_are_kept_as_they_are(shop: Any) -> None:
     row = {"text": "half \ud800, NUL \x00, ü", "n": 1.5, "none": None, "list": [1, {"a": 2}]}
-    shop.ledger.add_run_items("run", [RunItem(0, Item("m", "p", {}), "fi\udcffle.csv", 3, row, ("a", "b"))])
+    shop.ledger.runs.add_items("run", [RunItem(0, Item("m", "p", {}), "fi\udcffle.csv", 3, row, ("a", "b"))])
     from prefect_imagen.core.ledger.schema import run_items
 
     kept = shop.row(run_items, run_items.c.run_id == "run")
     assert (kept.row, kept.choices, kept.line) == (row, ["a", "b"], 3)
-    shop.ledger.add_run_items("run", [])
+    shop.ledger.runs.add_items("run", [])

@@ -16,7 +16,8 @@ from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.delivery import Spool
 from prefect_imagen.core.errors import Unavailable
 from prefect_imagen.core.images import SpoolUnavailable
-from prefect_imagen.core.ledger import Ledger, LedgerUnavailable, Period
+from prefect_imagen.core.ledger import LedgerUnavailable, Period
+from prefect_imagen.core.ledger.calls import Calls
 from prefect_imagen.core.limits import CallLimiter, CreditBreaker, Gate, HaltReason
 from prefect_imagen.core.purchase import ReplySpool, replay
 from prefect_imagen.core.storage import StoreNotUsable
@@ -77,7 +78,7 @@ def test_no_paid_call_when_the_store_became_unusable(till: Tills) -> None:
 
 def test_no_paid_call_while_the_ledger_is_away(till: Tills) -> None:
     shop = till(1)
-    (claimed,) = shop.ledger.claim(shop.items)
+    (claimed,) = shop.ledger.items.claim(shop.items)
     shop.ledger.close()
     with pytest.raises(LedgerUnavailable):
         shop.purchaser().buy(claimed)
@@ -241,7 +242,7 @@ def crash_between_keep_and_settle(shop: Any, monkeypatch: pytest.MonkeyPatch) ->
         raise LedgerUnavailable("killed here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "settle", died)
+        patch.setattr(Calls, "settle", died)
         with pytest.raises(LedgerUnavailable, match="killed here"):
             shop.buy_all()
 
@@ -259,12 +260,12 @@ def test_a_spooled_reply_is_recorded_by_the_next_process(
     assert len(list(dead.replies.call_ids())) == 1
     dead.ledger.close()
     if reap_first:
-        alive.ledger.reap()
+        alive.ledger.release_dead_workers()
         assert alive.states() == {"unknown": 1}
     assert replay(alive.ledger, alive.replies) == 1
     assert alive.states() == {"generated": 1}
     assert alive.reconcile().billed == PRICE
-    assert len(alive.ledger.images_to_deliver(alive.items, destination=None)) == 1
+    assert len(alive.ledger.images.to_deliver(alive.items, destination=None)) == 1
     assert replay(alive.ledger, alive.replies) == 0
     assert len(list(dead.replies.call_ids())) == 1, "dropped before its images were dealt with"
 
@@ -278,7 +279,7 @@ def test_spooled_replies_without_images_are_recorded_and_cleared_away(
     crash_between_keep_and_settle(dead, monkeypatch)
     dead.ledger.close()
     alive = till(1)
-    alive.ledger.reap()
+    alive.ledger.release_dead_workers()
     assert replay(alive.ledger, alive.replies) == 1
     assert alive.states() == {"refused" if name == "safety_block" else "unknown": 1}
     assert list(alive.replies.call_ids()) == []
@@ -296,7 +297,7 @@ def test_base64_goes_through_the_spool(till: Tills) -> None:
     shop = till(2, convert_base64_to_url=False)
     shop.buy_all()
     shop.reconcile()
-    tasks = shop.ledger.images_to_deliver(shop.items, destination=None)
+    tasks = shop.ledger.images.to_deliver(shop.items, destination=None)
     assert [task.source_url for task in tasks] == [None, None]
     raw = shop.replies.load(tasks[0].call_id)
     assert raw.read().images[0].base64.startswith("iVBOR")
@@ -360,7 +361,7 @@ def test_a_budget_waits_for_calls_in_flight_that_leave_some_of_it(till: Tills) -
 
 def test_a_day_that_is_used_up_ends_the_run_by_name(till: Tills) -> None:
     shop = till(6)
-    shop.ledger.set_budget(Period.DAY, 3 * RESERVE, "Europe/Berlin")
+    shop.ledger.budgets.set(Period.DAY, 3 * RESERVE, "Europe/Berlin")
     shop.buy_all()
     assert shop.halt.reason is HaltReason.BUDGET
     assert "day's budget of $0.159" in shop.halt.message
@@ -368,7 +369,7 @@ def test_a_day_that_is_used_up_ends_the_run_by_name(till: Tills) -> None:
     assert "it frees at" in shop.halt.message
     assert shop.states() == {"planned": 3, "generated": 3}
     shop.reconcile()
-    shop.ledger.clear_budget(Period.DAY)
+    shop.ledger.budgets.clear(Period.DAY)
     again = till(6)
     again.buy_all()
     assert again.states() == {"generated": 6}

@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.aimlapi.chat import resolve_chat_model
 from prefect_imagen.core.ledger import ItemState, UnknownPolicy
-from prefect_imagen.core.ledger.claims import claim
-from prefect_imagen.core.ledger.holders import Holder, reap, this_host
+from prefect_imagen.core.ledger.calls import NOT_RECORDED
+from prefect_imagen.core.ledger.items import claim
 from prefect_imagen.core.ledger.schema import calls, images, items
+from prefect_imagen.core.ledger.workers import Worker, release_dead_workers, this_host
 from prefect_imagen.core.limits import HaltReason
 from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
@@ -251,7 +252,7 @@ def test_a_prompt_that_does_not_fit_cannot_be_kept(till: Tills) -> None:
     shop = till(1, rewrite=MINI, settings={"rewrite_fallback": RewriteFallback.KEEP})
     spec = BatchSpec(PromptSpec(["a long way " * 60]), rewrite=MINI)
     rows = [dataclasses.replace(row, position=1) for row in spec.run_items()]
-    shop.ledger.add_run_items(shop.run, rows)
+    shop.ledger.runs.add_items(shop.run, rows)
     shop.items = [row.item.id for row in rows]
     shop.sandbox.set_faults([fault("chat_refusal")])
     shop.rewrite_all()
@@ -312,11 +313,11 @@ def test_a_reply_that_a_killed_process_left_is_recorded(till: Tills, monkeypatch
     shop = till(3, rewrite=MINI)
     with monkeypatch.context() as patched:
         patched.setattr(shop.replies, "drop", lambda call_id: None)
-        patched.setattr(shop.ledger, "settle", lambda call_id, outcome: False)
+        patched.setattr(shop.ledger.calls, "settle", lambda call_id, outcome: NOT_RECORDED)
         shop.rewrite_all()
     assert shop.texts() == {"sent": 3}
-    holder = shop.ledger.holder.id
-    shop.ledger.write(lambda connection: reap(connection, None, force=(holder,)))
+    holder = shop.ledger.worker.id
+    shop.ledger.write(lambda connection: release_dead_workers(connection, None, force=(holder,)))
     assert shop.texts() == {"unknown": 3}
     assert replay(shop.ledger, shop.replies) == 3
     assert shop.texts() == {"delivered": 3}
@@ -387,8 +388,8 @@ def test_asking_again_means_once_a_run(till: Tills) -> None:
 def test_what_a_dead_process_held_is_bought(till: Tills, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prefect_imagen.core.purchase.rewriter._REAP_EVERY", 1)
     shop = till(2, rewrite=MINI)
-    texts = shop.ledger.rewrites_wanted(shop.items)
-    dead = Holder("dead", this_host(), "another boot", 2**22 + 1)
+    texts = shop.ledger.rewrites.missing(shop.items)
+    dead = Worker("dead", this_host(), "another boot", 2**22 + 1)
     shop.ledger.write(dead.register)
     shop.ledger.write(lambda connection: claim(connection, texts, dead.id))
     shop.rewrite_all()

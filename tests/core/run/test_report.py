@@ -30,9 +30,9 @@ def test_every_item_that_is_not_delivered_says_why(shop: Any) -> None:
     done, planned, lost, refused, unknown, failed = shop.plan(6)
     shop.finish(shop.buy(done))
     shop.finish(shop.buy(lost), ImageState.QUARANTINED)
-    shop.ledger.settle(shop.send(refused), Refused("safety: no"))
-    shop.ledger.settle(call := shop.send(unknown), Unknown("timed out"))
-    shop.ledger.settle(shop.send(failed), Unbilled("429", ItemState.FAILED))
+    shop.ledger.calls.settle(shop.send(refused), Refused("safety: no"))
+    shop.ledger.calls.settle(call := shop.send(unknown), Unknown("timed out"))
+    shop.ledger.calls.settle(shop.send(failed), Unbilled("429", ItemState.FAILED))
     report = make_report(shop.ledger, "run", message="see below")
     assert (report.outcome, report.complete, report.quarantined) == ("Incomplete", False, 1)
     assert [(item.item_id, item.state, item.reason, item.reserved) for item in report.open] == [
