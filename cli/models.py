@@ -14,7 +14,7 @@ from .failures import INCOMPLETE, OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.aimlapi.registry import FieldSpec, ModelSpec, ResolvedModel
+    from ..core.aimlapi.spec import FieldSpec, ModelSpec, ResolvedModel
 
 __all__ = ["models"]
 
@@ -58,7 +58,7 @@ def listing(
     if context.invoked_subcommand is not None:
         return OK
     from ..core.aimlapi import load_registry
-    from ..core.aimlapi.registry import ResolvedModel
+    from ..core.aimlapi.spec import ResolvedModel
     from ..core.aimlapi.vocabulary import to_native
 
     asked = {name: value for name, value in (("aspect_ratio", aspect_ratio), ("num_images", num_images)) if value}
@@ -132,7 +132,7 @@ def check(
     from ..core.aimlapi import DEFAULT_BASE_URL, load_registry
     from ..core.aimlapi.client import normalise_base_url
     from ..core.aimlapi.market import ask_market
-    from ..core.ledger import home
+    from ..core.files import home
     from .catalogs import existing_ledger
 
     registry = load_registry()
@@ -194,7 +194,7 @@ def _ratios(resolved: ResolvedModel) -> str:
 
 
 def _show_all(console: Console, specs: tuple[ModelSpec, ...]) -> None:
-    from ..core.aimlapi.registry import ResolvedModel
+    from ..core.aimlapi.spec import ResolvedModel
     from ..core.money import format_usd
 
     rows = table("model", "an image", "aspect ratios", "prompt", "state", right=("an image", "prompt"))

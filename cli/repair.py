@@ -75,8 +75,8 @@ def repair(
     from ..core.ledger import UnknownPolicy
     from ..core.repair import Stores
     from ..core.repair import repair as mend
+    from ..core.request import DEFAULT_KEY_TEMPLATE
     from ..core.run.services import RunSettings
-    from ..core.storage import DEFAULT_TEMPLATE
     from .catalogs import existing_ledger
     from .runs import find_items, find_run, list_runs
 
@@ -93,7 +93,7 @@ def repair(
                 ledger,
                 Stores(options=store),
                 client=client,
-                settings=RunSettings(concurrency=concurrency, key_template=key_template or DEFAULT_TEMPLATE),
+                settings=RunSettings(concurrency=concurrency, key_template=key_template or DEFAULT_KEY_TEMPLATE),
                 run_id=find_run(list_runs(ledger), run)["run_id"] if run is not None else None,
                 item_ids=find_items(ledger, items) if items else None,
                 unknown=UnknownPolicy(unknown.value),

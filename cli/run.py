@@ -177,9 +177,9 @@ def run(
     from ..core.aimlapi import DEFAULT_BASE_URL
     from ..core.ledger import UnknownPolicy
     from ..core.purchase import PurchaseSettings
+    from ..core.request import DEFAULT_KEY_TEMPLATE
     from ..core.rewrite import RewriteFallback
     from ..core.run.services import RunSettings
-    from ..core.storage import DEFAULT_TEMPLATE
     from .batch import Batch, read_pairs, typed_options
     from .catalogs import catalog_url
     from .job import Job
@@ -233,7 +233,7 @@ def run(
             patience=patience,
             drain_seconds=drain_seconds,
             spool_max_bytes=spool_max_bytes,
-            key_template=key_template or DEFAULT_TEMPLATE,
+            key_template=key_template or DEFAULT_KEY_TEMPLATE,
             purchase=PurchaseSettings(
                 trust_unbilled_5xx=trust_unbilled_5xx, rewrite_fallback=RewriteFallback(rewrite_fallback.value)
             ),

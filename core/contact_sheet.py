@@ -14,8 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 from .ledger import ImageState, Ledger
 from .storage import ObjectStore
 
-__all__ = ["ContactSheet", "contact_sheet"]
-
 _PAPER = (250, 249, 246)
 _INK = (40, 40, 44)
 _GAP = 14

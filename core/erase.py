@@ -17,8 +17,6 @@ from .ledger import ErasurePreview, Ledger, Selection
 from .ledger.erasure import ErasableObject
 from .storage import ObjectStore, open_store
 
-__all__ = ["Erased", "erase", "preview"]
-
 _BATCH = 200
 
 

@@ -11,8 +11,6 @@ pickle (Prefect persists and ships exceptions between processes; keyword-only ar
 
 from __future__ import annotations
 
-__all__ = ["BadInput", "ImagenError", "Unavailable"]
-
 
 class ImagenError(Exception):
     """Base of all errors this package raises on purpose. `str(error)` says what is wrong and what to do."""

@@ -10,8 +10,6 @@ from decimal import ROUND_CEILING, Decimal, InvalidOperation
 
 from .errors import BadInput
 
-__all__ = ["CREDITS_PER_USD", "credits_to_usd", "format_usd", "usd_to_credits"]
-
 CREDITS_PER_USD = 2_000_000
 """Credits in one US dollar."""
 

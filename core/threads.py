@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-__all__ = ["in_threads", "results"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..core.aimlapi.registry import FieldSpec, ResolvedModel
-
-__all__ = ["Accepted", "Issue", "check_body", "enum_issue", "type_issue", "type_name"]
+from ..core.aimlapi.spec import FieldSpec, ResolvedModel
 
 Issue: TypeAlias = dict[str, Any]
 _Path: TypeAlias = tuple[str | int, ...]

@@ -24,17 +24,6 @@ from ..errors import BadInput
 from ..money import usd_to_credits
 from .reply import read_credits, read_object
 
-__all__ = [
-    "ChatDialect",
-    "ChatForm",
-    "ChatModel",
-    "ChatReply",
-    "ChatRequest",
-    "load_chat_models",
-    "read_chat",
-    "resolve_chat_model",
-]
-
 _MILLION = 1_000_000
 _NAME = re.compile(r"[\w./:@+-]{1,200}")
 _MOST_USD = 10_000

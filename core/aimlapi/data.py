@@ -23,8 +23,6 @@ from pydantic import ValidationError
 from ..errors import BadInput
 from .spec import ModelSpec
 
-__all__ = ["ModelFileError", "known_models", "read_user_models"]
-
 _MOST_BYTES = 2**20
 _MOST_PROBLEMS = 10
 

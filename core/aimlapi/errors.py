@@ -30,26 +30,6 @@ from typing import Any
 
 from ..errors import ImagenError
 
-__all__ = [
-    "ApiError",
-    "BadKey",
-    "Billing",
-    "Envelope",
-    "Forbidden",
-    "InvalidByApi",
-    "NotFound",
-    "NotSent",
-    "OutOfCredit",
-    "RateLimited",
-    "ReplyLost",
-    "ServerError",
-    "StatusError",
-    "UnexpectedStatus",
-    "UnreadableReply",
-    "read_envelope",
-    "status_error",
-]
-
 _TRUSTABLE_5XX = frozenset({500, 502, 503, 504})
 _MAX_MESSAGE = 500
 

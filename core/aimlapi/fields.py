@@ -10,8 +10,6 @@ from typing import Any
 
 from .spec import FieldSpec
 
-__all__ = ["bad_character", "parse_parameter", "prompt_length", "settled", "what_is_allowed"]
-
 _PIXELS = re.compile(r"(\d{1,5})\s*[xX×]\s*(\d{1,5})")
 _ADDRESS = re.compile(r"https?://[^\s/]|data:image/")
 

@@ -14,8 +14,6 @@ from typing import Any
 
 from ..money import usd_to_credits
 
-__all__ = ["LOG_PAGE", "LOG_REQUESTS_A_MINUTE", "LogPage", "LogRow", "read_log"]
-
 LOG_PAGE = 100
 LOG_REQUESTS_A_MINUTE = 200
 

@@ -22,23 +22,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from ..errors import BadInput
 from .data import ModelFileError, known_models, read_user_models
-from .spec import Alias, Contract, FieldSpec, Lifecycle, ModelSpec, Price, ResolvedModel
-
-__all__ = [
-    "MODELS_VARIABLE",
-    "Alias",
-    "Contract",
-    "FieldSpec",
-    "Lifecycle",
-    "ModelFileError",
-    "ModelSpec",
-    "Price",
-    "Registry",
-    "ResolvedModel",
-    "UnknownModel",
-    "WithdrawnModel",
-    "load_registry",
-]
+from .spec import ModelSpec, ResolvedModel
 
 MODELS_VARIABLE = "PREFECT_IMAGEN_MODELS"
 """Environment variable with the path of a user's own file of models."""

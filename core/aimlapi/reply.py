@@ -17,8 +17,6 @@ from typing import Any
 from ..money import usd_to_credits
 from .errors import UnreadableReply
 
-__all__ = ["Reply", "ReplyImage", "read_credits", "read_object", "read_reply"]
-
 _SIZE = re.compile(r"(\d{1,6})\s*[xX]\s*(\d{1,6})")
 _MOST = 10**9  # US dollars or credits; a reply that names more cannot mean it
 _BASE64_KEYS = ("b64_json", "base64", "image_base64")

@@ -11,19 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadInput
-from .fields import bad_character, parse_parameter, prompt_length
-from .registry import Price, ResolvedModel, load_registry
+from .fields import bad_character, prompt_length
+from .registry import load_registry
+from .spec import Price, ResolvedModel
 from .vocabulary import Problem, Translation, to_native
-
-__all__ = [
-    "ImageRequest",
-    "InvalidRequest",
-    "Omission",
-    "Problem",
-    "UnknownPrice",
-    "parse_parameter",
-    "prompt_length",
-]
 
 _MAX_DERIVED_SEED = 2**31 - 1
 _ASK_FOR_URLS = {"convert_base64_to_url": True, "response_format": "url"}

@@ -10,17 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..money import usd_to_credits
 
-__all__ = [
-    "Alias",
-    "Contract",
-    "FieldSpec",
-    "Lifecycle",
-    "ModelSpec",
-    "Price",
-    "ResolvedModel",
-    "Size",
-]
-
 Side = Annotated[int, Field(gt=0, le=16_384)]
 Size = str | tuple[Side, Side]
 """A size as a model is asked for it: a preset, or width and height in pixels."""
@@ -90,7 +79,7 @@ ReplyForm = Literal[
     "timed_images",
     "both",
 ]
-"""The forms of a reply that were seen; what each has in it is in `prefect_imagen.sandbox.forms`, which plays them."""
+"""The forms of a reply that were seen; `prefect_imagen.sandbox.reply_formats` describes each."""
 
 
 class Contract(_Data):

@@ -22,8 +22,6 @@ from typing import Any
 from .fields import parse_parameter, settled, what_is_allowed
 from .spec import Contract, FieldSpec, ResolvedModel, Size
 
-__all__ = ["WORDS", "Problem", "Translation", "carry_over", "read_parameter", "to_native"]
-
 WORDS = ("aspect_ratio", "size", "resolution", "num_images", "seed", "negative_prompt", "output_format")
 """What a user can ask of any model, by these names."""
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from ..ledger import ImageResult, ImageState, Ledger
 from .spool import Spool
 
-__all__ = ["record"]
-
 
 def record(ledger: Ledger, spool: Spool, results: Sequence[ImageResult]) -> None:
     """Commit results to the catalog in one transaction, then remove the files that are no longer needed.

@@ -20,8 +20,6 @@ from .download import Downloader
 from .files import ImageFile
 from .upload import Uploader
 
-__all__ = ["Conveyor"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Ride:

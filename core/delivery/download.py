@@ -26,8 +26,6 @@ from ..storage import ObjectMissing, ObjectStore
 from .files import FileState, ImageFile
 from .spool import Spool
 
-__all__ = ["Downloader"]
-
 IN_MEMORY = 8 * 2**20
 """Bytes of the largest body that goes from its source to the store without touching the disk."""
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from ..images import Fetched, inspect
 from ..ledger import ImageTask
 
-__all__ = ["FileState", "ImageFile"]
-
 
 class FileState(enum.StrEnum):
     """What a download came to."""

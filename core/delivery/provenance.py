@@ -6,8 +6,6 @@ from urllib.parse import quote
 
 from .files import ImageFile
 
-__all__ = ["object_metadata"]
-
 _ROOM = 1800
 """S3 takes 2,048 bytes of names and values (Amazon S3 user guide); the rest is for the checksum and the store's own."""
 

@@ -12,8 +12,6 @@ from ..errors import BadInput
 from ..images import SpoolUnavailable
 from ..purchase.replies import ReplySpool
 
-__all__ = ["MAX_BYTES", "Spool"]
-
 MAX_BYTES = 10 * 2**30
 """About 5,000 images that are paid and not stored: then something else than the next call needs attention."""
 

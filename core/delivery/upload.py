@@ -16,8 +16,6 @@ from .files import FileState, ImageFile
 from .provenance import object_metadata
 from .spool import Spool
 
-__all__ = ["Uploader"]
-
 _EXTENSIONS = ("png", "jpg", "webp")
 _BACKOFF = Backoff(first=0.5, maximum=10.0)
 

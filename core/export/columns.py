@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["COLUMNS", "Kind", "plain"]
-
 
 class Kind(enum.StrEnum):
     """What a column holds; any of them may be null."""

@@ -19,8 +19,6 @@ from typing import IO, Any, Protocol
 from ..errors import BadInput
 from .columns import Kind
 
-__all__ = ["Format", "Writer", "open_writer"]
-
 Columns = Sequence[tuple[str, Kind]]
 Row = Sequence[Any]
 

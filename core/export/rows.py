@@ -13,8 +13,6 @@ from ..ledger import Ledger, Selection
 from ..ledger.schema import run_items
 from .columns import COLUMNS, Kind, plain
 
-__all__ = ["selected_rows"]
-
 _BATCH = 2000
 _catalog = sa.table("catalog", *(sa.column(name) for name in COLUMNS))
 

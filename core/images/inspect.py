@@ -8,11 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from .errors import NotAnImage, SpoolUnavailable
+from ..files import SpoolUnavailable
+from .errors import NotAnImage
 from .png import pixels_are_sound
 from .signature import Format, read_header
-
-__all__ = ["ImageFacts", "inspect"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,6 @@ else:
     except ImportError:  # no wheel for this machine
         import zlib
 
-__all__ = ["pixels_are_sound"]
-
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PALETTE = 3

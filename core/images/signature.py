@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 from .errors import NotAnImage
 
-__all__ = ["Format", "Header", "read_header"]
-
 
 @dataclass(frozen=True, slots=True)
 class Format:

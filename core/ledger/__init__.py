@@ -1,12 +1,12 @@
 """The ledger: every item, every paid call, every image. It knows databases and no HTTP."""
 
+from ..request import UnknownPolicy
 from .budgets import BudgetState, BudgetWarning, Period
 from .calls import Answered, BeginResult, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
 from .costs import CostLine, CostSummary
-from .engine import home
 from .erasure import ErasableObject, ErasurePreview
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
-from .identity import Item, ItemKind, Rewrite, canonical_json
+from .identity import Item, ItemKind, Rewrite
 from .images import ImageResult, ImageTask, StoredAt
 from .items import ClaimedItem, LeasedItem, describe_workers
 from .ledger import Ledger, close_ledgers, open_ledger
@@ -14,7 +14,7 @@ from .quotas import SharedQuota
 from .rewrites import RewriteStatus
 from .runs import RunItem, RunProgress, RunSpec
 from .selection import Selection
-from .states import CallOutcome, ImageState, ItemState, UnknownPolicy
+from .states import CallOutcome, ImageState, ItemState
 from .workers import LEASE_SECONDS, this_host
 
 __all__ = [
@@ -58,10 +58,8 @@ __all__ = [
     "Unbilled",
     "Unknown",
     "UnknownPolicy",
-    "canonical_json",
     "close_ledgers",
     "describe_workers",
-    "home",
     "open_ledger",
     "this_host",
 ]

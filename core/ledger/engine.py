@@ -6,7 +6,6 @@ account book of real money; group commits (`core.ledger.writer`) pay for the saf
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from pathlib import Path
@@ -20,11 +19,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from .errors import LedgerNotUsable, LedgerUnavailable
 
 _BUSY_SECONDS = 30
-
-
-def home() -> Path:
-    """Folder for what is kept between runs: `$PREFECT_IMAGEN_HOME`, else `~/.prefect-imagen`."""
-    return Path(os.environ.get("PREFECT_IMAGEN_HOME") or Path.home() / ".prefect-imagen").expanduser().absolute()
 
 
 def normalise_url(url: str) -> URL:

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ..values import canonical_json
 from .conditions import delivered_at, first_rows, in_batches, items_of_run
 from .database import Database
-from .identity import canonical_json
 from .schema import calls, deliveries, images, insert_new, items, runs, workers
 from .states import ImageState, ItemState
 

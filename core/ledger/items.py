@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ..request import UnknownPolicy
 from .conditions import (
     in_batches,
     is_first_row,
@@ -26,7 +27,7 @@ from .database import Database
 from .identity import ItemKind
 from .rewrites import RewriteStatus, rewrite_statuses
 from .schema import calls, items, run_items, runs, workers
-from .states import ItemState, UnknownPolicy, buyable_states
+from .states import ItemState, buyable_states
 
 _PAID = (ItemState.GENERATED, ItemState.DELIVERED)
 

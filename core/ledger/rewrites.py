@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ..request import UnknownPolicy
 from .conditions import in_batches
 from .database import Database
 from .schema import items, rewrites
-from .states import ItemState, UnknownPolicy, buyable_states
+from .states import ItemState, buyable_states
 
 
 @dataclass(frozen=True, slots=True)

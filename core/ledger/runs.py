@@ -374,13 +374,8 @@ def _switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunIte
     if not batch:
         return 0
     places = run_items.c.position.between(batch[0].position, batch[-1].position)
-    present = dict(
-        connection.execute(
-            sa.select(run_items.c.position, run_items.c.item_id).where(run_items.c.run_id == run_id, places)
-        )
-        .tuples()
-        .all()
-    )
+    query = sa.select(run_items.c.position, run_items.c.item_id).where(run_items.c.run_id == run_id, places)
+    present = {row.position: row.item_id for row in connection.execute(query)}
     changed = [
         row
         for row, wanted in zip(batch, asked, strict=True)

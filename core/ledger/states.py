@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import enum
 
+from ..request import UnknownPolicy
+
 
 class CallOutcome(enum.StrEnum):
     """What became of one call to the paid endpoint."""
@@ -57,18 +59,6 @@ class ItemState(enum.StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
     ERASED = "erased"
-
-
-class UnknownPolicy(enum.StrEnum):
-    """What a run does with items whose last call may have been billed.
-
-    `hold` leaves them for a person to decide; `retry` buys them again now, and may pay twice; `fail` counts them as
-    failed when the run ends, so that the next run buys them again.
-    """
-
-    HOLD = "hold"
-    RETRY = "retry"
-    FAIL = "fail"
 
 
 def buyable_states(unknown: UnknownPolicy, *, retry_refused: bool) -> tuple[ItemState, ...]:

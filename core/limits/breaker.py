@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["FORBIDDEN", "CreditBreaker"]
-
 FORBIDDEN = 403
 
 _IN_A_ROW = 3

@@ -8,8 +8,6 @@ from collections.abc import Callable
 
 from ..errors import Unavailable
 
-__all__ = ["FRESH_SECONDS", "Gate"]
-
 FRESH_SECONDS = 1.0
 """How old a sign of life may be: at most so long after a store went away are calls still sent."""
 

@@ -6,8 +6,6 @@ import enum
 import threading
 from collections.abc import Callable
 
-__all__ = ["Halt", "HaltReason"]
-
 
 class HaltReason(enum.StrEnum):
     """Why a run sends no more paid calls."""

@@ -20,8 +20,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["LearntRate"]
-
 _AFTER_A_CUT = 0.90
 _JUST_BELOW = 0.98
 _RECOVERY = 60.0

@@ -13,8 +13,6 @@ from .backoff import Backoff
 from .halt import Halt
 from .quota import FREE_SECONDS, LEASE_SECONDS, Crowd, Demand, OwnQuota, Quota
 
-__all__ = ["CallLimiter"]
-
 _AHEAD = 0.25
 """Seconds before the last turn at which the next ones are leased."""
 

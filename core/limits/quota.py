@@ -14,8 +14,6 @@ from typing import Protocol
 
 from .learning import LearntRate
 
-__all__ = ["Crowd", "Demand", "Grant", "OwnQuota", "Quota", "Schedule"]
-
 LEASE_SECONDS = 1.0
 FREE_SECONDS = 2.0
 """How long one sends without a schedule before asking whether there is one by now."""

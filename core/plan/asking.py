@@ -24,8 +24,6 @@ from .terms import Terms, resolve_all
 if TYPE_CHECKING:
     from ..prompts import Prompt
 
-__all__ = ["Asking", "Candidate", "Wanted", "check_prompt"]
-
 
 class Wanted(NamedTuple):
     """A row of the run, and the combination of parameters it asks for; and those of the models that may stand in."""

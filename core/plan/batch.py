@@ -14,8 +14,6 @@ from .file import PlanFile, open_plan
 from .spec import BatchSpec
 from .terms import read_fallback
 
-__all__ = ["AnyBatch", "BatchOptions", "open_batch"]
-
 AnyBatch = BatchSpec | PlanFile
 """What a run can be made of."""
 

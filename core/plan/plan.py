@@ -17,8 +17,6 @@ from .file import PlanFile
 from .matrix import Form
 from .spec import MANY_PROMPTS, BatchSpec, InvalidPrompt
 
-__all__ = ["BYTES_AN_IMAGE", "EXACT_ROWS", "Plan", "Plannable", "RewritePlan", "make_plan"]
-
 BYTES_AN_IMAGE = 1_600_000
 """What an image is taken to weigh: replies of 2025 with Imagen 4 images of about one megapixel, as the provider's
 documentation shows them, name file sizes of 1,071,496 to 1,697,349 bytes."""

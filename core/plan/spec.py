@@ -11,14 +11,11 @@ from ..aimlapi.vocabulary import read_parameter
 from ..errors import BadInput
 from ..ledger import RunItem
 from ..prompts import Prompt, PromptSpec
+from ..request import DEFAULT_MODEL
 from ..rewrite import RewriteSpec
 from .asking import Asking, Candidate, Wanted
 from .matrix import Matrix, read_matrix
 from .terms import Terms
-
-__all__ = ["DEFAULT_MODEL", "MOST_ROWS", "BatchSpec", "InvalidPrompt", "InvalidPrompts", "Wanted", "read_parameters"]
-
-DEFAULT_MODEL = "google/imagen4/preview"
 
 MOST_ROWS = 10_000_000
 """Rows in a run. A template can mean more than anybody would wait for, let alone pay."""

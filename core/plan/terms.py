@@ -11,8 +11,6 @@ from ..aimlapi.market import Market, Notice
 from ..aimlapi.spec import Price
 from ..errors import BadInput
 
-__all__ = ["Terms", "make_terms", "read_fallback", "resolve_all"]
-
 
 @dataclass(frozen=True, slots=True)
 class Terms:

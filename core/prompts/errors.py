@@ -14,8 +14,6 @@ import unicodedata
 
 from ..errors import BadInput
 
-__all__ = ["PromptError", "PromptFileError", "PromptOptionError", "TemplateError", "VariantError"]
-
 _EXCERPT = 60
 
 

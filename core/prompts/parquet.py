@@ -19,8 +19,6 @@ from typing import Any
 from ..errors import ImagenError
 from .errors import PromptFileError
 
-__all__ = ["read_columns", "read_rows"]
-
 _BATCH = 1000
 _BUFFER = 1024 * 1024
 _INDEX = "__index_level_"

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["PIECE", "S3Object", "read_folder"]
-
 PIECE = 4 * 1024 * 1024
 """Bytes fetched at a time."""
 

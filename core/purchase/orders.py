@@ -10,8 +10,6 @@ from ..aimlapi.errors import ApiError
 from ..ledger import CallIntent, ClaimedItem
 from .verdict import Verdict, judge_error, judge_reply
 
-__all__ = ["ImageOrder", "Order"]
-
 
 class Order(Protocol):
     """One item, and how it is asked for. It may be asked for differently once an answer has said what is wrong."""

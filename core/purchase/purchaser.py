@@ -32,8 +32,6 @@ from .orders import ImageOrder, Order
 from .replies import ReplySpool
 from .verdict import Verdict
 
-__all__ = ["PurchaseSettings", "Purchaser"]
-
 _LONGEST_CALL = 240.0
 _BUDGET_PAUSE = 0.3
 

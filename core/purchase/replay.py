@@ -16,8 +16,6 @@ from .replies import ReplySpool
 from .rewriting import judge_rewrite
 from .verdict import judge_error, judge_reply
 
-__all__ = ["replay"]
-
 
 def replay(ledger: Ledger, replies: ReplySpool) -> int:
     """Record the replies of dead processes, and clear away those that are dealt with.

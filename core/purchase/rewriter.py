@@ -12,8 +12,6 @@ from ..limits import Halt
 from .purchaser import Purchaser
 from .rewriting import RewriteOrder, rewrite_of
 
-__all__ = ["Rewriter"]
-
 _PAUSE = 0.25
 _REAP_EVERY = 40
 

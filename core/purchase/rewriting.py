@@ -11,8 +11,6 @@ from ..ledger import CallIntent, ClaimedItem, ItemState, Rewrite, Rewritten, Unb
 from ..rewrite import TRIES, UnusableAnswer, make_request, read_answer
 from .verdict import Verdict, judge_error
 
-__all__ = ["CHAT_CONTRACT", "RewriteOrder", "judge_rewrite", "rewrite_of"]
-
 CHAT_CONTRACT = "chat"
 """What a call to a language model has for the name of its contract in the ledger."""
 

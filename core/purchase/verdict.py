@@ -30,8 +30,6 @@ from ..aimlapi.errors import (
 from ..ledger import Answered, ItemState, NewImage, Outcome, Refused, Unbilled, Unknown
 from ..limits import HaltReason
 
-__all__ = ["Verdict", "judge_error", "judge_reply"]
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

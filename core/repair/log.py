@@ -23,8 +23,6 @@ from ..ledger import Answered, CallOutcome, ItemState, Ledger, Outcome, Unbilled
 from ..ledger.conditions import LOG, in_batches, items_and_rewrites_of_run
 from ..ledger.schema import calls
 
-__all__ = ["FAILED_REASON", "LOST_REASON", "Asked", "ask_log"]
-
 LOST_REASON = "reply: the API's log says that the call was billed; its answer is lost"
 FAILED_REASON = "the API's log says that the call failed and was not billed"
 _SKEW = timedelta(minutes=2)

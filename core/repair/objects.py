@@ -9,8 +9,6 @@ from urllib.parse import unquote
 
 from ..storage import ObjectInfo, ObjectStore
 
-__all__ = ["FoundImage", "image_objects", "read_object"]
-
 # The default key, which says whose image it is where a store keeps no metadata.
 _KEY = re.compile(r"(?:(?P<model>.+)/)?(?P<item>[0-9a-f]{64})/(?P<call>pi-[0-9a-f]{32})-(?P<index>\d+)\.\w+")
 

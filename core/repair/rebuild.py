@@ -26,8 +26,6 @@ from ..run.checks import MARKER_KEY
 from ..storage import ObjectStore
 from .objects import FoundImage, image_objects, read_object
 
-__all__ = ["RebuildReport", "rebuild"]
-
 _THREADS = 16
 _BATCH = 500
 

@@ -33,8 +33,6 @@ from ..storage import ObjectInfo, ObjectStore
 from .objects import FoundImage, image_objects, read_object
 from .repair import Mender, Stores
 
-__all__ = ["Finding", "FindingKind", "ReconcileReport", "reconcile"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 _THREADS = 16

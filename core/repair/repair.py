@@ -24,8 +24,6 @@ from ..run.services import RunContext, RunSettings, spool_folder
 from ..storage import ObjectStore, S3Store, open_store
 from .log import Asked, ask_log
 
-__all__ = ["IncompleteRepair", "Mender", "RepairReport", "Stores", "repair"]
-
 _CHUNK = 200
 
 

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..aimlapi.chat import ChatReply
-from ..aimlapi.request import prompt_length
-
-__all__ = ["UnusableAnswer", "read_answer"]
+from ..aimlapi.fields import prompt_length
 
 _THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _NO_CHARACTER = re.compile("[\0-\x1f\x7f\ufffe\uffff\ud800-\udfff]")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,6 @@ from ..aimlapi import ImageRequest, ResolvedModel
 from ..aimlapi.chat import ChatModel, resolve_chat_model
 from ..errors import BadInput
 from ..ledger import Rewrite
-
-__all__ = ["LONGEST_SOURCE", "LONGEST_TEXT", "RewriteFallback", "RewriteSpec", "no_second_rewriting"]
 
 LONGEST_TEXT = 1500
 """UTF-16 code units that a rewritten prompt has at most, where the image model would take more or names no limit."""
@@ -24,17 +21,6 @@ _MOST_VARIATIONS = 100
 
 # By name, not by a flag of the registry: a model that learns of such a field later must not be rewritten twice either.
 _PROVIDER_REWRITES = ("enhance_prompt", "enable_prompt_expansion", "prompt_expansion", "prompt_upsampling")
-
-
-class RewriteFallback(enum.StrEnum):
-    """What becomes of an image whose prompt could not be rewritten.
-
-    FAIL: it fails, with the reason; nothing is bought, and the next run asks again only where asking again was free.
-    KEEP: it is made from the prompt as it was given.
-    """
-
-    KEEP = "keep"
-    FAIL = "fail"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from functools import lru_cache
 from ..aimlapi.chat import ChatModel, ChatRequest
 from ..ledger import Rewrite
 
-__all__ = ["TRIES", "make_request", "price", "price_high"]
-
 TRIES = 3
 """Answers that are paid for, at most, until one is of use."""
 

@@ -1,7 +1,7 @@
 """Objects: put (create-only), head, get; in S3 or in a folder, with the same promises."""
 
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
-from .keys import DEFAULT_TEMPLATE, KeyTemplate, check_key, join_prefix, safe_segment
+from .keys import KeyTemplate, check_key, join_prefix, safe_segment
 from .local import LocalStore
 from .object_options import ObjectOptions
 from .open import open_store
@@ -10,7 +10,6 @@ from .s3 import S3Store
 from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored
 
 __all__ = [
-    "DEFAULT_TEMPLATE",
     "PROBE_KEY",
     "ChecksumMismatch",
     "Deleted",

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from ..errors import BadInput, ImagenError, Unavailable
 
-__all__ = ["ChecksumMismatch", "KeyTaken", "ObjectMissing", "StoreNotUsable", "StoreUnavailable"]
-
 
 class StoreNotUsable(BadInput):
     """The store cannot be used as configured; the message names bucket or folder and what is missing."""

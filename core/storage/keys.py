@@ -8,10 +8,8 @@ import string
 import unicodedata
 
 from ..errors import BadInput
+from ..request import DEFAULT_KEY_TEMPLATE
 
-__all__ = ["DEFAULT_TEMPLATE", "KeyTemplate", "check_key", "join_prefix", "safe_segment"]
-
-DEFAULT_TEMPLATE = "{model}/{item_id}/{call}-{index}.{ext}"
 _FIELDS = ("model", "item_id", "call", "index", "ext", "edition", "date", "sha256")
 _MAX_KEY = 1024  # bytes of UTF-8: "Creating object key names", Amazon S3 user guide
 _MAX_SEGMENT = 100
@@ -88,7 +86,7 @@ class KeyTemplate:
             `index` together with `item_id` or `call`.
     """
 
-    def __init__(self, template: str = DEFAULT_TEMPLATE) -> None:
+    def __init__(self, template: str = DEFAULT_KEY_TEMPLATE) -> None:
         self.template = template
         self._parts: list[tuple[str, str | None, str]] = []
         try:

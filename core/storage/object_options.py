@@ -10,8 +10,6 @@ from urllib.parse import urlencode
 
 from ..errors import BadInput
 
-__all__ = ["SSE", "ObjectOptions", "StorageClass"]
-
 SSE = Literal["AES256", "aws:kms", "aws:kms:dsse"]
 StorageClass = Literal[
     "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "REDUCED_REDUNDANCY"

@@ -13,8 +13,6 @@ from .options import S3Options
 from .s3 import S3Store
 from .store import ObjectStore
 
-__all__ = ["open_store"]
-
 
 def open_store(uri: str, **options: Any) -> ObjectStore:
     """Make the store for a destination. Nothing is connected to yet.

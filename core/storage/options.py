@@ -8,8 +8,6 @@ from typing import Literal
 
 from ..errors import BadInput
 
-__all__ = ["AddressingStyle", "S3Options"]
-
 AddressingStyle = Literal["auto", "path", "virtual"]
 _SECRET = ("access_key_id", "secret_access_key", "session_token", "external_id")
 

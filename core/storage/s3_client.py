@@ -20,8 +20,6 @@ from .s3_role import as_role
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["probe_client", "working_client"]
-
 _clients: dict[tuple[int, S3Options, bool], S3Client] = {}
 _lock = threading.Lock()
 

@@ -35,8 +35,6 @@ from urllib3.exceptions import HTTPError
 from ..errors import ImagenError
 from .errors import StoreNotUsable, StoreUnavailable
 
-__all__ = ["code_of", "status_of", "translated"]
-
 _DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403"})
 _BAD_KEY = {
     "InvalidAccessKeyId": "the access key id is not known there",

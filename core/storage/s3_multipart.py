@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-__all__ = ["part_size", "put_in_parts"]
-
 _MIB = 1024 * 1024
 _USUAL = 16 * _MIB
 _MOST_PARTS = 10_000

@@ -17,8 +17,6 @@ from botocore.credentials import (
 
 from .options import S3Options
 
-__all__ = ["as_role"]
-
 _STS = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 
 

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import requests
 from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest, ModelSpec, ResolvedModel, load_registry
-from prefect_imagen.core.aimlapi.registry import Price
+from prefect_imagen.core.aimlapi.spec import Price
 from prefect_imagen.core.delivery import Downloader, FileState, Spool, Uploader, record
 from prefect_imagen.core.images import Fetcher
 from prefect_imagen.core.ledger import Item, ItemState, Ledger, RunItem, RunSpec

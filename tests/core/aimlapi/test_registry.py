@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from prefect_imagen.core.aimlapi import ImageRequest, ModelSpec, UnknownModel, WithdrawnModel, load_registry
-from prefect_imagen.core.aimlapi.registry import Contract, FieldSpec, Registry
+from prefect_imagen.core.aimlapi.registry import Registry
+from prefect_imagen.core.aimlapi.spec import Contract, FieldSpec
 from prefect_imagen.core.errors import BadInput
 
 REGISTRY = load_registry()

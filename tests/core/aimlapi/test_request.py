@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect_imagen.core.aimlapi import ImageRequest, InvalidRequest, load_registry
-from prefect_imagen.core.aimlapi.request import parse_parameter, prompt_length
+from prefect_imagen.core.aimlapi.fields import parse_parameter, prompt_length
 
 MODEL = "google/imagen4/preview"
 DIGEST = "f" * 64

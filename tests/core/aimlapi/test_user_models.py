@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from prefect_imagen.core.aimlapi import ImageRequest, load_registry
-from prefect_imagen.core.aimlapi.registry import MODELS_VARIABLE, ModelFileError, Registry
+from prefect_imagen.core.aimlapi.data import ModelFileError
+from prefect_imagen.core.aimlapi.registry import MODELS_VARIABLE, Registry
 
 NEW = """
 version: 1

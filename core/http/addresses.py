@@ -17,8 +17,6 @@ from typing import Any
 from .errors import FetchRefused
 from .urls import Origin, WireUrl
 
-__all__ = ["AddressGuard", "SocketAddress", "why_forbidden"]
-
 SocketAddress = tuple[int, int, int, Any]
 """Family, type, protocol and address: what `socket.socket` and `connect` take."""
 

@@ -17,8 +17,6 @@ import requests
 
 from .errors import FetchRefused
 
-__all__ = ["Origin", "WireUrl", "redact_url"]
-
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_URL = 16_384
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<target>[^#]*)(?:#.*)?", re.DOTALL)
