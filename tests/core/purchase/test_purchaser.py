@@ -340,7 +340,7 @@ def test_a_disk_that_fills_up_leaves_no_half_reply(tmp_path: Path, monkeypatch: 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("prefect_imagen.core.purchase.replies.os.fsync", full)
+    monkeypatch.setattr("prefect_imagen.core.files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         spool.keep("pi-1", RawReply(200, {}, b"x"))
     assert list(tmp_path.iterdir()) == []
