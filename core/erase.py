@@ -116,7 +116,7 @@ def _erase_batch(
         done.flow_runs |= ledger.flow_runs_of(free)
         for call_id in ledger.blank(free):
             if files is not None:
-                files.forget(call_id)
+                files.purge(call_id)
         done.items += len(free)
     finally:
         ledger.release(taken)

@@ -76,7 +76,7 @@ class RunItem:
         row: All of that line.
         choices: What was chosen of its variants.
         alternatives: The same from models that may stand in for the wanted one.
-        buy: Which of them is bought, 0 for `item`, where none was bought before.
+        active_index: Which of them is bought, 0 for `item`, where none was bought before.
     """
 
     position: int
@@ -86,7 +86,7 @@ class RunItem:
     row: Mapping[str, Any] = field(default_factory=dict)
     choices: tuple[str, ...] = ()
     alternatives: tuple[Item, ...] = ()
-    buy: int = 0
+    active_index: int = 0
 
     def settled(self, states: Mapping[str, ItemState]) -> Item:
         """The item that this row is: the first of its candidates that was bought or may have been, else the one to buy.
@@ -96,7 +96,7 @@ class RunItem:
         """
         candidates = (self.item, *self.alternatives)
         taken = (one for one in candidates if states.get(one.id, ItemState.PLANNED) not in _NOT_TAKEN)
-        return next(taken, candidates[self.buy])
+        return next(taken, candidates[self.active_index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ def _settled(connection: Connection, rows: Iterable[RunItem]) -> list[RunItem]:
     for some in in_batches(ids):
         found = connection.execute(sa.select(items.c.id, items.c.state).where(items.c.id.in_(some)))
         states.update((one.id, ItemState(one.state)) for one in found)
-    return [replace(row, item=row.settled(states), alternatives=(), buy=0) for row in batch]
+    return [replace(row, item=row.settled(states), alternatives=(), active_index=0) for row in batch]
 
 
 def switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> int:
