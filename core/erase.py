@@ -116,7 +116,7 @@ def _erase_batch(
         done.flow_runs |= ledger.erasure.flow_runs_of(free)
         for call_id in ledger.erasure.redact(free):
             if files is not None:
-                files.forget(call_id)
+                files.purge(call_id)
         done.items += len(free)
     finally:
         ledger.items.release(taken)

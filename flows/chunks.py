@@ -13,7 +13,7 @@ from prefect.futures import PrefectFuture, as_completed
 
 from ..core.errors import Unavailable
 from ..core.ledger import LedgerUnavailable, describe_workers
-from ..core.limits import HaltReason
+from ..core.limits import StopReason
 from ..core.run.services import RunContext
 from ..tasks.attached import Catalog, Credentials, Store
 from ..tasks.chunk import process_chunk
@@ -28,7 +28,7 @@ MAX_CHUNKS = 32
 _OTHERS_PAUSE = 1.0
 _LARGEST = 200
 _SECONDS = 60.0
-_NO_DELIVERY = frozenset({HaltReason.STORE, HaltReason.LEDGER, HaltReason.STOPPED})
+_NO_DELIVERY = frozenset({StopReason.STORE, StopReason.LEDGER, StopReason.STOPPED})
 
 
 def chunk_size(wanted: int | Literal["auto"], context: RunContext, total: int) -> int:
@@ -155,5 +155,5 @@ class _Feed:
             return
         self.failures.append(f"{type(outcome).__name__}: {outcome}")
         if isinstance(outcome, Unavailable):
-            reason = HaltReason.LEDGER if isinstance(outcome, LedgerUnavailable) else HaltReason.STORE
+            reason = StopReason.LEDGER if isinstance(outcome, LedgerUnavailable) else StopReason.STORE
             self._context.halt.set(reason, str(outcome))

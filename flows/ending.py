@@ -14,7 +14,7 @@ from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 
 from ..core.contact_sheet import contact_sheet
-from ..core.limits import HaltReason
+from ..core.limits import StopReason
 from ..core.run.report import RunReport
 from ..core.run.services import RunContext
 from .artifacts import leave_contact_sheet, leave_report
@@ -59,7 +59,7 @@ def _attempt(what: str, step: Callable[[], None]) -> None:
 
 
 def _leave_contact_sheet(report: RunReport, context: RunContext) -> None:
-    if context.store is None or context.halt.reason is HaltReason.STORE:
+    if context.store is None or context.halt.reason is StopReason.STORE:
         return
     sheet = contact_sheet(context.ledger, context.store, report.run_id)
     if sheet is not None:

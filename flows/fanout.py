@@ -29,7 +29,7 @@ from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageS
 from ..blocks.references import credentials_block, references
 from ..core.errors import BadInput, Unavailable
 from ..core.ledger import ItemState, UnknownPolicy
-from ..core.limits import HaltReason
+from ..core.limits import StopReason
 from ..core.money import usd_to_credits
 from ..core.plan import open_batch
 from ..core.run.checks import check_batch, with_terms
@@ -297,7 +297,7 @@ class _Shards:
             # Nothing that another start of it would change.
             self._end(shard, f"ended as {state.name}: {state.message}")
             if state.name == "BudgetReached":
-                self._context.halt.set(HaltReason.BUDGET, state.message or "")
+                self._context.halt.set(StopReason.BUDGET, state.message or "")
         elif state is None or state.is_final():
             self._again(shard, progress.items, f"ended as {state.name}: {state.message}" if state else "is gone")
         elif progress.held:

@@ -52,7 +52,7 @@ def process_chunk(
     with shared_context(batch.run_id, Work(credentials, store, catalog, settings)) as context:
         try:
             # What is bought sets off for the store at once; the steps after the first collect what has arrived.
-            with context.conveyor.carrying(batch.item_ids):
+            with context.delivery_queue.tracking(batch.item_ids):
                 if context.ledger.rewrites.missing(
                     batch.item_ids, unknown=settings.unknown, retry_refused=settings.retry_refused
                 ):

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from ..blocks.references import catalog_block, image_store_block
 from ..core.ledger import RunSpec
 from ..core.money import usd_to_credits
-from ..core.plan import Terms, open_batch
+from ..core.plan import ModelAvailability, open_batch
 from ..core.run.checks import bind_destination
 from ..core.run.models import as_rows
 from .attached import Catalog, Store
@@ -56,7 +56,7 @@ def expand_prompts(
     rewrite_price: str | None = None,
     fallback: Sequence[str] | None = None,
     lenient: bool = False,
-    terms: Terms | None = None,
+    terms: ModelAvailability | None = None,
 ) -> PlannedRun:
     """Expand prompts, check every one of them against the model, and write them into the ledger as a run.
 

@@ -17,7 +17,7 @@ from prefect_imagen.core.delivery import record
 from prefect_imagen.core.ledger import ItemState, Ledger, RunSpec, UnknownPolicy
 from prefect_imagen.core.ledger.conditions import in_batches
 from prefect_imagen.core.plan import open_batch
-from prefect_imagen.core.purchase import PurchaseSettings, replay
+from prefect_imagen.core.purchase import PurchaseSettings, recover_replies
 from prefect_imagen.core.repair import ask_log
 from prefect_imagen.core.run.checks import check_services
 from prefect_imagen.core.run.services import RunContext, RunSettings
@@ -64,7 +64,7 @@ def run_chain(
     context = RunContext(run_id, ledger=ledger, store=target, client=client, settings=settings)
     try:
         ledger.release_dead_workers()
-        replay(ledger, context.spool.replies)
+        recover_replies(ledger, context.spool.replies)
         ledger.runs.start(
             RunSpec(
                 run_id,
@@ -96,11 +96,11 @@ def _chunk(context: RunContext, item_ids: list[str]) -> None:
     claimed = ledger.items.claim(item_ids, unknown=context.settings.unknown)
     to_buy = [item for item in claimed if item.state is ItemState.CLAIMED]
     try:
-        list(context.buyers.map(context.purchaser().buy, to_buy))
+        list(context.purchase_pool.map(context.purchaser().buy, to_buy))
         ledger.items.release([item.id for item in to_buy], keep_paid=True)
         tasks = ledger.images.to_deliver([item.id for item in claimed], destination=context.destination)
-        files = list(context.movers.map(context.downloader.download, tasks))
-        record(ledger, context.spool, list(context.movers.map(context.uploader().upload, files)))
+        files = list(context.delivery_pool.map(context.downloader.download, tasks))
+        record(ledger, context.spool, list(context.delivery_pool.map(context.uploader().upload, files)))
     finally:
         ledger.items.release(item_ids)
 

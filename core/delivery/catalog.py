@@ -23,4 +23,4 @@ def record(ledger: Ledger, spool: Spool, results: Sequence[ImageResult]) -> None
     call_ids = {result.call_id for result in results}
     # The ledger knows, the results do not: they may be a part of a reply's images only.
     for call_id in call_ids - ledger.images.pending_calls(sorted(call_ids)):
-        spool.replies.drop(call_id)
+        spool.replies.delete(call_id)

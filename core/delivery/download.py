@@ -21,7 +21,7 @@ from ..images import (
     save_bytes,
 )
 from ..ledger import ImageTask, this_host
-from ..limits import Backoff, Halt
+from ..limits import Backoff, StopSignal
 from ..storage import ObjectMissing, ObjectStore
 from .files import FileState, ImageFile
 from .spool import Spool
@@ -50,7 +50,7 @@ class Downloader:
         fetcher: Fetcher,
         spool: Spool,
         open_copy: Callable[[str], tuple[ObjectStore, str]],
-        halt: Halt,
+        halt: StopSignal,
         tries: int = 4,
         backoff: Backoff | None = None,
     ) -> None:
@@ -159,7 +159,7 @@ class Downloader:
             raise
 
     def _bad(self, task: ImageTask, reason: str) -> ImageFile:
-        kept = self._spool.set_aside(task.image_id)
+        kept = self._spool.move_to_quarantine(task.image_id)
         return ImageFile(task, FileState.BAD, reason=f"{reason}; kept as {kept}" if kept else reason)
 
 

@@ -1,12 +1,11 @@
 """Limits that processes and machines share, in the ledger's database and in its time.
 
-One row for each key and model holds the schedule of turns and what 429s have taught; it outlives the runs. One row for
-each run at work (a *share*) says what its user told of the limit, and how many slots it has of the calls in flight; it
-ends with its holder, so a process that dies frees its slots. Keys are here as fingerprints only
-(`AimlApiClient.fingerprint`).
+One row per key and model holds the schedule of permits and the rate observed from 429s; it outlives the runs. One row
+per active run (a *share*) holds the limits its user configured and its slots for calls in flight; it ends with its
+holder, so a process that dies frees its slots. Keys are stored as fingerprints only (`AimlApiClient.fingerprint`).
 
-A lease is one short transaction for about a second of sending, and none at all as long as no limit is told or learnt:
-then a run only looks, every two seconds, whether there is one by now.
+A lease is one short transaction for about a second of sending, and none at all while no limit is configured or
+observed: then a run only looks, every two seconds, whether there is one by now.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..errors import ImagenError
-from ..limits.learning import LearntRate
-from ..limits.quota import Crowd, Demand, Grant, Schedule
+from ..limits.adaptive import AdaptiveRate
+from ..limits.quota import Demand, Grant, Schedule, ThrottleEvent
 from .database import Database
 from .engine import database_now
 from .schema import calls, insert_new, quota_shares, quotas, workers
@@ -34,7 +33,7 @@ _TOO_MANY = 429
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What another run at work with the same key and model has told and taken."""
+    """What another run at work with the same key and model has configured and taken."""
 
     per_minute: float | None
     in_flight: int | None
@@ -67,13 +66,13 @@ class SharedQuota:
         self._key = key
         self._model = model
         self._wire_models = tuple(wire_models)
-        self._told = per_minute
+        self._configured = per_minute
         self._most = in_flight
         self._share_id = uuid.uuid4().hex
         self._has_share = False
 
     def lease(self, demand: Demand) -> Grant:
-        """Take turns and slots.
+        """Take permits and slots.
 
         Raises:
             LedgerUnavailable: The database does not answer.
@@ -81,17 +80,19 @@ class SharedQuota:
         if not self._bounded():
             return Grant(None)
         me = self._ledger.worker
-        offset, turns, slots, cool = self._ledger.write_apart(lambda connection: self._lease(connection, me, demand))
+        offset, permits, slots, cooldown = self._ledger.write_apart(
+            lambda connection: self._lease(connection, me, demand)
+        )
         self._has_share = True
-        return Grant(None if turns is None else [turn + offset for turn in turns], slots, cool)
+        return Grant(None if permits is None else [turn + offset for turn in permits], slots, cooldown)
 
     def _bounded(self) -> bool:
-        """Whether there is anything to lease: told by this run, by another one at work, or learnt. Only looks."""
-        if self._told is not None or self._most is not None:
+        """Whether there is anything to lease: configured by this or another active run, or observed."""
+        if self._configured is not None or self._most is not None:
             return True
         with self._ledger.read() as connection:
-            learnt = connection.scalar(sa.select(quotas.c.ceiling).where(*self._mine(quotas)))
-            return learnt is not None or bool(self._others(connection, self._ledger.worker))
+            observed = connection.scalar(sa.select(quotas.c.ceiling).where(*self._mine(quotas)))
+            return observed is not None or bool(self._others(connection, self._ledger.worker))
 
     def _mine(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
         return table.c.key == self._key, table.c.model == self._model
@@ -103,14 +104,14 @@ class SharedQuota:
         now = database_now(connection)
         offset = time.monotonic() - now  # the database's clock in this process's time; never too early
         others = self._others(connection, me)
-        told = _lowest([self._told, *(share.per_minute for share in others)])
+        configured = _lowest([self._configured, *(share.per_minute for share in others)])
         most = _lowest([self._most, *(share.in_flight for share in others)])
         slots = None if most is None else _slots(int(most), demand, others)
-        after, turns = schedule.lease(now, told, demand.calls)
+        after, permits = schedule.lease(now, configured, demand.calls)
         if after != schedule:
             self._keep(connection, after)
         self._write_share(connection, me, demand, slots)
-        return offset, turns, slots, after.cooling(now)
+        return offset, permits, slots, after.remaining_cooldown(now)
 
     def _locked(self, connection: Connection) -> Schedule:
         """The schedule, held until the transaction ends (SQLite has one writer anyway)."""
@@ -119,22 +120,22 @@ class SharedQuota:
         if row is None:
             connection.execute(insert_new(connection, quotas), [{"key": self._key, "model": self._model}])
             row = connection.execute(query).one()
-        learnt = LearntRate(row.ceiling, bool(row.proved), row.busy)
-        return Schedule(learnt, row.next_at, row.leased_at, row.cut_at, row.cool_until)
+        observed = AdaptiveRate(row.ceiling, bool(row.proved), row.busy)
+        return Schedule(observed, row.next_at, row.leased_at, row.cut_at, row.cool_until)
 
     def _keep(self, connection: Connection, schedule: Schedule) -> None:
-        learnt = schedule.learnt
+        observed = schedule.observed
         connection.execute(
             sa.update(quotas)
             .where(*self._mine(quotas))
             .values(
-                ceiling=learnt.ceiling,
-                proved=int(learnt.proved),
-                busy=learnt.busy,
+                ceiling=observed.ceiling,
+                proved=int(observed.confirmed),
+                busy=observed.busy,
                 next_at=schedule.next_at,
                 leased_at=schedule.leased_at,
                 cut_at=schedule.cut_at,
-                cool_until=schedule.cool_until,
+                cool_until=schedule.cooldown_until,
             )
         )
 
@@ -159,20 +160,20 @@ class SharedQuota:
         gone = sa.select(workers.c.id).where(workers.c.ended_at.is_not(None))
         connection.execute(sa.delete(quota_shares).where(quota_shares.c.holder_id.in_(gone)))
         share = {"id": self._share_id, "holder_id": me.id, "key": self._key, "model": self._model, **values}
-        told = {"per_minute": self._told, "in_flight": self._most}
-        connection.execute(insert_new(connection, quota_shares), [{**share, **told}])
+        configured = {"per_minute": self._configured, "in_flight": self._most}
+        connection.execute(insert_new(connection, quota_shares), [{**share, **configured}])
 
-    def crowded(self, crowd: Crowd) -> None:
+    def on_throttled(self, event: ThrottleEvent) -> None:
         """Learn from a 429. The ledger knows what all processes together were let through."""
         with contextlib.suppress(ImagenError):  # what was bought is recorded whatever becomes of this
-            self._ledger.write_apart(lambda connection: self._crowded(connection, crowd))
+            self._ledger.write_apart(lambda connection: self._on_throttled(connection, event))
 
-    def _crowded(self, connection: Connection, crowd: Crowd) -> None:
+    def _on_throttled(self, connection: Connection, event: ThrottleEvent) -> None:
         schedule = self._locked(connection)
         now = database_now(connection)
-        accepted = max(crowd.accepted, self._accepted(connection, crowd.streak))
-        seen = Crowd(crowd.sent, crowd.streak, crowd.strikes, crowd.limit, accepted, crowd.cool)
-        self._keep(connection, schedule.crowded(now, seen))
+        accepted = max(event.accepted, self._accepted(connection, event.streak))
+        seen = ThrottleEvent(event.sent, event.streak, event.consecutive_429s, event.limit, accepted, event.cooldown)
+        self._keep(connection, schedule.on_throttled(now, seen))
 
     def _accepted(self, connection: Connection, streak: float) -> int:
         until = datetime.now(UTC) - timedelta(seconds=streak)
@@ -194,8 +195,8 @@ class SharedQuota:
                 self._ledger.write(lambda connection: connection.execute(mine))
 
 
-def _lowest(told: Sequence[float | None]) -> float | None:
-    return min((value for value in told if value is not None), default=None)
+def _lowest(configured: Sequence[float | None]) -> float | None:
+    return min((value for value in configured if value is not None), default=None)
 
 
 def _slots(most: int, demand: Demand, others: Sequence[_Share]) -> int:

@@ -67,7 +67,7 @@ class RunItem:
         row: All of that line.
         choices: What was chosen of its variants.
         alternatives: The same from models that may stand in for the wanted one.
-        buy: Which of them is bought, 0 for `item`, where none was bought before.
+        active_index: Which of them is bought, 0 for `item`, where none was bought before.
     """
 
     position: int
@@ -77,7 +77,7 @@ class RunItem:
     row: Mapping[str, Any] = field(default_factory=dict)
     choices: tuple[str, ...] = ()
     alternatives: tuple[Item, ...] = ()
-    buy: int = 0
+    active_index: int = 0
 
     def settled(self, states: Mapping[str, ItemState]) -> Item:
         """The item that this row is: the first of its candidates that was bought or may have been, else the one to buy.
@@ -87,7 +87,7 @@ class RunItem:
         """
         candidates = (self.item, *self.alternatives)
         taken = (one for one in candidates if states.get(one.id, ItemState.PLANNED) not in _NOT_TAKEN)
-        return next(taken, candidates[self.buy])
+        return next(taken, candidates[self.active_index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +360,7 @@ def _settled(connection: Connection, rows: Iterable[RunItem]) -> list[RunItem]:
         return batch
     ids = {item.id for row in batch for item in (row.item, *row.alternatives)}
     known = states(connection, sorted(ids))
-    return [replace(row, item=row.settled(known), alternatives=(), buy=0) for row in batch]
+    return [replace(row, item=row.settled(known), alternatives=(), active_index=0) for row in batch]
 
 
 def _switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> int:

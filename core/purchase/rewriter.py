@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..aimlapi.chat import ChatDialect, ChatModel
 from ..ledger import ClaimedItem, ItemState, Ledger, Rewrite, UnknownPolicy
-from ..limits import Halt
+from ..limits import StopSignal
 from .purchaser import Purchaser
-from .rewriting import RewriteOrder, rewrite_of
+from .rewrite import PaidRewriteRequest, rewrite_of
 
 _PAUSE = 0.25
 _REAP_EVERY = 40
@@ -36,7 +36,7 @@ class Rewriter:
         *,
         purchaser: Purchaser,
         ledger: Ledger,
-        halt: Halt,
+        halt: StopSignal,
         find_model: Callable[[str], ChatModel],
         unknown: UnknownPolicy = UnknownPolicy.HOLD,
         retry_refused: bool = False,
@@ -101,14 +101,14 @@ class Rewriter:
                 return
             rewrite = rewrite_of(item)
             model = self._find_model(rewrite.model)
-            order = RewriteOrder(
+            request = PaidRewriteRequest(
                 item,
                 model,
                 self._dialect(model.id),
                 others=self._others(rewrite),
                 trust_unbilled_5xx=self._trust,
             )
-            self._purchaser.carry_out(order)
+            self._purchaser.purchase(request)
 
     def _others(self, rewrite: Rewrite) -> list[str]:
         earlier = [

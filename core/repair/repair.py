@@ -19,7 +19,7 @@ from ..errors import BadInput, ImagenError
 from ..ledger import CallOutcome, ClaimedItem, ImageState, ItemKind, ItemState, Ledger, UnknownPolicy
 from ..ledger.conditions import in_batches, reply_lost
 from ..ledger.schema import calls, images, items, run_items, runs
-from ..purchase import replay
+from ..purchase import recover_replies
 from ..run.services import RunContext, RunSettings, spool_folder
 from ..storage import ObjectStore, S3Store, open_store
 from .log import Asked, ask_log
@@ -195,7 +195,7 @@ class Mender:
     def settle_the_past(self) -> None:
         """The dead processes, then what they left in the spool: replies of those that are alive are theirs."""
         self._ledger.release_dead_workers()
-        self.replayed = replay(self._ledger, Spool(spool_folder(self._settings), self._ledger.id).replies)
+        self.replayed = recover_replies(self._ledger, Spool(spool_folder(self._settings), self._ledger.id).replies)
 
     def deliver(self, item_ids: Sequence[str], *, at: ObjectStore) -> None:
         """Bring images of items to a destination, whichever run had them made. Buys nothing."""
@@ -234,8 +234,8 @@ class Mender:
         try:
             context.buy([item for item in claimed if item.state is ItemState.CLAIMED])
             tasks = ledger.images.to_deliver(held, destination=context.destination)
-            files = list(context.movers.map(context.downloader.download, tasks))
-            results = list(context.movers.map(context.uploader().upload, files))
+            files = list(context.delivery_pool.map(context.downloader.download, tasks))
+            results = list(context.delivery_pool.map(context.uploader().upload, files))
             record(ledger, context.spool, results)
             self.stored += sum(result.state is ImageState.STORED for result in results)
             for result in results:

@@ -69,7 +69,7 @@ def test_an_answer_in_the_spool_of_a_dead_process_is_not_bought_again(house: Hou
     intent = CallIntent("pi-" + "7" * 32, item.id, "dead", dead.worker.id, 106_000, 1, 7, MODEL, "2025-11")
     assert dead.calls.begin(intent) is BeginResult.YES
     raw = house.credentials.get_client().generate(ImageRequest.build(MODEL, item.prompt, {}).body(seed=7), intent.id)
-    ReplySpool(spool_folder(RunSettings()) / dead.id / "replies").keep(intent.id, raw)
+    ReplySpool(spool_folder(RunSettings()) / dead.id / "replies").save(intent.id, raw)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     this = sa.update(workers).where(workers.c.id == dead.worker.id).values(pid=gone.pid)

@@ -16,7 +16,7 @@ from prefect_imagen.core.aimlapi.spec import Price
 from prefect_imagen.core.delivery import Downloader, FileState, Spool, Uploader, record
 from prefect_imagen.core.images import Fetcher
 from prefect_imagen.core.ledger import Item, ItemState, Ledger, RunItem, RunSpec
-from prefect_imagen.core.limits import Backoff, CallLimiter, Gate, Halt
+from prefect_imagen.core.limits import Backoff, CallLimiter, HealthGate, StopSignal
 from prefect_imagen.core.money import format_usd
 from prefect_imagen.core.purchase import Purchaser
 from prefect_imagen.core.storage import KeyTemplate, LocalStore
@@ -41,7 +41,11 @@ class Counter:
     def __init__(self, sandbox: SandboxServer, ledger: Ledger, folder: Path) -> None:
         self.sandbox, self.ledger = sandbox, ledger
         self.client = AimlApiClient("key", base_url=sandbox.base_url)
-        self.halt, self.spool, self.store = Halt(), Spool(folder / "spool", ledger.id), LocalStore(folder / "images")
+        self.halt, self.spool, self.store = (
+            StopSignal(),
+            Spool(folder / "spool", ledger.id),
+            LocalStore(folder / "images"),
+        )
         self.store.preflight()
         self.fetcher = Fetcher((sandbox.origin,), user_agent="prefect-imagen/test")
 
@@ -80,7 +84,7 @@ class Counter:
             keys=KeyTemplate("{model}/{item_id}/{call}-{index}.{ext}"),
             ledger_id=self.ledger.id,
             spool=self.spool,
-            gate=Gate(self.store.check, patience=5),
+            gate=HealthGate(self.store.check, patience=5),
             halt=self.halt,
             patience=5,
         )

@@ -10,11 +10,11 @@ import pytest
 from prefect_imagen.core.aimlapi import WithdrawnModel
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import ItemState, Ledger, RunSpec
-from prefect_imagen.core.plan import PlanWriter, Terms, make_plan, open_batch
+from prefect_imagen.core.plan import ModelAvailability, PlanWriter, make_plan, open_batch
 
 IMAGEN, NANO = "google/imagen4/preview", "google/nano-banana-2"
 PROMPTS = ["a red fox", "a blue fox", "a green fox"]
-GONE = Terms(withdrawn={IMAGEN: "2026-11-01"})
+GONE = ModelAvailability(withdrawn={IMAGEN: "2026-11-01"})
 
 
 def test_a_row_is_what_was_bought_or_may_have_been(sqlite: str, open_ledger: Callable[..., Ledger]) -> None:
@@ -23,7 +23,7 @@ def test_a_row_is_what_was_bought_or_may_have_been(sqlite: str, open_ledger: Cal
     rows = list(batch.run_items())
     for state in ItemState:
         taken = state not in (ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED)
-        gone = replace(rows[0], buy=1)
+        gone = replace(rows[0], active_index=1)
         assert gone.settled({gone.item.id: state}).model == (IMAGEN if taken else NANO), state
         assert rows[0].settled({rows[0].alternatives[0].id: state}).model == (NANO if taken else IMAGEN), state
     ledger.runs.start(RunSpec("run", IMAGEN))

@@ -16,7 +16,7 @@ from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest, load_regist
 from prefect_imagen.core.aimlapi.chat import resolve_chat_model
 from prefect_imagen.core.ledger import CostSummary, Item, ItemState, Ledger, RunItem, RunSpec
 from prefect_imagen.core.ledger.schema import calls, items, rewrites
-from prefect_imagen.core.limits import Backoff, CallLimiter, CreditBreaker, Gate, Halt
+from prefect_imagen.core.limits import Backoff, BalanceGuard, CallLimiter, HealthGate, StopSignal
 from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
 from prefect_imagen.core.purchase import Purchaser, PurchaseSettings, ReplySpool, Rewriter
@@ -40,14 +40,14 @@ class PurchaseHarness:
     model: str
     parameters: dict[str, Any]
     settings: PurchaseSettings
-    gate: Gate | None = None
-    spool_gate: Gate | None = None
+    gate: HealthGate | None = None
+    spool_gate: HealthGate | None = None
     rewrite: RewriteSpec | None = None
 
     def __post_init__(self) -> None:
-        self.halt = Halt()
+        self.halt = StopSignal()
         self.limiter = CallLimiter(THREADS, None, self.halt, backoff=Backoff(first=0.01, maximum=0.05))
-        self.breaker = CreditBreaker(self.client.balance)
+        self.breaker = BalanceGuard(self.client.balance)
         self.items: list[str] = []
 
     def start(self, budget: int | None = None, run: str = "run") -> None:
@@ -163,9 +163,9 @@ def make_harness(
             *,
             budget: int | None = None,
             model: str = MODEL,
-            gate: Gate | None = None,
+            gate: HealthGate | None = None,
             rewrite: RewriteSpec | None = None,
-            spool_gate: Gate | None = None,
+            spool_gate: HealthGate | None = None,
             **options: Any,
         ) -> PurchaseHarness:
             client = AimlApiClient("secret-key", base_url=options.pop("base_url", sandbox.base_url), read_timeout=20)

@@ -8,10 +8,10 @@ from typing import Protocol
 from ..aimlapi import AimlApiClient, ImageRequest, RawReply
 from ..aimlapi.errors import ApiError
 from ..ledger import CallIntent, ClaimedItem
-from .verdict import Verdict, judge_error, judge_reply
+from .decision import Decision, classify_error, classify_reply
 
 
-class Order(Protocol):
+class PaidRequest(Protocol):
     """One item, and how it is asked for. It may be asked for differently once an answer has said what is wrong."""
 
     @property
@@ -28,12 +28,12 @@ class Order(Protocol):
             ApiError: It was not sent, or no answer came.
         """
 
-    def judge(self, answer: RawReply | ApiError) -> Verdict:
+    def judge(self, answer: RawReply | ApiError) -> Decision:
         """What became of the send."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageOrder:
+class PaidImageRequest:
     """An item whose images are wanted.
 
     Attributes:
@@ -67,8 +67,8 @@ class ImageOrder:
         """Send it."""
         return client.generate(self.request.body(seed=intent.seed), intent.id)
 
-    def judge(self, answer: RawReply | ApiError) -> Verdict:
+    def judge(self, answer: RawReply | ApiError) -> Decision:
         """What became of the send."""
         if isinstance(answer, ApiError):
-            return judge_error(answer, trust_unbilled_5xx=self.trust_unbilled_5xx)
-        return judge_reply(answer, list_price=self.request.price, trust_unbilled_5xx=self.trust_unbilled_5xx)
+            return classify_error(answer, trust_unbilled_5xx=self.trust_unbilled_5xx)
+        return classify_reply(answer, list_price=self.request.price, trust_unbilled_5xx=self.trust_unbilled_5xx)

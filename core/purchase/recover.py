@@ -12,12 +12,12 @@ from ..aimlapi.errors import ApiError
 from ..errors import BadInput
 from ..ledger import CallOutcome, ItemKind, Ledger, Outcome
 from ..ledger.schema import calls, items, workers
+from .decision import classify_error, classify_reply
 from .replies import ReplySpool
-from .rewriting import judge_rewrite
-from .verdict import judge_error, judge_reply
+from .rewrite import classify_rewrite
 
 
-def replay(ledger: Ledger, replies: ReplySpool) -> int:
+def recover_replies(ledger: Ledger, replies: ReplySpool) -> int:
     """Record the replies of dead processes, and clear away those that are dealt with.
 
     Replies of processes that are alive are left to them.
@@ -34,17 +34,17 @@ def replay(ledger: Ledger, replies: ReplySpool) -> int:
         if raw is not None and call.open:
             recorded += ledger.calls.settle(call_id, _outcome(raw, call)).recorded
         if not ledger.images.pending_calls([call_id]):
-            replies.drop(call_id)
+            replies.delete(call_id)
     return recorded
 
 
 def _outcome(raw: RawReply, call: sa.Row[Any]) -> Outcome:
     if call.kind != ItemKind.REWRITE:
-        return judge_reply(raw, list_price=_list_price(call.model, call.requested)).outcome
-    judged = judge_rewrite(
+        return classify_reply(raw, list_price=_list_price(call.model, call.requested)).outcome
+    judged = classify_rewrite(
         raw, limit=int(call.parameters["limit"]), model=_chat_model(call.model), assumed=call.reserved
     )
-    return judge_error(judged).outcome if isinstance(judged, ApiError) else judged
+    return classify_error(judged).outcome if isinstance(judged, ApiError) else judged
 
 
 def _call(ledger: Ledger, call_id: str) -> sa.Row[Any] | None:
