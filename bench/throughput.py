@@ -252,10 +252,10 @@ def _child(work: Work) -> None:
     print(f"\n{json.dumps(found)}")
 
 
-# --- the house it happens in ------------------------------------------------------------------------------------------
+# --- the services that are measured ----------------------------------------------------------------------------------
 
 
-class _House:
+class _Bench:
     """Sandbox, S3 and Prefect server on their half of the processors."""
 
     def __init__(self, folder: Path, litellm_python: str | None) -> None:
@@ -267,7 +267,7 @@ class _House:
         self._stack = ExitStack()
         self._work: Work = {}
 
-    def __enter__(self) -> _House:
+    def __enter__(self) -> _Bench:
         from prefect_imagen.cli.prefect_server import LocalPrefect
         from prefect_imagen.sandbox.local_s3 import LocalS3
 
@@ -327,17 +327,17 @@ class _House:
 # --- the sections -----------------------------------------------------------------------------------------------------
 
 
-def _speed(house: _House, name: str, options: argparse.Namespace) -> dict[str, list[Row]]:
+def _speed(bench: _Bench, name: str, options: argparse.Namespace) -> dict[str, list[Row]]:
     latency, size = (0.5, 2**20) if name == "slow" else (0.0, 150_000)
-    kinds = [kind for kind in ("bare", "same check", "no decode", "pipeline", "mapped", "litellm") if house.can(kind)]
+    kinds = [kind for kind in ("bare", "same check", "no decode", "pipeline", "mapped", "litellm") if bench.can(kind)]
     results: dict[str, list[Row]] = {kind: [] for kind in kinds}
-    with house.sandbox(latency, size) as sandbox:
-        ceiling = house.round("ceiling", sandbox.base_url, options.items, 2 * options.concurrency)
+    with bench.sandbox(latency, size) as sandbox:
+        ceiling = bench.round("ceiling", sandbox.base_url, options.items, 2 * options.concurrency)
         for _ in range(options.rounds):
             for kind, rounds in results.items():
                 # The mapped flow keeps every image in memory: as many as it takes to measure it.
                 items = min(options.items, 200) if kind == "mapped" else options.items
-                rounds.append(house.round(kind, sandbox.base_url, items, options.concurrency))
+                rounds.append(bench.round(kind, sandbox.base_url, items, options.concurrency))
     print(f"\n{_GOALS[name]}; {options.items:,} items, {options.concurrency} in flight, {options.rounds} rounds")
     print(f"the sandbox alone, asked by {2 * options.concurrency} threads: {ceiling['images_per_second']:.0f} images/s")
     print(f"{'':12}{'images/s':>10}{'low':>8}{'high':>8}{'CPU ms/image':>14}{'peak MiB':>10}{'of bare':>9}")
@@ -366,19 +366,19 @@ def _median(rounds: list[Row], name: str) -> float:
     return statistics.median(found[name] for found in rounds)
 
 
-def _memory(house: _House, options: argparse.Namespace) -> None:
+def _memory(bench: _Bench, options: argparse.Namespace) -> None:
     """Peak memory of few and of many items, then the long run once more: nothing is bought."""
     few, many, owned = (200, 1_000, 500) if options.quick else (1_000, 20_000, 10_000)
-    with house.sandbox(0.0, 20_000) as sandbox:
+    with bench.sandbox(0.0, 20_000) as sandbox:
         peaks = {}
         for items in (few, many):
-            found = house.round("pipeline", sandbox.base_url, items, 64, name="memory", warm_up=False)
+            found = bench.round("pipeline", sandbox.base_url, items, 64, name="memory", warm_up=False)
             peaks[items] = found["peak_mib"]
             print(f"peak memory, {items:6,} items of 20 KB: {found['peak_mib']:.0f} MiB", flush=True)
         print(f"difference: {peaks[many] - peaks[few]:+.0f} MiB")
         billed = len(sandbox.bill()["entries"])
-        one = house.round("pipeline", sandbox.base_url, 1, 64, name="memory", warm_up=False)
-        again = house.round("pipeline", sandbox.base_url, owned, 64, name="memory", warm_up=False)
+        one = bench.round("pipeline", sandbox.base_url, 1, 64, name="memory", warm_up=False)
+        again = bench.round("pipeline", sandbox.base_url, owned, 64, name="memory", warm_up=False)
         beyond = again["seconds"] - one["seconds"]
         print(
             f"a finished run of {owned:,} items again: {again['seconds']:.1f} s, {beyond:.1f} s more than one of 1 item"
@@ -464,13 +464,13 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[str, list[Row]]] = {}
     with tempfile.TemporaryDirectory(prefix="imagen-bench-") as name:
-        with _House(Path(name), options.litellm_python) as house:
-            print(f"servers on processors {house.server_cores}, clients on {house.client_cores}", flush=True)
+        with _Bench(Path(name), options.litellm_python) as bench:
+            print(f"servers on processors {bench.server_cores}, clients on {bench.client_cores}", flush=True)
             for section in _GOALS:
                 if section in sections:
-                    results[section] = _speed(house, section, options)
+                    results[section] = _speed(bench, section, options)
             if "memory" in sections:
-                _memory(house, options)
+                _memory(bench, options)
         if "plan" in sections:
             _plan(Path(name), options)
     if results:

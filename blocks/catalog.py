@@ -5,7 +5,8 @@ from __future__ import annotations
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
-from ..core.ledger import Ledger, home, open_ledger
+from ..core.files import home
+from ..core.ledger import Ledger, open_ledger
 
 __all__ = ["ImageCatalog"]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..core.ledger import Ledger, home
+from ..core.files import home
+from ..core.ledger import Ledger
 from ..core.ledger.database import normalise_url
 
 __all__ = ["catalog_url", "existing_ledger"]

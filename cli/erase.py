@@ -92,7 +92,8 @@ def erase(
     del verbose
     from ..core.erase import erase as erase_items
     from ..core.erase import survey
-    from ..core.ledger import Selection, home
+    from ..core.files import home
+    from ..core.ledger import Selection
     from .batch import read_pairs
     from .catalogs import existing_ledger
     from .runs import find_run, list_runs

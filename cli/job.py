@@ -9,7 +9,8 @@ from typing import Any
 from ..core.aimlapi import AimlApiClient
 from ..core.aimlapi.client import normalise_base_url
 from ..core.errors import BadInput, ImagenError
-from ..core.ledger import Ledger, home, open_ledger
+from ..core.files import home
+from ..core.ledger import Ledger, open_ledger
 from ..core.money import usd_to_credits
 from ..core.plan import AnyBatch
 from ..core.run.checks import check_batch, check_services, with_terms

@@ -132,7 +132,7 @@ def check(
     from ..core.aimlapi import DEFAULT_BASE_URL, load_registry
     from ..core.aimlapi.client import normalise_base_url
     from ..core.aimlapi.market import ask_market
-    from ..core.ledger import home
+    from ..core.files import home
     from .catalogs import existing_ledger
 
     registry = load_registry()

@@ -8,8 +8,6 @@ from ..core.errors import BadInput
 from .arguments import options_from_arguments
 from .server import serve
 
-__all__ = ["main"]
-
 
 def main() -> int:
     """Run until interrupted; returns the exit code."""

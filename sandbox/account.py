@@ -19,13 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.money import credits_to_usd
-from .books import Call, Movement
-from .envelopes import Failure, now_iso
-from .house import House
-from .rates import Door
+from .call_log import Call, Transaction
+from .error_bodies import Failure, now_iso
+from .rate_limit import RateLimit
+from .state import SandboxState
 from .wire import JsonReply, failure_response
-
-__all__ = ["AccountDesk"]
 
 _LOGS_A_WINDOW, _LOGS_WINDOW = 200, 60.0
 _LONGEST_WINDOW = timedelta(days=92)
@@ -84,26 +82,26 @@ def _one_of(query: QueryParams, name: str, allowed: Sequence[str]) -> list[str]:
     return values
 
 
-class AccountDesk:
+class AccountRoutes:
     """The routes about the account. All need a key."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._door = Door(_LOGS_A_WINDOW, _LOGS_WINDOW, None)
+    def __init__(self, state: SandboxState) -> None:
+        self._state = state
+        self._rate_limit = RateLimit(_LOGS_A_WINDOW, _LOGS_WINDOW, None)
 
     def _refused(self, request: Request) -> Response | None:
-        refusal = self._house.refusal(request)
-        return None if refusal is None else failure_response(refusal, request, self._house.new_id())
+        refusal = self._state.refusal(request)
+        return None if refusal is None else failure_response(refusal, request, self._state.new_id())
 
     async def balance(self, request: Request) -> Response:
         """`GET /v2/billing`: what is left, in US dollars."""
         return self._refused(request) or JsonReply(
-            {"current_balance": self._house.books.balance_usd(), "currency": "USD"}
+            {"current_balance": self._state.call_log.balance_usd(), "currency": "USD"}
         )
 
     async def legacy_balance(self, request: Request) -> Response:
         """`GET /v1/billing/balance`: the older one, in credits."""
-        balance = self._house.books.balance
+        balance = self._state.call_log.balance
         low = balance < _LOW_BALANCE
         return self._refused(request) or JsonReply(
             {
@@ -122,12 +120,12 @@ class AccountDesk:
         refused = self._refused(request)
         if refused is not None:
             return refused
-        if self._door.knock() is not None:
-            return failure_response(Failure(429, "Too Many Requests"), request, self._house.new_id())
+        if self._rate_limit.try_acquire() is not None:
+            return failure_response(Failure(429, "Too Many Requests"), request, self._state.new_id())
         try:
             return JsonReply(self._logged(request))
         except _Refused as refusal:
-            return failure_response(refusal.failure, request, self._house.new_id())
+            return failure_response(refusal.failure, request, self._state.new_id())
 
     def _logged(self, request: Request) -> dict[str, Any]:
         query = request.query_params
@@ -139,11 +137,11 @@ class AccountDesk:
         if len(models) > _MOST_MODELS:
             raise _bad(f"model: at most {_MOST_MODELS} values")
         prefix = query.get("key_prefix")
-        if prefix is not None and not self._house.key_of(request).startswith(prefix):
+        if prefix is not None and not self._state.key_of(request).startswith(prefix):
             raise _Refused(Failure(403, "Listing the requests of a different key requires a management key"))
         rows = [
             self._row(call)
-            for call in self._house.books.logged(self._house.fingerprint(request), self._house.options.log_lag)
+            for call in self._state.call_log.logged(self._state.fingerprint(request), self._state.options.log_lag)
             if start <= datetime.fromisoformat(call.at) <= end
         ]
         wanted = [
@@ -169,7 +167,7 @@ class AccountDesk:
             "created": call.at,
             "status": "succeeded" if succeeded else "failed",
             "origin": "api",
-            "model": self._house.canonical(call.model or ""),
+            "model": self._state.canonical(call.model or ""),
             "cost": _amount(call.credits),
             "tokens": {"input": 0, "output": 0, "total": 0},
             "request_id": call.request_id,
@@ -185,7 +183,7 @@ class AccountDesk:
         try:
             return JsonReply(self._moved(request.query_params))
         except _Refused as refusal:
-            return failure_response(refusal.failure, request, self._house.new_id())
+            return failure_response(refusal.failure, request, self._state.new_id())
 
     def _moved(self, query: QueryParams) -> dict[str, Any]:
         strange = sorted(set(query) - _TRANSACTION_PARAMETERS)
@@ -200,28 +198,28 @@ class AccountDesk:
         types = _one_of(query, "type", _TYPES)
         before = _read_cursor(query["cursor"]) if "cursor" in query else None
         wanted = [
-            move
-            for move in reversed(self._house.books.movements(self._house.options.log_lag))
-            if (before is None or move.number < before)
-            and (not directions or move.direction in directions)
-            and (not types or move.type in types)
-            and (since is None or datetime.fromisoformat(move.at) >= since)
-            and (until is None or datetime.fromisoformat(move.at) < until)
+            entry
+            for entry in reversed(self._state.call_log.transactions(self._state.options.log_lag))
+            if (before is None or entry.number < before)
+            and (not directions or entry.direction in directions)
+            and (not types or entry.type in types)
+            and (since is None or datetime.fromisoformat(entry.at) >= since)
+            and (until is None or datetime.fromisoformat(entry.at) < until)
         ]
         page, more = wanted[:limit], len(wanted) > limit
         return {
-            "data": [self._entry(move) for move in page],
+            "data": [self._entry(entry) for entry in page],
             "pagination": {"next_cursor": _cursor(page[-1].number) if more else None, "has_more": more},
         }
 
-    def _entry(self, move: Movement) -> dict[str, Any]:
+    def _entry(self, entry: Transaction) -> dict[str, Any]:
         return {
-            "created_at": move.at,
-            "direction": move.direction,
-            "type": move.type,
-            "amount": _amount(move.credits),
-            "model": self._house.canonical(move.model) if move.model else None,
-            "reference_id": move.reference,
+            "created_at": entry.at,
+            "direction": entry.direction,
+            "type": entry.type,
+            "amount": _amount(entry.credits),
+            "model": self._state.canonical(entry.model) if entry.model else None,
+            "reference_id": entry.reference,
         }
 
 

@@ -10,19 +10,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .account import AccountDesk
-from .catalog import Catalog
+from .account import AccountRoutes
 from .cdn import Cdn
 from .chat import ChatCompletions
 from .control import control_routes
-from .envelopes import GENERIC_SERVER_ERROR, Failure
-from .gallery import CDN_PREFIX
-from .house import House, sandbox_version
+from .error_bodies import GENERIC_SERVER_ERROR, Failure
+from .image_cache import CDN_PREFIX
 from .images import ImageGenerations
+from .model_routes import ModelRoutes
 from .options import SandboxOptions
+from .state import SandboxState, sandbox_version
 from .wire import failure_response
-
-__all__ = ["create_app"]
 
 
 def create_app(options: SandboxOptions, origin: str) -> FastAPI:
@@ -35,12 +33,12 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
         options: The settings.
         origin: Scheme, host and port under which the server is reached; image URLs begin with it.
     """
-    house = House(options, origin)
+    state = SandboxState(options, origin)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        house.gallery.close()
+        state.images.close()
 
     app = FastAPI(
         title="prefect-imagen sandbox",
@@ -51,28 +49,28 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    images, chat, catalog, cdn = ImageGenerations(house), ChatCompletions(house), Catalog(house), Cdn(house)
-    account = AccountDesk(house)
+    images, chat, models, cdn = ImageGenerations(state), ChatCompletions(state), ModelRoutes(state), Cdn(state)
+    account = AccountRoutes(state)
     # The provider's examples call the endpoint with and without /v1 and with and without the last slash.
     for prefix in ("/v1", ""):
         for slash in ("", "/"):
             app.add_route(f"{prefix}/images/generations{slash}", images.handle, ["POST"])
             app.add_route(f"{prefix}/chat/completions{slash}", chat.handle, ["POST"])
-            app.add_route(f"{prefix}/models{slash}", catalog.models, ["GET"])
-    app.add_route("/api/v1/models", catalog.models, ["GET"])
-    app.add_route("/v1/models/deprecations", catalog.deprecations, ["GET"])
-    app.add_route("/docs-json", catalog.document, ["GET"])
+            app.add_route(f"{prefix}/models{slash}", models.models, ["GET"])
+    app.add_route("/api/v1/models", models.models, ["GET"])
+    app.add_route("/v1/models/deprecations", models.deprecations, ["GET"])
+    app.add_route("/docs-json", models.document, ["GET"])
     app.add_route("/v2/billing", account.balance, ["GET"])
     app.add_route("/v2/billing/transactions", account.transactions, ["GET"])
     app.add_route("/v1/billing/balance", account.legacy_balance, ["GET"])
     app.add_route("/v2/logs", account.logs, ["GET"])
     app.add_route(CDN_PREFIX + "{name:path}", cdn.handle, ["GET"])
-    app.include_router(control_routes(house))
+    app.include_router(control_routes(state))
 
     async def http_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         message = f"Cannot {request.method} {request.url.path}" if status in (404, 405) else GENERIC_SERVER_ERROR
-        return failure_response(Failure(status, message), request, house.new_id())
+        return failure_response(Failure(status, message), request, state.new_id())
 
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, http_error)

@@ -11,8 +11,6 @@ from pydantic import SecretStr, ValidationError
 from ..core.errors import BadInput
 from .options import SandboxOptions
 
-__all__ = ["options_from_arguments", "options_to_arguments"]
-
 # One --key for each, as people write it.
 _FLAGS = {"keys": "--key"}
 

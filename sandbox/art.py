@@ -15,8 +15,6 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-__all__ = ["MOTIFS", "PALETTES", "Palette", "paint"]
-
 _OVERSAMPLING = 2
 
 

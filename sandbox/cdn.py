@@ -23,11 +23,9 @@ from .faults import (
     TruncatedDownload,
     WrongContentType,
 )
-from .gallery import Exhibit
-from .house import House
+from .image_cache import CachedImage
+from .state import SandboxState
 from .wire import TruncatedResponse, html_response
-
-__all__ = ["Cdn"]
 
 _PIECES = 20
 
@@ -54,15 +52,15 @@ async def _dribble(data: bytes, seconds: float) -> AsyncIterator[bytes]:
 class Cdn:
     """The route of all image URLs."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, state: SandboxState) -> None:
+        self._state = state
 
     async def handle(self, request: Request) -> Response:
         """Serve an image, or what its fault makes of it."""
         self._watch_for_keys(request)
         response = await self._respond(request)
         if request.method == "GET":
-            self._house.books.count_download(int(response.headers.get("content-length", 0)))
+            self._state.call_log.count_download(int(response.headers.get("content-length", 0)))
         return response
 
     def _watch_for_keys(self, request: Request) -> None:
@@ -70,21 +68,21 @@ class Cdn:
         if authorization is not None:
             # A fingerprint tells two keys apart without keeping either.
             fingerprint = hashlib.sha256(authorization.encode()).hexdigest()[:12]
-            self._house.books.report_leak(
+            self._state.call_log.report_leak(
                 {"method": request.method, "path": request.url.path, "fingerprint": fingerprint}
             )
 
     async def _respond(self, request: Request) -> Response:
-        house = self._house
-        exhibit = house.gallery.find(request.path_params["name"])
-        if exhibit is None:
+        state = self._state
+        image = state.images.find(request.path_params["name"])
+        if image is None:
             return _plain(404, "Not Found")
-        options = house.options
-        if not _same_query(request.scope["query_string"], exhibit.query, exact=options.exact_query):
+        options = state.options
+        if not _same_query(request.scope["query_string"], image.query, exact=options.exact_query):
             return _plain(403, "SignatureDoesNotMatch: the query is not the one that was given out")
-        if options.url_expiry is not None and time.monotonic() - exhibit.born > options.url_expiry:
+        if options.url_expiry is not None and time.monotonic() - image.born > options.url_expiry:
             return _plain(403, "AccessDenied: Request has expired")
-        fault = self._fault(exhibit) if request.method == "GET" else None
+        fault = self._fault(image) if request.method == "GET" else None
         if isinstance(fault, Download404):
             return _plain(404, "Not Found")
         if isinstance(fault, Download500):
@@ -95,11 +93,11 @@ class Cdn:
             return _plain(403, "AccessDenied: Request has expired")
         if isinstance(fault, PrivateRedirect):
             return Response(status_code=302, headers={"location": fault.location})
-        return await self._image(exhibit, fault)
+        return await self._image(image, fault)
 
-    async def _image(self, exhibit: Exhibit, fault: DownloadFault | None) -> Response:
-        media_type = self._house.gallery.content_type
-        data = await self._house.gallery.picture(exhibit.spec)
+    async def _image(self, image: CachedImage, fault: DownloadFault | None) -> Response:
+        media_type = self._state.images.content_type
+        data = await self._state.images.picture(image.spec)
         if isinstance(fault, WrongContentType):
             return Response(data, media_type=fault.content_type)
         if isinstance(fault, TruncatedDownload):
@@ -113,15 +111,15 @@ class Cdn:
             await asyncio.sleep(fault.seconds)
         return Response(data, media_type=media_type)
 
-    def _fault(self, exhibit: Exhibit) -> DownloadFault | None:
+    def _fault(self, image: CachedImage) -> DownloadFault | None:
         """The fault of this GET. What strikes an image is decided once, at its first GET under the present rules."""
-        desk = self._house.faults
-        if exhibit.edition != desk.edition:
-            exhibit.edition, exhibit.attempts = desk.edition, 0
-            exhibit.fault = desk.for_image(exhibit.spec.model, exhibit.spec.prompt, exhibit.identity)
-        exhibit.attempts += 1
-        fault = exhibit.fault
-        if fault is None or (fault.first_attempts is not None and exhibit.attempts > fault.first_attempts):
+        injector = self._state.faults
+        if image.version != injector.version:
+            image.version, image.attempts = injector.version, 0
+            image.fault = injector.for_image(image.spec.model, image.spec.prompt, image.identity)
+        image.attempts += 1
+        fault = image.fault
+        if fault is None or (fault.first_attempts is not None and image.attempts > fault.first_attempts):
             return None
         return fault
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.aimlapi.chat import ChatModel, load_chat_models
-from .envelopes import Failure, invalid_payload, unknown_model
+from .error_bodies import Failure, invalid_payload, unknown_model
 from .faults import (
     BadJson,
     CallFault,
@@ -25,12 +25,10 @@ from .faults import (
     SystemRoleRejected,
     TooLong,
 )
-from .house import House
-from .paid import Job, PaidEndpoint, usage_of
+from .paid_endpoint import Job, PaidEndpoint, usage_of
+from .state import SandboxState
 from .validation import Issue, enum_issue, type_issue, type_name
 from .writing import REASONING, write
-
-__all__ = ["ChatCompletions"]
 
 _ROLES = ("system", "user", "assistant", "tool", "developer")
 _FORMATS = ("text", "json_object", "json_schema")
@@ -129,7 +127,7 @@ class _ChatJob(Job):
                 return invalid_payload([enum_issue(("messages", place, "role"), ("user", "assistant"), "system")])
         return self
 
-    async def reply(self, house: House, returned: int, credits_: int) -> dict[str, Any]:
+    async def reply(self, state: SandboxState, returned: int, credits_: int) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": self.answer}
         if self.reasoning is not None:
             message["reasoning_content"] = self.reasoning
@@ -142,7 +140,7 @@ class _ChatJob(Job):
         if self.reasoning is not None:
             usage["completion_tokens_details"] = {"reasoning_tokens": _tokens(self.reasoning)}
         return {
-            "id": f"gen-{house.new_id()}",
+            "id": f"gen-{state.new_id()}",
             "object": "chat.completion",
             "created": int(time.time()),
             "model": self.model,
@@ -234,8 +232,8 @@ class ChatCompletions(PaidEndpoint):
 
     endpoint: Endpoint = "chat"
 
-    def __init__(self, house: House) -> None:
-        super().__init__(house)
+    def __init__(self, state: SandboxState) -> None:
+        super().__init__(state)
         self._models = {
             name: model for model in load_chat_models() for name in (model.id, model.wire_model, *model.aliases) if name
         }

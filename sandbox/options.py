@@ -11,8 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from .pictures import ImageFormat
 
-__all__ = ["SandboxOptions"]
-
 
 class SandboxOptions(BaseModel):
     """Settings of one sandbox server. All have defaults; the descriptions are the help of the command line."""

@@ -16,9 +16,7 @@ from typing import Literal
 from PIL import Image, PngImagePlugin
 
 from .art import paint
-from .lettering import caption
-
-__all__ = ["CONTENT_TYPES", "ImageFormat", "PictureSpec", "encode_picture"]
+from .captions import caption
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 

@@ -17,8 +17,6 @@ from ..core.errors import Unavailable
 from .arguments import options_to_arguments
 from .options import SandboxOptions
 
-__all__ = ["SandboxFailed", "SandboxServer"]
-
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.01
@@ -173,16 +171,16 @@ class SandboxServer:
         """Remove all faults."""
         self._order("DELETE", "/sandbox/faults")
 
-    def set_models(self, **labels: Mapping[str, Any]) -> dict[str, Any]:
+    def set_models(self, **overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Change what models cost and where they stand: `set_models(**{"flux/dev": {"status": "withdrawn"}})`.
 
         Args:
-            labels: By model id, as in `PUT /sandbox/models`; what is not named is as the registry has it.
+            overrides: By model id, as in `PUT /sandbox/models`; what is not named is as the registry has it.
 
         Raises:
             SandboxFailed: There is no such model or option.
         """
-        return self._order("PUT", "/sandbox/models", {name: dict(label) for name, label in labels.items()})
+        return self._order("PUT", "/sandbox/models", {name: dict(override) for name, override in overrides.items()})
 
     def wait_idle(self, timeout: float = 30.0) -> None:
         """Wait until no paid call is in flight, so that the bill is final.

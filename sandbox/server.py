@@ -13,11 +13,9 @@ import uvicorn
 
 from ..core.errors import BadInput
 from .app import create_app
-from .house import sandbox_version
 from .options import SandboxOptions
+from .state import sandbox_version
 from .wire import TransportProtocol
-
-__all__ = ["serve"]
 
 _KEEP_ALIVE_SECONDS = 75
 _GRACE_SECONDS = 2

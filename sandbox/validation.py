@@ -15,8 +15,6 @@ from typing import Any, TypeAlias
 
 from ..core.aimlapi.spec import FieldSpec, ResolvedModel
 
-__all__ = ["Accepted", "Issue", "check_body", "enum_issue", "type_issue", "type_name"]
-
 Issue: TypeAlias = dict[str, Any]
 _Path: TypeAlias = tuple[str | int, ...]
 

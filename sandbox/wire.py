@@ -16,17 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from .envelopes import Failure
-
-__all__ = [
-    "HTML_ERROR_PAGE",
-    "CutResponse",
-    "JsonReply",
-    "TransportProtocol",
-    "TruncatedResponse",
-    "failure_response",
-    "html_response",
-]
+from .error_bodies import Failure
 
 HTML_ERROR_PAGE = (
     "<!DOCTYPE html>\n<html><head><title>502 Bad gateway</title></head>"

@@ -12,8 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["REASONING", "fitting", "rewritten", "write"]
-
 REASONING = (
     "The user wants an answer. I should keep to what is asked for, take the subject as it is, think of place, light "
     "and mood, and answer in the form that was named, without anything around it. One paragraph will do; shorter is "

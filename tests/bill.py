@@ -7,14 +7,12 @@ from prefect_imagen.core.ledger import Account, Ledger
 from prefect_imagen.core.ledger.schema import calls
 from prefect_imagen.sandbox import SandboxServer
 
-__all__ = ["check_bill"]
-
 
 def check_bill(ledger: Ledger, sandbox: SandboxServer, *, settled: bool = False, idle: bool = True) -> Account:
     """Hold the sum of the account against the sandbox's bill, and every call against its entry.
 
     Args:
-        ledger: All that was bought since the sandbox's books were opened is on it.
+        ledger: All that was bought since the sandbox's call log was last reset is on it.
         sandbox: Its bill is final: nothing is in flight any more.
         settled: Also that nothing is left unknown: the two sums are the same.
         idle: Wait for the calls in flight; without, they must be ones that nobody waits for any more.

@@ -15,19 +15,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 import requests
 
 from ..errors import BadInput, ImagenError, Unavailable
+from ..http.sessions import BearerAuth, SessionPool, WatchedBody, read_bounded, retry_after_seconds
+from ..http.transport import NoAuth, PooledAdapter
 from ..money import CREDITS_PER_USD
 from .chat import ChatReply, read_chat
 from .errors import NotSent, ReplyLost, UnreadableReply, status_error
 from .logs import LOG_PAGE, LogPage, read_log
 from .reply import Reply, read_reply
-from .transport import BearerAuth, SessionPool, WatchedBody, read_bounded, retry_after_seconds
 
 DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 SANDBOX_SERVER = "prefect-imagen-sandbox"
@@ -44,14 +44,6 @@ _KEPT_HEADERS = (
     "x-inference-id",
     "x-request-id",
 )
-
-
-def user_agent() -> str:
-    """`prefect-imagen/VERSION`; the provider asks clients to name themselves, on downloads too."""
-    try:
-        return f"prefect-imagen/{version('prefect-imagen')}"
-    except PackageNotFoundError:
-        return "prefect-imagen"
 
 
 def normalise_base_url(url: str) -> str:
@@ -179,7 +171,7 @@ class AimlApiClient:
         self._auth = BearerAuth(api_key)
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
-        self._pool = SessionPool(user_agent=user_agent(), pool_size=pool_size)
+        self._pool = SessionPool(PooledAdapter(pool_size))
 
     def __repr__(self) -> str:
         return f"AimlApiClient(base_url={self.base_url!r})"
@@ -271,7 +263,7 @@ class AimlApiClient:
         try:
             return self._pool.session().get(
                 path if path.startswith("http") else f"{api_origin(self.base_url)}{path}",
-                auth=self._auth if key else _no_auth,
+                auth=self._auth if key else NoAuth(),
                 timeout=(min(self._connect_timeout, timeout), timeout),
                 allow_redirects=False,
             )
@@ -344,8 +336,3 @@ class AimlApiClient:
             return read_log(response.json())
         except (ValueError, KeyError, TypeError, AttributeError, BadInput):
             raise UnreadableReply("the API's log has a form that is not known") from None
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """An auth that adds nothing, so that `~/.netrc` adds nothing either."""
-    return request

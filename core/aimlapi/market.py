@@ -12,7 +12,6 @@ import hashlib
 import json
 import re
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -22,9 +21,11 @@ from typing import Any
 
 import requests
 
-from .client import api_origin, user_agent
+from ..files import AtomicFile
+from ..http.sessions import SessionPool, read_bounded
+from ..http.transport import NoAuth, PooledAdapter
+from .client import api_origin
 from .spec import ModelSpec, Price, ResolvedModel
-from .transport import NoAuth, SessionPool, read_bounded
 
 _MODELS = "/v1/models?type=openai%2Fimage-generations&include=pricing"
 _DEPRECATIONS = "/v1/models/deprecations"
@@ -202,7 +203,7 @@ def ask_market(
     origin = api_origin(base_url)
     if offline:
         return Market(origin, problem="not asked (offline)")
-    pool = SessionPool(user_agent=user_agent(), pool_size=1)
+    pool = SessionPool(PooledAdapter(pool_size=1))
     try:
         models = _ask(pool, origin, _MODELS, folder, fresh=fresh, seconds=seconds)
         # Whoever did not answer once is not waited for twice.
@@ -323,11 +324,8 @@ def _remembered(file: Path) -> dict[str, Any] | None:
 
 def _remember(file: Path, answer: Mapping[str, Any]) -> None:
     """Keep an answer; a disk that is full or read-only only means that it is asked again."""
-    draft = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(answer), encoding="utf-8")
-        draft.replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+        with AtomicFile(file) as out:
+            out.write(json.dumps(answer).encode())
+            out.commit()

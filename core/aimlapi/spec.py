@@ -79,7 +79,7 @@ ReplyForm = Literal[
     "timed_images",
     "both",
 ]
-"""The forms of a reply that were seen; what each has in it is in `prefect_imagen.sandbox.forms`, which plays them."""
+"""The forms of a reply that were seen; `prefect_imagen.sandbox.reply_formats` describes each."""
 
 
 class Contract(_Data):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import BadInput, Unavailable
+from ..files import AtomicFile
 from ..ledger import Ledger, Selection
 from ..storage import KeyTaken, ObjectStore, open_store
 from .formats import Format, open_writer
@@ -138,20 +137,12 @@ def _to_file(ledger: Ledger, path: Path, selection: Selection, format_: Format, 
 @contextmanager
 def _whole(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     """A file that gets its name when it is complete and on the disk."""
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            temporary.replace(path)
-        else:
-            os.link(temporary, path)
+        with AtomicFile(path, sync=True) as out:
+            yield out.file
+            out.commit(create_only=not overwrite)
     except FileExistsError:
         raise BadInput(f"{path} exists; --overwrite replaces it") from None
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

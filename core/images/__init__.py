@@ -1,13 +1,13 @@
 """Getting images and looking at them: guarded downloads, atomic files, full decoding."""
 
-from .errors import FetchError, FetchGone, FetchRefused, FetchTransient, NotAnImage, SpoolUnavailable
+from ..files import Fetched, SpoolUnavailable
+from ..http.errors import FetchError, FetchGone, FetchRefused, FetchTransient
+from ..http.urls import redact_url
+from .errors import NotAnImage
 from .fetch import Fetcher, save_bytes
-from .files import AtomicFile, Fetched
 from .inspect import ImageFacts, inspect
-from .urls import redact_url
 
 __all__ = [
-    "AtomicFile",
     "FetchError",
     "FetchGone",
     "FetchRefused",

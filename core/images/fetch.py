@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -31,12 +30,12 @@ from urllib3.exceptions import (
 from urllib3.exceptions import ProxyError as PoolProxyError
 from urllib3.util import Timeout
 
-from ..aimlapi.transport import retry_after_seconds
-from .addresses import AddressGuard
-from .errors import FetchError, FetchGone, FetchRefused, FetchTransient
-from .files import AtomicFile, Fetched
-from .urls import WireUrl
-from .wire import GuardedAdapter, WireRequest, WireSession
+from ..files import Fetched, HashedFile
+from ..http.addresses import AddressGuard
+from ..http.errors import FetchError, FetchGone, FetchRefused, FetchTransient
+from ..http.sessions import SessionPool, retry_after_seconds
+from ..http.transport import PooledAdapter, WireRequest
+from ..http.urls import WireUrl
 
 MAX_REDIRECTS = 5
 _CHUNK = 256 * 1024
@@ -67,7 +66,7 @@ class Fetcher:
     Example:
         >>> Fetcher().fetch("http://169.254.169.254/latest/meta-data", Path("not-written"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        prefect_imagen.core.images.errors.FetchRefused: 169.254.169.254 leads to 169.254.169.254, a link-local...
+        prefect_imagen.core.http.errors.FetchRefused: 169.254.169.254 leads to 169.254.169.254, a link-local...
     """
 
     def __init__(
@@ -81,14 +80,13 @@ class Fetcher:
         pool_size: int = 64,
     ) -> None:
         self._guard = AddressGuard(trusted_origins)
-        self._adapter = GuardedAdapter(self._guard, pool_size)
+        self._pool = SessionPool(PooledAdapter(pool_size, hosts=pool_size, guard=self._guard))
         # Encoded bodies are refused below; `identity` asks for none.
         self._headers = {"User-Agent": user_agent, "Accept": "image/*, */*;q=0.1", "Accept-Encoding": "identity"}
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._deadline = deadline
         self._max_bytes = max_bytes
-        self._local = threading.local()
 
     def fetch(self, url: str, dest: Path, *, in_memory: int = 0) -> Fetched:
         """Download `url` to `dest`, which appears whole or not at all.
@@ -122,17 +120,11 @@ class Fetcher:
 
     def cut_off(self) -> None:
         """End the downloads in flight: each fails at once, and can be made again later."""
-        self._adapter.connections_made.cut()
+        self._pool.cut()
 
     def close(self) -> None:
         """Close the pooled connections; a later fetch opens new ones."""
-        self._adapter.close()
-
-    def _session(self) -> WireSession:
-        session: WireSession | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = WireSession(self._adapter)
-        return session
+        self._pool.close()
 
     def _get(self, hop: WireUrl, give_up: float) -> requests.Response:
         """Send one request and return its answer with the body unread."""
@@ -140,7 +132,7 @@ class Fetcher:
         left = give_up - time.monotonic()
         if left <= 0:
             raise FetchTransient(f"{hop}: not finished within {self._deadline:g} s")
-        session = self._session()
+        session = self._pool.session()
         settings: dict[str, Any] = dict(session.merge_environment_settings(hop.base, {}, True, None, None))
         if self._guard.is_local(hop.origin):
             settings["proxies"] = {}
@@ -164,11 +156,11 @@ class Fetcher:
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         chunks = self._chunks(response, hop)
         if declared is None or declared > in_memory:
-            with AtomicFile(dest) as out:
+            with HashedFile(dest) as out:
                 for chunk in chunks:
                     out.write(chunk)
                 self._check_size(out.size, declared, hop)
-                return out.commit(content_type=content_type or None)
+                return out.fetched(content_type or None)
         data = b"".join(chunks)
         self._check_size(len(data), declared, hop)
         return Fetched(dest, len(data), hashlib.sha256(data).hexdigest(), content_type or None, data)
@@ -252,6 +244,6 @@ def save_bytes(data: bytes | memoryview, dest: Path) -> Fetched:
     Raises:
         SpoolUnavailable: `dest` cannot be written.
     """
-    with AtomicFile(dest) as out:
+    with HashedFile(dest) as out:
         out.write(data)
-        return out.commit(content_type=None)
+        return out.fetched()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from .errors import NotAnImage, SpoolUnavailable
+from ..files import SpoolUnavailable
+from .errors import NotAnImage
 from .png import pixels_are_sound
 from .signature import Format, read_header
 

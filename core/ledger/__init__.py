@@ -5,7 +5,6 @@ from .account import Account, Line
 from .budget import BudgetState, BudgetWarning, Period
 from .calls import Answered, Begun, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
 from .claims import ClaimedItem, WantedText
-from .database import home
 from .erasure import Survey
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
 from .held import HeldItem, name_holders
@@ -58,7 +57,6 @@ __all__ = [
     "UnknownPolicy",
     "WantedText",
     "close_ledgers",
-    "home",
     "name_holders",
     "open_ledger",
 ]

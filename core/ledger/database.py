@@ -6,7 +6,6 @@ account book of real money; group commits (`core.ledger.writer`) pay for the saf
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from pathlib import Path
@@ -23,7 +22,6 @@ __all__ = [
     "create_engine",
     "database_now",
     "describe_url",
-    "home",
     "is_away",
     "is_outage",
     "normalise_url",
@@ -31,11 +29,6 @@ __all__ = [
 ]
 
 _BUSY_SECONDS = 30
-
-
-def home() -> Path:
-    """Folder for what is kept between runs: `$PREFECT_IMAGEN_HOME`, else `~/.prefect-imagen`."""
-    return Path(os.environ.get("PREFECT_IMAGEN_HOME") or Path.home() / ".prefect-imagen").expanduser().absolute()
 
 
 def normalise_url(url: str) -> URL:

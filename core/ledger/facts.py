@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .items import canonical_json
+from ..values import canonical_json
 
 __all__ = ["purchase_facts"]
 

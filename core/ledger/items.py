@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Item", "ItemKind", "Rewrite", "canonical_json"]
+from ..values import canonical_json
+
+__all__ = ["Item", "ItemKind", "Rewrite"]
 
 _IDENTITY_VERSION = 1
-
-
-def canonical_json(value: Any) -> str:
-    """One text for equal values: sorted keys, no white space, characters as they are.
-
-    Example:
-        >>> canonical_json({"b": 1, "a": "é"})
-        '{"a":"é","b":1}'
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _digest(identity: Mapping[str, Any]) -> str:

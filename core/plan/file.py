@@ -9,9 +9,8 @@ out or written by another version of the rules is found by its id before anythin
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import BadInput
+from ..files import AtomicFile
 from ..ledger import RunItem
 from ..prompts import Prompt, PromptFileError, PromptSpec, Row, open_source
 from ..rewrite import RewriteSpec
@@ -268,11 +268,10 @@ class PlanWriter:
         try:
             if path.is_dir():
                 raise IsADirectoryError(None, "it is a folder")
-            self._part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-            self._file = self._part.open("xb")
+            self._out = _Output(path, sync=True).__enter__()
         except (OSError, ValueError) as error:
-            raise self._unwritable(error) from None
-        self._file.write(self._first_line(0, 0, _ROOM))
+            raise _unwritable(path, error) from None
+        self._out.write(self._first_line(0, 0, _ROOM))
 
     def __enter__(self) -> Self:
         return self
@@ -280,9 +279,7 @@ class PlanWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):
-            self._file.close()
-        self._part.unlink(missing_ok=True)
+        self._out.__exit__(kind, error, trace)
 
     def add(self, row: RunItem) -> None:
         """Write the next row.
@@ -304,10 +301,7 @@ class PlanWriter:
             "choices": list(row.choices),
             "row": dict(row.row),
         }
-        try:
-            self._file.write(_json(line))
-        except OSError as error:
-            raise self._unwritable(error) from None
+        self._out.write(_json(line))
         self._rows += 1
 
     def finish(self, *, items: int) -> None:
@@ -323,19 +317,23 @@ class PlanWriter:
             raise BadInput(f"{self._path}: there is nothing to plan")
         taken = len(self._first_line(self._rows, items, 0)) - len(self._first_line(0, 0, 0))
         try:
-            self._file.seek(0)
-            self._file.write(self._first_line(self._rows, items, _ROOM - taken))
-            self._file.close()
-            self._part.replace(self._path)
+            self._out.file.seek(0)
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise _unwritable(self._path, error) from None
+        self._out.write(self._first_line(self._rows, items, _ROOM - taken))
+        self._out.commit()
 
     def _first_line(self, rows: int, items: int, room: int) -> bytes:
         return _json({**self._header, "rows": rows, "items": items})[:-1] + b" " * room + b"\n"
 
-    def _unwritable(self, error: OSError | ValueError) -> BadInput:
-        reason = error.strerror if isinstance(error, OSError) else error
-        return BadInput(f"{self._path} cannot be written: {reason}")
+
+class _Output(AtomicFile):
+    def failure(self, error: OSError) -> Exception:
+        return _unwritable(self.dest, error)
+
+
+def _unwritable(path: Path, error: OSError | ValueError) -> BadInput:
+    return BadInput(f"{path} cannot be written: {error.strerror if isinstance(error, OSError) else error}")
 
 
 def _describe(spec: BatchSpec) -> dict[str, Any]:

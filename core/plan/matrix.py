@@ -12,7 +12,7 @@ from ..aimlapi import ImageRequest, ResolvedModel
 from ..aimlapi.request import Omission
 from ..aimlapi.vocabulary import carry_over
 from ..errors import BadInput
-from ..ledger.items import canonical_json
+from ..values import canonical_json
 
 Matrix = Mapping[str, Sequence[Any]]
 """Parameter → its values, such as `{"aspect_ratio": ["1:1", "16:9"]}`."""

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from .combinations import Variant
 from .errors import PromptError, PromptFileError, PromptOptionError, TemplateError, VariantError
 from .expand import Prompt, PromptSpec
 from .grammar import escape
+from .resolve import Resolver
 from .sources import PromptFormat, PromptSource, Row, open_source
 from .template import PromptTemplate
-from .variants import Variant, Variants, parse
+from .variants import Variants, parse
 from .wildcards import Wildcards, open_wildcards
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "PromptSource",
     "PromptSpec",
     "PromptTemplate",
+    "Resolver",
     "Row",
     "TemplateError",
     "Variant",

@@ -13,16 +13,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .drawing import sample
+from .combinations import Variant
 from .errors import PromptFileError, PromptOptionError, VariantError
 from .grammar import escape
-from .names import listed, nearest
+from .resolve import Resolver
 from .rules import Excluding, Rules
-from .sampling import draw
+from .sampling import draw, sample
 from .sources import PromptFormat, PromptSource, Row, open_source
+from .suggestions import listed, nearest
 from .template import PromptTemplate
-from .variants import Variant, Variants, parse
-from .wildcards import Wildcards, open_wildcards
+from .variants import Variants, parse
+from .wildcards import open_wildcards
 
 if TYPE_CHECKING:
     from ..storage import S3Options
@@ -167,9 +168,7 @@ class _Expander:
     def __init__(self, spec: PromptSpec) -> None:
         self._source: PromptSource = open_source(spec.source, spec.format, spec.s3)
         self._variants = spec.variants
-        self._wildcards: Wildcards | None = None
-        if spec.wildcards is not None:
-            self._wildcards = open_wildcards(spec.wildcards, spec.s3)
+        self._resolver = Resolver(None if spec.wildcards is None else open_wildcards(spec.wildcards, spec.s3))
         self._rules = Rules(spec.exclude)
         self._per_row = spec.per_row
         self._seed = spec.sample_seed
@@ -209,7 +208,7 @@ class _Expander:
             while index is not None and index < end:
                 here.append(index - base)
                 index = next(rest, None)
-            if here and seed is not None and space.weighted and not isinstance(space, _Few):
+            if here and seed is not None and space.weighted and not isinstance(space, _FixedVariants):
                 for variant in sample(space, len(here), f"{seed}/{base}"):
                     yield self._prompt(row, variant)
             else:
@@ -229,7 +228,7 @@ class _Expander:
                 return enough
         return total
 
-    def _spaces(self) -> Iterator[tuple[Row, Variants | Excluding | _Few]]:
+    def _spaces(self) -> Iterator[tuple[Row, Variants | Excluding | _FixedVariants]]:
         """Each row with the prompts that it offers."""
         left = False
         for row in self._source.rows():
@@ -242,7 +241,7 @@ class _Expander:
             space = self._rules.apply(text, row.values) if self._rules else text
             left = left or space.count() > 0
             if self._per_row is not None and space.count() > self._per_row:
-                yield row, _Few(sample(space, self._per_row, f"{self._seed}/{text.source}"))
+                yield row, _FixedVariants(sample(space, self._per_row, f"{self._seed}/{text.source}"))
             else:
                 yield row, space
         if self._rules:
@@ -256,9 +255,9 @@ class _Expander:
         prompt = None if column is None else self._value(row, column)
         try:
             if self._template is None:
-                return parse(prompt or "", self._wildcards) if self._variants else parse(escape(prompt or ""))
+                return parse(prompt or "", self._resolver) if self._variants else parse(escape(prompt or ""))
             rendered = self._template.render(row, prompt, self._source.name)
-            return rendered.variants(self._wildcards) if self._variants else parse(escape(rendered.plain()))
+            return rendered.variants(self._resolver) if self._variants else parse(escape(rendered.plain()))
         except VariantError as error:
             # What is wrong with a wildcard's value knows its own place.
             if error.source is not None:
@@ -309,7 +308,7 @@ class _Expander:
         return PromptFileError(self._source.name, line, problem)
 
 
-class _Few:
+class _FixedVariants:
     """Some combinations of a row, chosen already."""
 
     weighted = False

@@ -37,7 +37,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from .errors import VariantError
-from .seals import unseal
+from .quoting import unquote
 
 MAX_DEPTH = 50
 """Constructs within constructs. People need two or three; walking the tree is recursive, so there has to be an end."""
@@ -104,7 +104,7 @@ class Pick:
 class Alternative:
     """One alternative of a choice; `weight` is None where none is written."""
 
-    content: Sequence
+    content: Concat
     weight: Decimal | None = None
 
 
@@ -123,7 +123,7 @@ class Argument:
     """A variable for the values of one wildcard."""
 
     name: str
-    value: Sequence
+    value: Concat
     immediate: bool = False
 
 
@@ -142,7 +142,7 @@ class Assignment:
     """`${name=value}`: prints nothing. `immediate` (`=!`): decided once, and the same in every use."""
 
     name: str
-    value: Sequence
+    value: Concat
     immediate: bool = False
     start: int = field(default=0, compare=False)
     end: int = field(default=0, compare=False)
@@ -153,7 +153,7 @@ class Reference:
     """`${name}` or `${name:default}`."""
 
     name: str
-    default: Sequence | None = None
+    default: Concat | None = None
     start: int = field(default=0, compare=False)
     end: int = field(default=0, compare=False)
 
@@ -162,7 +162,7 @@ Part = Plain | Choice | WildcardUse | Assignment | Reference
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class Concat:
     """What stands one after the other: a whole text, an alternative, a value."""
 
     parts: tuple[Part, ...]
@@ -193,10 +193,10 @@ class _Frame:
         self._end_text(part.start)
         self.parts.append(part)
 
-    def sequence(self, end: int) -> Sequence:
+    def sequence(self, end: int) -> Concat:
         """What was read since the last call."""
         self._end_text(end)
-        done = Sequence(tuple(self.parts), self.since, end)
+        done = Concat(tuple(self.parts), self.since, end)
         self.parts = []
         return done
 
@@ -267,21 +267,21 @@ class _CallFrame(_Frame):
         self.arguments.append(Argument(self.argument, self.sequence(at), self.immediate))
 
 
-def read(text: str, *, sealed: bool = False) -> Sequence:
+def read(text: str, *, quoted: bool = False) -> Concat:
     """The tree of a text.
 
     Args:
         text: See the module.
-        sealed: Whether stand-ins of `seals` in it are plain characters of values.
+        quoted: Whether stand-ins of `quoting` in it are plain characters of values.
 
     Raises:
         VariantError: See the module; the error knows the place.
     """
     # Most rows of most files are plain sentences, and there may be a million of them.
     if _INTERESTING.search(text) is None:
-        plain = unseal(text) if sealed else text
-        return Sequence((Plain(plain, 0, len(text)),) if text else (), 0, len(text))
-    return _Reader(text, sealed=sealed).read()
+        plain = unquote(text) if quoted else text
+        return Concat((Plain(plain, 0, len(text)),) if text else (), 0, len(text))
+    return _Reader(text, quoted=quoted).read()
 
 
 def read_weighted(text: str) -> Alternative:
@@ -299,13 +299,13 @@ def read_weighted(text: str) -> Alternative:
 class _Reader:
     """One reading of one text."""
 
-    def __init__(self, text: str, at: int = 0, *, sealed: bool = False) -> None:
+    def __init__(self, text: str, at: int = 0, *, quoted: bool = False) -> None:
         self._text = text
-        self._shown: Callable[[str], str] = unseal if sealed else str
+        self._shown: Callable[[str], str] = unquote if quoted else str
         self._at = at
         self._stack: list[_Frame] = [_Root(-1, at)]
 
-    def read(self) -> Sequence:
+    def read(self) -> Concat:
         text = self._text
         while (match := _TOKEN.match(text, self._at)) is not None:
             at, self._at = self._at, match.end()
@@ -469,7 +469,7 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\g<0>", text)
 
 
-def write(sequence: Sequence) -> str:
+def write(sequence: Concat) -> str:
     """A text that `read` reads as the same tree."""
     return _write(sequence.parts, in_arguments=False)
 

@@ -26,9 +26,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .combinations import Variant, expand_branch
 from .errors import PromptOptionError
-from .names import listed, nearest
-from .variants import Branch, Group, Let, Node, Several, Text, Use, Variant, Variants, expand_branch
+from .suggestions import listed, nearest
+from .tree import Branch, Group, Let, Node, Several, Text, Use
+from .variants import Variants
 
 MAX_TABLE = 20_000
 """Different sets of terms that the combinations of one text may fit."""

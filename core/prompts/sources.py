@@ -30,8 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
+from ..values import unique_keys
 from .errors import PromptFileError, PromptOptionError
-from .names import listed, nearest
+from .suggestions import listed, nearest
 
 if TYPE_CHECKING:
     from ..storage import S3Options
@@ -386,7 +387,7 @@ class _JsonLinesSource(_FileSource):
             if not line.strip():
                 continue
             try:
-                value = json.loads(line, object_pairs_hook=_unique, parse_constant=_no_constant)
+                value = json.loads(line, object_pairs_hook=unique_keys, parse_constant=_no_constant)
             except (ValueError, RecursionError) as error:
                 raise self._error(number, f"not valid JSON: {_reason(error)}") from error
             if not isinstance(value, dict):
@@ -424,15 +425,6 @@ _JSON_NAMES: Mapping[type, str] = {
     bool: "boolean",
     type(None): "null",
 }
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys are not repeated; Python's reader would silently keep the last."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} appears twice")
-    return values
 
 
 def _no_constant(name: str) -> None:

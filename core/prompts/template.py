@@ -39,36 +39,36 @@ from jinja2 import meta, nodes
 from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 
 from .errors import TemplateError
-from .names import listed, nearest
-from .sandbox import MAX_LENGTH, PromptEnvironment, allowance
-from .seals import SEALS, unseal
+from .jinja_env import MAX_LENGTH, PromptEnvironment, allowance
+from .quoting import STAND_INS, unquote
+from .resolve import Resolver
 from .sources import Row
+from .suggestions import listed, nearest
 from .variants import Variants, parse
-from .wildcards import Wildcards
 
 _FILENAME = "<template>"
 _UNDEFINED = re.compile(r"'(?P<name>.*)' is undefined|'dict object' has no attribute '(?P<key>.*)'", re.DOTALL)
-_SEAL_NAMES = "a Unicode noncharacter (U+FDD0 to U+FDDB)"
-_SEALED = re.compile(f"[{SEALS}]")
+_STAND_IN_NAMES = "a Unicode noncharacter (U+FDD0 to U+FDDB)"
+_QUOTED = re.compile(f"[{STAND_INS}]")
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A template's output, in which what came from values is still told from what came from the template."""
 
-    _sealed: str
+    _quoted: str
 
     def plain(self) -> str:
         """The output as text, where braces mean nothing."""
-        return unseal(self._sealed)
+        return unquote(self._quoted)
 
-    def variants(self, wildcards: Wildcards | None = None) -> Variants:
+    def variants(self, resolver: Resolver | None = None) -> Variants:
         """The output as variants, in which all that came from values is plain.
 
         Raises:
             VariantError: The template's own text cannot be read.
         """
-        return parse(self._sealed, wildcards, sealed=True)
+        return parse(self._quoted, resolver, quoted=True)
 
 
 class PromptTemplate:
@@ -84,8 +84,8 @@ class PromptTemplate:
     def __init__(self, source: str) -> None:
         self.source = source
         environment = _environment()
-        if _SEALED.search(source):
-            raise TemplateError(f"it contains {_SEAL_NAMES}; remove it")
+        if _QUOTED.search(source):
+            raise TemplateError(f"it contains {_STAND_IN_NAMES}; remove it")
         try:
             tree = environment.parse(source)
             # Constant expressions are calculated while compiling.
@@ -128,8 +128,8 @@ class PromptTemplate:
             TemplateError: A name does not exist in this row, an operation is not allowed or failed, or the rendering
                 goes over the limits of `sandbox`.
         """
-        if _holds_seals(row.values):
-            problem = f"a column contains {_SEAL_NAMES}; remove it"
+        if _holds_stand_ins(row.values):
+            problem = f"a column contains {_STAND_IN_NAMES}; remove it"
             raise TemplateError(problem, None, source, row.line)
         names = {**row.values, "row": dict(row.values)}
         if prompt is not None:
@@ -210,13 +210,13 @@ def _syntax_problem(error: TemplateSyntaxError, source: str) -> str:
     return problem
 
 
-def _holds_seals(values: Mapping[str, Any]) -> bool:
-    """Whether a character that stands for a sealed one is anywhere in `values`; a loop, since JSON may nest deeply."""
+def _holds_stand_ins(values: Mapping[str, Any]) -> bool:
+    """Whether a character that stands for a quoted one is anywhere in `values`; a loop, since JSON may nest deeply."""
     pending: list[Any] = [values]
     while pending:
         value = pending.pop()
         if isinstance(value, str):
-            if _SEALED.search(value):
+            if _QUOTED.search(value):
                 return True
         elif isinstance(value, Mapping):
             pending.extend((*value.keys(), *value.values()))

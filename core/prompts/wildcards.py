@@ -15,8 +15,8 @@ In `__name__` a `*` stands for any characters but `/`, `**` for any characters; 
 order of the alphabet.
 
 >>> colours = Wildcards({"warm": ["red", "3::gold"], "cold": ["blue"], "any": ["__warm__", "__cold__"]})
->>> from .variants import parse
->>> [variant.text for variant in parse("a __any__ hat", colours).expand()]
+>>> from .variants import Resolver, parse
+>>> [variant.text for variant in parse("a __any__ hat", Resolver(colours)).expand()]
 ['a red hat', 'a gold hat', 'a blue hat']
 >>> colours.find("*")
 ('any', 'cold', 'warm')
@@ -33,14 +33,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ..values import unique_keys
 from .errors import PromptFileError, VariantError
 from .grammar import Alternative, read_weighted
-from .names import listed
+from .suggestions import listed
 
 if TYPE_CHECKING:
     from ..storage import S3Options
-    from .grammar import Pick
-    from .variants import Node
 
 MAX_FILE_BYTES = 16_000_000
 """Bytes of one file of wildcards; all of them are held in memory."""
@@ -97,8 +96,6 @@ class Wildcards:
 
     def __init__(self, values: Mapping[str, Iterable[str | WildcardValue]], name: str = _MAPPING) -> None:
         self.name = name
-        self.linked: dict[tuple[str, Pick | None], Node] = {}
-        """What linking has made of a name, where its values look up no variable: the same node for every text."""
         self._values = {one: tuple(_checked(one, given, name)) for one, given in sorted(values.items())}
 
     @property
@@ -245,19 +242,11 @@ def _items(source: str, name: str, items: list[Any]) -> Iterator[WildcardValue]:
 
 def _json(source: str, text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except json.JSONDecodeError as error:
         raise PromptFileError(source, error.lineno, f"not valid JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:
         raise PromptFileError(source, None, f"not valid JSON: {error}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} appears twice")
-    return values
 
 
 def _yaml(source: str, text: str) -> Any:

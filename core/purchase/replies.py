@@ -6,14 +6,12 @@ A reply is written and fsynced here before it is committed to the ledger, and st
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..aimlapi import RawReply
+from ..files import AtomicFile
 
 _SUFFIX = ".reply"
 
@@ -39,27 +37,10 @@ class ReplySpool:
             OSError: The disk is full or read-only; the reply is then only in memory.
         """
         head = json.dumps({"status": reply.status, "headers": dict(reply.headers), "cut": reply.cut})
-        temporary = self.folder / f".{call_id}.{uuid.uuid4().hex}"
-        try:
-            with temporary.open("wb") as file:
-                file.write(head.encode() + b"\n")
-                file.write(reply.body)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path(call_id))
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        """Make the new name durable, too."""
-        descriptor = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with AtomicFile(self._path(call_id), sync=True) as out:
+            out.write(head.encode() + b"\n")
+            out.write(reply.body)
+            out.commit()
 
     def load(self, call_id: str) -> RawReply | None:
         """Read a reply back; None if it is not here (or was cut by a crash before it was complete)."""

@@ -11,7 +11,8 @@ from ..aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
 from ..aimlapi.errors import ApiError, BadKey
 from ..aimlapi.market import ask_market
 from ..errors import BadInput
-from ..ledger import Ledger, LedgerMismatch, home
+from ..files import home
+from ..ledger import Ledger, LedgerMismatch
 from ..money import format_usd
 from ..plan import AnyBatch, make_terms
 from ..rewrite import make_request

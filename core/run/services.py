@@ -13,11 +13,12 @@ from urllib.parse import unquote, urlsplit
 
 from ..aimlapi import AimlApiClient
 from ..aimlapi.chat import resolve_chat_model
-from ..aimlapi.client import user_agent
 from ..delivery import MAX_BYTES, Conveyor, Downloader, Spool, Uploader
 from ..errors import BadInput
+from ..files import home
+from ..http.sessions import user_agent
 from ..images import Fetcher
-from ..ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota, UnknownPolicy, home
+from ..ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota, UnknownPolicy
 from ..ledger.holders import LEASE_SECONDS
 from ..limits import CallLimiter, CreditBreaker, Gate, Halt, HaltReason
 from ..purchase import Purchaser, PurchaseSettings, Rewriter

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BadInput
-from ..images.errors import SpoolUnavailable
-from ..images.files import AtomicFile, Fetched
+from ..files import Fetched, HashedFile, SpoolUnavailable
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
 from .keys import check_key
 from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored
@@ -69,13 +68,11 @@ class LocalStore(ObjectStore):
             if out.sha256 != sha256:
                 raise ChecksumMismatch(dest.as_uri())
             try:
-                out.commit(content_type=content_type, create_only=not overwrite)
+                out.commit(create_only=not overwrite)
                 created = True
             except FileExistsError:
                 created = False
-        if created:
-            self._sync_folder(dest.parent)
-        elif self._hash(dest) != sha256:
+        if not created and self._hash(dest) != sha256:
             raise KeyTaken(dest.as_uri())
         return Stored(key, dest.as_uri(), out.size, sha256, "", created)
 
@@ -99,10 +96,10 @@ class LocalStore(ObjectStore):
 
     def get(self, key: str, dest: Path) -> Fetched:
         path = self._path(key)
-        with AtomicFile(dest) as out:
+        with HashedFile(dest) as out:
             for chunk in _chunks(path):
                 out.write(chunk)
-            return out.commit(content_type=mimetypes.guess_type(path.name)[0])
+            return out.fetched(mimetypes.guess_type(path.name)[0])
 
     def delete(self, keys: Sequence[str]) -> Deleted:
         gone: list[str] = []
@@ -143,7 +140,7 @@ class LocalStore(ObjectStore):
         with self._writing(self._path(key)) as out:
             out.write(text.encode())
             try:
-                out.commit(content_type=None, create_only=True)
+                out.commit(create_only=True)
             except FileExistsError:
                 return False
         return True
@@ -151,7 +148,7 @@ class LocalStore(ObjectStore):
     def write_text(self, key: str, text: str) -> None:
         with self._writing(self._path(key)) as out:
             out.write(text.encode())
-            out.commit(content_type=None)
+            out.commit()
 
     def check(self) -> None:
         if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
@@ -178,7 +175,7 @@ class LocalStore(ObjectStore):
         return self.root.joinpath(*segments)
 
     @contextmanager
-    def _writing(self, dest: Path) -> Iterator[AtomicFile]:
+    def _writing(self, dest: Path) -> Iterator[HashedFile]:
         """A file that is about to become `dest`; errors of the folder come out as the store's."""
         temporary = self.root / _TEMPORARY
         try:
@@ -188,20 +185,10 @@ class LocalStore(ObjectStore):
         except OSError as error:
             raise StoreUnavailable(f"cannot write {dest.as_uri()}: {error.strerror}") from error
         try:
-            with AtomicFile(dest, sync=True, temporary_folder=temporary) as out:
+            with HashedFile(dest, sync=True, temporary_folder=temporary) as out:
                 yield out
         except SpoolUnavailable as error:
             raise StoreUnavailable(str(error)) from error.__cause__
-
-    @staticmethod
-    def _sync_folder(folder: Path) -> None:
-        """Make the new name itself survive a power cut."""
-        with _told(folder):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
     @staticmethod
     def _hash(path: Path) -> str:

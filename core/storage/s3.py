@@ -14,7 +14,7 @@ from urllib.parse import quote
 from botocore.exceptions import ClientError
 
 from ..errors import BadInput
-from ..images.files import AtomicFile, Fetched
+from ..files import Fetched, HashedFile
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
 from .keys import check_key, join_prefix
 from .object_options import ObjectOptions
@@ -181,12 +181,12 @@ class S3Store(ObjectStore):
         answer = self._head(key)
         if answer is None:
             raise ObjectMissing(self.uri(key))
-        with AtomicFile(dest) as out:
+        with HashedFile(dest) as out:
             for chunk in self._read(key):
                 out.write(chunk)
             if _hash_of(answer) not in (None, out.sha256):
                 raise ChecksumMismatch(self.uri(key))
-            return out.commit(content_type=answer.get("ContentType") or None)
+            return out.fetched(answer.get("ContentType") or None)
 
     def delete(self, keys: Sequence[str]) -> Deleted:
         gone: list[str] = []

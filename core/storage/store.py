@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..images.files import Fetched
+from ..files import Fetched
 
 PROBE_KEY = ".prefect-imagen-probe"
 """The one object that `preflight` overwrites."""

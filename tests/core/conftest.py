@@ -71,7 +71,7 @@ def open_ledger() -> Iterator[Callable[..., Ledger]]:
 
 
 @dataclass
-class Shop:
+class LedgerHarness:
     """A ledger with a run in it."""
 
     ledger: Ledger
@@ -165,17 +165,17 @@ def result(
 
 
 @pytest.fixture
-def shop(database: str, open_ledger: Callable[..., Ledger]) -> Shop:
+def harness(database: str, open_ledger: Callable[..., Ledger]) -> LedgerHarness:
     """A ledger on each kind of database, with a run."""
-    opened = Shop(open_ledger(database))
+    opened = LedgerHarness(open_ledger(database))
     opened.start()
     return opened
 
 
 @pytest.fixture
-def shop_of() -> Callable[[Ledger], Shop]:
+def shop_of() -> Callable[[Ledger], LedgerHarness]:
     """The short words for a ledger that is open already."""
-    return Shop
+    return LedgerHarness
 
 
 @pytest.fixture(scope="session")

@@ -49,16 +49,16 @@ def texts(ledger: Ledger) -> str:
         )
 
 
-class House:
+class ErasureHarness:
     """A ledger with real objects in folders."""
 
-    def __init__(self, shop: Any, folder: Path) -> None:
-        self.shop = shop
-        self.ledger: Ledger = shop.ledger
+    def __init__(self, harness: Any, folder: Path) -> None:
+        self.harness = harness
+        self.ledger: Ledger = harness.ledger
         self.folder = folder
 
     def ask(self, *prompts: str, run: str, edition: str = "", tags: dict[str, str] | None = None) -> list[str]:
-        self.shop.start(run, tags=tags or {}, edition=edition)
+        self.harness.start(run, tags=tags or {}, edition=edition)
         rows = [
             RunItem(n, Item(MODEL, prompt, {}, edition), f"{prompt}.csv", n, {"who": prompt}, (prompt,))
             for n, prompt in enumerate(prompts)
@@ -68,8 +68,8 @@ class House:
 
     def deliver(self, item_id: str, *, place: str = "out", key: str | None = None) -> str:
         """Buy an item and store its image, with its prompt in whatever may hold text."""
-        prompt = self.shop.row(items, items.c.id == item_id).prompt
-        call_id: str = self.shop.send(item_id)
+        prompt = self.harness.row(items, items.c.id == item_id).prompt
+        call_id: str = self.harness.send(item_id)
         image = NewImage(0, f"https://cdn.test/{prompt}.png", "image/png", f"revised {prompt}")
         assert self.ledger.settle(call_id, Answered([image], PRICE, "reply"))
         self.copy(item_id, call_id, place=place, key=key or f"{prompt}-{call_id}.png")
@@ -91,33 +91,33 @@ class House:
 
 
 @pytest.fixture
-def house(shop: Any, tmp_path: Path) -> House:
-    return House(shop, tmp_path)
+def erasure(harness: Any, tmp_path: Path) -> ErasureHarness:
+    return ErasureHarness(harness, tmp_path)
 
 
-def test_nothing_of_an_item_is_left_but_its_money(house: House) -> None:
-    [secret, other] = house.ask("moby-dick", "a fox", run="r1", tags={"client": "acme"})
-    call_id = house.deliver(secret)
-    house.copy(secret, call_id, place="second", key="moby-dick-copy.png")
-    house.ask("a fox", run="r2")
-    house.deliver(other)
-    before = house.ledger.account()
+def test_nothing_of_an_item_is_left_but_its_money(erasure: ErasureHarness) -> None:
+    [secret, other] = erasure.ask("moby-dick", "a fox", run="r1", tags={"client": "acme"})
+    call_id = erasure.deliver(secret)
+    erasure.copy(secret, call_id, place="second", key="moby-dick-copy.png")
+    erasure.ask("a fox", run="r2")
+    erasure.deliver(other)
+    before = erasure.ledger.account()
     selection = Selection(tags={"client": "acme"})
-    found = survey(house.ledger, selection)
+    found = survey(erasure.ledger, selection)
     assert (found.items, found.images, found.shared, found.credits) == (1, 1, 1, PRICE)
     assert sorted(found.objects.values()) == [1, 1]
 
-    done = erase(house.ledger, selection)
+    done = erase(erasure.ledger, selection)
     assert (done.items, done.objects, done.kept, done.hidden, done.failed) == (1, 2, 0, 0, {})
-    assert "moby" not in texts(house.ledger)
-    assert house.files("second") == []
-    assert len(house.files()) == 1
-    assert house.shop.state(secret) is ItemState.ERASED
-    assert house.shop.state(other) is ItemState.DELIVERED
-    after = house.ledger.account()
+    assert "moby" not in texts(erasure.ledger)
+    assert erasure.files("second") == []
+    assert len(erasure.files()) == 1
+    assert erasure.harness.state(secret) is ItemState.ERASED
+    assert erasure.harness.state(other) is ItemState.DELIVERED
+    after = erasure.ledger.account()
     assert (after.billed, after.billed_at_most) == (before.billed, before.billed_at_most) == (2 * PRICE, 2 * PRICE)
     assert (after.erased.calls, after.erased.credits, after.delivered.calls) == (1, PRICE, 1)
-    row = next(row for row in house.ledger.catalog() if row["state"] == "erased")
+    row = next(row for row in erasure.ledger.catalog() if row["state"] == "erased")
     assert (row["cost_credits"], row["prompt"], row["uri"], row["source_url"], row["sha256"]) == (
         PRICE,
         "",
@@ -125,71 +125,71 @@ def test_nothing_of_an_item_is_left_but_its_money(house: House) -> None:
     )
     assert (row["client_request_id"], row["tags"], row["source_file"]) == (call_id, '{"client": "acme"}', "")
     # Once more there is nothing to do.
-    assert erase(house.ledger, selection).items == 0
+    assert erase(erasure.ledger, selection).items == 0
 
 
-def test_an_erased_item_is_neither_bought_again_nor_called_delivered(house: House) -> None:
-    [item_id] = house.ask("moby-dick", run="r1")
-    house.deliver(item_id)
-    erase(house.ledger, Selection(run_id="r1"))
-    house.ask("moby-dick", run="r2")
-    pending = list(house.ledger.pending("r2", destination="file:///out", retry_refused=True))
+def test_an_erased_item_is_neither_bought_again_nor_called_delivered(erasure: ErasureHarness) -> None:
+    [item_id] = erasure.ask("moby-dick", run="r1")
+    erasure.deliver(item_id)
+    erase(erasure.ledger, Selection(run_id="r1"))
+    erasure.ask("moby-dick", run="r2")
+    pending = list(erasure.ledger.pending("r2", destination="file:///out", retry_refused=True))
     assert pending == []
-    assert house.ledger.claim([item_id], retry_refused=True) == []
-    progress = house.ledger.progress("r2")
+    assert erasure.ledger.claim([item_id], retry_refused=True) == []
+    progress = erasure.ledger.progress("r2")
     assert (progress.items[ItemState.ERASED], progress.items[ItemState.DELIVERED], progress.owned) == (1, 0, 0)
     spec = BatchSpec(PromptSpec(["moby-dick", "new"]), model=MODEL)
-    plan = make_plan(spec, house.ledger)
+    plan = make_plan(spec, erasure.ledger)
     assert (plan.erased, plan.owned, plan.to_buy) == (1, 0, 1)
     # Another edition is another purchase.
-    [fresh] = house.ask("moby-dick", run="r3", edition="again")
-    assert list(house.ledger.pending("r3", destination=None)) == [fresh]
+    [fresh] = erasure.ask("moby-dick", run="r3", edition="again")
+    assert list(erasure.ledger.pending("r3", destination=None)) == [fresh]
 
 
 @pytest.mark.parametrize("state", ["planned", "refused", "unknown", "generated"])
-def test_items_of_every_state_are_erased_and_the_sum_closes(house: House, state: str) -> None:
-    [item_id] = house.ask("moby-dick", run="r1", edition="may")
+def test_items_of_every_state_are_erased_and_the_sum_closes(erasure: ErasureHarness, state: str) -> None:
+    [item_id] = erasure.ask("moby-dick", run="r1", edition="may")
     if state != "planned":
-        call_id = house.shop.send(item_id)
+        call_id = erasure.harness.send(item_id)
         outcome: Any = {
             "refused": Refused("moby-dick is not allowed", credits=4_000),
             "unknown": Unknown("cut while drawing moby-dick"),
             "generated": Answered([NewImage(0, "https://cdn.test/moby-dick", None, None)], PRICE, "reply"),
         }[state]
-        house.ledger.settle(call_id, outcome)
-        house.ledger.release([item_id])
-    before = house.ledger.account()
-    assert erase(house.ledger, Selection(edition="may")).items == 1
-    after = house.ledger.account()
-    assert "moby" not in texts(house.ledger)
+        erasure.ledger.settle(call_id, outcome)
+        erasure.ledger.release([item_id])
+    before = erasure.ledger.account()
+    assert erase(erasure.ledger, Selection(edition="may")).items == 1
+    after = erasure.ledger.account()
+    assert "moby" not in texts(erasure.ledger)
     assert (after.billed, after.billed_at_most) == (before.billed, before.billed_at_most)
-    assert house.shop.state(item_id) is ItemState.ERASED
-    assert list(house.ledger.pending("r1", destination=None, retry_refused=True)) == []
+    assert erasure.harness.state(item_id) is ItemState.ERASED
+    assert list(erasure.ledger.pending("r1", destination=None, retry_refused=True)) == []
 
 
-def test_a_late_reply_for_an_erased_item_counts_its_money_and_keeps_no_word(house: House) -> None:
-    [item_id] = house.ask("moby-dick", run="r1")
-    call_id = house.shop.send(item_id)
-    house.ledger.settle(call_id, Unknown("time-out"))
-    house.ledger.release([item_id])
-    erase(house.ledger, Selection(run_id="r1"))
+def test_a_late_reply_for_an_erased_item_counts_its_money_and_keeps_no_word(erasure: ErasureHarness) -> None:
+    [item_id] = erasure.ask("moby-dick", run="r1")
+    call_id = erasure.harness.send(item_id)
+    erasure.ledger.settle(call_id, Unknown("time-out"))
+    erasure.ledger.release([item_id])
+    erase(erasure.ledger, Selection(run_id="r1"))
     late = Answered([NewImage(0, "https://cdn.test/moby-dick", None, "moby-dick, revised")], PRICE, "reply")
-    assert house.ledger.settle(call_id, late)
-    assert "moby" not in texts(house.ledger)
-    assert house.shop.state(item_id) is ItemState.ERASED
-    assert house.shop.image(call_id).state == ImageState.ERASED
-    account = house.ledger.account()
+    assert erasure.ledger.settle(call_id, late)
+    assert "moby" not in texts(erasure.ledger)
+    assert erasure.harness.state(item_id) is ItemState.ERASED
+    assert erasure.harness.image(call_id).state == ImageState.ERASED
+    account = erasure.ledger.account()
     assert (account.erased.credits, account.unknown.calls, account.billed) == (PRICE, 0, PRICE)
-    assert house.ledger.images_to_deliver([item_id], destination="file:///out") == []
+    assert erasure.ledger.images_to_deliver([item_id], destination="file:///out") == []
 
 
-def test_a_rewritten_text_goes_with_the_last_image_that_uses_it(house: House) -> None:
+def test_a_rewritten_text_goes_with_the_last_image_that_uses_it(erasure: ErasureHarness) -> None:
     """Its money, and the money of its image, stay."""
-    ledger = house.ledger
+    ledger = erasure.ledger
     wanted = Rewrite("chat/model", "moby-dick", "as whalers tell it", 400, 1)
     mine, other = (Item(MODEL, "moby-dick", {}, edition, rewrite=wanted) for edition in ("1", "2"))
     for run, item in (("r1", mine), ("r2", other)):
-        house.shop.start(run)
+        erasure.harness.start(run)
         ledger.add_run_items(run, [RunItem(0, item, "whales.csv", 1)])
     ledger.claim([wanted.id])
     intent = CallIntent("pi-text", wanted.id, "r1", ledger.holder.id, 1000, 1, None, "chat/model", "chat")
@@ -197,7 +197,7 @@ def test_a_rewritten_text_goes_with_the_last_image_that_uses_it(house: House) ->
     ledger.settle("pi-text", Rewritten("a white whale", 70, "reply", None))
     ledger.release([wanted.id])
     for item in (mine, other):
-        house.deliver(item.id)
+        erasure.deliver(item.id)
     billed = ledger.account().billed
 
     assert erase(ledger, Selection(run_id="r1")).items == 1
@@ -207,91 +207,93 @@ def test_a_rewritten_text_goes_with_the_last_image_that_uses_it(house: House) ->
     for word in ("moby", "whale"):
         assert word not in left
     assert ledger.account().billed == billed == 2 * PRICE + 70
-    assert house.files() == []
+    assert erasure.files() == []
 
 
-def test_what_is_being_worked_on_is_left_alone(house: House) -> None:
-    [flying, idle] = house.ask("in flight", "idle", run="r1")
-    house.shop.send(flying)
+def test_what_is_being_worked_on_is_left_alone(erasure: ErasureHarness) -> None:
+    [flying, idle] = erasure.ask("in flight", "idle", run="r1")
+    erasure.harness.send(flying)
     selection = Selection(run_id="r1")
-    assert survey(house.ledger, selection).held == 1
-    assert erase(house.ledger, selection).items == 1
-    assert (house.shop.state(flying), house.shop.state(idle)) == (ItemState.SENT, ItemState.ERASED)
+    assert survey(erasure.ledger, selection).held == 1
+    assert erase(erasure.ledger, selection).items == 1
+    assert (erasure.harness.state(flying), erasure.harness.state(idle)) == (ItemState.SENT, ItemState.ERASED)
 
 
-def test_what_other_runs_ask_for_is_erased_only_if_told(house: House) -> None:
-    house.ask("both", run="r1", tags={"client": "acme"})
-    [item_id] = house.ask("both", run="r2", tags={"client": "else"})
-    house.deliver(item_id)
+def test_what_other_runs_ask_for_is_erased_only_if_told(erasure: ErasureHarness) -> None:
+    erasure.ask("both", run="r1", tags={"client": "acme"})
+    [item_id] = erasure.ask("both", run="r2", tags={"client": "else"})
+    erasure.deliver(item_id)
     selection = Selection(tags={"client": "acme"})
-    assert erase(house.ledger, selection).items == 0
-    assert house.shop.state(item_id) is ItemState.DELIVERED
-    assert survey(house.ledger, selection, shared=True).shared == 0
-    assert erase(house.ledger, selection, shared=True).items == 1
-    assert "both" not in texts(house.ledger)
+    assert erase(erasure.ledger, selection).items == 0
+    assert erasure.harness.state(item_id) is ItemState.DELIVERED
+    assert survey(erasure.ledger, selection, shared=True).shared == 0
+    assert erase(erasure.ledger, selection, shared=True).items == 1
+    assert "both" not in texts(erasure.ledger)
 
 
-def test_the_same_object_of_an_item_that_stays_is_kept(house: House) -> None:
-    [gone, stays] = house.ask("one", "two", run="r1")
-    house.deliver(gone, key="same.png")
-    house.deliver(stays, key="same.png")
-    house.shop.start("r1", tags={})
-    with house.ledger.read() as connection:
+def test_the_same_object_of_an_item_that_stays_is_kept(erasure: ErasureHarness) -> None:
+    [gone, stays] = erasure.ask("one", "two", run="r1")
+    erasure.deliver(gone, key="same.png")
+    erasure.deliver(stays, key="same.png")
+    erasure.harness.start("r1", tags={})
+    with erasure.ledger.read() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(deliveries)) == 2
-    house.ledger.write(lambda connection: connection.execute(
+    erasure.ledger.write(lambda connection: connection.execute(
         sa.update(items).where(items.c.id == gone).values(edition="old")
     ))  # fmt: skip
-    done = erase(house.ledger, Selection(edition="old"))
+    done = erase(erasure.ledger, Selection(edition="old"))
     assert (done.items, done.objects, done.kept) == (1, 0, 1)
-    assert house.files() == ["same.png"]
-    done = erase(house.ledger, Selection(run_id="r1"))
+    assert erasure.files() == ["same.png"]
+    done = erase(erasure.ledger, Selection(run_id="r1"))
     assert (done.items, done.objects, done.kept) == (1, 1, 0)
-    assert house.files() == []
+    assert erasure.files() == []
 
 
-def test_age_is_that_of_the_last_call(house: House) -> None:
-    [old, new, never] = house.ask("old", "new", "never bought", run="r1")
-    house.deliver(old)
-    house.deliver(new)
+def test_age_is_that_of_the_last_call(erasure: ErasureHarness) -> None:
+    [old, new, never] = erasure.ask("old", "new", "never bought", run="r1")
+    erasure.deliver(old)
+    erasure.deliver(new)
     long_ago = datetime.now(UTC) - timedelta(days=100)
 
     def age(connection: sa.Connection) -> None:
         connection.execute(sa.update(calls).where(calls.c.item_id == old).values(sent_at=long_ago))
         connection.execute(sa.update(items).where(items.c.id.in_([new, never])).values(created_at=long_ago))
 
-    house.ledger.write(age)
-    erase(house.ledger, Selection(before=datetime.now(UTC) - timedelta(days=90)))
-    states = [house.shop.state(item_id) for item_id in (old, new, never)]
+    erasure.ledger.write(age)
+    erase(erasure.ledger, Selection(before=datetime.now(UTC) - timedelta(days=90)))
+    states = [erasure.harness.state(item_id) for item_id in (old, new, never)]
     assert states == [ItemState.ERASED, ItemState.DELIVERED, ItemState.ERASED]
 
 
-def test_an_object_that_cannot_be_deleted_keeps_its_item(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    [item_id] = house.ask("moby-dick", run="r1")
-    house.deliver(item_id)
+def test_an_object_that_cannot_be_deleted_keeps_its_item(
+    erasure: ErasureHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [item_id] = erasure.ask("moby-dick", run="r1")
+    erasure.deliver(item_id)
     with monkeypatch.context() as patch:
         patch.setattr(LocalStore, "delete", lambda _self, keys: Deleted((), (), dict.fromkeys(keys, "locked")))
-        done = erase(house.ledger, Selection(run_id="r1"))
+        done = erase(erasure.ledger, Selection(run_id="r1"))
     assert (done.items, list(done.failed.values())) == (0, ["locked"])
-    assert house.shop.state(item_id) is ItemState.DELIVERED
-    assert house.shop.row(items, items.c.id == item_id).holder_id is None
-    assert erase(house.ledger, Selection(run_id="r1")).items == 1
-    assert house.files() == []
+    assert erasure.harness.state(item_id) is ItemState.DELIVERED
+    assert erasure.harness.row(items, items.c.id == item_id).holder_id is None
+    assert erase(erasure.ledger, Selection(run_id="r1")).items == 1
+    assert erasure.files() == []
 
 
-def test_a_store_that_is_away_stops_it_before_anything_is_erased(house: House) -> None:
-    [item_id] = house.ask("moby-dick", run="r1")
-    house.deliver(item_id)
-    (house.folder / "out").rename(house.folder / "moved")
+def test_a_store_that_is_away_stops_it_before_anything_is_erased(erasure: ErasureHarness) -> None:
+    [item_id] = erasure.ask("moby-dick", run="r1")
+    erasure.deliver(item_id)
+    (erasure.folder / "out").rename(erasure.folder / "moved")
     with pytest.raises(Unavailable):
-        erase(house.ledger, Selection(run_id="r1"))
-    assert house.shop.state(item_id) is ItemState.DELIVERED
+        erase(erasure.ledger, Selection(run_id="r1"))
+    assert erasure.harness.state(item_id) is ItemState.DELIVERED
 
 
 def test_a_process_that_dies_in_between_leaves_what_the_same_command_finishes(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    erasure: ErasureHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [item_id] = house.ask("moby-dick", run="r1")
-    house.deliver(item_id)
+    [item_id] = erasure.ask("moby-dick", run="r1")
+    erasure.deliver(item_id)
 
     def dies(_self: Ledger, _ids: list[str]) -> list[str]:
         raise KeyboardInterrupt
@@ -299,58 +301,58 @@ def test_a_process_that_dies_in_between_leaves_what_the_same_command_finishes(
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "blank", dies)
         with pytest.raises(KeyboardInterrupt):
-            erase(house.ledger, Selection(run_id="r1"))
-    assert house.files() == []
-    assert erase(house.ledger, Selection(run_id="r1")).items == 1
-    assert "moby" not in texts(house.ledger)
+            erase(erasure.ledger, Selection(run_id="r1"))
+    assert erasure.files() == []
+    assert erase(erasure.ledger, Selection(run_id="r1")).items == 1
+    assert "moby" not in texts(erasure.ledger)
 
 
-def test_spooled_files_go_too(house: House, tmp_path: Path) -> None:
-    [item_id] = house.ask("moby-dick", run="r1")
-    call_id = house.deliver(item_id)
-    spool = Spool(tmp_path / "spool", house.ledger.id)
+def test_spooled_files_go_too(erasure: ErasureHarness, tmp_path: Path) -> None:
+    [item_id] = erasure.ask("moby-dick", run="r1")
+    call_id = erasure.deliver(item_id)
+    spool = Spool(tmp_path / "spool", erasure.ledger.id)
     for path in (spool.images / f"{call_id}-0", spool.quarantine / f"{call_id}-1", spool.images / "other-0"):
         path.write_bytes(b"picture")
     (spool.replies.folder / f"{call_id}.reply").write_bytes(b"{}")
-    erase(house.ledger, Selection(run_id="r1"), spool=tmp_path / "spool")
+    erase(erasure.ledger, Selection(run_id="r1"), spool=tmp_path / "spool")
     left = [path.name for path in spool.folder.rglob("*") if path.is_file()]
     assert left == ["other-0"]
 
 
-def test_the_words_of_a_run_go_with_its_last_item(house: House) -> None:
-    [first, second] = house.ask("one", "two", run="r1")
-    house.shop.start("r1", flow_run_name="one · imagen4", parameters={"negative_prompt": "whales"})
+def test_the_words_of_a_run_go_with_its_last_item(erasure: ErasureHarness) -> None:
+    [first, second] = erasure.ask("one", "two", run="r1")
+    erasure.harness.start("r1", flow_run_name="one · imagen4", parameters={"negative_prompt": "whales"})
 
     def only(item_id: str) -> None:
-        house.ledger.write(
+        erasure.ledger.write(
             lambda connection: connection.execute(sa.update(items).where(items.c.id == item_id).values(edition=item_id))
         )
-        erase(house.ledger, Selection(edition=item_id))
+        erase(erasure.ledger, Selection(edition=item_id))
 
     only(first)
-    assert house.shop.row(runs, runs.c.id == "r1").flow_run_name == "one · imagen4"
+    assert erasure.harness.row(runs, runs.c.id == "r1").flow_run_name == "one · imagen4"
     only(second)
-    row = house.shop.row(runs, runs.c.id == "r1")
+    row = erasure.harness.row(runs, runs.c.id == "r1")
     assert (row.flow_run_name, row.parameters) == (None, {})
-    assert [(row.source, row.row, row.choices) for row in house.shop.rows(run_items)] == [("", {}, [])] * 2
-    assert house.shop.rows(images) == []
+    assert [(row.source, row.row, row.choices) for row in erasure.harness.rows(run_items)] == [("", {}, [])] * 2
+    assert erasure.harness.rows(images) == []
 
 
-def test_everything_is_never_meant(shop: Any) -> None:
+def test_everything_is_never_meant(harness: Any) -> None:
     with pytest.raises(BadInput, match="say what to erase"):
-        erase(shop.ledger, Selection())
+        erase(harness.ledger, Selection())
 
 
 def test_the_file_of_a_ledger_holds_nothing_of_it_any_more(
     tmp_path: Path, open_ledger: Callable[..., Ledger], shop_of: Callable[[Ledger], Any]
 ) -> None:
     path = tmp_path / "ledger.db"
-    shop = shop_of(open_ledger(str(path)))
-    house = House(shop, tmp_path)
-    ids = house.ask(*(f"moby-dick-{n}" for n in range(200)), run="r1")
+    harness = shop_of(open_ledger(str(path)))
+    erasure = ErasureHarness(harness, tmp_path)
+    ids = erasure.ask(*(f"moby-dick-{n}" for n in range(200)), run="r1")
     for item_id in ids[:20]:
-        house.deliver(item_id)
-    done = erase(house.ledger, Selection(run_id="r1"))
+        erasure.deliver(item_id)
+    done = erase(erasure.ledger, Selection(run_id="r1"))
     assert (done.items, done.scrubbed) == (200, True)
     for file in tmp_path.glob("ledger.db*"):
         assert b"moby" not in file.read_bytes(), file.name

@@ -51,7 +51,7 @@ def shared_server() -> Iterator[SandboxServer]:
 
 @pytest.fixture
 def sandbox(shared_server: SandboxServer) -> Iterator[SandboxServer]:
-    """The shared sandbox, with empty books and no faults."""
+    """The shared sandbox, with an empty call log and no faults."""
     shared_server.clear_faults()
     shared_server.reset()
     yield shared_server

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from prefect_imagen.sandbox import SandboxFailed
-from prefect_imagen.sandbox.faults import FaultDesk, FaultSheet
+from prefect_imagen.sandbox.faults import FaultInjector, FaultPlan
 
 ONE = 104_000
 
@@ -196,16 +196,16 @@ class TestRules:
         assert failed(prompts, 1, 8) != first
 
     def test_rate_is_near_what_was_asked_for(self):
-        desk = FaultDesk()
+        injector = FaultInjector()
         rules = [{"fault": "html_200", "rate": 0.05}, {"fault": "server_error", "rate": 0.5}]
-        desk.put(FaultSheet.model_validate({"seed": 1, "rules": rules}))
+        injector.put(FaultPlan.model_validate({"seed": 1, "rules": rules}))
         struck: Counter[str] = Counter()
         for number in range(4000):
-            fault = desk.for_call("images", "m", f"prompt {number % 1000}")
+            fault = injector.for_call("images", "m", f"prompt {number % 1000}")
             struck[fault.fault if fault else "none"] += 1
         assert 150 <= struck["html_200"] <= 250
         assert 1750 <= struck["server_error"] <= 2050
-        assert desk.report()["rules"][1]["met"] == 4000 - struck["html_200"]
+        assert injector.report()["rules"][1]["met"] == 4000 - struck["html_200"]
 
     @pytest.mark.parametrize(
         "rule",

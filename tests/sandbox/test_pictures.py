@@ -35,7 +35,7 @@ def test_every_part_of_the_specification_shows(change):
 
 def test_the_caption_is_the_prompt():
     def card(prompt: str) -> Image.Image:
-        from prefect_imagen.sandbox.lettering import caption
+        from prefect_imagen.sandbox.captions import caption
 
         picture = Image.new("RGB", (512, 512), (128, 128, 128))
         caption(picture, PALETTES[0], prompt, "SANDBOX")
@@ -110,14 +110,14 @@ def test_every_motif_paints_every_shape(size, monkeypatch):
 
 
 def test_without_dejavu_the_built_in_font_letters_the_picture(monkeypatch):
-    from prefect_imagen.sandbox import lettering
+    from prefect_imagen.sandbox import captions
 
-    monkeypatch.setattr(lettering, "_TEXT_FONTS", ())
-    monkeypatch.setattr(lettering, "_STRONG_FONTS", ())
-    lettering._font.cache_clear()
+    monkeypatch.setattr(captions, "_TEXT_FONTS", ())
+    monkeypatch.setattr(captions, "_STRONG_FONTS", ())
+    captions._font.cache_clear()
     try:
         picture = Image.new("RGB", (512, 512), (128, 128, 128))
-        lettering.caption(picture, PALETTES[0], "A lighthouse at dusk", "SANDBOX · model · seed 1")
+        captions.caption(picture, PALETTES[0], "A lighthouse at dusk", "SANDBOX · model · seed 1")
     finally:
-        lettering._font.cache_clear()
+        captions._font.cache_clear()
     assert max(picture.crop((0, 350, 512, 512)).convert("L").getextrema()) > 220

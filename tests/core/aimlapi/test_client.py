@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from prefect_imagen.core.aimlapi import AimlApiClient, RawReply
-from prefect_imagen.core.aimlapi.client import api_origin, normalise_base_url, user_agent
+from prefect_imagen.core.aimlapi.client import api_origin, normalise_base_url
 from prefect_imagen.core.aimlapi.errors import (
     BadKey,
     NotSent,
@@ -31,8 +31,8 @@ from prefect_imagen.core.aimlapi.errors import (
     UnexpectedStatus,
     UnreadableReply,
 )
-from prefect_imagen.core.aimlapi.transport import WatchedBody, retry_after_seconds
 from prefect_imagen.core.errors import BadInput, Unavailable
+from prefect_imagen.core.http.sessions import WatchedBody, retry_after_seconds, user_agent
 
 KEY = "sk-very-secret-0123456789"
 BODY = {"model": "google/imagen4/preview", "prompt": "ein Füchslein 🦊"}

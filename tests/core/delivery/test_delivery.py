@@ -27,8 +27,8 @@ MODEL = "google/imagen4/preview"
 class Post:
     """Buys from the sandbox, and everything that delivers."""
 
-    def __init__(self, sandbox: Any, ledger: Ledger, shop: Any, folder: Path, *, trusted: bool = True) -> None:
-        self.sandbox, self.ledger, self.shop = sandbox, ledger, shop
+    def __init__(self, sandbox: Any, ledger: Ledger, harness: Any, folder: Path, *, trusted: bool = True) -> None:
+        self.sandbox, self.ledger, self.harness = sandbox, ledger, harness
         self.client = AimlApiClient("key", base_url=sandbox.base_url)
         self.halt = Halt()
         self.spool = Spool(folder / "spool", ledger.id)
@@ -43,8 +43,8 @@ class Post:
 
     def buy(self, prompt: str = "a fox", **parameters: Any) -> str:
         """Buy for real; returns the call's id."""
-        (item,) = self.shop.plan(1, prefix=prompt)
-        call_id = self.shop.send(item)
+        (item,) = self.harness.plan(1, prefix=prompt)
+        call_id = self.harness.send(item)
         raw = self.client.generate(ImageRequest.build(MODEL, prompt, parameters).body(seed=7), call_id)
         self.spool.replies.keep(call_id, raw)
         assert self.ledger.settle(call_id, judge_reply(raw, list_price=1).outcome)
@@ -52,7 +52,7 @@ class Post:
         return call_id
 
     def tasks(self, call_id: str, destination: str | None = None) -> list[ImageTask]:
-        item = self.shop.call(call_id).item_id
+        item = self.harness.call(call_id).item_id
         return self.ledger.images_to_deliver([item], destination=destination or self.store.destination)
 
     def downloader(self, **options: Any) -> Downloader:
@@ -94,9 +94,9 @@ class Post:
 @pytest.fixture
 def post(sandbox: Any, sqlite: str, open_ledger: Callable[..., Ledger], shop_of: Any, tmp_path: Path) -> Iterator[Post]:
     ledger = open_ledger(sqlite)
-    shop = shop_of(ledger)
-    opened = Post(sandbox, ledger, shop, tmp_path)
-    shop.start(destination=opened.store.destination)
+    harness = shop_of(ledger)
+    opened = Post(sandbox, ledger, harness, tmp_path)
+    harness.start(destination=opened.store.destination)
     yield opened
     opened.close()
 
@@ -121,7 +121,7 @@ def test_a_reply_becomes_objects_and_rows(post: Post) -> None:
         assert path.stat().st_size == row["bytes"]
         provided = requests.get(row["source_url"], timeout=10).content
         assert path.read_bytes() == provided, "the provider's bytes were changed"
-    assert post.shop.state(rows[0]["item_id"]) is ItemState.DELIVERED
+    assert post.harness.state(rows[0]["item_id"]) is ItemState.DELIVERED
     assert left(post) == []
     assert post.tasks(call_id) == []
 
@@ -156,7 +156,7 @@ def test_a_reply_on_another_machine_is_waited_for(post: Post) -> None:
     here = post.downloader().download(task)
     assert here.state is FileState.GONE
     record(post.ledger, post.spool, [post.uploader().upload(here)])
-    assert post.shop.image(call_id).state == ImageState.LOST
+    assert post.harness.image(call_id).state == ImageState.LOST
 
 
 @pytest.mark.parametrize("fault", ["html_download", "corrupt_image"])
@@ -168,10 +168,10 @@ def test_what_is_twice_no_image_is_quarantined_and_kept(post: Post, fault: str) 
     assert file.state is FileState.BAD
     assert post.sandbox.stats()["cdn_gets"] == gets + 2
     assert left(post) == [f"quarantine/{call_id}-0"]
-    image = post.shop.image(call_id)
+    image = post.harness.image(call_id)
     assert image.state == ImageState.QUARANTINED
     assert "kept as" in image.reason
-    assert post.shop.state(image.item_id) is ItemState.LOST
+    assert post.harness.state(image.item_id) is ItemState.LOST
     assert post.objects() == []
     assert post.ledger.account().lost.calls == 1
 
@@ -191,12 +191,12 @@ def test_what_does_not_answer_now_is_left_for_later(post: Post, fault: str) -> N
     post.sandbox.set_faults([{"fault": fault, "first_attempts": None}])
     call_id = post.buy()
     assert post.deliver(call_id)[0].state is FileState.LATER
-    image = post.shop.image(call_id)
+    image = post.harness.image(call_id)
     assert (image.state, image.attempts) == (ImageState.PENDING, 1)
-    assert post.shop.state(image.item_id) is ItemState.GENERATED
+    assert post.harness.state(image.item_id) is ItemState.GENERATED
     post.sandbox.clear_faults()
     post.deliver(call_id)
-    assert post.shop.state(image.item_id) is ItemState.DELIVERED
+    assert post.harness.state(image.item_id) is ItemState.DELIVERED
     assert left(post) == []
 
 
@@ -204,7 +204,7 @@ def test_a_dead_url_is_a_lost_image(post: Post) -> None:
     post.sandbox.set_faults([{"fault": "download_404", "first_attempts": None}])
     call_id = post.buy()
     assert post.deliver(call_id)[0].state is FileState.GONE
-    image = post.shop.image(call_id)
+    image = post.harness.image(call_id)
     assert image.state == ImageState.LOST
     assert "404" in image.reason
     assert left(post) == []
@@ -219,7 +219,7 @@ def test_a_dead_url_of_an_image_that_is_stored_already(post: Post) -> None:
     post.spool.discard(task.image_id)
     post.sandbox.set_faults([{"fault": "download_404", "first_attempts": None}])
     assert post.deliver(call_id)[0].state is FileState.GONE
-    image = post.shop.image(call_id)
+    image = post.harness.image(call_id)
     assert (image.state, image.sha256, image.uri) == (ImageState.STORED, first.stored.sha256, first.stored.uri)
     assert left(post) == []
 
@@ -228,15 +228,15 @@ def test_a_dead_url_and_a_store_that_is_away_decide_nothing(post: Post) -> None:
     post.sandbox.set_faults([{"fault": "download_404", "first_attempts": None}])
     call_id = post.buy()
     post.deliver(call_id, Away(post.store, times=99))
-    assert post.shop.image(call_id).state == ImageState.PENDING
+    assert post.harness.image(call_id).state == ImageState.PENDING
 
 
 def test_a_url_the_guard_refuses_is_quarantined(post: Post, tmp_path: Path) -> None:
     call_id = post.buy()
-    strict = Post(post.sandbox, post.ledger, post.shop, tmp_path, trusted=False)
+    strict = Post(post.sandbox, post.ledger, post.harness, tmp_path, trusted=False)
     strict.deliver(call_id)
     strict.close()
-    assert post.shop.image(call_id).state == ImageState.QUARANTINED
+    assert post.harness.image(call_id).state == ImageState.QUARANTINED
     assert post.sandbox.stats()["cdn_gets"] == 0
 
 
@@ -291,7 +291,7 @@ def test_an_owned_image_is_copied_to_a_second_place_not_bought(post: Post, tmp_p
     (copy,) = list(second.root.rglob("*.png"))
     assert copy.read_bytes() == post.objects()[0].read_bytes()
     assert (len(post.sandbox.calls()), post.sandbox.stats()["cdn_gets"]) == (calls, gets)
-    assert post.shop.row(deliveries, deliveries.c.destination == second.destination).call_id == call_id
+    assert post.harness.row(deliveries, deliveries.c.destination == second.destination).call_id == call_id
     assert post.tasks(call_id, second.destination) == []
     assert left(post) == []
 
@@ -301,7 +301,7 @@ def test_an_original_that_was_changed_is_not_copied(post: Post, tmp_path: Path) 
     post.deliver(call_id)
     other = post.buy("an owl", aspect_ratio="16:9")
     post.deliver(other)
-    one, two = (Path(post.shop.image(call).uri.removeprefix("file://")) for call in (call_id, other))
+    one, two = (Path(post.harness.image(call).uri.removeprefix("file://")) for call in (call_id, other))
     one.write_bytes(two.read_bytes())
     second = LocalStore(tmp_path / "second")
     second.preflight()
@@ -309,7 +309,7 @@ def test_an_original_that_was_changed_is_not_copied(post: Post, tmp_path: Path) 
     assert file.state is FileState.BAD
     assert "not the catalog's" in file.reason
     assert list(second.root.rglob("*.png")) == []
-    assert post.shop.image(call_id).state == ImageState.STORED
+    assert post.harness.image(call_id).state == ImageState.STORED
 
 
 def test_an_original_that_is_missing_is_said_so(post: Post, tmp_path: Path) -> None:
@@ -319,8 +319,8 @@ def test_an_original_that_is_missing_is_said_so(post: Post, tmp_path: Path) -> N
     second = LocalStore(tmp_path / "second")
     second.preflight()
     assert post.deliver(call_id, second)[0].state is FileState.GONE
-    assert post.shop.image(call_id).state == ImageState.STORED
-    assert post.shop.state(post.shop.call(call_id).item_id) is ItemState.DELIVERED
+    assert post.harness.image(call_id).state == ImageState.STORED
+    assert post.harness.state(post.harness.call(call_id).item_id) is ItemState.DELIVERED
 
 
 class Away:
@@ -367,7 +367,7 @@ def test_a_store_that_comes_back_gets_its_image(post: Post, probes: bool) -> Non
     call_id = post.buy()
     store = Away(post.store, times=4, probes=probes)
     post.deliver(call_id, store)
-    assert post.shop.image(call_id).state == ImageState.STORED
+    assert post.harness.image(call_id).state == ImageState.STORED
     assert store.puts == (1 if probes else 5)
 
 
@@ -377,7 +377,7 @@ def test_a_store_that_stays_away_leaves_the_image_in_the_spool(post: Post, probe
     call_id = post.buy()
     store = Away(post.store, times=10**9, probes=probes)
     post.deliver(call_id, store, patience=0.1)
-    image = post.shop.image(call_id)
+    image = post.harness.image(call_id)
     assert (image.state, image.reason) == (ImageState.PENDING, "the store is away")
     assert store.puts < 30, "a tight loop"
     assert left(post) == [f"images/{call_id}-0", f"replies/{call_id}.reply"]
@@ -403,7 +403,7 @@ def test_a_failing_upload_closes_the_gate_for_buyers(post: Post) -> None:
 def test_a_store_that_became_unusable_halts_the_buying(post: Post, probes: bool) -> None:
     call_id = post.buy()
     post.deliver(call_id, Away(post.store, times=99, error=StoreNotUsable, probes=probes))
-    assert post.shop.image(call_id).state == ImageState.PENDING
+    assert post.harness.image(call_id).state == ImageState.PENDING
     assert post.halt.reason is HaltReason.STORE
 
 
@@ -437,10 +437,10 @@ def test_a_full_disk_is_not_an_images_fault(post: Post, monkeypatch: pytest.Monk
         call_id = post.buy(f"a fox {parameters}", **parameters)
         (task,) = post.tasks(call_id)
         with monkeypatch.context() as patch:
-            patch.setattr("prefect_imagen.core.images.files.AtomicFile.__enter__", full)
+            patch.setattr("prefect_imagen.core.files.AtomicFile.__enter__", full)
             with pytest.raises(SpoolUnavailable):
                 post.downloader().download(task)
-        assert post.shop.image(call_id).state == ImageState.PENDING
+        assert post.harness.image(call_id).state == ImageState.PENDING
 
 
 def test_nothing_is_forgotten_before_it_is_recorded(post: Post) -> None:
@@ -501,7 +501,7 @@ def test_what_is_carried_goes_all_the_way_at_once_and_is_collected(post: Post, c
     assert len(post.objects()) == 2
     assert left(post) == [f"replies/{call_id}.reply"]  # small images never touch the disk on their way
     record(post.ledger, post.spool, results)
-    assert post.shop.state(tasks[0].item_id) is ItemState.DELIVERED
+    assert post.harness.state(tasks[0].item_id) is ItemState.DELIVERED
     assert left(post) == []
 
 

@@ -27,23 +27,23 @@ AWKWARD = 'a "quoted", comma\nand a line, näher 🦊 \\ =1+1'
 
 
 @pytest.fixture
-def filled(shop: Any) -> Any:
+def filled(harness: Any) -> Any:
     """Two runs with tags and editions, awkward texts, images of every state, a reply of several images."""
-    shop.start("first", tags={"team": "spring", "client": "acme"}, edition="may")
-    [plain, many, bad] = shop.plan(3, edition="may")
-    shop.finish(shop.buy(plain))
-    call = shop.buy(many, images=3, credits_=100_001)
+    harness.start("first", tags={"team": "spring", "client": "acme"}, edition="may")
+    [plain, many, bad] = harness.plan(3, edition="may")
+    harness.finish(harness.buy(plain))
+    call = harness.buy(many, images=3, credits_=100_001)
     for index, state in enumerate((ImageState.STORED, ImageState.QUARANTINED, ImageState.STORED)):
-        shop.finish(call, state, index=index)
-    shop.finish(shop.buy(bad), ImageState.LOST)
-    shop.start("second", tags={"team": "autumn"})
-    [other] = shop.plan(1, prefix=AWKWARD)
-    call_id = shop.send(other)
+        harness.finish(call, state, index=index)
+    harness.finish(harness.buy(bad), ImageState.LOST)
+    harness.start("second", tags={"team": "autumn"})
+    [other] = harness.plan(1, prefix=AWKWARD)
+    call_id = harness.send(other)
     image = NewImage(0, f"https://cdn.test/{AWKWARD[:3]}.png", None, "a fox, \x00revised")
-    shop.ledger.settle(call_id, Answered([image], 104_000, "reply", seed=2**70, inference_id="i,1"))
-    shop.ledger.release([other])
-    shop.plan(1, edition="may")  # owned, asked for by the second run as well
-    return shop
+    harness.ledger.settle(call_id, Answered([image], 104_000, "reply", seed=2**70, inference_id="i,1"))
+    harness.ledger.release([other])
+    harness.plan(1, edition="may")  # owned, asked for by the second run as well
+    return harness
 
 
 def catalog(ledger: Ledger, selection: str = "") -> list[dict[str, Any]]:
@@ -211,14 +211,14 @@ def test_a_file_is_there_whole_or_not_at_all(filled: Any, tmp_path: Path, monkey
     ("target", "message"),
     [("images.xlsx", r"\.csv, \.jsonl, \.parquet"), ("images", "ending says"), (".", "ending says")],
 )
-def test_targets_that_are_none(shop: Any, target: str, message: str) -> None:
+def test_targets_that_are_none(harness: Any, target: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        export_catalog(shop.ledger, target)
+        export_catalog(harness.ledger, target)
 
 
-def test_a_folder_is_no_file(shop: Any, tmp_path: Path) -> None:
+def test_a_folder_is_no_file(harness: Any, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is a folder"):
-        export_catalog(shop.ledger, str(tmp_path), format_=Format.CSV)
+        export_catalog(harness.ledger, str(tmp_path), format_=Format.CSV)
 
 
 MEASURE = """

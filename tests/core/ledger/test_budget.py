@@ -14,7 +14,7 @@ from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import Begun, CallOutcome, ItemState, Ledger, Period, Unbilled, Unknown
 from prefect_imagen.core.ledger.schema import calls, spending
 
-from ..conftest import PRICE, RESERVE, Shop, answer
+from ..conftest import PRICE, RESERVE, LedgerHarness, answer
 
 
 class Clock:
@@ -41,124 +41,124 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def begin(shop: Shop, item: str) -> Begun:
-    if shop.state(item) is not ItemState.CLAIMED:
-        shop.ledger.claim([item])
-    return shop.ledger.begin(shop.intent(item))
+def begin(harness: LedgerHarness, item: str) -> Begun:
+    if harness.state(item) is not ItemState.CLAIMED:
+        harness.ledger.claim([item])
+    return harness.ledger.begin(harness.intent(item))
 
 
-def test_a_day_is_one_budget_for_every_run(shop: Shop, clock: Clock) -> None:
-    shop.ledger.set_budget(Period.DAY, 3 * RESERVE)
-    first = shop.plan(2)
-    assert [begin(shop, item) for item in first] == [Begun.YES, Begun.YES]
-    shop.start("other")
-    second = shop.plan(2, prefix="owl")
-    assert [begin(shop, item) for item in second] == [Begun.YES, Begun.DAY_BUDGET_REACHED]
-    assert shop.state(second[1]) is ItemState.CLAIMED
-    assert shop.money() == (RESERVE, 0), "what the day does not cover is not reserved in the run, either"
-    (day,) = shop.ledger.budgets("other")
+def test_a_day_is_one_budget_for_every_run(harness: LedgerHarness, clock: Clock) -> None:
+    harness.ledger.set_budget(Period.DAY, 3 * RESERVE)
+    first = harness.plan(2)
+    assert [begin(harness, item) for item in first] == [Begun.YES, Begun.YES]
+    harness.start("other")
+    second = harness.plan(2, prefix="owl")
+    assert [begin(harness, item) for item in second] == [Begun.YES, Begun.DAY_BUDGET_REACHED]
+    assert harness.state(second[1]) is ItemState.CLAIMED
+    assert harness.money() == (RESERVE, 0), "what the day does not cover is not reserved in the run, either"
+    (day,) = harness.ledger.budgets("other")
     assert (day.reserved, day.spent, day.left, day.window) == (3 * RESERVE, 0, 0, "2026-03-30")
     assert day.frees_at == datetime(2026, 3, 31, tzinfo=UTC)
     clock.moment += timedelta(days=1)
-    assert begin(shop, second[1]) is Begun.YES
+    assert begin(harness, second[1]) is Begun.YES
 
 
-def test_what_is_settled_is_counted_where_it_was_sent(shop: Shop, clock: Clock) -> None:
-    shop.ledger.set_budget(Period.DAY, 10 * RESERVE)
-    shop.ledger.set_budget(Period.MONTH, 20 * RESERVE)
-    items = shop.plan(4)
-    late, lost, free = (shop.send(item) for item in items[:3])
+def test_what_is_settled_is_counted_where_it_was_sent(harness: LedgerHarness, clock: Clock) -> None:
+    harness.ledger.set_budget(Period.DAY, 10 * RESERVE)
+    harness.ledger.set_budget(Period.MONTH, 20 * RESERVE)
+    items = harness.plan(4)
+    late, lost, free = (harness.send(item) for item in items[:3])
     clock.moment += timedelta(days=2)  # April
-    shop.send(items[3])
-    shop.ledger.settle(late, answer(1, PRICE))
-    shop.ledger.settle(lost, Unknown("cut"))
-    shop.ledger.settle(free, Unbilled("429", ItemState.PLANNED))
-    day, month = shop.ledger.budgets()
+    harness.send(items[3])
+    harness.ledger.settle(late, answer(1, PRICE))
+    harness.ledger.settle(lost, Unknown("cut"))
+    harness.ledger.settle(free, Unbilled("429", ItemState.PLANNED))
+    day, month = harness.ledger.budgets()
     assert (day.reserved, day.spent, month.reserved, month.spent) == (RESERVE, 0, RESERVE, 0)
-    before = {(row.period, row.window): (row.reserved, row.spent) for row in shop.rows(spending)}
+    before = {(row.period, row.window): (row.reserved, row.spent) for row in harness.rows(spending)}
     assert before["day", "2026-03-30"] == before["month", "2026-03"] == (RESERVE, PRICE)
-    shop.ledger.settle(lost, answer(1, PRICE))
-    after = {(row.period, row.window): (row.reserved, row.spent) for row in shop.rows(spending)}
+    harness.ledger.settle(lost, answer(1, PRICE))
+    after = {(row.period, row.window): (row.reserved, row.spent) for row in harness.rows(spending)}
     assert after["day", "2026-03-30"] == (0, 2 * PRICE)
 
 
-def test_a_budget_that_is_set_late_counts_from_midnight(shop: Shop, clock: Clock) -> None:
-    bought, unknown, flying, other = shop.plan(4)
-    shop.buy(bought)
-    shop.ledger.settle(shop.send(unknown), Unknown("cut"))
-    shop.send(flying)
-    shop.ledger.set_budget(Period.DAY, PRICE + 2 * RESERVE)
-    (day,) = shop.ledger.budgets()
+def test_a_budget_that_is_set_late_counts_from_midnight(harness: LedgerHarness, clock: Clock) -> None:
+    bought, unknown, flying, other = harness.plan(4)
+    harness.buy(bought)
+    harness.ledger.settle(harness.send(unknown), Unknown("cut"))
+    harness.send(flying)
+    harness.ledger.set_budget(Period.DAY, PRICE + 2 * RESERVE)
+    (day,) = harness.ledger.budgets()
     assert (day.spent, day.reserved) == (PRICE, 2 * RESERVE)
-    assert begin(shop, other) is Begun.DAY_BUDGET_REACHED
-    shop.ledger.set_budget(Period.DAY, PRICE + 3 * RESERVE)
-    assert begin(shop, other) is Begun.YES
-    shop.ledger.clear_budget(Period.DAY)
-    assert shop.ledger.budgets() == []
+    assert begin(harness, other) is Begun.DAY_BUDGET_REACHED
+    harness.ledger.set_budget(Period.DAY, PRICE + 3 * RESERVE)
+    assert begin(harness, other) is Begun.YES
+    harness.ledger.clear_budget(Period.DAY)
+    assert harness.ledger.budgets() == []
 
 
-def test_a_day_begins_at_midnight_in_its_time_zone(shop: Shop, clock: Clock) -> None:
-    shop.ledger.set_budget(Period.DAY, RESERVE, "Pacific/Auckland")
-    one, two, three = shop.plan(3)
-    assert begin(shop, one) is Begun.YES  # 01:00 of the 31st there
-    (day,) = shop.ledger.budgets()
+def test_a_day_begins_at_midnight_in_its_time_zone(harness: LedgerHarness, clock: Clock) -> None:
+    harness.ledger.set_budget(Period.DAY, RESERVE, "Pacific/Auckland")
+    one, two, three = harness.plan(3)
+    assert begin(harness, one) is Begun.YES  # 01:00 of the 31st there
+    (day,) = harness.ledger.budgets()
     assert (day.window, day.frees_at) == ("2026-03-31", datetime(2026, 3, 31, 11, tzinfo=UTC))
     assert "it frees at 2026-04-01 00:00 NZDT" in str(day)
     clock.moment += timedelta(hours=22)
-    assert begin(shop, two) is Begun.DAY_BUDGET_REACHED
+    assert begin(harness, two) is Begun.DAY_BUDGET_REACHED
     clock.moment += timedelta(hours=2)
-    assert begin(shop, two) is Begun.YES
+    assert begin(harness, two) is Begun.YES
     # Summer time ends on April 5: that day has 25 hours.
     clock.moment = datetime(2026, 4, 4, 12, tzinfo=UTC)
-    (day,) = shop.ledger.budgets()
+    (day,) = harness.ledger.budgets()
     assert day.frees_at is not None
     assert day.frees_at - datetime(2026, 4, 4, 11, tzinfo=UTC) == timedelta(hours=25)
-    assert begin(shop, three) is Begun.YES
+    assert begin(harness, three) is Begun.YES
 
 
-def test_the_tightest_budget_decides_and_the_others_are_given_back(shop: Shop, clock: Clock) -> None:
-    shop.ledger.set_budget(Period.DAY, 2 * RESERVE)
-    shop.ledger.set_budget(Period.MONTH, RESERVE)
-    one, two = shop.plan(2)
-    assert [begin(shop, item) for item in (one, two)] == [Begun.YES, Begun.MONTH_BUDGET_REACHED]
-    assert [state.reserved for state in shop.ledger.budgets()] == [RESERVE, RESERVE]
-    assert shop.money() == (RESERVE, 0)
+def test_the_tightest_budget_decides_and_the_others_are_given_back(harness: LedgerHarness, clock: Clock) -> None:
+    harness.ledger.set_budget(Period.DAY, 2 * RESERVE)
+    harness.ledger.set_budget(Period.MONTH, RESERVE)
+    one, two = harness.plan(2)
+    assert [begin(harness, item) for item in (one, two)] == [Begun.YES, Begun.MONTH_BUDGET_REACHED]
+    assert [state.reserved for state in harness.ledger.budgets()] == [RESERVE, RESERVE]
+    assert harness.money() == (RESERVE, 0)
 
 
 def test_of_all_that_reserve_at_once_only_as_many_pass_as_fit(
     database: str, open_ledger: Callable[..., Ledger]
 ) -> None:
-    shops = []
+    harnesses = []
     for n in range(4):
-        shop = Shop(open_ledger(database), run=f"run {n}")
-        shop.start()
-        shop.todo = shop.plan(10, prefix=f"fox {n}")
-        shops.append(shop)
-    shops[0].ledger.set_budget(Period.DAY, 15 * RESERVE + RESERVE - 1)
+        harness = LedgerHarness(open_ledger(database), run=f"run {n}")
+        harness.start()
+        harness.todo = harness.plan(10, prefix=f"fox {n}")
+        harnesses.append(harness)
+    harnesses[0].ledger.set_budget(Period.DAY, 15 * RESERVE + RESERVE - 1)
     start = threading.Barrier(4)
 
-    def spend(shop: Shop) -> int:
+    def spend(harness: LedgerHarness) -> int:
         start.wait()
         passed = 0
-        for number, item in enumerate(shop.todo):
-            shop.ledger.claim([item])
-            intent = shop.intent(item)
-            if shop.ledger.begin(intent) is Begun.YES:
+        for number, item in enumerate(harness.todo):
+            harness.ledger.claim([item])
+            intent = harness.intent(item)
+            if harness.ledger.begin(intent) is Begun.YES:
                 passed += 1
                 if number % 2:
-                    shop.ledger.settle(intent.id, answer(1, RESERVE))
+                    harness.ledger.settle(intent.id, answer(1, RESERVE))
         return passed
 
     with ThreadPoolExecutor(4) as threads:
-        assert sum(threads.map(spend, shops)) == 15
-    (day,) = shops[0].ledger.budgets()
-    with shops[0].ledger.read() as connection:
+        assert sum(threads.map(spend, harnesses)) == 15
+    (day,) = harnesses[0].ledger.budgets()
+    with harnesses[0].ledger.read() as connection:
         flying = connection.scalar(sa.select(sa.func.count()).where(calls.c.outcome == CallOutcome.SENT))
     assert (day.used, day.reserved) == (15 * RESERVE, flying * RESERVE)
 
 
 def test_a_budget_may_be_set_while_others_spend(postgres: str, open_ledger: Callable[..., Ledger]) -> None:
-    spender, setter = Shop(open_ledger(postgres)), Shop(open_ledger(postgres))
+    spender, setter = LedgerHarness(open_ledger(postgres)), LedgerHarness(open_ledger(postgres))
     spender.start()
     items = spender.plan(40)
     begun: list[Begun] = []
@@ -177,25 +177,25 @@ def test_a_budget_may_be_set_while_others_spend(postgres: str, open_ledger: Call
     assert day.reserved == begun.count(Begun.YES) * RESERVE
 
 
-def test_four_fifths_of_a_budget_are_told_once(shop: Shop, clock: Clock) -> None:
-    shop.start(budget=10 * RESERVE)
-    shop.ledger.set_budget(Period.MONTH, 10 * RESERVE)
-    items = shop.plan(10)
+def test_four_fifths_of_a_budget_are_told_once(harness: LedgerHarness, clock: Clock) -> None:
+    harness.start(budget=10 * RESERVE)
+    harness.ledger.set_budget(Period.MONTH, 10 * RESERVE)
+    items = harness.plan(10)
     for item in items[:7]:
-        shop.send(item)
-    assert shop.ledger.take_budget_warnings("run") == []
-    shop.send(items[7])
-    told = shop.ledger.take_budget_warnings("run")
+        harness.send(item)
+    assert harness.ledger.take_budget_warnings("run") == []
+    harness.send(items[7])
+    told = harness.ledger.take_budget_warnings("run")
     assert [warning.state.period for warning in told] == [Period.RUN, Period.MONTH]
     assert told[0].state.used == 8 * RESERVE
-    shop.send(items[8])
-    assert shop.ledger.take_budget_warnings("run") == []
+    harness.send(items[8])
+    assert harness.ledger.take_budget_warnings("run") == []
     clock.moment += timedelta(days=31)
-    assert shop.ledger.take_budget_warnings("run") == []
+    assert harness.ledger.take_budget_warnings("run") == []
 
 
-def test_what_cannot_be_a_budget_is_refused(shop: Shop) -> None:
+def test_what_cannot_be_a_budget_is_refused(harness: LedgerHarness) -> None:
     with pytest.raises(BadInput, match="not a time zone"):
-        shop.ledger.set_budget(Period.DAY, 1, "Mars/Olympus")
+        harness.ledger.set_budget(Period.DAY, 1, "Mars/Olympus")
     with pytest.raises(BadInput, match="--budget-usd"):
-        shop.ledger.set_budget(Period.RUN, 1)
+        harness.ledger.set_budget(Period.RUN, 1)

@@ -48,72 +48,72 @@ def answer(count: int = 1, credits_: int = PRICE) -> Answered:
     ],
 )
 def test_what_an_outcome_makes_of_call_money_and_item(
-    shop: Any, outcome: Outcome, call_state: str, billed: bool | None, money: tuple[int, int], item_state: str
+    harness: Any, outcome: Outcome, call_state: str, billed: bool | None, money: tuple[int, int], item_state: str
 ) -> None:
-    (item,) = shop.plan(1)
-    call_id = shop.send(item)
-    assert shop.money() == (RESERVE, 0)
-    assert (shop.state(item), shop.call(call_id).outcome) == (ItemState.SENT, "sent")
-    assert shop.ledger.settle(call_id, outcome)
-    call = shop.call(call_id)
-    assert (call.outcome, call.billed, shop.money(), shop.state(item)) == (call_state, billed, money, item_state)
+    (item,) = harness.plan(1)
+    call_id = harness.send(item)
+    assert harness.money() == (RESERVE, 0)
+    assert (harness.state(item), harness.call(call_id).outcome) == (ItemState.SENT, "sent")
+    assert harness.ledger.settle(call_id, outcome)
+    call = harness.call(call_id)
+    assert (call.outcome, call.billed, harness.money(), harness.state(item)) == (call_state, billed, money, item_state)
     assert call.settled == (None if billed is None else money[1])
     assert call.ended_at is not None
 
 
-def test_everything_a_reply_tells_is_kept(shop: Any) -> None:
-    (item,) = shop.plan(1)
-    call_id = shop.send(item)
+def test_everything_a_reply_tells_is_kept(harness: Any) -> None:
+    (item,) = harness.plan(1)
+    call_id = harness.send(item)
     image = NewImage(0, "https://cdn.test/ä?x=%2F", "image/webp", "a rewritten fox")
     blank = NewImage(1, None, None, None, blocked="marked")
-    shop.ledger.settle(call_id, Answered([image, blank], 5, "price list", 2**70, 201, "inf", "req"))
-    call = shop.call(call_id)
+    harness.ledger.settle(call_id, Answered([image, blank], 5, "price list", 2**70, 201, "inf", "req"))
+    call = harness.call(call_id)
     assert (call.returned, call.cost_source, call.http_status) == (2, "price list", 201)
     assert (call.inference_id, call.request_id, call.seed) == ("inf", "req", "7")
-    kept = shop.image(call_id)
+    kept = harness.image(call_id)
     assert (kept.source_url, kept.content_type, kept.revised_prompt) == (
         "https://cdn.test/ä?x=%2F",
         "image/webp",
         "a rewritten fox",
     )
-    assert shop.image(call_id, 1).state == ImageState.QUARANTINED
+    assert harness.image(call_id, 1).state == ImageState.QUARANTINED
 
 
-def test_a_seed_of_the_reply_is_kept_where_none_was_sent(shop: Any) -> None:
+def test_a_seed_of_the_reply_is_kept_where_none_was_sent(harness: Any) -> None:
     import dataclasses
 
-    (item,) = shop.plan(1)
-    shop.ledger.claim([item])
-    intent = dataclasses.replace(shop.intent(item), seed=None)
-    shop.ledger.begin(intent)
-    shop.ledger.settle(intent.id, Answered(answer().images, 1, "reply", seed=2**70))
-    assert shop.call(intent.id).seed == str(2**70)
+    (item,) = harness.plan(1)
+    harness.ledger.claim([item])
+    intent = dataclasses.replace(harness.intent(item), seed=None)
+    harness.ledger.begin(intent)
+    harness.ledger.settle(intent.id, Answered(answer().images, 1, "reply", seed=2**70))
+    assert harness.call(intent.id).seed == str(2**70)
 
 
-def test_text_that_no_database_holds_does_not_keep_a_paid_reply_out(shop: Any) -> None:
-    (item,) = shop.plan(1)
-    call_id = shop.send(item)
+def test_text_that_no_database_holds_does_not_keep_a_paid_reply_out(harness: Any) -> None:
+    (item,) = harness.plan(1)
+    call_id = harness.send(item)
     image = NewImage(0, "https://cdn.test/\x00", "image/\ud800", "half \udfff a pair, a NUL \x00")
-    assert shop.ledger.settle(call_id, Answered([image], 1, "reply", None, 200, "\x00", "\ud800"))
-    assert shop.image(call_id).revised_prompt == "half ? a pair, a NUL \ufffd"
-    other = shop.send(shop.plan(1, prefix="owl")[0])
-    assert shop.ledger.settle(other, Refused("NUL \x00"))
+    assert harness.ledger.settle(call_id, Answered([image], 1, "reply", None, 200, "\x00", "\ud800"))
+    assert harness.image(call_id).revised_prompt == "half ? a pair, a NUL \ufffd"
+    other = harness.send(harness.plan(1, prefix="owl")[0])
+    assert harness.ledger.settle(other, Refused("NUL \x00"))
 
 
-def test_a_reply_is_recorded_once(shop: Any) -> None:
-    (item,) = shop.plan(1)
-    call_id = shop.send(item)
-    assert shop.ledger.settle(call_id, answer())
+def test_a_reply_is_recorded_once(harness: Any) -> None:
+    (item,) = harness.plan(1)
+    call_id = harness.send(item)
+    assert harness.ledger.settle(call_id, answer())
     for again in (answer(2), Unknown("late"), Refused("late", 7), Unbilled("late", ItemState.FAILED)):
-        assert not shop.ledger.settle(call_id, again)
-    assert (shop.money(), shop.state(item)) == ((0, PRICE), ItemState.GENERATED)
-    assert not shop.ledger.settle("never sent", answer())
+        assert not harness.ledger.settle(call_id, again)
+    assert (harness.money(), harness.state(item)) == ((0, PRICE), ItemState.GENERATED)
+    assert not harness.ledger.settle("never sent", answer())
 
 
-def test_a_reply_that_two_processes_record_at_once_counts_once(shop: Any, open_ledger: OpenLedger) -> None:
-    ledgers = [shop.ledger, open_ledger(str(shop.ledger.url))]
-    for item in shop.plan(20):
-        call_id = shop.send(item)
+def test_a_reply_that_two_processes_record_at_once_counts_once(harness: Any, open_ledger: OpenLedger) -> None:
+    ledgers = [harness.ledger, open_ledger(str(harness.ledger.url))]
+    for item in harness.plan(20):
+        call_id = harness.send(item)
         start = threading.Barrier(2)
 
         def record(ledger: Ledger, call_id: str = call_id, start: threading.Barrier = start) -> bool:
@@ -122,70 +122,70 @@ def test_a_reply_that_two_processes_record_at_once_counts_once(shop: Any, open_l
 
         with ThreadPoolExecutor(2) as threads:
             assert sum(threads.map(record, ledgers)) == 1
-    assert shop.money() == (0, 20 * PRICE)
+    assert harness.money() == (0, 20 * PRICE)
 
 
-def test_nothing_is_sent_without_a_claim(shop: Any, open_ledger: OpenLedger) -> None:
-    item, other_item = shop.plan(2)
-    assert shop.ledger.begin(shop.intent(item)) is Begun.CLAIM_LOST
-    open_ledger(str(shop.ledger.url)).claim([other_item])
-    assert shop.ledger.begin(shop.intent(other_item)) is Begun.CLAIM_LOST
-    shop.send(item)
-    assert shop.ledger.begin(shop.intent(item)) is Begun.CLAIM_LOST, "sent twice at once"
-    assert shop.money() == (RESERVE, 0)
+def test_nothing_is_sent_without_a_claim(harness: Any, open_ledger: OpenLedger) -> None:
+    item, other_item = harness.plan(2)
+    assert harness.ledger.begin(harness.intent(item)) is Begun.CLAIM_LOST
+    open_ledger(str(harness.ledger.url)).claim([other_item])
+    assert harness.ledger.begin(harness.intent(other_item)) is Begun.CLAIM_LOST
+    harness.send(item)
+    assert harness.ledger.begin(harness.intent(item)) is Begun.CLAIM_LOST, "sent twice at once"
+    assert harness.money() == (RESERVE, 0)
 
 
-def test_a_budget_covers_what_is_reserved_and_what_is_spent(shop: Any) -> None:
-    shop.start("capped", budget=2 * RESERVE)
-    a, b, c = shop.plan(3)
-    first = shop.send(a)
-    second = shop.send(b)
-    shop.ledger.claim([c])
-    assert shop.ledger.begin(shop.intent(c)) is Begun.BUDGET_REACHED
-    assert shop.state(c) is ItemState.CLAIMED
-    shop.ledger.settle(first, Unbilled("429", ItemState.FAILED))
-    shop.ledger.settle(second, Unknown("cut"))
-    assert shop.money() == (RESERVE, 0), "an unknown call stays reserved"
-    third = shop.send(c)
-    shop.ledger.settle(third, answer(1, RESERVE))
-    assert shop.money() == (RESERVE, RESERVE)
-    shop.ledger.release([a])
-    assert shop.ledger.claim([a])
-    assert shop.ledger.begin(shop.intent(a)) is Begun.BUDGET_REACHED
-    assert shop.ledger.settle(second, Refused("late"))
-    assert shop.ledger.begin(shop.intent(a)) is Begun.YES
+def test_a_budget_covers_what_is_reserved_and_what_is_spent(harness: Any) -> None:
+    harness.start("capped", budget=2 * RESERVE)
+    a, b, c = harness.plan(3)
+    first = harness.send(a)
+    second = harness.send(b)
+    harness.ledger.claim([c])
+    assert harness.ledger.begin(harness.intent(c)) is Begun.BUDGET_REACHED
+    assert harness.state(c) is ItemState.CLAIMED
+    harness.ledger.settle(first, Unbilled("429", ItemState.FAILED))
+    harness.ledger.settle(second, Unknown("cut"))
+    assert harness.money() == (RESERVE, 0), "an unknown call stays reserved"
+    third = harness.send(c)
+    harness.ledger.settle(third, answer(1, RESERVE))
+    assert harness.money() == (RESERVE, RESERVE)
+    harness.ledger.release([a])
+    assert harness.ledger.claim([a])
+    assert harness.ledger.begin(harness.intent(a)) is Begun.BUDGET_REACHED
+    assert harness.ledger.settle(second, Refused("late"))
+    assert harness.ledger.begin(harness.intent(a)) is Begun.YES
 
 
-def test_threads_never_pass_a_budget_together(shop: Any) -> None:
-    shop.start("capped", budget=10 * RESERVE + 1)
-    wanted = shop.plan(40)
-    shop.ledger.claim(wanted)
+def test_threads_never_pass_a_budget_together(harness: Any) -> None:
+    harness.start("capped", budget=10 * RESERVE + 1)
+    wanted = harness.plan(40)
+    harness.ledger.claim(wanted)
     with ThreadPoolExecutor(16) as threads:
-        begun = list(threads.map(lambda item: shop.ledger.begin(shop.intent(item)), wanted))
+        begun = list(threads.map(lambda item: harness.ledger.begin(harness.intent(item)), wanted))
     assert begun.count(Begun.YES) == 10
     assert begun.count(Begun.BUDGET_REACHED) == 30
-    assert shop.money() == (10 * RESERVE, 0)
+    assert harness.money() == (10 * RESERVE, 0)
 
 
-def test_a_run_that_is_taken_up_again_keeps_what_it_spent(shop: Any) -> None:
-    shop.start("capped", budget=2 * RESERVE)
-    a, b = shop.plan(2)
-    shop.buy(a, 1, RESERVE)
-    shop.start("capped", budget=RESERVE)
-    shop.ledger.claim([b])
-    assert shop.ledger.begin(shop.intent(b)) is Begun.BUDGET_REACHED
+def test_a_run_that_is_taken_up_again_keeps_what_it_spent(harness: Any) -> None:
+    harness.start("capped", budget=2 * RESERVE)
+    a, b = harness.plan(2)
+    harness.buy(a, 1, RESERVE)
+    harness.start("capped", budget=RESERVE)
+    harness.ledger.claim([b])
+    assert harness.ledger.begin(harness.intent(b)) is Begun.BUDGET_REACHED
 
 
-def test_a_late_reply_moves_its_call_from_unknown_to_answered(shop: Any) -> None:
-    (item,) = shop.plan(1)
-    call_id = shop.send(item)
-    shop.ledger.settle(call_id, Unknown("timed out"))
-    shop.ledger.release([item])
-    assert shop.ledger.settle(call_id, answer(2))
-    assert (shop.call(call_id).outcome, shop.state(item)) == (CallOutcome.ANSWERED, ItemState.GENERATED)
-    assert shop.call(call_id).reason is None
-    assert shop.money() == (0, PRICE)
-    assert len(shop.ledger.images_to_deliver([item], destination="file:///a")) == 2
+def test_a_late_reply_moves_its_call_from_unknown_to_answered(harness: Any) -> None:
+    (item,) = harness.plan(1)
+    call_id = harness.send(item)
+    harness.ledger.settle(call_id, Unknown("timed out"))
+    harness.ledger.release([item])
+    assert harness.ledger.settle(call_id, answer(2))
+    assert (harness.call(call_id).outcome, harness.state(item)) == (CallOutcome.ANSWERED, ItemState.GENERATED)
+    assert harness.call(call_id).reason is None
+    assert harness.money() == (0, PRICE)
+    assert len(harness.ledger.images_to_deliver([item], destination="file:///a")) == 2
 
 
 @pytest.mark.parametrize(
@@ -198,132 +198,138 @@ def test_a_late_reply_moves_its_call_from_unknown_to_answered(shop: Any) -> None
         (Refused("safety", 9), (0, PRICE + 9)),
     ],
 )
-def test_a_late_reply_while_a_newer_call_is_in_flight(shop: Any, outcome: Outcome, money: tuple[int, int]) -> None:
-    (item,) = shop.plan(1)
-    first = shop.send(item)
-    shop.ledger.settle(first, Unknown("timed out"))
-    shop.ledger.release([item])
-    second = shop.send(item, unknown=UnknownPolicy.RETRY)
-    assert shop.ledger.settle(first, answer())
-    assert shop.state(item) is ItemState.SENT, "the newer call is still in flight"
-    assert shop.ledger.settle(second, outcome)
-    assert (shop.state(item), shop.money()) == (ItemState.GENERATED, money)
-    assert shop.ledger.begin(shop.intent(item)) is Begun.CLAIM_LOST, "bought a third time"
-    shop.ledger.release([item])
-    tasks = shop.ledger.images_to_deliver([item], destination=None)
+def test_a_late_reply_while_a_newer_call_is_in_flight(harness: Any, outcome: Outcome, money: tuple[int, int]) -> None:
+    (item,) = harness.plan(1)
+    first = harness.send(item)
+    harness.ledger.settle(first, Unknown("timed out"))
+    harness.ledger.release([item])
+    second = harness.send(item, unknown=UnknownPolicy.RETRY)
+    assert harness.ledger.settle(first, answer())
+    assert harness.state(item) is ItemState.SENT, "the newer call is still in flight"
+    assert harness.ledger.settle(second, outcome)
+    assert (harness.state(item), harness.money()) == (ItemState.GENERATED, money)
+    assert harness.ledger.begin(harness.intent(item)) is Begun.CLAIM_LOST, "bought a third time"
+    harness.ledger.release([item])
+    tasks = harness.ledger.images_to_deliver([item], destination=None)
     assert first in {task.call_id for task in tasks}
-    assert shop.ledger.claim([item], unknown=UnknownPolicy.RETRY, retry_refused=True)[0].state is ItemState.GENERATED
+    assert harness.ledger.claim([item], unknown=UnknownPolicy.RETRY, retry_refused=True)[0].state is ItemState.GENERATED
 
 
-def test_a_late_reply_stops_a_purchase_that_is_about_to_be_sent(shop: Any) -> None:
-    (item,) = shop.plan(1)
-    first = shop.send(item)
-    shop.ledger.settle(first, Unknown("timed out"))
-    shop.ledger.release([item])
-    assert shop.ledger.claim([item], unknown=UnknownPolicy.RETRY)
-    assert shop.ledger.settle(first, answer())
-    assert shop.ledger.begin(shop.intent(item)) is Begun.CLAIM_LOST
-    assert (shop.state(item), shop.money()) == (ItemState.GENERATED, (0, PRICE))
+def test_a_late_reply_stops_a_purchase_that_is_about_to_be_sent(harness: Any) -> None:
+    (item,) = harness.plan(1)
+    first = harness.send(item)
+    harness.ledger.settle(first, Unknown("timed out"))
+    harness.ledger.release([item])
+    assert harness.ledger.claim([item], unknown=UnknownPolicy.RETRY)
+    assert harness.ledger.settle(first, answer())
+    assert harness.ledger.begin(harness.intent(item)) is Begun.CLAIM_LOST
+    assert (harness.state(item), harness.money()) == (ItemState.GENERATED, (0, PRICE))
 
 
-def test_a_late_reply_after_the_newer_call_was_delivered(shop: Any) -> None:
+def test_a_late_reply_after_the_newer_call_was_delivered(harness: Any) -> None:
     """Both are paid, so both are delivered, and the item counts once."""
-    (item,) = shop.plan(1)
-    first = shop.send(item)
-    shop.ledger.settle(first, Unknown("timed out"))
-    shop.ledger.release([item])
-    second = shop.send(item, unknown=UnknownPolicy.RETRY)
-    shop.ledger.settle(second, answer())
-    shop.ledger.release([item])
-    shop.finish(second)
-    assert shop.state(item) is ItemState.DELIVERED
-    shop.ledger.settle(first, answer())
-    assert shop.state(item) is ItemState.GENERATED
-    shop.finish(first)
-    account = shop.ledger.account()
+    (item,) = harness.plan(1)
+    first = harness.send(item)
+    harness.ledger.settle(first, Unknown("timed out"))
+    harness.ledger.release([item])
+    second = harness.send(item, unknown=UnknownPolicy.RETRY)
+    harness.ledger.settle(second, answer())
+    harness.ledger.release([item])
+    harness.finish(second)
+    assert harness.state(item) is ItemState.DELIVERED
+    harness.ledger.settle(first, answer())
+    assert harness.state(item) is ItemState.GENERATED
+    harness.finish(first)
+    account = harness.ledger.account()
     assert (account.delivered.calls, account.delivered.credits, account.unknown.calls) == (2, 2 * PRICE, 0)
 
 
-def test_a_log_that_says_failed_frees_an_unknown_item(shop: Any) -> None:
-    (item,) = shop.plan(1)
-    call_id = shop.send(item)
-    shop.ledger.settle(call_id, Unknown("cut"))
-    shop.ledger.release([item])
-    assert shop.ledger.settle(call_id, Unbilled("the API's log says failed", ItemState.PLANNED))
-    assert (shop.state(item), shop.money()) == (ItemState.PLANNED, (0, 0))
+def test_a_log_that_says_failed_frees_an_unknown_item(harness: Any) -> None:
+    (item,) = harness.plan(1)
+    call_id = harness.send(item)
+    harness.ledger.settle(call_id, Unknown("cut"))
+    harness.ledger.release([item])
+    assert harness.ledger.settle(call_id, Unbilled("the API's log says failed", ItemState.PLANNED))
+    assert (harness.state(item), harness.money()) == (ItemState.PLANNED, (0, 0))
 
 
-def test_a_log_that_says_succeeded_makes_a_lost_item(shop: Any) -> None:
-    (item,) = shop.plan(1)
-    call_id = shop.send(item)
-    shop.ledger.settle(call_id, Unknown("cut"))
-    shop.ledger.release([item])
-    assert shop.ledger.settle(call_id, Answered([], PRICE, "log"))
-    assert (shop.state(item), shop.money()) == (ItemState.LOST, (0, PRICE))
-    assert shop.ledger.account().lost.credits == PRICE
-    assert shop.ledger.catalog() == []
+def test_a_log_that_says_succeeded_makes_a_lost_item(harness: Any) -> None:
+    (item,) = harness.plan(1)
+    call_id = harness.send(item)
+    harness.ledger.settle(call_id, Unknown("cut"))
+    harness.ledger.release([item])
+    assert harness.ledger.settle(call_id, Answered([], PRICE, "log"))
+    assert (harness.state(item), harness.money()) == (ItemState.LOST, (0, PRICE))
+    assert harness.ledger.account().lost.credits == PRICE
+    assert harness.ledger.catalog() == []
 
 
-def test_calls_of_an_item_are_numbered(shop: Any) -> None:
-    (item,) = shop.plan(1)
+def test_calls_of_an_item_are_numbered(harness: Any) -> None:
+    (item,) = harness.plan(1)
     numbers = []
     for _ in range(3):
-        call_id = shop.send(item)
-        numbers.append(shop.call(call_id).number)
-        shop.ledger.settle(call_id, Unbilled("429", ItemState.CLAIMED))
+        call_id = harness.send(item)
+        numbers.append(harness.call(call_id).number)
+        harness.ledger.settle(call_id, Unbilled("429", ItemState.CLAIMED))
     assert numbers == [1, 2, 3]
 
 
-def test_no_image_is_recorded_without_its_money(shop: Any) -> None:
+def test_no_image_is_recorded_without_its_money(harness: Any) -> None:
     """A reply that the database refuses changes nothing at all."""
-    (item,) = shop.plan(1)
-    call_id = shop.send(item)
+    (item,) = harness.plan(1)
+    call_id = harness.send(item)
     twice = Answered([NewImage(0, "a", None, None), NewImage(0, "b", None, None)], PRICE, "reply")
     with pytest.raises(sa.exc.IntegrityError):
-        shop.ledger.settle(call_id, twice)
-    assert (shop.call(call_id).outcome, shop.money(), shop.state(item)) == ("sent", (RESERVE, 0), ItemState.SENT)
-    with shop.ledger.read() as connection:
+        harness.ledger.settle(call_id, twice)
+    assert (harness.call(call_id).outcome, harness.money(), harness.state(item)) == (
+        "sent",
+        (RESERVE, 0),
+        ItemState.SENT,
+    )
+    with harness.ledger.read() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(images)) == 0
 
 
-def test_an_intent_that_is_written_twice_is_begun_once(shop: Any) -> None:
+def test_an_intent_that_is_written_twice_is_begun_once(harness: Any) -> None:
     """A commit that broke off may have been one; the writer runs its operation again."""
-    (item,) = shop.plan(1)
-    shop.ledger.claim([item])
-    intent = shop.intent(item)
-    assert [shop.ledger.begin(intent), shop.ledger.begin(intent)] == [Begun.YES, Begun.YES]
-    assert len(shop.rows(calls)) == 1
-    assert shop.money() == (RESERVE, 0)
-    assert shop.ledger.begin(shop.intent(item)) is Begun.CLAIM_LOST
-    shop.ledger.settle(intent.id, answer())
-    assert shop.ledger.begin(intent) is Begun.CLAIM_LOST
+    (item,) = harness.plan(1)
+    harness.ledger.claim([item])
+    intent = harness.intent(item)
+    assert [harness.ledger.begin(intent), harness.ledger.begin(intent)] == [Begun.YES, Begun.YES]
+    assert len(harness.rows(calls)) == 1
+    assert harness.money() == (RESERVE, 0)
+    assert harness.ledger.begin(harness.intent(item)) is Begun.CLAIM_LOST
+    harness.ledger.settle(intent.id, answer())
+    assert harness.ledger.begin(intent) is Begun.CLAIM_LOST
 
 
-def test_a_group_near_the_cap_is_covered_as_far_as_it_goes(shop: Any) -> None:
-    shop.start("capped", budget=3 * RESERVE + 1)
-    ids = shop.plan(5)
-    shop.ledger.claim(ids)
-    intents = [shop.intent(item_id, reserve=RESERVE if n else 2 * RESERVE) for n, item_id in enumerate(ids)]
-    lost = shop.intent("somebody else's")
-    begun = shop.ledger.write(lambda connection: begin(connection, [intents[0], lost, *intents[1:]]))
+def test_a_group_near_the_cap_is_covered_as_far_as_it_goes(harness: Any) -> None:
+    harness.start("capped", budget=3 * RESERVE + 1)
+    ids = harness.plan(5)
+    harness.ledger.claim(ids)
+    intents = [harness.intent(item_id, reserve=RESERVE if n else 2 * RESERVE) for n, item_id in enumerate(ids)]
+    lost = harness.intent("somebody else's")
+    begun = harness.ledger.write(lambda connection: begin(connection, [intents[0], lost, *intents[1:]]))
     assert begun == [Begun.YES, Begun.CLAIM_LOST, Begun.YES, *[Begun.BUDGET_REACHED] * 3]
-    assert shop.money() == (3 * RESERVE, 0)
-    assert [shop.state(item_id) for item_id in ids] == [ItemState.SENT] * 2 + [ItemState.CLAIMED] * 3
-    again = shop.ledger.write(lambda connection: begin(connection, intents[:2]))
+    assert harness.money() == (3 * RESERVE, 0)
+    assert [harness.state(item_id) for item_id in ids] == [ItemState.SENT] * 2 + [ItemState.CLAIMED] * 3
+    again = harness.ledger.write(lambda connection: begin(connection, intents[:2]))
     assert again == [Begun.YES] * 2
-    assert shop.money() == (3 * RESERVE, 0)
-    assert len(shop.rows(calls)) == 2
+    assert harness.money() == (3 * RESERVE, 0)
+    assert len(harness.rows(calls)) == 2
 
 
-def test_one_item_is_begun_once_in_a_group(shop: Any) -> None:
-    (item_id,) = shop.plan(1)
-    shop.ledger.claim([item_id])
-    begun = shop.ledger.write(lambda connection: begin(connection, [shop.intent(item_id), shop.intent(item_id)]))
+def test_one_item_is_begun_once_in_a_group(harness: Any) -> None:
+    (item_id,) = harness.plan(1)
+    harness.ledger.claim([item_id])
+    begun = harness.ledger.write(
+        lambda connection: begin(connection, [harness.intent(item_id), harness.intent(item_id)])
+    )
     assert begun == [Begun.YES, Begun.CLAIM_LOST]
-    assert len(shop.rows(calls)) == 1
+    assert len(harness.rows(calls)) == 1
 
 
-def test_outcomes_of_every_kind_in_one_group(shop: Any) -> None:
+def test_outcomes_of_every_kind_in_one_group(harness: Any) -> None:
     """What is settled together ends as what is settled one by one."""
     outcomes = [
         answer(2),
@@ -333,34 +339,34 @@ def test_outcomes_of_every_kind_in_one_group(shop: Any) -> None:
         Unbilled("401", ItemState.PLANNED),
         Unknown("cut"),
     ]
-    together, singly = shop.plan(6, prefix="together"), shop.plan(6, prefix="singly")
-    shop.start("together")
-    sent = [shop.send(item_id) for item_id in together]
+    together, singly = harness.plan(6, prefix="together"), harness.plan(6, prefix="singly")
+    harness.start("together")
+    sent = [harness.send(item_id) for item_id in together]
     group = [*zip(sent, outcomes, strict=True), (sent[0], answer(5)), ("pi-nobody", answer())]
-    assert shop.ledger.write(lambda connection: settle(connection, group)) == [True] * 6 + [False] * 2
-    shop.start("singly")
-    alone = [shop.send(item_id) for item_id in singly]
-    assert all(shop.ledger.settle(call_id, outcome) for call_id, outcome in zip(alone, outcomes, strict=True))
-    assert shop.money("together") == shop.money("singly") == (RESERVE, 2 * PRICE + 52_000)
+    assert harness.ledger.write(lambda connection: settle(connection, group)) == [True] * 6 + [False] * 2
+    harness.start("singly")
+    alone = [harness.send(item_id) for item_id in singly]
+    assert all(harness.ledger.settle(call_id, outcome) for call_id, outcome in zip(alone, outcomes, strict=True))
+    assert harness.money("together") == harness.money("singly") == (RESERVE, 2 * PRICE + 52_000)
     ignored = {"id", "item_id", "run_id", "sent_at", "ended_at", "call_id"}
 
     def facts(call_id: str) -> list[dict[str, Any]]:
-        rows = [shop.call(call_id), *(row for row in shop.rows(images) if row.call_id == call_id)]
+        rows = [harness.call(call_id), *(row for row in harness.rows(images) if row.call_id == call_id)]
         return [{name: value for name, value in row._mapping.items() if name not in ignored} for row in rows]
 
     assert [facts(call_id) for call_id in sent] == [facts(call_id) for call_id in alone]
-    assert [shop.state(item_id) for item_id in together] == [shop.state(item_id) for item_id in singly]
-    assert shop.state(together[1]) is ItemState.LOST
+    assert [harness.state(item_id) for item_id in together] == [harness.state(item_id) for item_id in singly]
+    assert harness.state(together[1]) is ItemState.LOST
 
 
-def test_two_calls_of_one_item_in_one_group(shop: Any) -> None:
+def test_two_calls_of_one_item_in_one_group(harness: Any) -> None:
     """A late reply and the end of the call that was to replace it: the images stay, nothing is bought again."""
-    (item_id,) = shop.plan(1)
-    late = shop.send(item_id)
-    shop.ledger.settle(late, Unknown("cut"))
-    shop.ledger.release([item_id])
-    newer = shop.send(item_id, unknown=UnknownPolicy.RETRY)
+    (item_id,) = harness.plan(1)
+    late = harness.send(item_id)
+    harness.ledger.settle(late, Unknown("cut"))
+    harness.ledger.release([item_id])
+    newer = harness.send(item_id, unknown=UnknownPolicy.RETRY)
     group = [(newer, Unbilled("429", ItemState.PLANNED)), (late, answer()), (late, answer())]
-    assert shop.ledger.write(lambda connection: settle(connection, group)) == [True, True, False]
-    assert shop.state(item_id) is ItemState.GENERATED
-    assert shop.money() == (0, PRICE)
+    assert harness.ledger.write(lambda connection: settle(connection, group)) == [True, True, False]
+    assert harness.state(item_id) is ItemState.GENERATED
+    assert harness.money() == (0, PRICE)

@@ -30,15 +30,15 @@ def ids(claimed: list[Any]) -> list[str]:
     return [item.id for item in claimed]
 
 
-def test_eight_threads_win_each_of_300_items_once(shop: Any) -> None:
-    wanted = shop.plan(300)
+def test_eight_threads_win_each_of_300_items_once(harness: Any) -> None:
+    wanted = harness.plan(300)
     start = threading.Barrier(8)
 
     def take(_: int) -> list[str]:
         start.wait()
         won = []
         for place in range(0, 300, 10):
-            won += ids(shop.ledger.claim(wanted[place : place + 10]))
+            won += ids(harness.ledger.claim(wanted[place : place + 10]))
         return won
 
     with ThreadPoolExecutor(8) as threads:
@@ -46,9 +46,9 @@ def test_eight_threads_win_each_of_300_items_once(shop: Any) -> None:
     assert sorted(won) == sorted(wanted)
 
 
-def test_holders_in_different_ledger_objects_win_each_item_once(shop: Any, open_ledger: OpenLedger) -> None:
-    wanted = shop.plan(120)
-    others = [shop.ledger, *(open_ledger(str(shop.ledger.url)) for _ in range(3))]
+def test_holders_in_different_ledger_objects_win_each_item_once(harness: Any, open_ledger: OpenLedger) -> None:
+    wanted = harness.plan(120)
+    others = [harness.ledger, *(open_ledger(str(harness.ledger.url)) for _ in range(3))]
     start = threading.Barrier(4)
 
     def take(ledger: Ledger) -> list[str]:
@@ -60,107 +60,107 @@ def test_holders_in_different_ledger_objects_win_each_item_once(shop: Any, open_
     assert sorted(won) == sorted(wanted)
 
 
-def test_a_claim_tells_all_that_is_needed_to_buy(shop: Any) -> None:
-    a, b = shop.plan(2, edition="e")
-    claimed = shop.ledger.claim([b, "not there", a])
+def test_a_claim_tells_all_that_is_needed_to_buy(harness: Any) -> None:
+    a, b = harness.plan(2, edition="e")
+    claimed = harness.ledger.claim([b, "not there", a])
     assert ids(claimed) == [b, a]
     assert (claimed[0].prompt, claimed[0].parameters, claimed[0].edition) == ("fox 1", {}, "e")
-    assert claimed[0].state is ItemState.CLAIMED is shop.state(a)
-    assert shop.ledger.claim([a, b]) == []
+    assert claimed[0].state is ItemState.CLAIMED is harness.state(a)
+    assert harness.ledger.claim([a, b]) == []
 
 
-def test_what_is_released_is_free_again(shop: Any, open_ledger: OpenLedger) -> None:
-    (item,) = shop.plan(1)
-    shop.ledger.claim([item])
-    other = open_ledger(str(shop.ledger.url))
+def test_what_is_released_is_free_again(harness: Any, open_ledger: OpenLedger) -> None:
+    (item,) = harness.plan(1)
+    harness.ledger.claim([item])
+    other = open_ledger(str(harness.ledger.url))
     other.release([item])
     assert other.claim([item]) == [], "somebody else's claim was released"
-    shop.ledger.release([item])
-    assert shop.state(item) is ItemState.PLANNED
+    harness.ledger.release([item])
+    assert harness.state(item) is ItemState.PLANNED
     assert ids(other.claim([item])) == [item]
 
 
-def test_an_item_in_flight_is_not_released(shop: Any, open_ledger: OpenLedger) -> None:
-    (item,) = shop.plan(1)
-    call = shop.send(item)
-    shop.ledger.release([item])
-    assert shop.state(item) is ItemState.SENT
-    assert open_ledger(str(shop.ledger.url)).claim([item], unknown=UnknownPolicy.RETRY) == []
-    assert shop.ledger.settle(call, Unbilled("429", ItemState.CLAIMED))
-    assert shop.state(item) is ItemState.CLAIMED
+def test_an_item_in_flight_is_not_released(harness: Any, open_ledger: OpenLedger) -> None:
+    (item,) = harness.plan(1)
+    call = harness.send(item)
+    harness.ledger.release([item])
+    assert harness.state(item) is ItemState.SENT
+    assert open_ledger(str(harness.ledger.url)).claim([item], unknown=UnknownPolicy.RETRY) == []
+    assert harness.ledger.settle(call, Unbilled("429", ItemState.CLAIMED))
+    assert harness.state(item) is ItemState.CLAIMED
 
 
 @pytest.mark.parametrize("policy", [UnknownPolicy.HOLD, UnknownPolicy.FAIL])
-def test_unknown_items_are_left_to_the_policy(shop: Any, policy: UnknownPolicy) -> None:
-    (item,) = shop.plan(1)
-    shop.ledger.settle(shop.send(item), Unknown("cut"))
-    shop.ledger.release([item])
-    assert list(shop.ledger.pending("run", destination="file:///a", unknown=policy)) == []
-    assert shop.ledger.claim([item], unknown=policy) == []
-    assert list(shop.ledger.pending("run", destination="file:///a", unknown=UnknownPolicy.RETRY)) == [item]
-    assert ids(shop.ledger.claim([item], unknown=UnknownPolicy.RETRY)) == [item]
+def test_unknown_items_are_left_to_the_policy(harness: Any, policy: UnknownPolicy) -> None:
+    (item,) = harness.plan(1)
+    harness.ledger.settle(harness.send(item), Unknown("cut"))
+    harness.ledger.release([item])
+    assert list(harness.ledger.pending("run", destination="file:///a", unknown=policy)) == []
+    assert harness.ledger.claim([item], unknown=policy) == []
+    assert list(harness.ledger.pending("run", destination="file:///a", unknown=UnknownPolicy.RETRY)) == [item]
+    assert ids(harness.ledger.claim([item], unknown=UnknownPolicy.RETRY)) == [item]
 
 
-def test_refused_items_are_asked_for_again_only_when_told_so(shop: Any) -> None:
-    (item,) = shop.plan(1)
-    shop.ledger.settle(shop.send(item), Refused("safety"))
-    shop.ledger.release([item])
-    assert shop.ledger.claim([item]) == []
-    assert list(shop.ledger.pending("run", destination=None, retry_refused=True)) == [item]
-    assert ids(shop.ledger.claim([item], retry_refused=True)) == [item]
+def test_refused_items_are_asked_for_again_only_when_told_so(harness: Any) -> None:
+    (item,) = harness.plan(1)
+    harness.ledger.settle(harness.send(item), Refused("safety"))
+    harness.ledger.release([item])
+    assert harness.ledger.claim([item]) == []
+    assert list(harness.ledger.pending("run", destination=None, retry_refused=True)) == [item]
+    assert ids(harness.ledger.claim([item], retry_refused=True)) == [item]
 
 
 @pytest.mark.parametrize("how", ["release", "reap", "unauthorized", "retries spent"])
 @pytest.mark.parametrize("before", [ItemState.UNKNOWN, ItemState.REFUSED, ItemState.PLANNED])
-def test_an_item_taken_up_again_in_vain_is_what_it_was(shop: Any, how: str, before: ItemState) -> None:
+def test_an_item_taken_up_again_in_vain_is_what_it_was(harness: Any, how: str, before: ItemState) -> None:
     """Or else an unknown item would be planned, and bought by the next run without its policy being asked."""
-    (item,) = shop.plan(1)
+    (item,) = harness.plan(1)
     if before is not ItemState.PLANNED:
         outcome = Unknown("cut") if before is ItemState.UNKNOWN else Refused("safety")
-        shop.ledger.settle(shop.send(item), outcome)
-        shop.ledger.release([item])
-    shop.ledger.claim([item], unknown=UnknownPolicy.RETRY, retry_refused=True)
+        harness.ledger.settle(harness.send(item), outcome)
+        harness.ledger.release([item])
+    harness.ledger.claim([item], unknown=UnknownPolicy.RETRY, retry_refused=True)
     if how == "reap":
-        shop.ledger.close()
-        shop.ledger = Ledger(str(shop.ledger.url))
+        harness.ledger.close()
+        harness.ledger = Ledger(str(harness.ledger.url))
     elif how == "unauthorized":
-        shop.ledger.settle(shop.send(item), Unbilled("401", ItemState.PLANNED))
+        harness.ledger.settle(harness.send(item), Unbilled("401", ItemState.PLANNED))
     elif how == "retries spent":
-        shop.ledger.settle(shop.send(item), Unbilled("429", ItemState.FAILED))
-    shop.ledger.release([item])
+        harness.ledger.settle(harness.send(item), Unbilled("429", ItemState.FAILED))
+    harness.ledger.release([item])
     failed = ItemState.FAILED if how == "retries spent" and before is ItemState.PLANNED else before
-    assert shop.state(item) is failed
-    shop.ledger.close()
+    assert harness.state(item) is failed
+    harness.ledger.close()
 
 
-def test_what_is_paid_for_is_held_and_keeps_its_state(shop: Any, open_ledger: OpenLedger) -> None:
-    (item,) = shop.plan(1)
-    shop.buy(item)
-    (claimed,) = shop.ledger.claim([item])
+def test_what_is_paid_for_is_held_and_keeps_its_state(harness: Any, open_ledger: OpenLedger) -> None:
+    (item,) = harness.plan(1)
+    harness.buy(item)
+    (claimed,) = harness.ledger.claim([item])
     assert claimed.state is ItemState.GENERATED
-    assert open_ledger(str(shop.ledger.url)).claim([item]) == []
-    assert shop.ledger.begin(shop.intent(item)) is Begun.CLAIM_LOST, "an item that is paid for was bought again"
+    assert open_ledger(str(harness.ledger.url)).claim([item]) == []
+    assert harness.ledger.begin(harness.intent(item)) is Begun.CLAIM_LOST, "an item that is paid for was bought again"
 
 
-def test_pending_goes_page_by_page_each_item_once(shop: Any) -> None:
-    wanted = shop.plan(25)
-    assert shop.plan(25) == wanted, "the second half are duplicates"
-    more = shop.plan(3, prefix="owl")
-    assert list(shop.ledger.pending("run", destination=None, page=7)) == [*wanted, *more]
+def test_pending_goes_page_by_page_each_item_once(harness: Any) -> None:
+    wanted = harness.plan(25)
+    assert harness.plan(25) == wanted, "the second half are duplicates"
+    more = harness.plan(3, prefix="owl")
+    assert list(harness.ledger.pending("run", destination=None, page=7)) == [*wanted, *more]
 
 
-def test_a_shard_answers_for_what_it_is_given(shop: Any) -> None:
+def test_a_shard_answers_for_what_it_is_given(harness: Any) -> None:
     """An item that occurs in two shards is the first one's: the second is done without it."""
-    foxes = shop.plan(5)
-    owls = shop.plan(4, prefix="owl")
-    assert shop.plan(1) == foxes[:1], "a fox once more, in the second shard"
+    foxes = harness.plan(5)
+    owls = harness.plan(4, prefix="owl")
+    assert harness.plan(1) == foxes[:1], "a fox once more, in the second shard"
     first, second = range(5), range(5, 10)
-    given = {rows: list(shop.ledger.pending("run", destination="file:///a", rows=rows)) for rows in (first, second)}
+    given = {rows: list(harness.ledger.pending("run", destination="file:///a", rows=rows)) for rows in (first, second)}
     assert given == {first: foxes, second: owls}
     for owl in owls:
-        shop.finish(shop.buy(owl))
-    assert shop.ledger.row_progress("run", second).items == {ItemState.DELIVERED: 4}
-    assert shop.ledger.row_progress("run", first).items == {ItemState.PLANNED: 5}
+        harness.finish(harness.buy(owl))
+    assert harness.ledger.row_progress("run", second).items == {ItemState.DELIVERED: 4}
+    assert harness.ledger.row_progress("run", first).items == {ItemState.PLANNED: 5}
 
 
 def test_the_work_of_pending_grows_with_the_run_and_no_faster(
@@ -170,9 +170,9 @@ def test_the_work_of_pending_grows_with_the_run_and_no_faster(
     steps: dict[int, int] = {}
     for count in (500, 2000):
         ledger = open_ledger(str(tmp_path / f"{count}.db"))
-        shop = shop_of(ledger)
-        shop.start()
-        wanted = shop.plan(count)
+        harness = shop_of(ledger)
+        harness.start()
+        wanted = harness.plan(count)
         steps[count] = 0
 
         def step(count: int = count) -> int:
@@ -189,25 +189,25 @@ def test_the_work_of_pending_grows_with_the_run_and_no_faster(
     assert 100 < steps[2000] < 6 * steps[500], steps
 
 
-def test_pending_is_what_there_is_something_to_do_for(shop: Any, open_ledger: OpenLedger) -> None:
-    planned, generated, delivered, lost, held, failed = shop.plan(6)
-    shop.buy(generated)
-    shop.finish(shop.buy(delivered))
-    shop.finish(shop.buy(lost), ImageState.LOST)
-    shop.ledger.settle(shop.send(failed), Unbilled("429", ItemState.FAILED))
-    shop.ledger.release([failed])
-    open_ledger(str(shop.ledger.url)).claim([held])
-    assert shop.state(lost) is ItemState.LOST
-    assert list(shop.ledger.pending("run", destination="file:///a")) == [planned, generated, failed]
+def test_pending_is_what_there_is_something_to_do_for(harness: Any, open_ledger: OpenLedger) -> None:
+    planned, generated, delivered, lost, held, failed = harness.plan(6)
+    harness.buy(generated)
+    harness.finish(harness.buy(delivered))
+    harness.finish(harness.buy(lost), ImageState.LOST)
+    harness.ledger.settle(harness.send(failed), Unbilled("429", ItemState.FAILED))
+    harness.ledger.release([failed])
+    open_ledger(str(harness.ledger.url)).claim([held])
+    assert harness.state(lost) is ItemState.LOST
+    assert list(harness.ledger.pending("run", destination="file:///a")) == [planned, generated, failed]
     # What lies elsewhere is to be copied, for a run that wants it somewhere.
-    assert list(shop.ledger.pending("run", destination="file:///b")) == [planned, generated, delivered, failed]
-    assert list(shop.ledger.pending("run", destination=None)) == [planned, generated, failed]
+    assert list(harness.ledger.pending("run", destination="file:///b")) == [planned, generated, delivered, failed]
+    assert list(harness.ledger.pending("run", destination=None)) == [planned, generated, failed]
 
 
-def test_more_ids_than_a_statement_takes_parameters(shop: Any) -> None:
-    wanted = shop.plan(1200)
-    assert len(shop.ledger.claim(wanted)) == 1200
-    shop.ledger.release(wanted)
-    with shop.ledger.read() as connection:
+def test_more_ids_than_a_statement_takes_parameters(harness: Any) -> None:
+    wanted = harness.plan(1200)
+    assert len(harness.ledger.claim(wanted)) == 1200
+    harness.ledger.release(wanted)
+    with harness.ledger.read() as connection:
         free = sa.select(sa.func.count()).where(items.c.holder_id.is_(None), items.c.state == ItemState.PLANNED)
         assert connection.scalar(free) == 1200

@@ -39,121 +39,121 @@ WORK = """
 """
 
 
-def test_a_killed_process_is_dead_at_once(shop: Any) -> None:
-    claimed, sent = shop.plan(2)
-    command = [sys.executable, "-c", textwrap.dedent(WORK), str(shop.ledger.url), claimed, sent]
+def test_a_killed_process_is_dead_at_once(harness: Any) -> None:
+    claimed, sent = harness.plan(2)
+    command = [sys.executable, "-c", textwrap.dedent(WORK), str(harness.ledger.url), claimed, sent]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        assert shop.ledger.reap() == 0
-        assert (shop.state(claimed), shop.state(sent)) == (ItemState.CLAIMED, ItemState.SENT)
+        assert harness.ledger.reap() == 0
+        assert (harness.state(claimed), harness.state(sent)) == (ItemState.CLAIMED, ItemState.SENT)
         process.send_signal(signal.SIGKILL)
         # Before anybody has waited for it: a zombie is as dead.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert shop.ledger.reap() == 1
-    assert (shop.state(claimed), shop.state(sent)) == (ItemState.PLANNED, ItemState.UNKNOWN)
-    call = shop.call("pi-dead")
+        assert harness.ledger.reap() == 1
+    assert (harness.state(claimed), harness.state(sent)) == (ItemState.PLANNED, ItemState.UNKNOWN)
+    call = harness.call("pi-dead")
     assert (call.outcome, call.billed, call.settled) == ("unknown", None, None)
     assert "process stopped" in call.reason
-    assert shop.money() == (106_000, 0), "what may have been billed stays reserved"
-    assert shop.ledger.reap() == 0
-    assert len(shop.ledger.claim([claimed, sent])) == 1
+    assert harness.money() == (106_000, 0), "what may have been billed stays reserved"
+    assert harness.ledger.reap() == 0
+    assert len(harness.ledger.claim([claimed, sent])) == 1
 
 
-def test_a_heartbeat_older_than_the_lease_is_a_death(shop: Any, open_ledger: OpenLedger) -> None:
-    (item,) = shop.plan(1)
-    other = open_ledger(str(shop.ledger.url))
-    shop.ledger.claim([item])
-    age(other, shop.ledger.holder, LEASE_SECONDS - 5)
+def test_a_heartbeat_older_than_the_lease_is_a_death(harness: Any, open_ledger: OpenLedger) -> None:
+    (item,) = harness.plan(1)
+    other = open_ledger(str(harness.ledger.url))
+    harness.ledger.claim([item])
+    age(other, harness.ledger.holder, LEASE_SECONDS - 5)
     other.reap()
-    assert shop.state(item) is ItemState.CLAIMED
-    age(other, shop.ledger.holder, 6)
+    assert harness.state(item) is ItemState.CLAIMED
+    age(other, harness.ledger.holder, 6)
     other.reap()
-    assert shop.state(item) is ItemState.PLANNED
+    assert harness.state(item) is ItemState.PLANNED
 
 
-def test_a_process_never_declares_itself_dead(shop: Any) -> None:
-    (item,) = shop.plan(1)
-    shop.ledger.claim([item])
-    age(shop.ledger, shop.ledger.holder)
-    shop.ledger.reap()
-    assert shop.state(item) is ItemState.CLAIMED
+def test_a_process_never_declares_itself_dead(harness: Any) -> None:
+    (item,) = harness.plan(1)
+    harness.ledger.claim([item])
+    age(harness.ledger, harness.ledger.holder)
+    harness.ledger.reap()
+    assert harness.state(item) is ItemState.CLAIMED
 
 
-def test_a_holder_on_another_machine_is_judged_by_its_lease_alone(shop: Any, open_ledger: OpenLedger) -> None:
-    (item,) = shop.plan(1)
-    other = open_ledger(str(shop.ledger.url))
-    shop.ledger.claim([item])
-    mine = shop.ledger.holder.id
+def test_a_holder_on_another_machine_is_judged_by_its_lease_alone(harness: Any, open_ledger: OpenLedger) -> None:
+    (item,) = harness.plan(1)
+    other = open_ledger(str(harness.ledger.url))
+    harness.ledger.claim([item])
+    mine = harness.ledger.holder.id
     away = sa.update(holders).where(holders.c.id == mine).values(host="elsewhere", pid=2**22 + 1)
     other.write(lambda connection: connection.execute(away))
     other.reap()
-    assert shop.state(item) is ItemState.CLAIMED
+    assert harness.state(item) is ItemState.CLAIMED
 
 
-def test_a_pid_that_was_given_away_again_is_a_death(shop: Any, open_ledger: OpenLedger) -> None:
-    (item,) = shop.plan(1)
-    other = open_ledger(str(shop.ledger.url))
-    shop.ledger.claim([item])
-    reborn = sa.update(holders).where(holders.c.id == shop.ledger.holder.id).values(boot="another boot/1")
+def test_a_pid_that_was_given_away_again_is_a_death(harness: Any, open_ledger: OpenLedger) -> None:
+    (item,) = harness.plan(1)
+    other = open_ledger(str(harness.ledger.url))
+    harness.ledger.claim([item])
+    reborn = sa.update(holders).where(holders.c.id == harness.ledger.holder.id).values(boot="another boot/1")
     other.write(lambda connection: connection.execute(reborn))
     other.reap()
-    assert shop.state(item) is ItemState.PLANNED
+    assert harness.state(item) is ItemState.PLANNED
 
 
-def test_who_sleeps_and_wakes_is_alive_again(shop: Any, open_ledger: OpenLedger) -> None:
+def test_who_sleeps_and_wakes_is_alive_again(harness: Any, open_ledger: OpenLedger) -> None:
     """Declared dead too early, it claims and then really dies: what it holds is freed all the same."""
-    (item,) = shop.plan(1)
-    other = open_ledger(str(shop.ledger.url))
-    _ = shop.ledger.holder
-    age(other, shop.ledger.holder)
+    (item,) = harness.plan(1)
+    other = open_ledger(str(harness.ledger.url))
+    _ = harness.ledger.holder
+    age(other, harness.ledger.holder)
     other.reap()
-    shop.ledger.claim([item])
+    harness.ledger.claim([item])
     other.reap()
-    assert shop.state(item) is ItemState.PLANNED
-    shop.ledger.write(shop.ledger.holder.beat)
-    shop.ledger.claim([item])
+    assert harness.state(item) is ItemState.PLANNED
+    harness.ledger.write(harness.ledger.holder.beat)
+    harness.ledger.claim([item])
     other.reap()
-    assert shop.state(item) is ItemState.CLAIMED
+    assert harness.state(item) is ItemState.CLAIMED
 
 
-def test_the_reply_of_one_who_was_declared_dead_still_counts(shop: Any, open_ledger: OpenLedger) -> None:
-    item, other_item = shop.plan(2)
-    other = open_ledger(str(shop.ledger.url))
-    _call, limited = shop.send(item), shop.send(other_item)
-    age(other, shop.ledger.holder)
+def test_the_reply_of_one_who_was_declared_dead_still_counts(harness: Any, open_ledger: OpenLedger) -> None:
+    item, other_item = harness.plan(2)
+    other = open_ledger(str(harness.ledger.url))
+    _call, limited = harness.send(item), harness.send(other_item)
+    age(other, harness.ledger.holder)
     assert other.reap() == 2
-    assert shop.ledger.settle(limited, Unbilled("429", ItemState.CLAIMED))
-    assert shop.state(other_item) is ItemState.PLANNED, "claimed by nobody, it could never be taken up again"
-    assert shop.ledger.begin(shop.intent(other_item)) is Begun.CLAIM_LOST
+    assert harness.ledger.settle(limited, Unbilled("429", ItemState.CLAIMED))
+    assert harness.state(other_item) is ItemState.PLANNED, "claimed by nobody, it could never be taken up again"
+    assert harness.ledger.begin(harness.intent(other_item)) is Begun.CLAIM_LOST
     assert len(other.claim([other_item])) == 1
 
 
-def test_images_that_came_late_survive_the_death_of_a_newer_call(shop: Any, open_ledger: OpenLedger) -> None:
-    (item,) = shop.plan(1)
-    other = open_ledger(str(shop.ledger.url))
-    first = shop.send(item)
-    age(other, shop.ledger.holder)
+def test_images_that_came_late_survive_the_death_of_a_newer_call(harness: Any, open_ledger: OpenLedger) -> None:
+    (item,) = harness.plan(1)
+    other = open_ledger(str(harness.ledger.url))
+    first = harness.send(item)
+    age(other, harness.ledger.holder)
     other.reap()
-    second = shop.send(item, unknown=UnknownPolicy.RETRY)
-    assert shop.ledger.settle(first, Answered([NewImage(0, "https://cdn.test/0", None, None)], 104_000, "reply"))
-    assert shop.state(item) is ItemState.SENT
-    age(other, shop.ledger.holder)
+    second = harness.send(item, unknown=UnknownPolicy.RETRY)
+    assert harness.ledger.settle(first, Answered([NewImage(0, "https://cdn.test/0", None, None)], 104_000, "reply"))
+    assert harness.state(item) is ItemState.SENT
+    age(other, harness.ledger.holder)
     other.reap()
-    assert shop.state(item) is ItemState.GENERATED, "its images would never be fetched, or it would be bought again"
-    assert shop.call(second).outcome == "unknown"
+    assert harness.state(item) is ItemState.GENERATED, "its images would never be fetched, or it would be bought again"
+    assert harness.call(second).outcome == "unknown"
     assert other.claim([item], unknown=UnknownPolicy.RETRY)[0].state is ItemState.GENERATED
 
 
-def test_closing_lets_go_of_everything(shop: Any, open_ledger: OpenLedger) -> None:
-    claimed, sent, paid = shop.plan(3)
-    shop.buy(paid)
-    shop.ledger.claim([claimed, paid])
-    shop.send(sent)
-    shop.ledger.close()
-    shop.ledger = open_ledger(str(shop.ledger.url))
-    assert [shop.state(item) for item in (claimed, sent, paid)] == ["planned", "unknown", "generated"]
-    assert len(shop.ledger.claim([claimed, sent, paid], unknown=UnknownPolicy.RETRY)) == 3
+def test_closing_lets_go_of_everything(harness: Any, open_ledger: OpenLedger) -> None:
+    claimed, sent, paid = harness.plan(3)
+    harness.buy(paid)
+    harness.ledger.claim([claimed, paid])
+    harness.send(sent)
+    harness.ledger.close()
+    harness.ledger = open_ledger(str(harness.ledger.url))
+    assert [harness.state(item) for item in (claimed, sent, paid)] == ["planned", "unknown", "generated"]
+    assert len(harness.ledger.claim([claimed, sent, paid], unknown=UnknownPolicy.RETRY)) == 3
 
 
 def test_the_heart_beats_and_survives_an_outage(

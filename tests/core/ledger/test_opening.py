@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.files import home
 from prefect_imagen.core.ledger import Ledger, LedgerMismatch, LedgerNotUsable, LedgerUnavailable
-from prefect_imagen.core.ledger.database import describe_url, home, normalise_url
+from prefect_imagen.core.ledger.database import describe_url, normalise_url
 from prefect_imagen.core.ledger.schema import meta
 
 OpenLedger = Callable[..., Ledger]

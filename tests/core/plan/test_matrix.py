@@ -93,12 +93,12 @@ def test_the_price_is_that_of_the_combinations_still_to_buy(sqlite: str, open_le
 
 def test_what_is_owned_elsewhere_is_to_be_copied(sqlite: str, open_ledger: Callable[..., Ledger], shop_of: Any) -> None:
     ledger = open_ledger(sqlite)
-    shop = shop_of(ledger)
+    harness = shop_of(ledger)
     spec = BatchSpec(PromptSpec(["a fox", "an owl"]))
     ledger.start_run(RunSpec("run", MODEL))
     rows = list(spec.run_items())
     ledger.add_run_items("run", rows)
-    shop.finish(shop.buy(rows[0].item.id))
+    harness.finish(harness.buy(rows[0].item.id))
     with ledger.read() as connection:
         there = connection.scalar(sa.text("SELECT destination FROM imagen_deliveries"))
     plans = [make_plan(spec, ledger, destination=place) for place in (None, there, "s3://elsewhere")]

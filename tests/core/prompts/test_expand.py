@@ -260,8 +260,8 @@ def test_a_spec_is_a_value() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "drawing", "errors", "expand", "grammar", "linking", "names", "parquet", "rules", "s3", "sampling", "sandbox",
-        "seals", "sources", "template", "variants", "wildcards",
+        "combinations", "errors", "expand", "grammar", "jinja_env", "parquet", "quoting", "resolve", "rules", "s3",
+        "sampling", "sources", "suggestions", "template", "tree", "variants", "wildcards",
     ],
 )  # fmt: skip
 def test_docstring_examples(name: str) -> None:

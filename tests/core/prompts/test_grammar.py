@@ -10,17 +10,17 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prefect_imagen.core.prompts import VariantError, Wildcards, parse
+from prefect_imagen.core.prompts import Resolver, VariantError, Wildcards, parse
 from prefect_imagen.core.prompts.grammar import (
     MAX_DEPTH,
     Alternative,
     Argument,
     Assignment,
     Choice,
+    Concat,
     Pick,
     Plain,
     Reference,
-    Sequence,
     WildcardUse,
     escape,
     read,
@@ -46,11 +46,11 @@ WILDCARDS = Wildcards(
 
 
 def texts(source: str) -> list[str]:
-    return [variant.text for variant in parse(source, WILDCARDS).expand()]
+    return [variant.text for variant in parse(source, Resolver(WILDCARDS)).expand()]
 
 
-def content(text: str) -> Sequence:
-    return Sequence((Plain(text),) if text else ())
+def content(text: str) -> Concat:
+    return Concat((Plain(text),) if text else ())
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def content(text: str) -> Sequence:
         ("__a()__", WildcardUse("a")),
         ("__a(x=1, y=!{p|q},z=b\\, c\\))__", WildcardUse("a", (
             Argument("x", content("1")),
-            Argument("y", Sequence((Choice((Alternative(content("p")), Alternative(content("q")))),)), True),
+            Argument("y", Concat((Choice((Alternative(content("p")), Alternative(content("q")))),)), True),
             Argument("z", content("b, c)")),
         ))),
         ("${x}", Reference("x")),
@@ -157,7 +157,7 @@ def test_errors_name_the_place(source: str, position: int | None, says: str | No
         assert len(texts(source)) == 4
         return
     with pytest.raises(VariantError, match=says) as caught:
-        parse(source, WILDCARDS)
+        parse(source, Resolver(WILDCARDS))
     if position is not None:
         assert caught.value.position == position
     line, caret = str(caught.value).splitlines()[-2:]
@@ -171,8 +171,8 @@ def test_names_that_double_each_other_are_stopped() -> None:
         parse(doubling + "${v25}")
     values = {f"w{n}": [f"{{__w{n - 1}__|__w{n - 1}__}}"] for n in range(1, 200)} | {"w0": ["x"]}
     with pytest.raises(VariantError, match="too deeply"):
-        parse("__w199__", Wildcards(values))
-    deep = parse("__w30__", Wildcards(values))
+        parse("__w199__", Resolver(Wildcards(values)))
+    deep = parse("__w30__", Resolver(Wildcards(values)))
     assert (deep.count(), deep.can_be_blank(), deep.pick(2**30 - 1).text) == (2**30, False, "x")
     assert time.thread_time() - started < 10
 
@@ -236,7 +236,7 @@ def test_examples_of_dynamic_prompts(source: str, expected: list[str] | str, the
     if isinstance(expected, str):
         assert there is not None
         with pytest.raises(VariantError, match=expected):
-            parse(source, WILDCARDS)
+            parse(source, Resolver(WILDCARDS))
     else:
         assert texts(source) == expected
 
@@ -250,8 +250,8 @@ names = st.sampled_from(["x", "y", "_z9"])
 weights = st.none() | st.decimals("0.01", "99", places=2)
 
 
-def sequences(parts: st.SearchStrategy[object]) -> st.SearchStrategy[Sequence]:
-    def merged(found: list[object]) -> Sequence:
+def sequences(parts: st.SearchStrategy[object]) -> st.SearchStrategy[Concat]:
+    def merged(found: list[object]) -> Concat:
         # Two texts side by side are one text.
         kept: list[object] = []
         for part in found:
@@ -259,7 +259,7 @@ def sequences(parts: st.SearchStrategy[object]) -> st.SearchStrategy[Sequence]:
                 kept[-1] = Plain(kept[-1].text + part.text)
             else:
                 kept.append(part)
-        return Sequence(tuple(kept))  # type: ignore[arg-type]
+        return Concat(tuple(kept))  # type: ignore[arg-type]
 
     return st.lists(parts, max_size=4).map(merged)
 
@@ -293,7 +293,7 @@ trees = sequences(st.recursive(st.builds(Plain, words), constructs, max_leaves=1
 
 @settings(deadline=None)
 @given(trees)
-def test_what_is_written_is_read_as_the_same(tree: Sequence) -> None:
+def test_what_is_written_is_read_as_the_same(tree: Concat) -> None:
     written = write(tree)
     assert read(written) == tree
     assert write(read(written)) == written

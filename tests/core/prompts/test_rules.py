@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prefect_imagen.core.prompts import PromptOptionError, PromptSpec, Variants, Wildcards, parse
+from prefect_imagen.core.prompts import PromptOptionError, PromptSpec, Resolver, Variants, Wildcards, parse
 from prefect_imagen.core.prompts.rules import MAX_TEXTS, Excluding, Rules
 
 Expected = list[tuple[list[str], list[str]]]
@@ -143,11 +143,11 @@ def test_what_cannot_be_counted_is_an_error_and_not_a_guess() -> None:
 
 
 def test_large_wildcards_are_summarised_once() -> None:
-    wildcards = Wildcards({"n": [f"v{n}" for n in range(20_000)]})
+    resolver = Resolver(Wildcards({"n": [f"v{n}" for n in range(20_000)]}))
     rules = Rules(["v7 & x"])
     started = time.thread_time()
     for _ in range(200):
-        assert rules.apply(parse("__n__ {x|y}", wildcards), {}).count() == 39_999
+        assert rules.apply(parse("__n__ {x|y}", resolver), {}).count() == 39_999
     assert time.thread_time() - started < 5
 
 

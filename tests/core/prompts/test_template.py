@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.prompts import PromptTemplate, Row, TemplateError
-from prefect_imagen.core.prompts.sandbox import MAX_LENGTH
+from prefect_imagen.core.prompts.jinja_env import MAX_LENGTH
 
 ROW: dict[str, Any] = {
     "name": "Bob {x|y} \\",

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect_imagen.core.prompts import VariantError, escape, parse
+from prefect_imagen.core.prompts.combinations import Variant
 from prefect_imagen.core.prompts.grammar import MAX_DEPTH
-from prefect_imagen.core.prompts.variants import Branch, Group, Text, Variant
+from prefect_imagen.core.prompts.tree import Branch, Group, Text
 
 
 def texts(source: str) -> list[str]:

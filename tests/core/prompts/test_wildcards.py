@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.prompts import PromptFileError, VariantError, Wildcards, open_wildcards, parse
+from prefect_imagen.core.prompts import PromptFileError, Resolver, VariantError, Wildcards, open_wildcards, parse
 
 YAML = """\
 clothing:
@@ -38,7 +38,7 @@ def values(wildcards: Wildcards, name: str) -> list[str]:
 
 
 def texts(source: str, wildcards: Wildcards) -> list[str]:
-    return [variant.text for variant in parse(source, wildcards).expand()]
+    return [variant.text for variant in parse(source, Resolver(wildcards)).expand()]
 
 
 def test_files_and_names(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_what_depends_on_variables_is_not_remembered() -> None:
         "none! a! c! d",
     ]
     assert texts("__outer__", found) == ["none!"]
-    closed = Wildcards({"w": ["{a|b}"]})
+    closed = Resolver(Wildcards({"w": ["{a|b}"]}))
     first = parse("__w__", closed).root.nodes[0]
     assert parse("x __w__", closed).root.nodes[1] is first
 
@@ -137,10 +137,10 @@ def test_no_folder(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_value_names_its_file(tmp_path: Path) -> None:
     found = open_wildcards(folder(tmp_path, {"a.txt": "ok\n\n{red|blue\n", "b.txt": "__c__", "c.txt": "x\n__zz__"}))
     with pytest.raises(VariantError, match="unclosed") as caught:
-        parse("the __a__", found)
+        parse("the __a__", Resolver(found))
     assert (caught.value.source, caught.value.line, caught.value.position) == (str(tmp_path / "a.txt"), 3, 0)
     with pytest.raises(VariantError, match="no wildcard 'zz'") as caught:
-        parse("the __b__", found)
+        parse("the __b__", Resolver(found))
     assert (caught.value.source, caught.value.line) == (str(tmp_path / "c.txt"), 2)
 
 
@@ -150,10 +150,10 @@ def test_what_is_wrong_with_a_value_names_its_file(tmp_path: Path) -> None:
 )
 def test_circles(values: dict[str, list[str]], circle: str) -> None:
     with pytest.raises(VariantError, match=f"lead back to themselves: {circle}"):
-        parse("__a__", Wildcards(values))
+        parse("__a__", Resolver(Wildcards(values)))
 
 
-def test_a_long_list_is_linked_once() -> None:
-    found = Wildcards({"n": [f"value {n}" for n in range(20_000)]})
+def test_a_long_list_is_resolved_once() -> None:
+    found = Resolver(Wildcards({"n": [f"value {n}" for n in range(20_000)]}))
     for _ in range(200):
         assert parse("a __n__ and {3$$__n__}", found).count() == 20_000 * (20_000 * 19_999 * 19_998 // 6)

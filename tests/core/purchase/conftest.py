@@ -30,7 +30,7 @@ THREADS = 8
 
 
 @dataclass
-class Till:
+class PurchaseHarness:
     """One process that buys for one run."""
 
     sandbox: SandboxServer
@@ -152,8 +152,10 @@ class Till:
 
 
 @pytest.fixture
-def till(sandbox: SandboxServer, tmp_path: Path, open_ledger: Callable[..., Ledger]) -> Iterator[Callable[..., Till]]:
-    """Makes tills; the second one of the same folder is another process's view."""
+def make_harness(
+    sandbox: SandboxServer, tmp_path: Path, open_ledger: Callable[..., Ledger]
+) -> Iterator[Callable[..., PurchaseHarness]]:
+    """Makes harnesses; the second one of the same folder is another process's view."""
     with contextlib.ExitStack() as stack:
 
         def made(
@@ -165,13 +167,15 @@ def till(sandbox: SandboxServer, tmp_path: Path, open_ledger: Callable[..., Ledg
             rewrite: RewriteSpec | None = None,
             spool_gate: Gate | None = None,
             **options: Any,
-        ) -> Till:
+        ) -> PurchaseHarness:
             client = AimlApiClient("secret-key", base_url=options.pop("base_url", sandbox.base_url), read_timeout=20)
             stack.callback(client.close)
             settings = PurchaseSettings(**options.pop("settings", {}))
             ledger = open_ledger(options.pop("database", str(tmp_path / "ledger.db")))
             replies = ReplySpool(tmp_path / "replies")
-            opened = Till(sandbox, client, ledger, replies, model, options, settings, gate, spool_gate, rewrite)
+            opened = PurchaseHarness(
+                sandbox, client, ledger, replies, model, options, settings, gate, spool_gate, rewrite
+            )
             opened.start(budget)
             opened.plan(count)
             return opened

@@ -10,11 +10,11 @@ from prefect_imagen.core.ledger import ImageState, ItemState, Refused, Unbilled,
 from prefect_imagen.core.run.report import IncompleteRun, make_report
 
 
-def test_a_complete_run(shop: Any) -> None:
-    shop.plan(2)
-    for item in shop.plan(2):
-        shop.finish(shop.buy(item))
-    report = make_report(shop.ledger, "run")
+def test_a_complete_run(harness: Any) -> None:
+    harness.plan(2)
+    for item in harness.plan(2):
+        harness.finish(harness.buy(item))
+    report = make_report(harness.ledger, "run")
     assert (report.outcome, report.complete, report.rows, report.items, report.delivered) == (
         "Completed",
         True,
@@ -26,14 +26,14 @@ def test_a_complete_run(shop: Any) -> None:
     assert report.summary() == "2 delivered; $0.104 billed in this run"
 
 
-def test_every_item_that_is_not_delivered_says_why(shop: Any) -> None:
-    done, planned, lost, refused, unknown, failed = shop.plan(6)
-    shop.finish(shop.buy(done))
-    shop.finish(shop.buy(lost), ImageState.QUARANTINED)
-    shop.ledger.settle(shop.send(refused), Refused("safety: no"))
-    shop.ledger.settle(call := shop.send(unknown), Unknown("timed out"))
-    shop.ledger.settle(shop.send(failed), Unbilled("429", ItemState.FAILED))
-    report = make_report(shop.ledger, "run", message="see below")
+def test_every_item_that_is_not_delivered_says_why(harness: Any) -> None:
+    done, planned, lost, refused, unknown, failed = harness.plan(6)
+    harness.finish(harness.buy(done))
+    harness.finish(harness.buy(lost), ImageState.QUARANTINED)
+    harness.ledger.settle(harness.send(refused), Refused("safety: no"))
+    harness.ledger.settle(call := harness.send(unknown), Unknown("timed out"))
+    harness.ledger.settle(harness.send(failed), Unbilled("429", ItemState.FAILED))
+    report = make_report(harness.ledger, "run", message="see below")
     assert (report.outcome, report.complete, report.quarantined) == ("Incomplete", False, 1)
     assert [(item.item_id, item.state, item.reason, item.reserved) for item in report.open] == [
         (planned, "planned", "", 0),
@@ -55,20 +55,22 @@ def test_every_item_that_is_not_delivered_says_why(shop: Any) -> None:
     assert document["account"]["unknown"] == {"calls": 1, "credits": 106_000}
 
 
-def test_the_list_of_open_items_is_bounded(shop: Any) -> None:
-    shop.plan(130)
-    report = make_report(shop.ledger, "run")
+def test_the_list_of_open_items_is_bounded(harness: Any) -> None:
+    harness.plan(130)
+    report = make_report(harness.ledger, "run")
     assert (len(report.open), report.states["planned"]) == (100, 130)
 
 
-def test_an_incomplete_run_travels_between_processes(shop: Any) -> None:
-    shop.plan(1)
-    error = IncompleteRun(make_report(shop.ledger, "run"))
+def test_an_incomplete_run_travels_between_processes(harness: Any) -> None:
+    harness.plan(1)
+    error = IncompleteRun(make_report(harness.ledger, "run"))
     copy = pickle.loads(pickle.dumps(error))
     assert copy.report == error.report
     assert str(copy) == "1 planned; $0.00 billed in this run"
 
 
-def test_a_password_is_in_no_report(shop: Any) -> None:
-    shop.ledger.url = shop.ledger.url.set(username="u", password="s3cret") if shop.ledger.url.host else shop.ledger.url
-    assert "s3cret" not in json.dumps(make_report(shop.ledger, "run").as_dict())
+def test_a_password_is_in_no_report(harness: Any) -> None:
+    harness.ledger.url = (
+        harness.ledger.url.set(username="u", password="s3cret") if harness.ledger.url.host else harness.ledger.url
+    )
+    assert "s3cret" not in json.dumps(make_report(harness.ledger, "run").as_dict())

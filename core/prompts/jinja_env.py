@@ -8,7 +8,7 @@ reading of a file another purchase, and printing a list would send its Python sp
   that a template fails on every machine or on none;
 - bounds every value that can grow: text and lists by length, whole numbers by bits;
 - has only the filters in `_filters` and the methods in `_METHODS`;
-- prints text and numbers only, and seals what it prints (see `seals`).
+- prints text and numbers only, and quotes what it prints (see `quoting`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from .seals import seal
+from .quoting import quote
 
 MAX_LENGTH = 20_000
 """Characters of one rendered prompt, and of every text or list on the way. Image models take a few thousand."""
@@ -128,7 +128,7 @@ def _finalize(value: object) -> str:
     text = _text(value)
     _bounded(len(text))
     _charge(1 + len(text) // 100)
-    return str(text) if isinstance(value, _VariantText) else seal(text)
+    return str(text) if isinstance(value, _VariantText) else quote(text)
 
 
 def _concat(values: Iterable[object]) -> str:

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from prefect_imagen.sandbox.rates import Door
+from prefect_imagen.sandbox.rate_limit import RateLimit
 
 
 def test_the_window_slides() -> None:
     now = 0.0
-    door = Door(2, 10.0, None, clock=lambda: now)
-    assert [door.knock(), door.knock(), door.knock()] == [None, None, 10]
+    rate_limit = RateLimit(2, 10.0, None, clock=lambda: now)
+    assert [rate_limit.try_acquire(), rate_limit.try_acquire(), rate_limit.try_acquire()] == [None, None, 10]
     now = 9.5
-    assert door.knock() == 1
+    assert rate_limit.try_acquire() == 1
     now = 10.0
-    assert [door.knock(), door.knock(), door.knock()] == [None, None, 10]
+    assert [rate_limit.try_acquire(), rate_limit.try_acquire(), rate_limit.try_acquire()] == [None, None, 10]
 
 
 def test_whoever_is_turned_away_takes_no_place() -> None:
     now = 0.0
-    door = Door(1, 1.0, None, clock=lambda: now)
-    assert door.knock() is None
+    rate_limit = RateLimit(1, 1.0, None, clock=lambda: now)
+    assert rate_limit.try_acquire() is None
     for step in range(9):
         now = step / 10
-        assert door.knock() == 1
+        assert rate_limit.try_acquire() == 1
     now = 1.0
-    assert door.knock() is None
+    assert rate_limit.try_acquire() is None
 
 
 def test_too_many_a_minute_over_http(start) -> None:

@@ -5,9 +5,9 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect_imagen.core.http.addresses import why_forbidden
+from prefect_imagen.core.http.urls import Origin, WireUrl
 from prefect_imagen.core.images import FetchRefused, redact_url
-from prefect_imagen.core.images.addresses import why_forbidden
-from prefect_imagen.core.images.urls import Origin, WireUrl
 
 PRINTABLE = "".join(char for char in string.printable[:94] if char != "#")
 

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.money import credits_to_usd
-from .books import Call
-from .envelopes import GENERIC_SERVER_ERROR, Failure, invalid_payload, missing_key, out_of_credit
+from .call_log import Call
+from .error_bodies import GENERIC_SERVER_ERROR, Failure, invalid_payload, missing_key, out_of_credit
 from .faults import (
     BadGatewayBilled,
     CallFault,
@@ -30,11 +30,9 @@ from .faults import (
     TruncatedReplyBilled,
     Unauthorized,
 )
-from .house import House
+from .state import SandboxState
 from .validation import type_issue, type_name
 from .wire import CutResponse, JsonReply, TruncatedResponse, failure_response, html_response
-
-__all__ = ["Job", "PaidEndpoint", "usage_of"]
 
 # Anything else is ignored silently (AI/ML API docs, request tracing, 2026-08).
 _CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -70,11 +68,11 @@ class Job(ABC):
         return self
 
     @abstractmethod
-    async def reply(self, house: House, returned: int, credits_: int) -> dict[str, Any]:
+    async def reply(self, state: SandboxState, returned: int, credits_: int) -> dict[str, Any]:
         """The JSON of a successful reply.
 
         Args:
-            house: The sandbox.
+            state: The sandbox.
             returned: Units to return; fewer than `count` where a fault took some.
             credits_: Credits that were billed.
         """
@@ -85,8 +83,8 @@ class PaidEndpoint(ABC):
 
     endpoint: Endpoint
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, state: SandboxState) -> None:
+        self._state = state
 
     @abstractmethod
     def prepare(self, body: Mapping[str, Any]) -> Job | Failure:
@@ -96,29 +94,29 @@ class PaidEndpoint(ABC):
         """Answer one request, and enter it into the books."""
         offered = request.headers.get("x-client-request-id", "")
         client_id = offered if _CLIENT_REQUEST_ID.fullmatch(offered) else None
-        key = self._house.fingerprint(request)
-        with self._house.books.call(self.endpoint, self._house.new_id(), client_id, key) as call:
+        key = self._state.fingerprint(request)
+        with self._state.call_log.call(self.endpoint, self._state.new_id(), client_id, key) as call:
             return await self._answer(request, call)
 
     async def _answer(self, request: Request, call: Call) -> Response:
-        refusal = self._house.refusal(request)
+        refusal = self._state.refusal(request)
         raw = await request.body()
         if refusal:
             return self._failed(request, call, refusal)
-        wait = self._house.door.knock(self._house.books.in_flight)
+        wait = self._state.rate_limit.try_acquire(self._state.call_log.in_flight)
         if wait is not None:
-            headers = {"retry-after": str(wait)} if self._house.options.rate_retry_after else {}
+            headers = {"retry-after": str(wait)} if self._state.options.rate_retry_after else {}
             return self._failed(request, call, Failure(429, "Too Many Requests", headers=headers))
         job = self._read(raw, call)
         if isinstance(job, Failure):
             return self._failed(request, call, job)
         call.prompt = job.prompt
-        fault = self._house.faults.for_call(self.endpoint, job.model, job.prompt)
+        fault = self._state.faults.for_call(self.endpoint, job.model, job.prompt)
         call.fault = fault.fault if fault else None
         if isinstance(fault, RateLimited | Unauthorized):
-            # Refused at the door: no time passes.
+            # Refused by the rate limit: no time passes.
             return self._failed(request, call, _failure_of(fault))
-        await self._house.think(fault.seconds if isinstance(fault, SlowReply) else 0.0)
+        await self._state.simulate_latency(fault.seconds if isinstance(fault, SlowReply) else 0.0)
         if isinstance(fault, CutBeforeBilling):
             return self._cut(call)
         if isinstance(fault, ServerError | OutOfCredit) or (
@@ -153,7 +151,7 @@ class PaidEndpoint(ABC):
         elif isinstance(fault, SafetyBlock):
             returned = 0
             billed = job.count if fault.billed else 0
-        if not self._house.books.charge(call, billed * job.credits_each, billed):
+        if not self._state.call_log.charge(call, billed * job.credits_each, billed):
             return self._failed(request, call, out_of_credit())
         if isinstance(fault, CutAfterBilling):
             return self._cut(call)
@@ -162,12 +160,12 @@ class PaidEndpoint(ABC):
             return html_response(call.status)
 
         call.returned = returned
-        body = await job.reply(self._house, returned, call.credits)
+        body = await job.reply(self._state, returned, call.credits)
         if isinstance(fault, SafetyBlock) and fault.form == "null_200":
             body = {name: value or None if isinstance(value, list) else value for name, value in body.items()}
-        call.status = self._house.options.success_status
-        headers = self._headers(call, self._house.new_id())
-        if self._house.options.cost_headers:
+        call.status = self._state.options.success_status
+        headers = self._headers(call, self._state.new_id())
+        if self._state.options.cost_headers:
             headers["x-aimlapi-credits-used"] = str(call.credits)
             headers["x-aimlapi-usd-spent"] = f"{credits_to_usd(call.credits):f}"
         reply = JsonReply(body, call.status, headers)
@@ -180,7 +178,7 @@ class PaidEndpoint(ABC):
 
     def _failed(self, request: Request, call: Call, failure: Failure) -> Response:
         call.status = failure.status
-        request_id = self._house.new_id()
+        request_id = self._state.new_id()
         return failure_response(failure, request, request_id, self._headers(call, request_id))
 
     def _headers(self, call: Call, request_id: str) -> dict[str, str]:

@@ -13,10 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.money import CREDITS_PER_USD
-from .envelopes import now_iso
+from .error_bodies import now_iso
 from .faults import Endpoint
-
-__all__ = ["Books", "Call", "Movement"]
 
 
 @dataclass(slots=True)
@@ -67,7 +65,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
+class Transaction:
     """Money that came or went.
 
     Attributes:
@@ -89,7 +87,7 @@ class Movement:
     reference: str | None = None
 
 
-class Books:
+class CallLog:
     """All calls, the bill and the balance. Thread-safe."""
 
     def __init__(self, balance: int) -> None:
@@ -191,7 +189,7 @@ class Books:
                 if call.done and call.ended <= until and call.key == key and call.model and call.status != 401
             ]
 
-    def movements(self, lag: float) -> list[Movement]:
+    def transactions(self, lag: float) -> list[Transaction]:
         """The opening balance and every charge whose call is over for `lag` seconds, oldest first."""
         until = time.monotonic() - lag
         with self._lock:
@@ -200,12 +198,12 @@ class Books:
                 for call in self._billed
                 if call.done and call.ended <= until
             ]
-        moves = [Movement(1, self._opened_at, "TOPUP", "PAYMENT", self._opening)] if self._opening else []
-        moves += [
-            Movement(number, at, "CHARGE", "MODEL_USAGE", credits_, model, reference)
-            for number, (at, credits_, model, reference) in enumerate(charges, len(moves) + 1)
+        entries = [Transaction(1, self._opened_at, "TOPUP", "PAYMENT", self._opening)] if self._opening else []
+        entries += [
+            Transaction(number, at, "CHARGE", "MODEL_USAGE", credits_, model, reference)
+            for number, (at, credits_, model, reference) in enumerate(charges, len(entries) + 1)
         ]
-        return moves
+        return entries
 
     def bill(self) -> dict[str, Any]:
         """One entry a billed call, and the sum in credits."""

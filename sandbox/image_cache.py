@@ -22,8 +22,6 @@ from .faults import DownloadFault
 from .options import SandboxOptions
 from .pictures import CONTENT_TYPES, PictureSpec, encode_picture
 
-__all__ = ["CDN_PREFIX", "Exhibit", "Gallery"]
-
 CDN_PREFIX = "/cdn/"
 
 _ANIMALS = ("badger", "egret", "hedgehog", "ibex", "lynx", "marten", "otter", "plover", "tapir", "wombat")
@@ -33,7 +31,7 @@ _DRAWING_THREADS = 2
 
 
 @dataclass(slots=True)
-class Exhibit:
+class CachedImage:
     """An image that was sold, and what is known of its downloads.
 
     Attributes:
@@ -41,9 +39,9 @@ class Exhibit:
         name: Its path below `/cdn/`.
         query: The query string that was given out, byte for byte.
         born: When it was made (`time.monotonic()`).
-        attempts: GETs so far, counted while the rules of `edition` hold.
+        attempts: GETs so far, counted while the rules of `version` hold.
         fault: The fault of its URL under those rules.
-        edition: The edition of the rules that `fault` was decided under.
+        version: The version of the rules that `fault` was decided under.
     """
 
     spec: PictureSpec
@@ -52,7 +50,7 @@ class Exhibit:
     born: float
     attempts: int = 0
     fault: DownloadFault | None = None
-    edition: int = -1
+    version: int = -1
 
     @property
     def identity(self) -> bytes:
@@ -61,7 +59,7 @@ class Exhibit:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-class Gallery:
+class ImageCache:
     """All images of one sandbox. Thread-safe."""
 
     def __init__(self, options: SandboxOptions) -> None:
@@ -70,7 +68,7 @@ class Gallery:
         self._fast = options.pictures == "fast"
         self._cap = options.cache_bytes
         self._lock = threading.Lock()
-        self._exhibits: dict[str, Exhibit] = {}
+        self._images: dict[str, CachedImage] = {}
         self._cache: OrderedDict[PictureSpec, bytes] = OrderedDict()
         self._cached_bytes = 0
         self._pool = ThreadPoolExecutor(_DRAWING_THREADS, thread_name_prefix="sandbox-draw")
@@ -85,21 +83,21 @@ class Gallery:
         """File name extension of the images, without the dot."""
         return "jpg" if self._format == "jpeg" else self._format
 
-    def hang(self, spec: PictureSpec) -> Exhibit:
+    def add(self, spec: PictureSpec) -> CachedImage:
         """Give an image its URL."""
         animal = _ANIMALS[spec.seed % len(_ANIMALS)]
         name = f"generations/{animal}/{time.time_ns() // 1_000_000}-{uuid.uuid4()}.{self.extension}"
         # Lower-case escapes are as valid as upper-case ones, but don't survive a client that takes URLs apart.
         signature = base64.b64encode(b"\xff\xfe\xfb" + secrets.token_bytes(18)).decode()
         query = f"v=1&sig={quote(signature, safe='')}".replace("%2F", "%2f").replace("%2B", "%2b")
-        exhibit = Exhibit(spec, name, query.encode(), time.monotonic())
+        image = CachedImage(spec, name, query.encode(), time.monotonic())
         with self._lock:
-            self._exhibits[name] = exhibit
-        return exhibit
+            self._images[name] = image
+        return image
 
-    def find(self, name: str) -> Exhibit | None:
-        """The exhibit at a path below `/cdn/`."""
-        return self._exhibits.get(name)
+    def find(self, name: str) -> CachedImage | None:
+        """The image at a path below `/cdn/`."""
+        return self._images.get(name)
 
     async def picture(self, spec: PictureSpec) -> bytes:
         """The file of an image, from the cache or drawn now."""

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect_imagen.core.prompts import PromptOptionError, parse
-from prefect_imagen.core.prompts.drawing import WeightedDraw, sample
 from prefect_imagen.core.prompts.rules import Rules
+from prefect_imagen.core.prompts.sampling import WeightedDraw, sample
 
 DRAWS = 4000
 

@@ -1,6 +1,6 @@
 """Runs a program that ends when the process that asked for it ends, however that ended. Run as a script, not imported.
 
-    python leash.py PARENT_PID PROGRAM [ARGUMENT ...]
+    python supervise.py PARENT_PID PROGRAM [ARGUMENT ...]
 
 A server that somebody else wrote cannot watch for its parent itself, and a parent that is killed cleans up nothing.
 """
@@ -12,8 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-
-__all__: list[str] = []
 
 _LOOK_SECONDS = 0.25
 _GRACE_SECONDS = 10.0

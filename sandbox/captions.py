@@ -14,8 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .art import Palette
 
-__all__ = ["caption"]
-
 _TEXT_FONTS = ("DejaVuSans.ttf", "DejaVuSansCondensed.ttf")
 _STRONG_FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSansCondensed-Bold.ttf")
 _SIZES = (0.044, 0.036, 0.030, 0.025, 0.021)

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from .errors import VariantError
-from .grammar import Alternative, Assignment, Choice, Part, Pick, Plain, Reference, Sequence, WildcardUse
-from .names import listed, nearest
-from .variants import Branch, Group, Let, Node, Several, Text, Use
+from .grammar import Alternative, Assignment, Choice, Concat, Part, Pick, Plain, Reference, WildcardUse
+from .suggestions import listed, nearest
+from .tree import Branch, Group, Let, Node, Several, Text, Use
 from .wildcards import Wildcards, WildcardValue
 
 MAX_LENGTH = 1_000_000
@@ -34,7 +34,7 @@ MAX_LENGTH = 1_000_000
 MAX_STEPS = 1_000_000
 """Nodes on the way to one combination, and nodes made for one text."""
 
-MAX_LINKED_DEPTH = 200
+MAX_RESOLVED_DEPTH = 200
 """Levels of the tree when wildcards and variables are in their places; a choice takes two."""
 
 MAX_PICK = 200_000
@@ -67,36 +67,47 @@ class _Place:
         return error if self.value is None else self.value.located(error)
 
 
-def link(text: str, sequence: Sequence, wildcards: Wildcards | None = None) -> Branch:
-    """The tree of variants that a syntax tree stands for.
+class Resolver:
+    """Makes trees of variants of syntax trees. It keeps what a wildcard comes to without variables.
 
     Args:
-        text: What `sequence` was read from; errors show it.
-        sequence: Its syntax.
-        wildcards: Where names of wildcards are looked up. What a wildcard comes to without variables is kept there.
-
-    Raises:
-        VariantError: See the module.
+        wildcards: Where names of wildcards are looked up; without them, a wildcard is an error.
     """
-    return _Linker(wildcards).sequence(sequence, {}, _Place(text))
+
+    def __init__(self, wildcards: Wildcards | None = None) -> None:
+        self.wildcards = wildcards
+        self.known: dict[tuple[str, Pick | None], Node] = {}
+
+    def resolve(self, text: str, syntax: Concat) -> Branch:
+        """The tree of variants that a syntax tree stands for.
+
+        Args:
+            text: What `syntax` was read from; errors show it.
+            syntax: What was read.
+
+        Raises:
+            VariantError: See the module.
+        """
+        return _Resolution(self).concat(syntax, {}, _Place(text))
 
 
-class _Linker:
-    """One linking of one text."""
+class _Resolution:
+    """The resolution of one text."""
 
-    def __init__(self, wildcards: Wildcards | None) -> None:
-        self._wildcards = wildcards
+    def __init__(self, resolver: Resolver) -> None:
+        self._wildcards = resolver.wildcards
+        self._known = resolver.known
         self._open: list[str] = []
         self._depth = 0
         self._made = 0
         self._looked_up = 0
 
-    def sequence(self, sequence: Sequence, scope: _Scope, place: _Place) -> Branch:
-        return self._parts(sequence.parts, scope, place, sequence.start, sequence.end)
+    def concat(self, concat: Concat, scope: _Scope, place: _Place) -> Branch:
+        return self._parts(concat.parts, scope, place, concat.start, concat.end)
 
     def _parts(self, parts: tuple[Part, ...], scope: _Scope, place: _Place, start: int, end: int) -> Branch:
         self._depth += 1
-        if self._depth > MAX_LINKED_DEPTH // 2:
+        if self._depth > MAX_RESOLVED_DEPTH // 2:
             raise place.error("choices, wildcards and variables lead too deeply into each other", start)
         nodes: list[Node] = []
         for number, part in enumerate(parts, start=1):
@@ -110,7 +121,7 @@ class _Linker:
                 case Reference():
                     nodes.extend(self._reference(part, scope, place))
                 case Assignment(name, content, immediate):
-                    variable = _Variable(self.sequence(content, scope, place))
+                    variable = _Variable(self.concat(content, scope, place))
                     scope = {**scope, name: variable}
                     if immediate:
                         variable.slot = next(_slots)
@@ -129,7 +140,7 @@ class _Linker:
             parts = alternatives[0].content.parts
             if len(parts) == 1 and isinstance(parts[0], WildcardUse):
                 return self._wildcard(parts[0], choice, scope, place)
-        branches = tuple(self.sequence(one.content, scope, place) for one in alternatives)
+        branches = tuple(self.concat(one.content, scope, place) for one in alternatives)
         return self._group(branches, _weights(alternatives), pick, place, choice.start, choice.end)
 
     def _group(
@@ -154,7 +165,7 @@ class _Linker:
     def _wildcard(self, use: WildcardUse, choice: Choice | None, scope: _Scope, place: _Place) -> Node:
         """A wildcard, or the `choice` that takes several values of it."""
         inner = dict(scope)
-        arguments = {one.name: _Variable(self.sequence(one.value, scope, place)) for one in use.arguments}
+        arguments = {one.name: _Variable(self.concat(one.value, scope, place)) for one in use.arguments}
         for one in use.arguments:
             if one.immediate:
                 arguments[one.name].slot = next(_slots)
@@ -184,7 +195,7 @@ class _Linker:
                 r"'\__' for plain underscores",
                 use.start,
             )
-        known = self._wildcards.linked.get((use.name, pick))
+        known = self._known.get((use.name, pick))
         if known is not None:
             return known
         names = self._wildcards.find(use.name)
@@ -201,11 +212,11 @@ class _Linker:
         for name, value in values:
             self._open.append(name)
             alternatives.append(value.read())
-            branches.append(self.sequence(alternatives[-1].content, scope, _Place(value.text, value)))
+            branches.append(self.concat(alternatives[-1].content, scope, _Place(value.text, value)))
             self._open.pop()
         node = self._group(tuple(branches), _weights(alternatives), pick, place, start, end)
         if self._looked_up == looked_up:
-            self._wildcards.linked[use.name, pick] = node
+            self._known[use.name, pick] = node
         return node
 
     def _unknown(self, wildcards: Wildcards, use: WildcardUse, place: _Place) -> NoReturn:
@@ -228,7 +239,7 @@ class _Linker:
                     f"there is no variable {reference.name!r} here; {hint} Write '$\\{{' for plain text",
                     reference.start,
                 )
-            return self.sequence(reference.default, scope, place).nodes
+            return self.concat(reference.default, scope, place).nodes
         variable.used = True
         if variable.slot is None:
             return variable.value.nodes
@@ -240,7 +251,7 @@ class _Linker:
             raise place.error(f"this comes out longer than {MAX_LENGTH:,} characters", at)
         if steps > MAX_STEPS or self._made > MAX_STEPS:
             raise place.error(f"this has more than {MAX_STEPS:,} parts", at)
-        if depth > MAX_LINKED_DEPTH:
+        if depth > MAX_RESOLVED_DEPTH:
             raise place.error("choices, wildcards and variables lead too deeply into each other", at)
 
 

@@ -12,18 +12,6 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Literal
 
-__all__ = [
-    "GENERIC_SERVER_ERROR",
-    "Envelope",
-    "Failure",
-    "empty_key",
-    "invalid_payload",
-    "missing_key",
-    "now_iso",
-    "out_of_credit",
-    "unknown_model",
-]
-
 Envelope = Literal["problem", "legacy"]
 
 _KEYS_PAGE = "You can create a new API key on the Billing page: https://aimlapi.com/app/keys"

@@ -1,4 +1,4 @@
-"""The door of the paid endpoints: so many calls a window, so many at once, the rest is a 429.
+"""The rate limit of the paid endpoints: so many calls a window, so many at once, the rest is a 429.
 
 The API names no limits and documents only that a 429 stands for "rate or concurrency" (AI/ML API docs, errors). Here
 both can be set. A call that is turned away takes no place in the window.
@@ -12,10 +12,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Door"]
 
-
-class Door:
+class RateLimit:
     """Counts who comes in. Thread-safe.
 
     Args:
@@ -25,8 +23,8 @@ class Door:
         clock: Seconds, for tests.
 
     Example:
-        >>> door = Door(1, 60.0, None, clock=lambda: 5.0)
-        >>> door.knock(in_flight=1), door.knock(in_flight=1)
+        >>> rate_limit = RateLimit(1, 60.0, None, clock=lambda: 5.0)
+        >>> rate_limit.try_acquire(in_flight=1), rate_limit.try_acquire(in_flight=1)
         (None, 60)
     """
 
@@ -44,7 +42,7 @@ class Door:
         self._lock = threading.Lock()
         self._entered: deque[float] = deque()
 
-    def knock(self, in_flight: int = 0) -> int | None:
+    def try_acquire(self, in_flight: int = 0) -> int | None:
         """Come in, or learn after how many seconds (rounded up) there may be room.
 
         Args:

@@ -11,22 +11,22 @@ from __future__ import annotations
 
 _SPECIAL = "{|}\\$_:,()!="
 
-SEALS = "".join(chr(0xFDD0 + place) for place in range(len(_SPECIAL)))
+STAND_INS = "".join(chr(0xFDD0 + place) for place in range(len(_SPECIAL)))
 """The stand-ins; no template and no value may contain one."""
 
-_SEAL = str.maketrans(_SPECIAL, SEALS)
-_UNSEAL = str.maketrans(SEALS, _SPECIAL)
+_TO_STAND_INS = str.maketrans(_SPECIAL, STAND_INS)
+_FROM_STAND_INS = str.maketrans(STAND_INS, _SPECIAL)
 
 
-def seal(value: str) -> str:
+def quote(value: str) -> str:
     """Make a value's characters survive variant parsing as plain text."""
-    return value.translate(_SEAL)
+    return value.translate(_TO_STAND_INS)
 
 
-def unseal(text: str) -> str:
+def unquote(text: str) -> str:
     """The text with values as they were.
 
-    >>> unseal("{a|" + seal("{b}") + "}")
+    >>> unquote("{a|" + quote("{b}") + "}")
     '{a|{b}}'
     """
-    return text.translate(_UNSEAL)
+    return text.translate(_FROM_STAND_INS)

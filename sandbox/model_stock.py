@@ -14,8 +14,6 @@ from ..core.aimlapi.registry import Registry
 from ..core.aimlapi.spec import ModelSpec, Price
 from ..core.money import usd_to_credits
 
-__all__ = ["Shelf", "ShelfLabel", "Standing"]
-
 _MADE_UP = Price(usd=Decimal("0.05"), usd_high=Decimal("0.06"), as_of="now", source="the sandbox")
 """For models whose real price is not public."""
 
@@ -24,7 +22,7 @@ _MEGAPIXEL = 1_048_576
 Status = Literal["listed", "deprecated", "superseded", "withdrawn"]
 
 
-class ShelfLabel(BaseModel):
+class ModelOverride(BaseModel):
     """What is changed about a model, as `PUT /sandbox/models` takes it; None leaves the registry's word.
 
     Attributes:
@@ -46,7 +44,7 @@ class ShelfLabel(BaseModel):
     kind: Literal["fixed", "variable"] = "fixed"
 
 
-class Standing(BaseModel):
+class ModelStatus(BaseModel):
     """Where a model stands now."""
 
     model_config = ConfigDict(frozen=True)
@@ -57,7 +55,7 @@ class Standing(BaseModel):
     replaced_by: str | None
 
 
-class Shelf:
+class ModelStock:
     """The models of one sandbox. Thread-safe.
 
     Args:
@@ -67,51 +65,53 @@ class Shelf:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._lock = threading.Lock()
-        self._labels: dict[str, ShelfLabel] = {}
+        self._overrides: dict[str, ModelOverride] = {}
 
-    def put(self, labels: Mapping[str, ShelfLabel]) -> None:
-        """Replace all labels.
+    def put(self, overrides: Mapping[str, ModelOverride]) -> None:
+        """Replace all overrides.
 
         Raises:
-            UnknownModel: A label names no model.
+            UnknownModel: An override names no model.
         """
-        known = {self._registry.resolve(name, allow_withdrawn=True).spec.id: label for name, label in labels.items()}
+        known = {
+            self._registry.resolve(name, allow_withdrawn=True).spec.id: override for name, override in overrides.items()
+        }
         with self._lock:
-            self._labels = known
+            self._overrides = known
 
-    def labels(self) -> dict[str, ShelfLabel]:
+    def overrides(self) -> dict[str, ModelOverride]:
         """What is changed."""
         with self._lock:
-            return dict(self._labels)
+            return dict(self._overrides)
 
-    def _label(self, spec: ModelSpec) -> ShelfLabel:
+    def _override(self, spec: ModelSpec) -> ModelOverride:
         with self._lock:
-            return self._labels.get(spec.id, ShelfLabel())
+            return self._overrides.get(spec.id, ModelOverride())
 
-    def standing(self, spec: ModelSpec) -> Standing:
+    def status_of(self, spec: ModelSpec) -> ModelStatus:
         """Where a model stands; models with a date of the upstream's shutdown alone are listed, as they were."""
-        label, life = self._label(spec), spec.lifecycle
-        status = label.status or life.status
+        override, life = self._override(spec), spec.lifecycle
+        status = override.status or life.status
         listed = status == "listed"
         when = None if listed else life.shutdown_at or life.withdrawn_at
-        return Standing(
+        return ModelStatus(
             status=status,
-            deprecated_at=label.deprecated_at or when,
-            shutdown_at=label.shutdown_at or when,
-            replaced_by=label.replaced_by or (None if listed else life.successor),
+            deprecated_at=override.deprecated_at or when,
+            shutdown_at=override.shutdown_at or when,
+            replaced_by=override.replaced_by or (None if listed else life.successor),
         )
 
     def price(self, spec: ModelSpec) -> Price:
         """What an image of a model costs here."""
-        label = self._label(spec)
+        override = self._override(spec)
         price = spec.price or _MADE_UP
-        if label.price_usd is None:
+        if override.price_usd is None:
             return price
-        return price.model_copy(update={"usd": label.price_usd, "usd_high": label.price_usd, "per": "image"})
+        return price.model_copy(update={"usd": override.price_usd, "usd_high": override.price_usd, "per": "image"})
 
     def quotes(self, spec: ModelSpec) -> bool:
         """Whether the catalogue says what it costs."""
-        return self._label(spec).kind == "fixed"
+        return self._override(spec).kind == "fixed"
 
     def credits_each(self, spec: ModelSpec, width: int, height: int, prompt: str) -> int:
         """What one image of a request costs, in credits: by the image, by its pixels, or by tokens nobody foresees."""

@@ -15,23 +15,21 @@ from starlette.responses import Response
 
 from ..core.aimlapi.chat import load_chat_models
 from ..core.aimlapi.spec import ModelSpec
-from .envelopes import now_iso, unknown_model
-from .house import House
+from .error_bodies import now_iso, unknown_model
 from .openapi import model_document
+from .state import SandboxState
 from .wire import JsonReply, failure_response
-
-__all__ = ["Catalog"]
 
 _IMAGE_TYPE = "openai/image-generations"
 _CHAT_TYPE = "openai/chat-completions"
 _MAX_AGE = "public, max-age=60"
 
 
-class Catalog:
+class ModelRoutes:
     """Models and deprecations."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, state: SandboxState) -> None:
+        self._state = state
         # Fixed for the life of the server, so that the ETag is.
         self._generated_at = now_iso()
 
@@ -53,29 +51,29 @@ class Catalog:
     async def deprecations(self, request: Request) -> Response:
         """`GET /v1/models/deprecations`: every model that is deprecated or withdrawn."""
         rows = []
-        for spec in self._house.registry.models:
-            standing = self._house.standing(spec)
-            if standing.status == "listed":
+        for spec in self._state.registry.models:
+            current = self._state.status_of(spec)
+            if current.status == "listed":
                 continue
-            row = {"id": spec.id, "aliases": [alias.name for alias in spec.aliases], **standing.model_dump()}
-            reason = "consolidated" if standing.status == "superseded" else "provider_delisted"
+            row = {"id": spec.id, "aliases": [alias.name for alias in spec.aliases], **current.model_dump()}
+            reason = "consolidated" if current.status == "superseded" else "provider_delisted"
             rows.append({**row, "reason": reason})
         return _cached(request, {"object": "list", "generated_at": self._generated_at, "data": rows})
 
     async def document(self, request: Request) -> Response:
         """`GET /docs-json?model=`: the OpenAPI document of one image model."""
         name = request.query_params.get("model", "")
-        model = self._house.model(name)
+        model = self._state.model(name)
         if model is None:
-            return failure_response(unknown_model(name), request, self._house.new_id())
+            return failure_response(unknown_model(name), request, self._state.new_id())
         spec, contract = model.spec, model.contract_name
         own = [alias.name for alias in spec.aliases if (alias.contract or spec.default_contract) == contract]
         names = [name] if model.contract.wire_model else [spec.id, *own]
-        return _cached(request, model_document(model, names, self._house.origin))
+        return _cached(request, model_document(model, names, self._state.origin))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        for spec in self._house.registry.models:
-            if self._house.standing(spec).status == "withdrawn":
+        for spec in self._state.registry.models:
+            if self._state.status_of(spec).status == "withdrawn":
                 continue
             yield _row(
                 spec.id,
@@ -98,9 +96,9 @@ class Catalog:
 
     def _pricing(self, spec: ModelSpec) -> dict[str, Any]:
         """How a model is quoted: by what its provider counts; one that is paid by the token has no price an image."""
-        if not self._house.shelf.quotes(spec):
+        if not self._state.stock.quotes(spec):
             return {"kind": "variable", "currency": "USD"}
-        price = self._house.shelf.price(spec)
+        price = self._state.stock.price(spec)
         unit: dict[str, Any] = {"name": price.per, "measure": "output", "price": float(price.usd), "per": 1}
         if price.per == "token":
             unit |= {"content": "image", "price": float(price.usd * 1000), "per": 1_000_000}

@@ -28,11 +28,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .gallery import Exhibit
-from .house import House
-from .paid import usage_of
-
-__all__ = ["Sale", "reply_in_form", "reply_schema", "rewrite_prompt"]
+from .image_cache import CachedImage
+from .paid_endpoint import usage_of
+from .state import SandboxState
 
 _LIGHTS = ("soft morning light", "golden evening light", "cool overcast light", "warm lamp light")
 _VIEWS = ("seen at eye level", "seen from slightly above", "framed closely", "set in a wide view")
@@ -61,7 +59,7 @@ class Sale:
         prompt: The prompt.
         seed: Of the images.
         fields: The request's fields, defaults included.
-        exhibits: The images that are returned.
+        images: The images that are returned.
         credits: What was billed.
         base64: Whether to put the bytes into the reply.
         data_uri: Whether a data-URI prefix goes before them.
@@ -71,7 +69,7 @@ class Sale:
     prompt: str
     seed: int
     fields: Mapping[str, Any]
-    exhibits: list[Exhibit]
+    images: list[CachedImage]
     credits: int
     base64: bool = False
     data_uri: bool = False
@@ -82,41 +80,41 @@ class Sale:
         return usage_of(self.credits)
 
 
-async def _source(house: House, sale: Sale, exhibit: Exhibit, *, both: bool = True) -> dict[str, Any]:
+async def _source(state: SandboxState, sale: Sale, image: CachedImage, *, both: bool = True) -> dict[str, Any]:
     """`url` and `b64_json` of an image, one of them null; with `both` False the null one is left out."""
     if not sale.base64:
-        return {"b64_json": None, "url": house.url(exhibit)} if both else {"url": house.url(exhibit)}
-    prefix = f"data:{house.gallery.content_type};base64," if sale.data_uri else ""
-    encoded = prefix + base64.b64encode(await house.gallery.picture(exhibit.spec)).decode()
+        return {"b64_json": None, "url": state.url(image)} if both else {"url": state.url(image)}
+    prefix = f"data:{state.images.content_type};base64," if sale.data_uri else ""
+    encoded = prefix + base64.b64encode(await state.images.picture(image.spec)).decode()
     return {"b64_json": encoded, "url": None} if both else {"b64_json": encoded}
 
 
-async def _data(house: House, sale: Sale) -> dict[str, Any]:
+async def _data(state: SandboxState, sale: Sale) -> dict[str, Any]:
     items = []
-    for exhibit in sale.exhibits:
-        item = {"mime_type": house.gallery.content_type, **await _source(house, sale, exhibit)}
+    for image in sale.images:
+        item = {"mime_type": state.images.content_type, **await _source(state, sale, image)}
         if sale.fields.get("enhance_prompt"):
             item["prompt"] = rewrite_prompt(sale.prompt, sale.seed)
         items.append(item)
     return {"data": items, "meta": sale.meta}
 
 
-async def _named_data(house: House, sale: Sale) -> dict[str, Any]:
-    return {**await _data(house, sale), "model": sale.model}
+async def _named_data(state: SandboxState, sale: Sale) -> dict[str, Any]:
+    return {**await _data(state, sale), "model": sale.model}
 
 
-async def _url_data(house: House, sale: Sale) -> dict[str, Any]:
-    return {"data": [await _source(house, sale, one, both=False) for one in sale.exhibits], "meta": sale.meta}
+async def _url_data(state: SandboxState, sale: Sale) -> dict[str, Any]:
+    return {"data": [await _source(state, sale, one, both=False) for one in sale.images], "meta": sale.meta}
 
 
-async def _dated_data(house: House, sale: Sale) -> dict[str, Any]:
-    return {"created": time.time_ns() // 1_000_000, **await _url_data(house, sale)}
+async def _dated_data(state: SandboxState, sale: Sale) -> dict[str, Any]:
+    return {"created": time.time_ns() // 1_000_000, **await _url_data(state, sale)}
 
 
-async def _sized_data(house: House, sale: Sale) -> dict[str, Any]:
+async def _sized_data(state: SandboxState, sale: Sale) -> dict[str, Any]:
     items = [
-        {**await _source(house, sale, one, both=False), "size": f"{one.spec.width}x{one.spec.height}"}
-        for one in sale.exhibits
+        {**await _source(state, sale, one, both=False), "size": f"{one.spec.width}x{one.spec.height}"}
+        for one in sale.images
     ]
     return {"data": items, "meta": sale.meta}
 
@@ -124,105 +122,105 @@ async def _sized_data(house: House, sale: Sale) -> dict[str, Any]:
 _NULLS = ("background", "output_format", "quality", "size", "usage")
 
 
-async def _null_data(house: House, sale: Sale) -> dict[str, Any]:
-    items = [{**await _source(house, sale, one), "revised_prompt": None} for one in sale.exhibits]
+async def _null_data(state: SandboxState, sale: Sale) -> dict[str, Any]:
+    items = [{**await _source(state, sale, one), "revised_prompt": None} for one in sale.images]
     nulls = dict.fromkeys(_NULLS)
     return {"created": time.time_ns() // 1_000_000, **nulls, "data": items, "meta": sale.meta}
 
 
-async def _openai(house: House, sale: Sale) -> dict[str, Any]:
-    items = [await _source(house, sale, one) for one in sale.exhibits]
+async def _openai(state: SandboxState, sale: Sale) -> dict[str, Any]:
+    items = [await _source(state, sale, one) for one in sale.images]
     return {"created": int(time.time()), "data": items, "meta": sale.meta}
 
 
-async def _revised(house: House, sale: Sale) -> dict[str, Any]:
+async def _revised(state: SandboxState, sale: Sale) -> dict[str, Any]:
     items = [
         {
-            **await _source(house, sale, one, both=False),
-            "mime_type": house.gallery.content_type,
+            **await _source(state, sale, one, both=False),
+            "mime_type": state.images.content_type,
             "revised_prompt": rewrite_prompt(sale.prompt, sale.seed),
         }
-        for one in sale.exhibits
+        for one in sale.images
     ]
     return {"data": items, "meta": sale.meta}
 
 
-async def _reviewed(house: House, sale: Sale) -> dict[str, Any]:
+async def _reviewed(state: SandboxState, sale: Sale) -> dict[str, Any]:
     items = [
-        {**await _source(house, sale, one), "request_id": f"rsid-{house.new_id()}", "content_violation": False}
-        for one in sale.exhibits
+        {**await _source(state, sale, one), "request_id": f"rsid-{state.new_id()}", "content_violation": False}
+        for one in sale.images
     ]
     return {"data": items, "meta": sale.meta}
 
 
-async def _described(house: House, sale: Sale) -> dict[str, Any]:
-    name = f"output.{house.gallery.extension}"
+async def _described(state: SandboxState, sale: Sale) -> dict[str, Any]:
+    name = f"output.{state.images.extension}"
     items = [
         {
-            **await _source(house, sale, one, both=False),
-            "content_type": house.gallery.content_type,
+            **await _source(state, sale, one, both=False),
+            "content_type": state.images.content_type,
             "file_name": name,
             "width": None,
             "height": None,
         }
-        for one in sale.exhibits
+        for one in sale.images
     ]
     return {"description": f"Here is: {sale.prompt[:80]}", "data": items, "meta": sale.meta}
 
 
-async def _described_images(house: House, sale: Sale) -> dict[str, Any]:
-    body = await _described(house, sale)
+async def _described_images(state: SandboxState, sale: Sale) -> dict[str, Any]:
+    body = await _described(state, sale)
     return {"images": body["data"], "description": body["description"]}
 
 
-async def _webp_files(house: House, sale: Sale) -> dict[str, Any]:
+async def _webp_files(state: SandboxState, sale: Sale) -> dict[str, Any]:
     images = [
         {
-            **await _source(house, sale, exhibit, both=False),
-            "content_type": house.gallery.content_type,
-            "file_name": f"output.{house.gallery.extension}",
-            "file_size": len(await house.gallery.picture(exhibit.spec)),
+            **await _source(state, sale, image, both=False),
+            "content_type": state.images.content_type,
+            "file_name": f"output.{state.images.extension}",
+            "file_size": len(await state.images.picture(image.spec)),
         }
-        for exhibit in sale.exhibits
+        for image in sale.images
     ]
     return {"images": images}
 
 
-async def _files(house: House, sale: Sale) -> dict[str, Any]:
-    return {**await _webp_files(house, sale), "seed": sale.seed}
+async def _files(state: SandboxState, sale: Sale) -> dict[str, Any]:
+    return {**await _webp_files(state, sale), "seed": sale.seed}
 
 
-async def _timed_images(house: House, sale: Sale) -> dict[str, Any]:
+async def _timed_images(state: SandboxState, sale: Sale) -> dict[str, Any]:
     images = [
         {
-            **await _source(house, sale, exhibit, both=False),
-            "width": exhibit.spec.width,
-            "height": exhibit.spec.height,
-            "content_type": house.gallery.content_type,
+            **await _source(state, sale, image, both=False),
+            "width": image.spec.width,
+            "height": image.spec.height,
+            "content_type": state.images.content_type,
         }
-        for exhibit in sale.exhibits
+        for image in sale.images
     ]
     return {
         "images": images,
-        "timings": {"inference": house.options.latency},
+        "timings": {"inference": state.options.latency},
         "seed": sale.seed,
         "has_nsfw_concepts": [False] * len(images),
         "prompt": sale.prompt,
     }
 
 
-async def _both(house: House, sale: Sale) -> dict[str, Any]:
-    files = [{**image, "width": None, "height": None} for image in (await _webp_files(house, sale))["images"]]
+async def _both(state: SandboxState, sale: Sale) -> dict[str, Any]:
+    files = [{**image, "width": None, "height": None} for image in (await _webp_files(state, sale))["images"]]
     return {"images": files, "seed": sale.seed, "data": files, "meta": sale.meta}
 
 
-_Form: TypeAlias = Callable[[House, Sale], Awaitable[dict[str, Any]]]
+_Form: TypeAlias = Callable[[SandboxState, Sale], Awaitable[dict[str, Any]]]
 _Schema: TypeAlias = dict[str, Any]
 
 
-async def reply_in_form(form: str, house: House, sale: Sale) -> dict[str, Any]:
+async def reply_in_form(form: str, state: SandboxState, sale: Sale) -> dict[str, Any]:
     """The JSON of a successful reply, in one of the forms above."""
-    return await _FORMS[form][0](house, sale)
+    return await _FORMS[form][0](state, sale)
 
 
 def reply_schema(form: str) -> _Schema:

@@ -1,4 +1,4 @@
-"""HTTP plumbing of the API client: a session per thread over one pooled adapter, and a body that tells if it was sent.
+"""Sessions: one per thread over one pooled adapter, and a request body that tells whether it was sent.
 
 Whether a lost call was billed depends on whether the request left. `requests` folds every failure into a few exception
 classes, so the body itself keeps watch: it is read only once a connection stands and the headers are going out.
@@ -14,18 +14,27 @@ import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
+from importlib.metadata import PackageNotFoundError, version
 
 import requests
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
-from .sockets import CuttableAdapter
+from .transport import PooledAdapter
 
 _CHUNK = 2**16
 
 
+def user_agent() -> str:
+    """`prefect-imagen/VERSION`; the provider asks clients to name themselves, on downloads too."""
+    try:
+        return f"prefect-imagen/{version('prefect-imagen')}"
+    except PackageNotFoundError:
+        return "prefect-imagen"
+
+
 class WatchedBody(io.BytesIO):
-    """A request body that remembers whether anyone began to send it."""
+    """A request body that remembers whether sending it has begun."""
 
     begun = False
 
@@ -49,13 +58,6 @@ class BearerAuth(AuthBase):
         return "BearerAuth(********)"
 
 
-class NoAuth(AuthBase):
-    """Adds nothing, so that `~/.netrc` adds nothing either."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
-
-
 class _Session(requests.Session):
     """A session that looks at no redirect: requests would read its whole body, even if told not to follow it."""
 
@@ -64,15 +66,17 @@ class _Session(requests.Session):
 
 
 class SessionPool:
-    """One `requests.Session` a thread, all over the same connection pool.
+    """One `requests.Session` per thread, all over the same connection pool.
 
     Sessions are not thread-safe; the adapter's pool is. Nothing is repeated: the adapter has no retries. No cookies
     are kept.
+
+    Args:
+        adapter: Holds the connections.
     """
 
-    def __init__(self, *, user_agent: str, pool_size: int) -> None:
-        self._adapter = CuttableAdapter(pool_connections=8, pool_maxsize=pool_size, max_retries=0)
-        self._user_agent = user_agent
+    def __init__(self, adapter: PooledAdapter) -> None:
+        self._adapter = adapter
         self._local = threading.local()
 
     def session(self) -> requests.Session:
@@ -83,7 +87,7 @@ class SessionPool:
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
             session.mount("http://", self._adapter)
             session.mount("https://", self._adapter)
-            session.headers["User-Agent"] = self._user_agent
+            session.headers["User-Agent"] = user_agent()
             self._local.session = session
         return session
 
@@ -92,7 +96,7 @@ class SessionPool:
         self._adapter.connections.cut()
 
     def close(self) -> None:
-        """Close the pooled connections."""
+        """Close the pooled connections; a later request opens new ones."""
         self._adapter.close()
 
 

@@ -1,37 +1,73 @@
-"""The connection under a download: exact request target, checked address, one deadline for everything.
+"""The connections under every request: calls that can be cut, and for downloads a checked address, an exact request
+target and one deadline for everything.
 
-`requests` has no switch for any of the three, so they are put where they take effect:
+`requests` has no switch for any of these, so they are put where they take effect:
 
+- nothing ends a call in flight but its own time-out; shutting its socket down does: the thread that waits in `recv`
+  wakes up and finds the connection broken, which it is prepared for.
 - urllib3 re-encodes the target in `HTTPConnectionPool.urlopen`; the pools here carry the untouched one past it.
-- the address is chosen in `HTTPConnection._new_conn`; the connections here ask the guard and connect to its answer.
+- the address is chosen in `HTTPConnection._new_conn`; with a guard, the connections ask it and connect to its answer.
   Host header, SNI and certificate check stay on the name.
 - a socket time-out starts anew with every byte; the responses here shorten it before every `recv`, so that a server
   dripping one byte a second cannot hold a thread beyond the deadline, in the headers or in the body.
 
 Behind a proxy (`HTTPS_PROXY` and its like) the proxy resolves and connects: then only a host written as an address is
-judged. A SOCKS proxy (it needs the optional PySocks) uses its own pools and gets none of the three.
+judged. A SOCKS proxy (it needs the optional PySocks) uses its own pools and gets none of this.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import math
 import socket
 import sys
+import threading
 import time
+import weakref
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 from requests.utils import select_proxy
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from ..aimlapi.sockets import OpenConnections
 from .addresses import AddressGuard
 from .urls import Origin, WireUrl
+
+
+class OpenConnections:
+    """The open connections of an adapter. Thread-safe; keeps none of them alive."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def add(self, connection: Any) -> None:
+        """Remember a connection."""
+        with self._lock:
+            self._connections.add(connection)
+
+    def cut(self) -> None:
+        """Break them all: whatever waits for an answer fails at once."""
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            sock = getattr(connection, "sock", None)
+            if isinstance(sock, socket.socket):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+
+class NoAuth(AuthBase):
+    """Adds nothing, so that `~/.netrc` adds nothing either."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
 
 
 class _Target(str):
@@ -52,14 +88,10 @@ class WireRequest(requests.PreparedRequest):
     def __init__(self, url: WireUrl, headers: dict[str, str], deadline: float) -> None:
         super().__init__()
         # Prepared here and not by the session, which would add a login from `.netrc`; the explicit no-op keeps it so.
-        self.prepare(method="GET", url=f"{url.base}/", headers=headers, auth=_no_auth)
+        self.prepare(method="GET", url=f"{url.base}/", headers=headers, auth=NoAuth())
         self.url = url.base + url.target
         self.target = url.target
         self.deadline = deadline
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -98,32 +130,28 @@ class _DeadlineResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_DeadlineReader(raw, sock, deadline), io.DEFAULT_BUFFER_SIZE)
 
 
-class _GuardedConnection(HTTPConnection):
-    """A connection that goes to an address the guard has judged. Without a guard (to a proxy) it is a plain one."""
+class _Connection(HTTPConnection):
+    """A connection that can be cut and, with a guard, goes only to an address that the guard has judged."""
 
     wire_scheme = "http"
+    open_connections: OpenConnections
+    guard: AddressGuard | None
 
-    def __init__(
-        self,
-        *args: Any,
-        guard: AddressGuard | None = None,
-        register: OpenConnections | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._guard = guard
-        if register is not None:
-            register.add(self)
+        self.open_connections.add(self)
         self.deadline = math.inf
 
     def response_class(self, sock: Any, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]
+        if self.deadline == math.inf:
+            return http.client.HTTPResponse(sock, **options)
         return _DeadlineResponse(sock, self.deadline, **options)
 
     def _new_conn(self) -> socket.socket:
-        if self._guard is None:
+        if self.guard is None:
             return super()._new_conn()
         try:
-            addresses = self._guard.addresses(Origin.of(self.wire_scheme, self.host, self.port))
+            addresses = self.guard.addresses(Origin.of(self.wire_scheme, self.host, self.port))
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         failure: OSError = OSError("the name has no address")
@@ -156,16 +184,14 @@ class _GuardedConnection(HTTPConnection):
         return sock
 
 
-class _GuardedTlsConnection(_GuardedConnection, HTTPSConnection):
+class _TlsConnection(_Connection, HTTPSConnection):
     """The same under TLS; the certificate is checked against the name, not the address."""
 
     wire_scheme = "https"
 
 
-class _ExactPool(HTTPConnectionPool):
+class _Pool(HTTPConnectionPool):
     """A pool that sends a `_Target` character by character, and hands its deadline to the connection."""
-
-    ConnectionCls = _GuardedConnection
 
     def urlopen(self, method: str, url: str, *args: Any, **options: Any) -> Any:
         # Whatever urlopen does to `url`, keywords it does not know reach `_make_request` as they are.
@@ -182,53 +208,43 @@ class _ExactPool(HTTPConnectionPool):
         return super()._make_request(conn, method, url, *args, **options)
 
 
-class _ExactTlsPool(_ExactPool, HTTPSConnectionPool):
+class _TlsPool(_Pool, HTTPSConnectionPool):
     """The same for https."""
 
-    ConnectionCls = _GuardedTlsConnection
+
+def _pools(connections: OpenConnections, guard: AddressGuard | None) -> dict[str, Any]:
+    """Pool classes by scheme whose connections are registered and guarded."""
+
+    def pool(base: type[_Pool], connection: type[_Connection]) -> Any:
+        made = type(connection.__name__, (connection,), {"open_connections": connections, "guard": guard})
+        return type(base.__name__, (base,), {"ConnectionCls": made})
+
+    return {"http": pool(_Pool, _Connection), "https": pool(_TlsPool, _TlsConnection)}
 
 
-_POOLS: dict[str, Any] = {"http": _ExactPool, "https": _ExactTlsPool}
-
-
-class _GuardedPoolManager(PoolManager):
-    """Makes pools whose connections know the guard."""
-
-    def __init__(self, guard: AddressGuard, register: OpenConnections, **options: Any) -> None:
-        super().__init__(**options)
-        self._guard = guard
-        self._register = register
-        self.pool_classes_by_scheme = _POOLS
-
-    def _new_pool(
-        self, scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None
-    ) -> HTTPConnectionPool:
-        context = self.connection_pool_kw if request_context is None else request_context
-        return super()._new_pool(scheme, host, port, {**context, "guard": self._guard, "register": self._register})
-
-
-class GuardedAdapter(HTTPAdapter):
-    """The transport of all sessions of a fetcher: pooled, guarded, exact, without retries.
+class PooledAdapter(HTTPAdapter):
+    """A pooled transport without retries. `connections.cut()` ends the calls in flight, through a proxy as well.
 
     Args:
-        guard: Judges every address that is connected to.
-        pool_size: Connections kept a host, and hosts kept.
+        pool_size: Connections kept per host.
+        hosts: Hosts whose connections are kept.
+        guard: Judges every address that is connected to; None: every address is allowed.
     """
 
-    def __init__(self, guard: AddressGuard, pool_size: int) -> None:
-        self._guard = guard
-        self.connections_made = OpenConnections()
-        super().__init__(pool_connections=pool_size, pool_maxsize=pool_size, max_retries=0)
+    def __init__(self, pool_size: int, hosts: int = 8, guard: AddressGuard | None = None) -> None:
+        self.connections = OpenConnections()
+        self._pools = _pools(self.connections, guard)
+        self._proxied_pools = _pools(self.connections, None)
+        super().__init__(pool_connections=hosts, pool_maxsize=pool_size, max_retries=0)
 
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
-        self.poolmanager = _GuardedPoolManager(
-            self._guard, self.connections_made, num_pools=connections, maxsize=maxsize, block=block, **options
-        )
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)
-        if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = _POOLS
+        if not proxy.lower().startswith("socks"):  # its pools are of another kind
+            manager.pool_classes_by_scheme = self._proxied_pools
         return manager
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
@@ -237,19 +253,3 @@ class GuardedAdapter(HTTPAdapter):
         proxy = select_proxy(request.url, proxies)
         forwarded = proxy and request.url.startswith("http:") and not proxy.lower().startswith("socks")
         return _Target(request.url if forwarded else request.target, request.deadline)
-
-
-class WireSession(requests.Session):
-    """A thread's session: it remembers no cookies and looks at no redirect.
-
-    With `allow_redirects=False` a plain session still reads the whole body of a redirect into memory, in order to
-    prepare the next request; here there is never a next one.
-    """
-
-    def __init__(self, adapter: GuardedAdapter) -> None:
-        super().__init__()
-        self.mount("http://", adapter)
-        self.mount("https://", adapter)
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None

@@ -14,15 +14,13 @@ from ..core.aimlapi.registry import UnknownModel, load_registry
 from ..core.aimlapi.spec import ModelSpec, ResolvedModel
 from ..core.errors import BadInput
 from ..core.money import usd_to_credits
-from .books import Books
-from .envelopes import Failure, empty_key, missing_key, now_iso
-from .faults import FaultDesk
-from .gallery import CDN_PREFIX, Exhibit, Gallery
+from .call_log import CallLog
+from .error_bodies import Failure, empty_key, missing_key, now_iso
+from .faults import FaultInjector
+from .image_cache import CDN_PREFIX, CachedImage, ImageCache
+from .model_stock import ModelStatus, ModelStock
 from .options import SandboxOptions
-from .rates import Door
-from .shelf import Shelf, Standing
-
-__all__ = ["House", "sandbox_version"]
+from .rate_limit import RateLimit
 
 _IMAGEN4 = "google/imagen4/preview"
 
@@ -35,7 +33,7 @@ def sandbox_version() -> str:
         return "unknown"
 
 
-class House:
+class SandboxState:
     """The options, and everything that lives as long as the server.
 
     Attributes:
@@ -44,8 +42,8 @@ class House:
         registry: The models that are served.
         books: Calls, bill, balance, counters.
         faults: Which fault strikes what.
-        gallery: The images.
-        door: Who may come in to a paid endpoint.
+        images: The images.
+        rate_limit: The limit of calls to the paid endpoints.
         shelf: What is sold, and at what price.
     """
 
@@ -53,11 +51,11 @@ class House:
         self.options = options
         self.origin = origin
         self.registry = load_registry()
-        self.books = Books(usd_to_credits(options.balance_usd))
-        self.shelf = Shelf(self.registry)
-        self.faults = FaultDesk()
-        self.gallery = Gallery(options)
-        self.door = Door(options.calls_a_window, options.rate_window, options.concurrent_calls)
+        self.call_log = CallLog(usd_to_credits(options.balance_usd))
+        self.stock = ModelStock(self.registry)
+        self.faults = FaultInjector()
+        self.images = ImageCache(options)
+        self.rate_limit = RateLimit(options.calls_a_window, options.rate_window, options.concurrent_calls)
         self._keys = frozenset(key.get_secret_value() for key in options.keys)
 
     def model(self, name: str) -> ResolvedModel | None:
@@ -70,17 +68,17 @@ class House:
             found = self.registry.resolve(wanted, allow_withdrawn=True)
         except UnknownModel:
             return None
-        return None if self.standing(found.spec).status == "withdrawn" else found
+        return None if self.status_of(found.spec).status == "withdrawn" else found
 
-    def standing(self, spec: ModelSpec) -> Standing:
+    def status_of(self, spec: ModelSpec) -> ModelStatus:
         """Where a model stands: as the shelf says, or withdrawn by a fault that has begun to strike."""
-        standing = self.shelf.standing(spec)
+        current = self.stock.status_of(spec)
         gone = self.faults.withdrawn(spec.names)
-        if gone is None or standing.status == "withdrawn":
-            return standing
+        if gone is None or current.status == "withdrawn":
+            return current
         today = now_iso()[:10]
         successor = gone.replaced_by or spec.lifecycle.successor
-        return Standing(status="withdrawn", deprecated_at=today, shutdown_at=today, replaced_by=successor)
+        return ModelStatus(status="withdrawn", deprecated_at=today, shutdown_at=today, replaced_by=successor)
 
     def canonical(self, name: str) -> str:
         """The model's id under which the account knows a name; the name itself where it is no model of the registry."""
@@ -110,11 +108,11 @@ class House:
             return empty_key()
         return None if not self._keys or key in self._keys else missing_key()
 
-    def url(self, exhibit: Exhibit) -> str:
+    def url(self, image: CachedImage) -> str:
         """The URL of an image, with its signed query."""
-        return f"{self.origin}{CDN_PREFIX}{exhibit.name}?{exhibit.query.decode()}"
+        return f"{self.origin}{CDN_PREFIX}{image.name}?{image.query.decode()}"
 
-    async def think(self, extra: float = 0.0) -> None:
+    async def simulate_latency(self, extra: float = 0.0) -> None:
         """Take the time that a paid call takes.
 
         Args:
