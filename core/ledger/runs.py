@@ -248,9 +248,7 @@ def switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem
     present = dict(
         connection.execute(
             sa.select(run_items.c.position, run_items.c.item_id).where(run_items.c.run_id == run_id, places)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     changed = [
         row

@@ -64,6 +64,7 @@ def bought_twice(workshop: Workshop) -> int:
     return sum(count > 1 for count in counts.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=LONG) for seed in (1, *range(3, 21)))])
 def test_killed_then_run_again(killed: Workshop, seed: int) -> None:
     kill_at(killed, random.Random(seed))
