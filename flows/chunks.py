@@ -12,8 +12,8 @@ from prefect import get_run_logger
 from prefect.futures import PrefectFuture, as_completed
 
 from ..core.errors import Unavailable
-from ..core.ledger import LedgerUnavailable, name_holders
-from ..core.limits import HaltReason
+from ..core.ledger import LedgerUnavailable, describe_workers
+from ..core.limits import StopReason
 from ..core.run.services import RunContext
 from ..tasks.attached import Catalog, Credentials, Store
 from ..tasks.chunk import process_chunk
@@ -28,7 +28,7 @@ MAX_CHUNKS = 32
 _OTHERS_PAUSE = 1.0
 _LARGEST = 200
 _SECONDS = 60.0
-_NO_DELIVERY = frozenset({HaltReason.STORE, HaltReason.LEDGER, HaltReason.STOPPED})
+_NO_DELIVERY = frozenset({StopReason.STORE, StopReason.LEDGER, StopReason.STOPPED})
 
 
 def chunk_size(wanted: int | Literal["auto"], context: RunContext, total: int) -> int:
@@ -87,14 +87,14 @@ def _wait_for_others(context: RunContext, feed: _Feed) -> None:
     deadline = time.monotonic() + context.settings.wait_for_others
     said = False
     while not context.halt.is_set:
-        held = context.ledger.held(context.run_id, destination=context.destination)
+        held = context.ledger.items.leased(context.run_id, destination=context.destination)
         if not held or time.monotonic() >= deadline:
             return
         if not said:
-            get_run_logger().info("waiting for items that are held: %s", name_holders(held))
+            get_run_logger().info("waiting for items that are held: %s", describe_workers(held))
             said = True
         context.halt.sleep(_OTHERS_PAUSE)
-        context.ledger.reap()
+        context.ledger.release_dead_workers()
         feed.drain(paid_only=False)
 
 
@@ -120,7 +120,7 @@ class _Feed:
 
     def drain(self, *, paid_only: bool) -> None:
         context = self._context
-        pending: Iterator[str] = context.ledger.pending(
+        pending: Iterator[str] = context.ledger.items.pending(
             context.run_id,
             destination=context.destination,
             unknown=context.settings.unknown,
@@ -155,5 +155,5 @@ class _Feed:
             return
         self.failures.append(f"{type(outcome).__name__}: {outcome}")
         if isinstance(outcome, Unavailable):
-            reason = HaltReason.LEDGER if isinstance(outcome, LedgerUnavailable) else HaltReason.STORE
+            reason = StopReason.LEDGER if isinstance(outcome, LedgerUnavailable) else StopReason.STORE
             self._context.halt.set(reason, str(outcome))

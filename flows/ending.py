@@ -14,7 +14,7 @@ from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 
 from ..core.contact_sheet import contact_sheet
-from ..core.limits import HaltReason
+from ..core.limits import StopReason
 from ..core.run.report import RunReport
 from ..core.run.services import RunContext
 from .artifacts import leave_contact_sheet, leave_report
@@ -59,7 +59,7 @@ def _attempt(what: str, step: Callable[[], None]) -> None:
 
 
 def _leave_contact_sheet(report: RunReport, context: RunContext) -> None:
-    if context.store is None or context.halt.reason is HaltReason.STORE:
+    if context.store is None or context.halt.reason is StopReason.STORE:
         return
     sheet = contact_sheet(context.ledger, context.store, report.run_id)
     if sheet is not None:
@@ -67,13 +67,13 @@ def _leave_contact_sheet(report: RunReport, context: RunContext) -> None:
 
 
 def _record_assets(report: RunReport, context: RunContext, source: str | None) -> None:
-    run = context.ledger.run(report.run_id)
-    new = context.ledger.delivered_in(report.run_id)
+    run = context.ledger.runs.get(report.run_id)
+    new = context.ledger.images.count_stored_by(report.run_id)
     record_assets(report, model=run["model"], edition=run["edition"], tags=run["tags"], new_images=new, source=source)
 
 
 def _announce(report: RunReport, context: RunContext) -> None:
-    run = context.ledger.run(report.run_id)
+    run = context.ledger.runs.get(report.run_id)
     emit_run_ended(report, model=run["model"], edition=run["edition"], tags=run["tags"])
     emit_unknown_waiting(report)
 

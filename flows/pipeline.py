@@ -18,10 +18,10 @@ from ..blocks.references import credentials_block, references
 from ..core.delivery import MAX_BYTES
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import UnknownPolicy
-from ..core.limits import Halt, HaltReason
+from ..core.limits import StopReason, StopSignal
 from ..core.money import usd_to_credits
 from ..core.plan import open_batch
-from ..core.purchase import replay
+from ..core.purchase import recover_replies
 from ..core.repair import ask_log
 from ..core.run.checks import check_batch, check_services, with_terms
 from ..core.run.report import IncompleteRun, RunReport, make_report
@@ -225,14 +225,14 @@ def imagen_pipeline(
                         failures += run_chunks(context, chunk_size, planned.items, *where)
             except BaseException as error:
                 # Cancelled, or a bug: nothing new is sent while the task runner waits for what is in flight.
-                context.halt.set(HaltReason.STOPPED, f"the run was stopped ({type(error).__name__})")
+                context.halt.set(StopReason.STOPPED, f"the run was stopped ({type(error).__name__})")
                 with contextlib.suppress(ImagenError):  # it must not hide why the run stopped
                     announce(count_run(context, []), context)
                 raise
             if unknown is UnknownPolicy.FAIL:
-                context.ledger.give_up_unknown(run_id)
+                context.ledger.items.fail_unknown(run_id)
             report = name_successor(count_run(context, failures, ended=True), context, batch)
-            context.ledger.finish_run(run_id, report.outcome)
+            context.ledger.runs.finish(run_id, report.outcome)
             leave_traces(report, context, source=prompts if isinstance(prompts, str) else None)
     return state_of(report, on_incomplete)
 
@@ -244,8 +244,8 @@ def make_ready(context: RunContext, *, adopt: bool, tags: dict[str, str]) -> Non
     check_services(context.client, context.ledger, context.store, adopt=adopt, tags=tags)
     # In this order: the replies of processes that are alive are left to them, and so would be those of one that is not
     # known to be dead yet. An answer that lies in the spool must not be bought again.
-    freed = context.ledger.reap()
-    recorded = replay(context.ledger, context.spool.replies)
+    freed = context.ledger.release_dead_workers()
+    recorded = recover_replies(context.ledger, context.spool.replies)
     logger = get_run_logger()
     if recorded:
         logger.info("recorded %d replies that an earlier process left in the spool", recorded)
@@ -277,9 +277,9 @@ def count_run(context: RunContext, failures: list[str], *, ended: bool = False) 
     return replace(report, outcome=outcome_of(halt), message=f"{halt.reason}: {halt.message}")
 
 
-def outcome_of(halt: Halt) -> str:
+def outcome_of(halt: StopSignal) -> str:
     """The name of the state that a halted run ends in."""
-    return "BudgetReached" if halt.reason is HaltReason.BUDGET else "Blocked"
+    return "BudgetReached" if halt.reason is StopReason.BUDGET else "Blocked"
 
 
 def state_of(report: RunReport, on_incomplete: Literal["fail", "warn"]) -> State[Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from prefect import get_run_logger
 
 from ..core.aimlapi import WithdrawnModel
-from ..core.limits import HaltReason
+from ..core.limits import StopReason
 from ..core.plan import AnyBatch
 from ..core.run.checks import with_terms
 from ..core.run.models import as_rows
@@ -22,11 +22,11 @@ def tell_of_models(batch: AnyBatch, run_id: str) -> None:
     """Log what is to be known of a run's models, and send an event for the one it buys from if that will go."""
     logger = get_run_logger()
     wanted, model = batch.models()[0], batch.resolve()
-    if batch.buy:
+    if batch.active_index:
         logger.warning("%s is withdrawn; %s stands in for it", wanted.name, model.name)
     for note in batch.terms.notes:
         logger.warning("%s", note)
-    for omission in batch.candidates()[batch.buy].omitted:
+    for omission in batch.candidates()[batch.active_index].omitted:
         logger.warning("left out: %s", omission)
     retiring = batch.terms.retiring.get(model.spec.id)
     if retiring is not None:
@@ -41,7 +41,7 @@ def tell_of_models(batch: AnyBatch, run_id: str) -> None:
 
 def name_successor(report: RunReport, context: RunContext, batch: AnyBatch) -> RunReport:
     """The report of a run that stopped because its model is not served, with what the provider names instead."""
-    if context.halt.reason is not HaltReason.MODEL or context.client is None:
+    if context.halt.reason is not StopReason.MODEL or context.client is None:
         return report
     model = batch.resolve()
     successor = model.spec.lifecycle.successor
@@ -60,17 +60,17 @@ def stand_in(context: RunContext, batch: AnyBatch) -> AnyBatch | None:
     Returns:
         The batch on its new terms; None if the run was halted by something else, or nobody is left to stand in.
     """
-    if context.halt.reason is not HaltReason.MODEL:
+    if context.halt.reason is not StopReason.MODEL:
         return None
     gone = batch.resolve()
-    following = replace(batch, terms=batch.terms.without(gone))
+    following = replace(batch, terms=batch.terms.withdrawing(gone))
     try:
         model = following.resolve()
     except WithdrawnModel:
         return None
-    if not context.halt.lift(HaltReason.MODEL):
+    if not context.halt.clear(StopReason.MODEL):
         return None
-    context.ledger.set_run_models(context.run_id, as_rows(following))
-    switched = context.ledger.switch_run_items(context.run_id, following.run_items())
+    context.ledger.runs.set_models(context.run_id, as_rows(following))
+    switched = context.ledger.runs.switch_items(context.run_id, following.run_items())
     get_run_logger().warning("%s is not served; %s stands in for it in %d rows", gone.name, model.name, switched)
     return following

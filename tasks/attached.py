@@ -11,7 +11,7 @@ from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageS
 from ..blocks.references import catalog_block, credentials_block, image_store_block
 from ..core.aimlapi import AimlApiClient
 from ..core.errors import Unavailable
-from ..core.limits import Halt, HaltReason
+from ..core.limits import StopReason, StopSignal
 from ..core.run.services import RunContext, RunSettings
 from ..core.storage import ObjectStore
 
@@ -22,7 +22,7 @@ Credentials = AimlApiCredentials | str | None
 Store = S3ImageStore | LocalImageStore | str | None
 Catalog = ImageCatalog | str | None
 
-_SERVICE_REASONS = frozenset({HaltReason.API, HaltReason.STORE, HaltReason.LEDGER, HaltReason.RATE, HaltReason.SPOOL})
+_SERVICE_REASONS = frozenset({StopReason.API, StopReason.STORE, StopReason.LEDGER, StopReason.RATE, StopReason.SPOOL})
 _lock = threading.Lock()
 _shared: dict[str, tuple[RunContext, int]] = {}
 
@@ -98,7 +98,7 @@ def attached(run_id: str, work: Work) -> Iterator[tuple[RunContext, bool]]:
         yield context, alone
 
 
-def raise_if_unavailable(halt: Halt, *, alone: bool) -> None:
+def raise_if_unavailable(halt: StopSignal, *, alone: bool) -> None:
     """Tell Prefect that a step may be retried, if it is on its own and was stopped by a service that is down.
 
     Raises:

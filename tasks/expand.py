@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from ..blocks.references import catalog_block, image_store_block
 from ..core.ledger import RunSpec
 from ..core.money import usd_to_credits
-from ..core.plan import Terms, open_batch
+from ..core.plan import ModelAvailability, open_batch
 from ..core.run.checks import bind_destination
 from ..core.run.models import as_rows
 from .attached import Catalog, Store
@@ -56,7 +56,7 @@ def expand_prompts(
     rewrite_price: str | None = None,
     fallback: Sequence[str] | None = None,
     lenient: bool = False,
-    terms: Terms | None = None,
+    terms: ModelAvailability | None = None,
 ) -> PlannedRun:
     """Expand prompts, check every one of them against the model, and write them into the ledger as a run.
 
@@ -148,7 +148,7 @@ def expand_prompts(
         flow_run_name=prefect.runtime.flow_run.name,
         flow_run_url=flow_run_url(),
     )
-    ledger.start_run(run)
-    ledger.add_run_items(run.id, spec.run_items())
-    progress = ledger.progress(run.id)
+    ledger.runs.start(run)
+    ledger.runs.add_items(run.id, spec.run_items())
+    progress = ledger.runs.progress(run.id)
     return PlannedRun(run.id, progress.rows, progress.total, progress.owned)

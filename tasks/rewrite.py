@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ..core.ledger import LedgerUnavailable
-from ..core.limits import HaltReason
+from ..core.limits import StopReason
 from ..core.run.services import RunSettings
 from ..core.threads import in_threads
 from .attached import Catalog, Credentials, Store, Work, attached, raise_if_unavailable
@@ -64,11 +64,11 @@ def rewrite_prompts(
         rewriter = context.rewriter()
         for begin in range(0, len(wanted), _AT_ONCE):
             try:
-                rewriter.rewrite(wanted[begin : begin + _AT_ONCE], partial(in_threads, context.buyers))
+                rewriter.rewrite(wanted[begin : begin + _AT_ONCE], partial(in_threads, context.purchase_pool))
             except LedgerUnavailable as error:
-                context.halt.set(HaltReason.LEDGER, str(error))
+                context.halt.set(StopReason.LEDGER, str(error))
             if context.halt.is_set:
                 break
         raise_if_unavailable(context.halt, alone=alone)
-        states = context.ledger.text_states(wanted)
+        states = context.ledger.rewrites.states(wanted)
     return Rewritten(run.run_id, tuple(wanted), dict(Counter(state.value for state in states.values())))

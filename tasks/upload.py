@@ -46,7 +46,7 @@ def upload_images(
     """
     work = Work(None, store, catalog, settings or RunSettings(), buys=False)
     with attached(downloaded.run_id, work) as (context, alone):
-        results = context.conveyor.upload(downloaded.files)
+        results = context.delivery_queue.upload(downloaded.files)
     if alone and results and all(result.state is ImageState.PENDING for result in results):
         raise StepUnavailable(results[0].reason or "nothing could be stored")
     return Uploaded(downloaded.run_id, downloaded.item_ids, Rows(results))

@@ -10,9 +10,9 @@ from typing import Any, TypedDict, Unpack
 from ..errors import BadInput
 from ..prompts import PromptSpec
 from ..rewrite import RewriteSpec
+from .availability import read_fallback
 from .file import PlanFile, open_plan
 from .spec import BatchSpec
-from .terms import read_fallback
 
 AnyBatch = BatchSpec | PlanFile
 """What a run can be made of."""

@@ -13,14 +13,13 @@ from urllib.parse import unquote, urlsplit
 
 from ..aimlapi import AimlApiClient
 from ..aimlapi.chat import resolve_chat_model
-from ..delivery import MAX_BYTES, Conveyor, Downloader, Spool, Uploader
+from ..delivery import MAX_BYTES, DeliveryQueue, Downloader, Spool, Uploader
 from ..errors import BadInput
 from ..files import home
 from ..http.sessions import user_agent
 from ..images import Fetcher
-from ..ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota, UnknownPolicy
-from ..ledger.holders import LEASE_SECONDS
-from ..limits import CallLimiter, CreditBreaker, Gate, Halt, HaltReason
+from ..ledger import LEASE_SECONDS, ClaimedItem, Ledger, LedgerUnavailable, SharedQuota, UnknownPolicy
+from ..limits import BalanceGuard, CallLimiter, HealthGate, StopReason, StopSignal
 from ..purchase import Purchaser, PurchaseSettings, Rewriter
 from ..storage import KeyTemplate, LocalStore, ObjectStore, S3Store
 from ..threads import in_threads
@@ -109,28 +108,28 @@ class RunContext:
         self.ledger = ledger
         self.store = store
         self.settings = settings
-        self.halt = Halt()
+        self.halt = StopSignal()
         self._lock = threading.RLock()
         ledger.be_patient(settings.patience)
         self.spool = Spool(spool_folder(settings), ledger.id, settings.spool_max_bytes)
         # Chunks overlap; their threads do not add up. Whoever comes first is served first, so chunks end in order.
         # A few more threads than calls may be in flight: some are busy writing down what the API has answered.
         buyers = settings.concurrency + math.ceil(settings.concurrency / 4)
-        self.buyers = ThreadPoolExecutor(buyers, thread_name_prefix="imagen-buy")
+        self.purchase_pool = ThreadPoolExecutor(buyers, thread_name_prefix="imagen-buy")
         movers = max(4, min(_MOST_MOVERS, settings.concurrency // 2))
-        self.movers = ThreadPoolExecutor(movers, thread_name_prefix="imagen-move")
+        self.delivery_pool = ThreadPoolExecutor(movers, thread_name_prefix="imagen-move")
         self.limiter = CallLimiter(settings.concurrency, settings.requests_per_minute, self.halt)
         self._sharing = False
-        self.gate = Gate(store.check, patience=settings.patience) if store is not None else None
-        self.spool_gate = Gate(self.spool.check, patience=settings.patience)
+        self.gate = HealthGate(store.check, patience=settings.patience) if store is not None else None
+        self.spool_gate = HealthGate(self.spool.check, patience=settings.patience)
         self.client = client
-        self.breaker = CreditBreaker(client.balance if client is not None else lambda: None)
+        self.breaker = BalanceGuard(client.balance if client is not None else lambda: None)
         self._rewriter: Rewriter | None = None
         self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=movers)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
         self._drain: threading.Timer | None = None
         self.halt.on_stop(self._begin_drain)
-        self._conveyor: Conveyor | None = None
+        self._delivery_queue: DeliveryQueue | None = None
 
     def _begin_drain(self) -> None:
         """The run was stopped: what is in flight has `drain_seconds`, then its answers are waited for no longer."""
@@ -149,8 +148,8 @@ class RunContext:
         """Close what belongs to this run alone."""
         if self._drain is not None:
             self._drain.cancel()
-        self.buyers.shutdown(wait=False, cancel_futures=True)
-        self.movers.shutdown(wait=False, cancel_futures=True)
+        self.purchase_pool.shutdown(wait=False, cancel_futures=True)
+        self.delivery_pool.shutdown(wait=False, cancel_futures=True)
         self.limiter.close()
         self._fetcher.close()
 
@@ -160,13 +159,13 @@ class RunContext:
         return self.store.destination if self.store is not None else None
 
     @property
-    def conveyor(self) -> Conveyor:
+    def delivery_queue(self) -> DeliveryQueue:
         """What carries images to the store. Made on first use: the run is in the ledger by then, with its tags."""
         with self._lock:
-            if self._conveyor is None:
+            if self._delivery_queue is None:
                 uploader = self.uploader() if self.store is not None else None
-                self._conveyor = Conveyor(self.downloader, uploader, self.movers)
-            return self._conveyor
+                self._delivery_queue = DeliveryQueue(self.downloader, uploader, self.delivery_pool)
+            return self._delivery_queue
 
     def purchaser(self, limiter: CallLimiter | None = None) -> Purchaser:
         """The one who buys.
@@ -180,7 +179,7 @@ class RunContext:
         """
         if self.client is None:
             raise BadInput("there are no API credentials to buy with")
-        run = self.ledger.run(self.run_id)
+        run = self.ledger.runs.get(self.run_id)
         models = run_models(run)
         offered = [one.model for one in models if not one.withdrawn]
         model = offered[0] if offered else models[0].model
@@ -199,10 +198,10 @@ class RunContext:
             halt=self.halt,
             run_id=self.run_id,
             model=model,
-            standing_in=offered[1:],
+            fallback_models=offered[1:],
             parameters=run["parameters"],
             settings=self.settings.purchase,
-            on_images=self.conveyor.set_off,
+            on_images=self.delivery_queue.submit,
         )
 
     def buy(self, claimed: Sequence[ClaimedItem]) -> None:
@@ -221,9 +220,9 @@ class RunContext:
             try:
                 purchaser.buy(item)
             except LedgerUnavailable as error:
-                self.halt.set(HaltReason.LEDGER, str(error))
+                self.halt.set(StopReason.LEDGER, str(error))
 
-        in_threads(self.buyers, buy, claimed)
+        in_threads(self.purchase_pool, buy, claimed)
 
     def rewriter(self) -> Rewriter:
         """The one who has prompts rewritten: one for the run, since it learns how the model wants to be asked.
@@ -283,7 +282,7 @@ class RunContext:
 
     @functools.cached_property
     def _tags(self) -> Mapping[str, str]:
-        tags: Mapping[str, str] = self.ledger.run(self.run_id)["tags"]
+        tags: Mapping[str, str] = self.ledger.runs.get(self.run_id)["tags"]
         return tags
 
     def _run_tags(self) -> Mapping[str, str]:

@@ -11,13 +11,13 @@ from ..aimlapi.chat import ChatModel, resolve_chat_model
 from ..aimlapi.errors import ApiError
 from ..errors import BadInput
 from ..ledger import CallOutcome, ItemKind, Ledger, Outcome
-from ..ledger.schema import calls, holders, items
+from ..ledger.schema import calls, items, workers
+from .decision import classify_error, classify_reply
 from .replies import ReplySpool
-from .rewriting import judge_rewrite
-from .verdict import judge_error, judge_reply
+from .rewrite import classify_rewrite
 
 
-def replay(ledger: Ledger, replies: ReplySpool) -> int:
+def recover_replies(ledger: Ledger, replies: ReplySpool) -> int:
     """Record the replies of dead processes, and clear away those that are dealt with.
 
     Replies of processes that are alive are left to them.
@@ -32,24 +32,24 @@ def replay(ledger: Ledger, replies: ReplySpool) -> int:
             continue
         raw = replies.load(call_id)
         if raw is not None and call.open:
-            recorded += ledger.settle(call_id, _outcome(raw, call))
-        if not ledger.waiting_calls([call_id]):
-            replies.drop(call_id)
+            recorded += ledger.calls.settle(call_id, _outcome(raw, call)).recorded
+        if not ledger.images.pending_calls([call_id]):
+            replies.delete(call_id)
     return recorded
 
 
 def _outcome(raw: RawReply, call: sa.Row[Any]) -> Outcome:
     if call.kind != ItemKind.REWRITE:
-        return judge_reply(raw, list_price=_list_price(call.model, call.requested)).outcome
-    judged = judge_rewrite(
+        return classify_reply(raw, list_price=_list_price(call.model, call.requested)).outcome
+    judged = classify_rewrite(
         raw, limit=int(call.parameters["limit"]), model=_chat_model(call.model), assumed=call.reserved
     )
-    return judge_error(judged).outcome if isinstance(judged, ApiError) else judged
+    return classify_error(judged).outcome if isinstance(judged, ApiError) else judged
 
 
 def _call(ledger: Ledger, call_id: str) -> sa.Row[Any] | None:
     """Outcome, item and model of a call, and whether the process that sent it still works on it."""
-    alive = sa.and_(holders.c.ended_at.is_(None), holders.c.id != ledger.holder.id)
+    alive = sa.and_(workers.c.ended_at.is_(None), workers.c.id != ledger.worker.id)
     query = (
         sa.select(
             # Also what only the provider's log knew of until now.
@@ -65,7 +65,7 @@ def _call(ledger: Ledger, call_id: str) -> sa.Row[Any] | None:
             sa.func.coalesce(alive, sa.false()).label("alive"),
         )
         .join(items, items.c.id == calls.c.item_id)
-        .outerjoin(holders, holders.c.id == calls.c.holder_id)
+        .outerjoin(workers, workers.c.id == calls.c.holder_id)
         .where(calls.c.id == call_id)
     )
     with ledger.read() as connection:
