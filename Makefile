@@ -6,7 +6,7 @@ PARTS := core blocks tasks flows cli sandbox deployments
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-long bench bench-faults lint lint-deployments types format clean
+.PHONY: help demo test test-quick test-long bench bench-faults lint lint-deployments types format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -23,7 +23,10 @@ demo: $(VENV)/.ready ## the main job on embedded parts: 24 images in a local S3,
 	$(BIN)/prefect-imagen demo
 
 test: $(VENV)/.ready lint types ## style, types, and all tests but the long matrices
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
+
+test-quick: $(VENV)/.ready ## the tests that start no server, in under a minute
+	$(BIN)/python -m pytest tests/core -m "not long and not slow" -n 2 --dist worksteal
 
 test-long: $(VENV)/.ready ## the kill, fault and scale matrices
 	$(BIN)/python -m pytest -m long

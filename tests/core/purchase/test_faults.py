@@ -161,7 +161,8 @@ def test_what_no_item_can_help_ends_the_run(make_harness: MakeHarness, name: str
     states = harness.states()
     assert states["generated"] == 20
     assert states == {"generated": 20, "planned": 30}
-    assert len(harness.sandbox.calls()) <= 20 + 8, "sent on after the halt"
+    # Each of the eight may have begun another call while the first refusal was read.
+    assert len(harness.sandbox.calls()) <= 20 + 2 * 8, "sent on after the halt"
 
 
 def test_a_model_that_is_gone_ends_the_run(make_harness: MakeHarness) -> None:
