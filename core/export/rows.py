@@ -16,12 +16,11 @@ def selected_rows(
 ) -> Iterator[tuple[list[tuple[str, Kind]], Iterator[Sequence[Sequence[Any]]]]]:
     """The columns of the catalog, and the rows of the selected items; see `core.ledger.catalog.Catalog.batches`."""
     columns = list(COLUMNS.items())
-    kinds = list(COLUMNS.values())
     with ledger.catalog.batches(list(COLUMNS), selection) as batches:
-        yield (
-            columns,
-            (
-                [[plain(kind, value) for kind, value in zip(kinds, row, strict=True)] for row in batch]
-                for batch in batches
-            ),
-        )
+        yield columns, _batches(batches)
+
+
+def _batches(batches: Iterator[Sequence[Sequence[Any]]]) -> Iterator[Sequence[Sequence[Any]]]:
+    kinds = list(COLUMNS.values())
+    for batch in batches:
+        yield [[plain(kind, value) for kind, value in zip(kinds, row, strict=True)] for row in batch]
