@@ -58,8 +58,8 @@ def listing(
     if context.invoked_subcommand is not None:
         return OK
     from ..core.aimlapi import load_registry
+    from ..core.aimlapi.common_parameters import to_native
     from ..core.aimlapi.spec import ResolvedModel
-    from ..core.aimlapi.vocabulary import to_native
 
     asked = {name: value for name, value in (("aspect_ratio", aspect_ratio), ("num_images", num_images)) if value}
     found = []
@@ -131,7 +131,7 @@ def check(
 
     from ..core.aimlapi import DEFAULT_BASE_URL, load_registry
     from ..core.aimlapi.client import normalise_base_url
-    from ..core.aimlapi.market import ask_market
+    from ..core.aimlapi.market import fetch_provider_catalog
     from ..core.files import home
     from .catalogs import existing_ledger
 
@@ -139,9 +139,11 @@ def check(
     used = list(names or ())
     if not used:
         with existing_ledger(catalog, required=False) as ledger:
-            used = ledger.used_models() if ledger is not None else []
+            used = ledger.items.used_models() if ledger is not None else []
     specs = [registry.resolve(name, allow_withdrawn=True).spec for name in dict.fromkeys(used)]
-    market = ask_market(normalise_base_url(base_url or DEFAULT_BASE_URL), home() / "cache", offline=offline, fresh=True)
+    market = fetch_provider_catalog(
+        normalise_base_url(base_url or DEFAULT_BASE_URL), home() / "cache", offline=offline, fresh=True
+    )
     today = datetime.now(UTC).date()
     rows = []
     for spec in specs:

@@ -76,7 +76,7 @@ def repair(
     from ..core.repair import repair as mend
     from ..core.request import RunRequest, UnknownPolicy
     from .catalogs import existing_ledger
-    from .runs import find_items, find_run, list_runs
+    from .runs import find_items, find_run
 
     key = os.environ.get(_KEY, "").strip()
     if unknown is _Unknown.RETRY and not key:
@@ -92,7 +92,7 @@ def repair(
                 Stores(options=store),
                 client=client,
                 request=RunRequest.by_flag({"concurrency": concurrency, "key_template": key_template}),
-                run_id=find_run(list_runs(ledger), run)["run_id"] if run is not None else None,
+                run_id=find_run(ledger.runs.all(), run)["run_id"] if run is not None else None,
                 item_ids=find_items(ledger, items) if items else None,
                 unknown=UnknownPolicy(unknown.value),
                 lost=lost,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..core.ledger import ItemState
-from ..core.limits import HaltReason
+from ..core.limits import StopReason
 from ..core.money import format_usd
 from ..core.run.report import RunReport
 from .console import facts, shorten, table
@@ -26,15 +26,15 @@ _STATE_STYLE = {
     "failed": "red",
 }
 _HALT_ADVICE = {
-    HaltReason.CREDIT: "Top up the account, then the same command buys the rest:",
-    HaltReason.KEY: "Give a key that is accepted (AIMLAPI_API_KEY), then the same command buys the rest:",
-    HaltReason.MODEL: "The API does not serve this model; `prefect-imagen models` lists others.",
-    HaltReason.RATE: "The API asked for a longer pause than is worth waiting. Later, or with --requests-per-minute:",
-    HaltReason.API: "When the API can be reached, the same command buys the rest:",
-    HaltReason.STORE: "When the store is back, the same command delivers what is paid for, then buys the rest:",
-    HaltReason.SPOOL: "When there is room on this machine's disk, the same command goes on:",
-    HaltReason.LEDGER: "When the database is back, the same command goes on:",
-    HaltReason.BUDGET: "The same command buys the rest under a new budget of the same size:",
+    StopReason.CREDIT: "Top up the account, then the same command buys the rest:",
+    StopReason.KEY: "Give a key that is accepted (AIMLAPI_API_KEY), then the same command buys the rest:",
+    StopReason.MODEL: "The API does not serve this model; `prefect-imagen models` lists others.",
+    StopReason.RATE: "The API asked for a longer pause than is worth waiting. Later, or with --requests-per-minute:",
+    StopReason.API: "When the API can be reached, the same command buys the rest:",
+    StopReason.STORE: "When the store is back, the same command delivers what is paid for, then buys the rest:",
+    StopReason.SPOOL: "When there is room on this machine's disk, the same command goes on:",
+    StopReason.LEDGER: "When the database is back, the same command goes on:",
+    StopReason.BUDGET: "The same command buys the rest under a new budget of the same size:",
 }
 _NOT_BEGUN = frozenset({ItemState.PLANNED, ItemState.CLAIMED})
 _TO_DO = (ItemState.PLANNED, ItemState.CLAIMED, ItemState.SENT, ItemState.GENERATED, ItemState.FAILED)
@@ -159,7 +159,7 @@ def print_open(console: Console, report: RunReport, *, but: frozenset[str] = fro
 def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, str]]:
     """What to do about what is missing: a sentence, and the command where there is one."""
     steps: list[tuple[str, str]] = []
-    reason = next((reason for reason in HaltReason if report.message.startswith(f"{reason}:")), None)
+    reason = next((reason for reason in StopReason if report.message.startswith(f"{reason}:")), None)
     if report.states.get(ItemState.UNKNOWN):
         count = report.states[ItemState.UNKNOWN]
         steps.append(
@@ -205,14 +205,14 @@ def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, s
         )
     if any(report.states.get(state) for state in _TO_DO) or (reason is not None and not report.complete):
         advice = _HALT_ADVICE.get(reason) if reason is not None else None
-        if reason is HaltReason.MODEL and report.successor:
+        if reason is StopReason.MODEL and report.successor:
             text = "Its successor can make the rest, with the parameters translated; nothing is bought again:"
             steps.append((text, again(arguments, fallback=report.successor)))
             return steps
-        if reason is HaltReason.BUDGET and "the run's budget" not in report.message:
+        if reason is StopReason.BUDGET and "the run's budget" not in report.message:
             advice = (
                 "When the budget frees (`prefect-imagen budget` shows and changes it), the same command buys the rest:"
             )
         text = advice or "The same command goes on with the rest and buys nothing again:"
-        steps.append((text, "" if reason is HaltReason.MODEL else again(arguments)))
+        steps.append((text, "" if reason is StopReason.MODEL else again(arguments)))
     return steps

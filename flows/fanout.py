@@ -27,7 +27,7 @@ from pydantic import Field
 from ..blocks.references import catalog_block
 from ..core.errors import BadInput, Unavailable
 from ..core.ledger import ItemState
-from ..core.limits import HaltReason
+from ..core.limits import StopReason
 from ..core.request import RunRequest
 from ..core.run.chunks import MAX_CHUNKS
 from ..core.run.run import Run
@@ -74,13 +74,13 @@ def imagen_shard(
     own = request.with_("policy", wait_for_others=0.0)
     refs = (credentials, store, catalog)
     try:
-        tags = dict(catalog_block(catalog).get_ledger().run(run_id)["tags"])
+        tags = dict(catalog_block(catalog).get_ledger().runs.get(run_id)["tags"])
     except KeyError:
         raise BadInput(f"there is no run {run_id} in this catalog; imagen_fanout plans it") from None
     run = Run.open(connect(own.model_copy(update={"tags": tags}), refs), run_id, get_run_logger())
     with shared_run(run_id, lambda: run):
         failures = run.buy(TaskRuns(refs, own), len(rows), rows)
-        progress = run.ledger.row_progress(run_id, rows)
+        progress = run.ledger.runs.row_progress(run_id, rows)
     counts = {state.value: count for state, count in progress.items.items()}
     message = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     if progress.settled == sum(counts.values()):
@@ -214,7 +214,7 @@ class _Shards:
         while open_ := [shard for shard in self._shards if not shard.done]:
             time.sleep(pause)
             try:
-                self._run.ledger.reap()
+                self._run.ledger.release_dead_workers()
                 found = _flow_runs([shard.flow_run_id for shard in open_ if shard.flow_run_id is not None])
                 for shard in open_:
                     if shard.flow_run_id is not None:
@@ -228,14 +228,14 @@ class _Shards:
         if state is not None and (state.is_scheduled() or state.is_pending()):
             shard.seen = time.monotonic()  # no worker has taken it up yet
             return
-        progress = self._run.ledger.row_progress(self._common["run_id"], shard.rows)
+        progress = self._run.ledger.runs.row_progress(self._common["run_id"], shard.rows)
         if state is not None and state.is_completed():
             shard.done = True
         elif state is not None and (state.is_cancelled() or state.name in _NO_USE):
             # Nothing that another start of it would change.
             self._end(shard, f"ended as {state.name}: {state.message}")
             if state.name == "BudgetReached":
-                self._run.services.halt.set(HaltReason.BUDGET, state.message or "")
+                self._run.services.halt.set(StopReason.BUDGET, state.message or "")
         elif state is None or state.is_final():
             self._again(shard, progress.items, f"ended as {state.name}: {state.message}" if state else "is gone")
         elif progress.held:

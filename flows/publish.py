@@ -14,7 +14,7 @@ from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 
 from ..core.contact_sheet import contact_sheet
-from ..core.limits import HaltReason
+from ..core.limits import StopReason
 from ..core.run.report import RunReport
 from ..core.run.run import Run
 from .artifacts import leave_contact_sheet, leave_report
@@ -57,7 +57,7 @@ def _attempt(what: str, step: Callable[[], None]) -> None:
 
 
 def _leave_contact_sheet(report: RunReport, run: Run) -> None:
-    if run.services.store is None or run.services.halt.reason is HaltReason.STORE:
+    if run.services.store is None or run.services.halt.reason is StopReason.STORE:
         return
     sheet = contact_sheet(run.ledger, run.services.store, report.run_id)
     if sheet is not None:
@@ -65,13 +65,13 @@ def _leave_contact_sheet(report: RunReport, run: Run) -> None:
 
 
 def _record_assets(report: RunReport, run: Run, source: str | None) -> None:
-    row = run.ledger.run(report.run_id)
-    new = run.ledger.delivered_in(report.run_id)
+    row = run.ledger.runs.get(report.run_id)
+    new = run.ledger.images.count_stored_by(report.run_id)
     record_assets(report, model=row["model"], edition=row["edition"], tags=row["tags"], new_images=new, source=source)
 
 
 def _emit_end(report: RunReport, run: Run) -> None:
-    row = run.ledger.run(report.run_id)
+    row = run.ledger.runs.get(report.run_id)
     emit_run_ended(report, model=row["model"], edition=row["edition"], tags=row["tags"])
     emit_unknown_waiting(report)
 

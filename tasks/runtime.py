@@ -19,7 +19,7 @@ from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageS
 from ..blocks.credentials import KEY_VARIABLE
 from ..blocks.references import catalog_block, credentials_block, image_store_block
 from ..core.errors import Unavailable
-from ..core.limits import HaltReason
+from ..core.limits import StopReason
 from ..core.request import RunRequest
 from ..core.run.results import Batch, PlannedRun
 from ..core.run.run import FlowRun, Run
@@ -29,7 +29,7 @@ Credentials = AimlApiCredentials | str | None
 Store = S3ImageStore | LocalImageStore | str | None
 Catalog = ImageCatalog | str | None
 
-_SERVICE_REASONS = frozenset({HaltReason.API, HaltReason.STORE, HaltReason.LEDGER, HaltReason.RATE, HaltReason.SPOOL})
+_SERVICE_REASONS = frozenset({StopReason.API, StopReason.STORE, StopReason.LEDGER, StopReason.RATE, StopReason.SPOOL})
 _lock = threading.Lock()
 _shared: dict[str, tuple[Run, int]] = {}
 

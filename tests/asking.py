@@ -1,4 +1,4 @@
-"""Asking a Prefect server as its own clients do: patiently."""
+"""BatchBase a Prefect server as its own clients do: patiently."""
 
 from __future__ import annotations
 

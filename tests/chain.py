@@ -95,7 +95,7 @@ def run_chain(
             with run.stopping(), Threads(run.process) as threads:
                 failures = run.buy(threads, planned.items)
             run.finish(failures)
-            states = {state.value: number for state, number in ledger.progress(run.id).items.items() if number}
+            states = {state.value: number for state, number in ledger.runs.progress(run.id).items.items() if number}
             return {"run": run.id, "states": states, "halt": run.services.halt.message}
     finally:
         client.close()

@@ -1,11 +1,11 @@
 """What is known of the AI/ML API: models, requests, replies, errors, and the client that sends."""
 
 from .client import DEFAULT_BASE_URL, AimlApiClient, RawReply
+from .common_parameters import Problem
 from .registry import UnknownModel, WithdrawnModel, load_registry
 from .reply import Reply, ReplyImage
 from .request import ImageRequest, InvalidRequest
 from .spec import ModelSpec, ResolvedModel
-from .vocabulary import Problem
 
 __all__ = [
     "DEFAULT_BASE_URL",

@@ -36,7 +36,7 @@ _GONE = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class DeprecationNotice:
     """What is announced of a model.
 
     Attributes:
@@ -63,7 +63,7 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
+class ProviderCatalog:
     """What the catalogue said. Without anything heard, all answers are the registry's.
 
     Attributes:
@@ -84,10 +84,10 @@ class Market:
         """Whether the model is in the catalogue; None where it was not heard."""
         return any(name in self.pricing for name in spec.names) if self.pricing else None
 
-    def notice(self, spec: ModelSpec) -> Notice:
+    def notice(self, spec: ModelSpec) -> DeprecationNotice:
         """Where a model stands, by the catalogue's word and the registry's: the worse of the two."""
         life = spec.lifecycle
-        own = Notice(
+        own = DeprecationNotice(
             life.status,
             _day(life.shutdown_at or life.withdrawn_at or life.upstream_shutdown),
             life.successor,
@@ -99,7 +99,7 @@ class Market:
         status = str(row.get("status") or "deprecated")
         if own.status == _GONE:
             status = _GONE
-        return Notice(
+        return DeprecationNotice(
             status,
             _day(row.get("shutdown_at")) or own.shutdown,
             _text(row.get("replaced_by")) or own.successor,
@@ -185,9 +185,9 @@ def _is_default(when: Any, model: ResolvedModel) -> bool:
     return all(str(defaults.get(name)).lower() == str(value).lower() for name, value in when.items())
 
 
-def ask_market(
+def fetch_provider_catalog(
     base_url: str, folder: Path, *, offline: bool = False, fresh: bool = False, seconds: float = 2.0
-) -> Market:
+) -> ProviderCatalog:
     """Ask the catalogue, or remember what it said.
 
     Args:
@@ -202,7 +202,7 @@ def ask_market(
     """
     origin = api_origin(base_url)
     if offline:
-        return Market(origin, problem="not asked (offline)")
+        return ProviderCatalog(origin, problem="not asked (offline)")
     pool = SessionPool(PooledAdapter(pool_size=1))
     try:
         models = _ask(pool, origin, _MODELS, folder, fresh=fresh, seconds=seconds)
@@ -212,7 +212,7 @@ def ask_market(
     finally:
         pool.close()
     heard = [answer.heard_at for answer in (models, gone) if answer.rows is not None]
-    return Market(
+    return ProviderCatalog(
         origin,
         datetime.fromtimestamp(min(heard), UTC) if heard else None,
         models.problem or gone.problem,

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadInput
+from .common_parameters import Problem, Translation, to_native
 from .fields import bad_character, prompt_length
 from .registry import load_registry
 from .spec import Price, ResolvedModel
-from .vocabulary import Problem, Translation, to_native
 
 _MAX_DERIVED_SEED = 2**31 - 1
 _ASK_FOR_URLS = {"convert_base64_to_url": True, "response_format": "url"}
@@ -114,8 +114,8 @@ class ImageRequest:
         Args:
             model: Id, alias or `MODEL@CONTRACT`; see `core.aimlapi.registry`.
             prompt: Text of the image; not empty, within the model's limit in UTF-16 code units.
-            parameters: Fields of the contract, or words of the common vocabulary (`core.aimlapi.vocabulary`); None
-                values are left out.
+            parameters: Fields of the contract, or common parameters (`core.aimlapi.common_parameters`); None values are
+                left out.
             lenient: Leave out what this model cannot do and another one can, and say so in `omitted`.
 
         Raises:

@@ -20,9 +20,8 @@ from ..images import (
     SpoolUnavailable,
     save_bytes,
 )
-from ..ledger import ImageTask
-from ..ledger.holders import this_host
-from ..limits import Backoff, Halt
+from ..ledger import ImageTask, this_host
+from ..limits import Backoff, StopSignal
 from ..storage import ObjectMissing, ObjectStore
 from .files import FileState, ImageFile
 from .spool import Spool
@@ -51,7 +50,7 @@ class Downloader:
         fetcher: Fetcher,
         spool: Spool,
         open_copy: Callable[[str], tuple[ObjectStore, str]],
-        halt: Halt,
+        halt: StopSignal,
         tries: int = 4,
         backoff: Backoff | None = None,
     ) -> None:
@@ -160,7 +159,7 @@ class Downloader:
             raise
 
     def _bad(self, task: ImageTask, reason: str) -> ImageFile:
-        kept = self._spool.set_aside(task.image_id)
+        kept = self._spool.move_to_quarantine(task.image_id)
         return ImageFile(task, FileState.BAD, reason=f"{reason}; kept as {kept}" if kept else reason)
 
 

@@ -84,7 +84,7 @@ class Spool:
         """Where an image lies between download and upload."""
         return self.images / image_id
 
-    def set_aside(self, image_id: str) -> Path | None:
+    def move_to_quarantine(self, image_id: str) -> Path | None:
         """Move a file that is not an image to the quarantine; None if there is none."""
         target = self.quarantine / image_id
         try:
@@ -93,10 +93,10 @@ class Spool:
             return None
         return target
 
-    def forget(self, call_id: str) -> None:
+    def purge(self, call_id: str) -> None:
         """Remove everything of a call: its reply, its images, what was set aside of it."""
         with contextlib.suppress(OSError):
-            self.replies.drop(call_id)
+            self.replies.delete(call_id)
         for folder in (self.images, self.quarantine):
             for path in folder.glob(f"{call_id}-*"):
                 with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import ImagenError
 from ..images import NotAnImage, save_bytes
 from ..ledger import ImageResult, ImageState, StoredAt
-from ..limits import Backoff, Gate, Halt, HaltReason
+from ..limits import Backoff, HealthGate, StopReason, StopSignal
 from ..storage import KeyTemplate, ObjectStore, Stored, StoreNotUsable, StoreUnavailable
 from .files import FileState, ImageFile
 from .provenance import object_metadata
@@ -41,8 +41,8 @@ class Uploader:
         keys: KeyTemplate,
         ledger_id: str,
         spool: Spool,
-        gate: Gate,
-        halt: Halt,
+        gate: HealthGate,
+        halt: StopSignal,
         patience: float,
         run_tags: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
@@ -110,7 +110,7 @@ class Uploader:
                     run_tags=self._run_tags(),
                 )
             except StoreUnavailable as error:
-                self._gate.failed(error)
+                self._gate.record_failure(error)
                 # A store may answer the probe and refuse the put: the pause keeps this from being a tight loop.
                 if time.monotonic() >= deadline or self._halt.pause(_BACKOFF.delay(tries)):
                     return _result(file, ImageState.PENDING, reason=str(error))
@@ -119,13 +119,13 @@ class Uploader:
             except (ImagenError, OSError) as error:
                 return _result(file, ImageState.PENDING, reason=str(error))
             else:
-                self._gate.worked()
+                self._gate.record_success()
                 return _result(file, ImageState.STORED, stored=self._stored_at(file, stored))
         raise AssertionError("unreachable")
 
     def _unusable(self, file: ImageFile, error: StoreNotUsable) -> ImageResult:
         """A right or the bucket went away: whatever else were bought would have nowhere to go."""
-        self._halt.set(HaltReason.STORE, str(error))
+        self._halt.set(StopReason.STORE, str(error))
         return _result(file, ImageState.PENDING, reason=str(error))
 
     def _stored_at(self, file: ImageFile, stored: Stored) -> StoredAt:

@@ -1,48 +1,73 @@
-"""The account book: every item, every paid call, every image. It knows databases and no HTTP."""
+"""The ledger: every item, every paid call, every image. It knows databases and no HTTP."""
 
-from .account import Account, Line
-from .budget import BudgetState, BudgetWarning, Period
-from .calls import Answered, Begun, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
-from .claims import ClaimedItem, WantedText
-from .erasure import Survey
+from .budgets import BudgetState, BudgetWarning, Period
+from .calls import (
+    Answered,
+    BeginResult,
+    CallIntent,
+    NewImage,
+    Outcome,
+    RecordedCall,
+    Refused,
+    Rewritten,
+    Unbilled,
+    Unknown,
+)
+from .costs import CostLine, CostSummary
+from .deliveries import ImageStatus, StoredImage
+from .engine import has_password, normalise_url
+from .erasure import ErasableObject, ErasurePreview
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
-from .held import HeldItem, name_holders
+from .identity import Item, ItemKind, Rewrite
 from .images import ImageResult, ImageTask, StoredAt
-from .items import Item, ItemKind, Rewrite
-from .ledger import Ledger
+from .items import ClaimedItem, LeasedItem, describe_workers
+from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
-from .runs import RunItem, RunProgress, RunSpec
+from .rebuilding import RebuiltCall, RebuiltImage
+from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
+from .runs import OpenItem, RunItem, RunProgress, RunSpec
 from .selection import Selection
-from .shared import close_ledgers, open_ledger
 from .states import CallOutcome, ImageState, ItemState
+from .workers import LEASE_SECONDS, this_host
 
 __all__ = [
-    "Account",
+    "LEASE_SECONDS",
     "Answered",
-    "Begun",
+    "BeginResult",
     "BudgetState",
     "BudgetWarning",
     "CallIntent",
     "CallOutcome",
     "ClaimedItem",
-    "HeldItem",
+    "CostLine",
+    "CostSummary",
+    "ErasableObject",
+    "ErasurePreview",
+    "FailedRewrite",
     "ImageResult",
     "ImageState",
+    "ImageStatus",
     "ImageTask",
     "Item",
     "ItemKind",
     "ItemState",
+    "LeasedItem",
     "Ledger",
     "LedgerMismatch",
     "LedgerMissing",
     "LedgerNotUsable",
     "LedgerUnavailable",
-    "Line",
     "NewImage",
+    "OpenItem",
     "Outcome",
     "Period",
+    "RebuiltCall",
+    "RebuiltImage",
+    "RecordedCall",
     "Refused",
     "Rewrite",
+    "RewriteReport",
+    "RewriteStatus",
     "Rewritten",
     "RunItem",
     "RunProgress",
@@ -50,11 +75,13 @@ __all__ = [
     "Selection",
     "SharedQuota",
     "StoredAt",
-    "Survey",
+    "StoredImage",
     "Unbilled",
     "Unknown",
-    "WantedText",
     "close_ledgers",
-    "name_holders",
+    "describe_workers",
+    "has_password",
+    "normalise_url",
     "open_ledger",
+    "this_host",
 ]

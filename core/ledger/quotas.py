@@ -1,12 +1,11 @@
 """Limits that processes and machines share, in the ledger's database and in its time.
 
-One row for each key and model holds the schedule of turns and what 429s have taught; it outlives the runs. One row for
-each run at work (a *share*) says what its user told of the limit, and how many slots it has of the calls in flight; it
-ends with its holder, so a process that dies frees its slots. Keys are here as fingerprints only
-(`AimlApiClient.fingerprint`).
+One row per key and model holds the schedule of permits and the rate observed from 429s; it outlives the runs. One row
+per active run (a *share*) holds the limits its user configured and its slots for calls in flight; it ends with its
+holder, so a process that dies frees its slots. Keys are stored as fingerprints only (`AimlApiClient.fingerprint`).
 
-A lease is one short transaction for about a second of sending, and none at all as long as no limit is told or learnt:
-then a run only looks, every two seconds, whether there is one by now.
+A lease is one short transaction for about a second of sending, and none at all while no limit is configured or
+observed: then a run only looks, every two seconds, whether there is one by now.
 """
 
 from __future__ import annotations
@@ -17,29 +16,24 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..errors import ImagenError
-from ..limits.learning import LearntRate
-from ..limits.quota import Crowd, Demand, Grant, Schedule
-from .database import database_now
-from .holders import Holder, dead_holders
-from .schema import calls, holders, insert_new, quota_shares, quotas
-
-if TYPE_CHECKING:
-    from .ledger import Ledger
-
-__all__ = ["SharedQuota"]
+from ..limits.adaptive import AdaptiveRate
+from ..limits.quota import Demand, Grant, Schedule, ThrottleEvent
+from .database import Database
+from .engine import database_now
+from .schema import calls, insert_new, quota_shares, quotas, workers
+from .workers import Worker, dead_workers
 
 _TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What another run at work with the same key and model has told and taken."""
+    """What another run at work with the same key and model has configured and taken."""
 
     per_minute: float | None
     in_flight: int | None
@@ -61,7 +55,7 @@ class SharedQuota:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Database,
         key: str,
         model: str,
         wire_models: Sequence[str],
@@ -72,50 +66,52 @@ class SharedQuota:
         self._key = key
         self._model = model
         self._wire_models = tuple(wire_models)
-        self._told = per_minute
+        self._configured = per_minute
         self._most = in_flight
         self._share_id = uuid.uuid4().hex
         self._has_share = False
 
     def lease(self, demand: Demand) -> Grant:
-        """Take turns and slots.
+        """Take permits and slots.
 
         Raises:
             LedgerUnavailable: The database does not answer.
         """
         if not self._bounded():
             return Grant(None)
-        me = self._ledger.holder
-        offset, turns, slots, cool = self._ledger.write_apart(lambda connection: self._lease(connection, me, demand))
+        me = self._ledger.worker
+        offset, permits, slots, cooldown = self._ledger.write_apart(
+            lambda connection: self._lease(connection, me, demand)
+        )
         self._has_share = True
-        return Grant(None if turns is None else [turn + offset for turn in turns], slots, cool)
+        return Grant(None if permits is None else [turn + offset for turn in permits], slots, cooldown)
 
     def _bounded(self) -> bool:
-        """Whether there is anything to lease: told by this run, by another one at work, or learnt. Only looks."""
-        if self._told is not None or self._most is not None:
+        """Whether there is anything to lease: configured by this or another active run, or observed."""
+        if self._configured is not None or self._most is not None:
             return True
         with self._ledger.read() as connection:
-            learnt = connection.scalar(sa.select(quotas.c.ceiling).where(*self._mine(quotas)))
-            return learnt is not None or bool(self._others(connection, self._ledger.holder))
+            observed = connection.scalar(sa.select(quotas.c.ceiling).where(*self._mine(quotas)))
+            return observed is not None or bool(self._others(connection, self._ledger.worker))
 
     def _mine(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
         return table.c.key == self._key, table.c.model == self._model
 
     def _lease(
-        self, connection: Connection, me: Holder, demand: Demand
+        self, connection: Connection, me: Worker, demand: Demand
     ) -> tuple[float, list[float] | None, int | None, float]:
         schedule = self._locked(connection)
         now = database_now(connection)
         offset = time.monotonic() - now  # the database's clock in this process's time; never too early
         others = self._others(connection, me)
-        told = _lowest([self._told, *(share.per_minute for share in others)])
+        configured = _lowest([self._configured, *(share.per_minute for share in others)])
         most = _lowest([self._most, *(share.in_flight for share in others)])
         slots = None if most is None else _slots(int(most), demand, others)
-        after, turns = schedule.lease(now, told, demand.calls)
+        after, permits = schedule.lease(now, configured, demand.calls)
         if after != schedule:
             self._keep(connection, after)
         self._write_share(connection, me, demand, slots)
-        return offset, turns, slots, after.cooling(now)
+        return offset, permits, slots, after.remaining_cooldown(now)
 
     def _locked(self, connection: Connection) -> Schedule:
         """The schedule, held until the transaction ends (SQLite has one writer anyway)."""
@@ -124,60 +120,60 @@ class SharedQuota:
         if row is None:
             connection.execute(insert_new(connection, quotas), [{"key": self._key, "model": self._model}])
             row = connection.execute(query).one()
-        learnt = LearntRate(row.ceiling, bool(row.proved), row.busy)
-        return Schedule(learnt, row.next_at, row.leased_at, row.cut_at, row.cool_until)
+        observed = AdaptiveRate(row.ceiling, bool(row.proved), row.busy)
+        return Schedule(observed, row.next_at, row.leased_at, row.cut_at, row.cool_until)
 
     def _keep(self, connection: Connection, schedule: Schedule) -> None:
-        learnt = schedule.learnt
+        observed = schedule.observed
         connection.execute(
             sa.update(quotas)
             .where(*self._mine(quotas))
             .values(
-                ceiling=learnt.ceiling,
-                proved=int(learnt.proved),
-                busy=learnt.busy,
+                ceiling=observed.ceiling,
+                proved=int(observed.confirmed),
+                busy=observed.busy,
                 next_at=schedule.next_at,
                 leased_at=schedule.leased_at,
                 cut_at=schedule.cut_at,
-                cool_until=schedule.cool_until,
+                cool_until=schedule.cooldown_until,
             )
         )
 
-    def _others(self, connection: Connection, me: Holder) -> list[_Share]:
+    def _others(self, connection: Connection, me: Worker) -> list[_Share]:
         """Shares of other runs whose process is alive."""
         query = (
             sa.select(quota_shares)
-            .join(holders, holders.c.id == quota_shares.c.holder_id)
-            .where(*self._mine(quota_shares), quota_shares.c.id != self._share_id, holders.c.ended_at.is_(None))
+            .join(workers, workers.c.id == quota_shares.c.holder_id)
+            .where(*self._mine(quota_shares), quota_shares.c.id != self._share_id, workers.c.ended_at.is_(None))
         )
         rows = connection.execute(query).all()
-        dead = set(dead_holders(connection, me, among={row.holder_id for row in rows})) if rows else set()
+        dead = set(dead_workers(connection, me, among={row.holder_id for row in rows})) if rows else set()
         return [
             _Share(row.per_minute, row.in_flight, row.wanted, row.granted) for row in rows if row.holder_id not in dead
         ]
 
-    def _write_share(self, connection: Connection, me: Holder, demand: Demand, slots: int | None) -> None:
+    def _write_share(self, connection: Connection, me: Worker, demand: Demand, slots: int | None) -> None:
         values = {"wanted": demand.in_flight, "granted": slots or 0}
         if self._has_share:
             connection.execute(sa.update(quota_shares).where(quota_shares.c.id == self._share_id).values(**values))
             return
-        gone = sa.select(holders.c.id).where(holders.c.ended_at.is_not(None))
+        gone = sa.select(workers.c.id).where(workers.c.ended_at.is_not(None))
         connection.execute(sa.delete(quota_shares).where(quota_shares.c.holder_id.in_(gone)))
         share = {"id": self._share_id, "holder_id": me.id, "key": self._key, "model": self._model, **values}
-        told = {"per_minute": self._told, "in_flight": self._most}
-        connection.execute(insert_new(connection, quota_shares), [{**share, **told}])
+        configured = {"per_minute": self._configured, "in_flight": self._most}
+        connection.execute(insert_new(connection, quota_shares), [{**share, **configured}])
 
-    def crowded(self, crowd: Crowd) -> None:
+    def on_throttled(self, event: ThrottleEvent) -> None:
         """Learn from a 429. The ledger knows what all processes together were let through."""
         with contextlib.suppress(ImagenError):  # what was bought is recorded whatever becomes of this
-            self._ledger.write_apart(lambda connection: self._crowded(connection, crowd))
+            self._ledger.write_apart(lambda connection: self._on_throttled(connection, event))
 
-    def _crowded(self, connection: Connection, crowd: Crowd) -> None:
+    def _on_throttled(self, connection: Connection, event: ThrottleEvent) -> None:
         schedule = self._locked(connection)
         now = database_now(connection)
-        accepted = max(crowd.accepted, self._accepted(connection, crowd.streak))
-        seen = Crowd(crowd.sent, crowd.streak, crowd.strikes, crowd.limit, accepted, crowd.cool)
-        self._keep(connection, schedule.crowded(now, seen))
+        accepted = max(event.accepted, self._accepted(connection, event.streak))
+        seen = ThrottleEvent(event.sent, event.streak, event.consecutive_429s, event.limit, accepted, event.cooldown)
+        self._keep(connection, schedule.on_throttled(now, seen))
 
     def _accepted(self, connection: Connection, streak: float) -> int:
         until = datetime.now(UTC) - timedelta(seconds=streak)
@@ -199,8 +195,8 @@ class SharedQuota:
                 self._ledger.write(lambda connection: connection.execute(mine))
 
 
-def _lowest(told: Sequence[float | None]) -> float | None:
-    return min((value for value in told if value is not None), default=None)
+def _lowest(configured: Sequence[float | None]) -> float | None:
+    return min((value for value in configured if value is not None), default=None)
 
 
 def _slots(most: int, demand: Demand, others: Sequence[_Share]) -> int:

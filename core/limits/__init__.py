@@ -1,26 +1,26 @@
 """What bounds a run: calls in flight, calls a minute, waiting, stopping, and the gate before each paid call."""
 
+from .adaptive import AdaptiveRate
 from .backoff import Backoff
-from .breaker import FORBIDDEN, CreditBreaker
-from .gate import Gate
-from .halt import Halt, HaltReason
-from .learning import LearntRate
+from .balance import FORBIDDEN, BalanceGuard
+from .health import HealthGate
 from .limiter import CallLimiter
-from .quota import Crowd, Demand, Grant, OwnQuota, Quota, Schedule
+from .quota import Demand, Grant, OwnQuota, Quota, Schedule, ThrottleEvent
+from .stop import StopReason, StopSignal
 
 __all__ = [
     "FORBIDDEN",
+    "AdaptiveRate",
     "Backoff",
+    "BalanceGuard",
     "CallLimiter",
-    "CreditBreaker",
-    "Crowd",
     "Demand",
-    "Gate",
     "Grant",
-    "Halt",
-    "HaltReason",
-    "LearntRate",
+    "HealthGate",
     "OwnQuota",
     "Quota",
     "Schedule",
+    "StopReason",
+    "StopSignal",
+    "ThrottleEvent",
 ]

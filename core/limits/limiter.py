@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Iterator
 
 from .backoff import Backoff
-from .halt import Halt
-from .quota import FREE_SECONDS, LEASE_SECONDS, Crowd, Demand, OwnQuota, Quota
+from .quota import FREE_SECONDS, LEASE_SECONDS, Demand, OwnQuota, Quota, ThrottleEvent
+from .stop import StopSignal
 
 _AHEAD = 0.25
 """Seconds before the last turn at which the next ones are leased."""
@@ -35,20 +35,20 @@ class _Step(enum.Enum):
 
 
 class CallLimiter:
-    """Lets a bounded number of calls run at once, and no more of them a minute than allowed or learnt.
+    """Lets a bounded number of calls run at once, and no more of them a minute than allowed or observed.
 
     After a 429 everybody waits; then one call goes ahead, and the others follow once it was let through. Whoever sends
-    says how it went: `accepted`, `crowded`, or neither where no answer came.
+    says how it went: `accepted`, `on_throttled`, or neither where no answer came.
 
     Args:
         concurrency: Calls in flight, at least 1.
         requests_per_minute: Highest rate of sends, evenly spaced; None: what the service's 429s teach.
         halt: Ends every wait.
-        quota: Where turns come from; by default a schedule of this process alone.
+        quota: Where permits come from; by default a schedule of this process alone.
         backoff: How long everybody waits after a 429 that names no time.
 
     Example:
-        >>> limiter = CallLimiter(4, None, Halt())
+        >>> limiter = CallLimiter(4, None, StopSignal())
         >>> with limiter.slot() as may_send:
         ...     may_send
         True
@@ -58,7 +58,7 @@ class CallLimiter:
         self,
         concurrency: int,
         requests_per_minute: float | None,
-        halt: Halt,
+        halt: StopSignal,
         *,
         quota: Quota | None = None,
         backoff: Backoff | None = None,
@@ -188,13 +188,13 @@ class CallLimiter:
             self._leasing = False
             self._leased_at = now
             self._slots = grant.in_flight
-            if grant.cool > 0:
-                self._cool_until = max(self._cool_until, now + grant.cool)
-            if grant.turns is None:
+            if grant.cooldown > 0:
+                self._cool_until = max(self._cool_until, now + grant.cooldown)
+            if grant.permits is None:
                 self._free_until, self._lease_from = now + FREE_SECONDS, 0.0
             else:
-                self._turns.extend(grant.turns)
-                self._free_until, self._lease_from = 0.0, grant.turns[-1] - _AHEAD
+                self._turns.extend(grant.permits)
+                self._free_until, self._lease_from = 0.0, grant.permits[-1] - _AHEAD
             self._news.notify_all()
 
     def accepted(self, sent_at: float) -> None:
@@ -206,14 +206,14 @@ class CallLimiter:
             if not self._strikes or sent_at <= self._struck_at:
                 return
             # By now it is known how many of the calls before the first 429 were let through.
-            crowd = self._crowd(sent_at, 0.0) if self._strikes >= _PROOF_STRIKES and self._told_of_limit else None
+            event = self._crowd(sent_at, 0.0) if self._strikes >= _PROOF_STRIKES and self._told_of_limit else None
             self._strikes = 0
             self._probing = False
             self._news.notify_all()
-        if crowd is not None:
-            self._quota.crowded(crowd)
+        if event is not None:
+            self._quota.on_throttled(event)
 
-    def crowded(self, sent_at: float, retry_after: float | None = None) -> int:
+    def on_throttled(self, sent_at: float, retry_after: float | None = None) -> int:
         """The service answered 429 to a call that was sent at `sent_at`: everybody waits.
 
         Returns:
@@ -232,8 +232,8 @@ class CallLimiter:
                 if self._strikes == 1:
                     self._row = 0
                     self._streak_began, self._told_of_limit = now, False
-            cool = self._pause(retry_after, fresh=fresh)
-            self._cool_until = max(self._cool_until, now + cool)
+            cooldown = self._pause(retry_after, fresh=fresh)
+            self._cool_until = max(self._cool_until, now + cooldown)
             self._resumed_at = self._cool_until
             if (retry_after or 0.0) >= _LONG_WAIT:
                 self._strikes = max(self._strikes, _PROOF_STRIKES)
@@ -244,9 +244,9 @@ class CallLimiter:
                 self._turns.clear()
                 self._free_until = self._lease_from = 0.0
             self._row += fresh
-            crowd, row = self._crowd(sent_at, cool), self._row
+            event, row = self._crowd(sent_at, cooldown), self._row
         if tell:
-            self._quota.crowded(crowd)
+            self._quota.on_throttled(event)
         return row
 
     def _pause(self, retry_after: float | None, *, fresh: bool) -> float:
@@ -255,10 +255,10 @@ class CallLimiter:
         computed = fresh and (retry_after is None or self._strikes > 2)
         return max(named, self._backoff.delay(self._strikes) if computed else 0.0)
 
-    def _crowd(self, sent_at: float, cool: float) -> Crowd:
+    def _crowd(self, sent_at: float, cooldown: float) -> ThrottleEvent:
         now = time.monotonic()
         limit, accepted = self._told_of_limit, self._accepted_before_streak()
-        return Crowd(now - sent_at, now - self._streak_began, self._strikes, limit, accepted, cool)
+        return ThrottleEvent(now - sent_at, now - self._streak_began, self._strikes, limit, accepted, cooldown)
 
     def _accepted_before_streak(self) -> int:
         """Calls let through that were sent within the minute before the 429s began; later answers add to them."""
@@ -271,7 +271,7 @@ class CallLimiter:
             self._accepted.popleft()
 
     def use(self, quota: Quota) -> None:
-        """Take turns and slots from another quota from now on."""
+        """Take permits and slots from another quota from now on."""
         with self._lock:
             self._quota = quota
             self._leased_at = None

@@ -1,28 +1,28 @@
 """Prompts, model and parameters become a batch of items; a plan says what it would cost, and can be kept in a file."""
 
-from .asking import Asking, Candidate, Wanted
+from .availability import ModelAvailability, make_terms
 from .batch import AnyBatch, open_batch
+from .combinations import Matrix, ParameterSet
 from .file import PlanFile, PlanWriter, open_plan
-from .matrix import Form, Matrix
 from .plan import Plan, RewritePlan, make_plan
+from .rows import BatchBase, Candidate, PlannedRow
 from .spec import BatchSpec, InvalidPrompt, InvalidPrompts, read_parameters
-from .terms import Terms, make_terms
 
 __all__ = [
     "AnyBatch",
-    "Asking",
+    "BatchBase",
     "BatchSpec",
     "Candidate",
-    "Form",
     "InvalidPrompt",
     "InvalidPrompts",
     "Matrix",
+    "ModelAvailability",
+    "ParameterSet",
     "Plan",
     "PlanFile",
     "PlanWriter",
+    "PlannedRow",
     "RewritePlan",
-    "Terms",
-    "Wanted",
     "make_plan",
     "make_terms",
     "open_batch",

@@ -23,9 +23,9 @@ from ..files import AtomicFile
 from ..ledger import RunItem
 from ..prompts import Prompt, PromptFileError, PromptSpec, Row, open_source
 from ..rewrite import RewriteSpec
-from .asking import Asking, Wanted
+from .availability import ModelAvailability
+from .rows import BatchBase, PlannedRow
 from .spec import BatchSpec
-from .terms import Terms
 
 if TYPE_CHECKING:
     from ..storage import S3Options
@@ -81,7 +81,7 @@ class _Line(_Model):
 
 
 @dataclass(frozen=True, slots=True)
-class PlanFile(Asking):
+class PlanFile(BatchBase):
     """A plan in a file, to be carried out. Make one with `open_plan`.
 
     Attributes:
@@ -109,7 +109,7 @@ class PlanFile(Asking):
     rewrite: RewriteSpec | None = None
     fallback: tuple[str, ...] = ()
     lenient: bool = False
-    terms: Terms = field(default_factory=Terms)
+    terms: ModelAvailability = field(default_factory=ModelAvailability)
     s3: S3Options | None = None
 
     def count_rows(self) -> int:
@@ -127,24 +127,24 @@ class PlanFile(Asking):
         """
         return sum(1 for _ in self.stream()) // (self.variations * len(self.forms()) * self.repeat)
 
-    def stream(self) -> Iterator[Wanted]:
+    def stream(self) -> Iterator[PlannedRow]:
         """The rows, in order, each checked.
 
         Raises:
             PromptFileError: With the line that is not what was planned.
         """
-        candidates, buy = self.candidates(), self.buy
+        candidates, active = self.candidates(), self.active_index
         lines = open_source(self.name, "jsonl", self.s3).rows()
         next(lines, None)  # the header
         position = 0
-        rows: Iterator[Wanted] = iter(())
+        rows: Iterator[PlannedRow] = iter(())
         for number, line in _numbered(lines, self.name):
             wanted = next(rows, None)
             if wanted is None:  # the first row of a prompt
                 if (problem := self.problem(candidates, line.prompt)) is not None:
                     raise PromptFileError(self.name, number, problem)
                 prompt = Prompt(line.prompt, line.source, line.line, line.row, tuple(line.choices))
-                rows = self.rows_of(candidates, buy, prompt, position)
+                rows = self.rows_of(candidates, active, prompt, position)
                 wanted = next(rows)
             expected = wanted.row.item
             variation = expected.rewrite.variation if expected.rewrite is not None else None

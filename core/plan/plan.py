@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from ..aimlapi import ResolvedModel
 from ..aimlapi.request import Omission
 from ..ledger import Item, ItemState, Ledger, RunItem
-from ..ledger.claims import in_batches
+from ..ledger.conditions import in_batches
 from ..request import RewriteFallback
 from ..rewrite import RewriteSpec, price, price_high
 from ..rewrite.spec import LONGEST_SOURCE
-from .asking import Candidate, Wanted
+from .combinations import ParameterSet
 from .file import PlanFile
-from .matrix import Form
+from .rows import Candidate, PlannedRow
 from .spec import MANY_PROMPTS, BatchSpec, InvalidPrompt
 
 BYTES_AN_IMAGE = 1_600_000
@@ -153,19 +153,19 @@ class _Tally:
         self._destination = destination
         self._texts = texts
         self._seen: set[bytes] = set()
-        self.by_form: Counter[tuple[Form, ItemState]] = Counter()
+        self.by_form: Counter[tuple[ParameterSet, ItemState]] = Counter()
         self.to_copy = 0
 
-    def add(self, batch: Sequence[Wanted]) -> None:
+    def add(self, batch: Sequence[PlannedRow]) -> None:
         ids = {item.id for wanted in batch for item in (wanted.row.item, *wanted.row.alternatives)}
-        known = self._ledger.states(list(ids)) if self._ledger is not None else {}
-        new: dict[str, tuple[Item, Form]] = {}
+        known = self._ledger.items.states(list(ids)) if self._ledger is not None else {}
+        new: dict[str, tuple[Item, ParameterSet]] = {}
         for wanted in batch:
             item = wanted.row.settled(known)
             key = bytes.fromhex(item.id)
             if key not in self._seen:
                 self._seen.add(key)
-                new[item.id] = item, wanted.form_of(item)
+                new[item.id] = item, wanted.parameters_of(item)
         known = {item_id: state for item_id, state in known.items() if item_id in new}
         states = {item_id: known.get(item_id, ItemState.PLANNED) for item_id in new}
         if self._texts is not None:
@@ -173,7 +173,7 @@ class _Tally:
         self.by_form.update((new[item_id][1], state) for item_id, state in states.items())
         if self._ledger is not None and self._destination is not None:
             owned = [item_id for item_id, state in known.items() if state is ItemState.DELIVERED]
-            images = self._ledger.images_to_deliver(owned, destination=self._destination)
+            images = self._ledger.images.to_deliver(owned, destination=self._destination)
             self.to_copy += len({image.item_id for image in images})
 
     def count(self, *states: ItemState) -> int:
@@ -200,7 +200,7 @@ class _Texts:
         """
         rewrites = {item.rewrite.id: item.rewrite for item, _ in items.values() if item.rewrite is not None}
         new = [rewrite_id for rewrite_id in rewrites if bytes.fromhex(rewrite_id) not in self._seen]
-        known = self._ledger.states(new) if self._ledger is not None else {}
+        known = self._ledger.items.states(new) if self._ledger is not None else {}
         self._seen.update((bytes.fromhex(name), known.get(name, ItemState.PLANNED)) for name in new)
         lost: dict[str, ItemState] = {}
         for item_id, (item, state) in items.items():
@@ -255,7 +255,7 @@ def make_plan(
     Raises:
         BadInput: As `BatchSpec.stream`; prompts that do not fit the model are counted, not raised.
     """
-    candidate = spec.candidates()[spec.buy]
+    candidate = spec.candidates()[spec.active_index]
     forms = candidate.forms
     each_prompt = spec.variations * len(forms) * spec.repeat
     invalid: list[InvalidPrompt] = []
@@ -289,7 +289,7 @@ def make_plan(
     items = tally.by_form.total()
     return Plan(
         model=candidate.model,
-        replaced=spec.models()[0].name if spec.buy else None,
+        replaced=spec.models()[0].name if spec.active_index else None,
         omitted=candidate.omitted,
         notes=spec.terms.notes,
         prompts=rows // each_prompt + len(invalid),
@@ -330,7 +330,7 @@ def _outline(spec: Plannable, candidate: Candidate, rows: int, requests_per_minu
     rewrites = _outline_texts(spec, each_form // spec.repeat) if spec.rewrite is not None else None
     return Plan(
         model=candidate.model,
-        replaced=spec.models()[0].name if spec.buy else None,
+        replaced=spec.models()[0].name if spec.active_index else None,
         omitted=candidate.omitted,
         notes=spec.terms.notes,
         prompts=each_form // (spec.repeat * spec.variations),

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..aimlapi import ResolvedModel
-from ..aimlapi.vocabulary import read_parameter
+from ..aimlapi.common_parameters import read_parameter
 from ..errors import BadInput
 from ..ledger import RunItem
 from ..prompts import Prompt, PromptSpec
 from ..request import DEFAULT_MODEL
 from ..rewrite import RewriteSpec
-from .asking import Asking, Candidate, Wanted
-from .matrix import Matrix, read_matrix
-from .terms import Terms
+from .availability import ModelAvailability
+from .combinations import Matrix, read_matrix
+from .rows import BatchBase, Candidate, PlannedRow
 
 MOST_ROWS = 10_000_000
 """Rows in a run. A template can mean more than anybody would wait for, let alone pay."""
@@ -68,7 +68,7 @@ def _refuse_too_many(rows: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchSpec(Asking):
+class BatchSpec(BatchBase):
     """Everything that decides which items a run asks for.
 
     Attributes:
@@ -81,7 +81,7 @@ class BatchSpec(Asking):
         matrix: Parameter → values: each prompt is bought in every combination of them.
         rewrite: How each prompt is rewritten first; None to send it as it is. A prompt's texts are shared by all its
             combinations and repeats.
-        fallback: Models that may stand in for `model` once it is withdrawn, in that order; see `core.plan.asking`.
+        fallback: Models that may stand in for `model` once it is withdrawn, in that order; see `core.plan.rows`.
         lenient: Leave out parameters that a model cannot do, instead of refusing them.
         terms: Prices of today, and what is withdrawn.
 
@@ -104,7 +104,7 @@ class BatchSpec(Asking):
     rewrite: RewriteSpec | None = None
     fallback: tuple[str, ...] = ()
     lenient: bool = False
-    terms: Terms = field(default_factory=Terms)
+    terms: ModelAvailability = field(default_factory=ModelAvailability)
 
     def __post_init__(self) -> None:
         if not 1 <= self.repeat <= 1000:
@@ -156,22 +156,22 @@ class BatchSpec(Asking):
         _refuse_too_many((total - len(problems)) * each)
         return total - len(problems)
 
-    def stream(self) -> Iterator[Wanted | InvalidPrompt]:
+    def stream(self) -> Iterator[PlannedRow | InvalidPrompt]:
         """The rows of the run, in order: by prompt, then text, combination and repeat. Or why a prompt has none.
 
         Raises:
             InvalidRequest, PromptError: As `forms` and `checked`.
         """
-        candidates, buy = self.candidates(), self.buy
+        candidates, active = self.candidates(), self.active_index
         position = 0
         for prompt, problem in self._checked(candidates):
             if problem is not None:
                 yield problem
                 continue
-            for wanted in self.rows_of(candidates, buy, prompt, position):
+            for wanted in self.rows_of(candidates, active, prompt, position):
                 yield wanted
                 position += 1
 
     def run_items(self) -> Iterator[RunItem]:
         """The rows of the run, in order, each with its item; invalid prompts are left out."""
-        return (wanted.row for wanted in self.stream() if isinstance(wanted, Wanted))
+        return (wanted.row for wanted in self.stream() if isinstance(wanted, PlannedRow))

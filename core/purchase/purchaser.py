@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from typing import Any
 
 from ..aimlapi import AimlApiClient, ImageRequest, RawReply, ResolvedModel
@@ -15,7 +14,7 @@ from ..errors import BadInput, ImagenError
 from ..images import SpoolUnavailable
 from ..ledger import (
     Answered,
-    Begun,
+    BeginResult,
     CallIntent,
     ClaimedItem,
     ImageTask,
@@ -27,13 +26,12 @@ from ..ledger import (
     Unbilled,
     Unknown,
 )
-from ..ledger.facts import purchase_facts
-from ..limits import FORBIDDEN, Backoff, CallLimiter, CreditBreaker, Gate, Halt, HaltReason
+from ..limits import FORBIDDEN, Backoff, BalanceGuard, CallLimiter, HealthGate, StopReason, StopSignal
 from ..request import Policy, RewriteFallback
 from ..rewrite import no_second_rewriting
-from .orders import ImageOrder, Order
+from .decision import Decision
 from .replies import ReplySpool
-from .verdict import Verdict
+from .requests import PaidImageRequest, PaidRequest
 
 _LONGEST_CALL = 240.0
 _BUDGET_PAUSE = 0.3
@@ -59,7 +57,7 @@ class Purchaser:
         halt: Stops the run.
         run_id: The run that pays.
         model: What to buy, through which contract.
-        standing_in: Models that may be bought, too, where the run's items are of them.
+        fallback_models: Models that may be bought, too, where the run's items are of them.
         parameters: The run's parameters; those of the wire form are not in the items.
         policy: Tries, the longest wait, and what a 5xx and a missing text mean.
         backoff: How long to wait in between.
@@ -73,14 +71,14 @@ class Purchaser:
         ledger: Ledger,
         replies: ReplySpool,
         limiter: CallLimiter,
-        halt: Halt,
+        halt: StopSignal,
         run_id: str,
         model: ResolvedModel,
         parameters: Mapping[str, Any],
-        standing_in: Sequence[ResolvedModel] = (),
-        gate: Gate | None = None,
-        spool_gate: Gate | None = None,
-        breaker: CreditBreaker | None = None,
+        fallback_models: Sequence[ResolvedModel] = (),
+        gate: HealthGate | None = None,
+        spool_gate: HealthGate | None = None,
+        breaker: BalanceGuard | None = None,
         policy: Policy | None = None,
         backoff: Backoff | None = None,
         on_images: Callable[[Sequence[ImageTask]], None] | None = None,
@@ -91,14 +89,14 @@ class Purchaser:
         self._limiter = limiter
         self._gates = [
             (gate, reason)
-            for gate, reason in ((gate, HaltReason.STORE), (spool_gate, HaltReason.SPOOL))
+            for gate, reason in ((gate, StopReason.STORE), (spool_gate, StopReason.SPOOL))
             if gate is not None
         ]
         self._spool_gate = spool_gate
-        self._breaker = breaker or CreditBreaker(client.balance)
+        self._breaker = breaker or BalanceGuard(client.balance)
         self._halt = halt
         self._run_id = run_id
-        self._models = {one.spec.id: one for one in (*standing_in, model)}
+        self._models = {one.spec.id: one for one in (*fallback_models, model)}
         self._wire = {
             name: value
             for name, value in parameters.items()
@@ -118,15 +116,15 @@ class Purchaser:
             LedgerUnavailable: The ledger does not answer. A reply that came is in the spool.
         """
         try:
-            order = self._order(item)
+            request = self._request(item)
         except BadInput as error:
-            self._ledger.give_up(item.id, str(error))
+            self._ledger.items.fail(item.id, str(error))
         else:
-            if order is not None:
-                self.carry_out(order)
+            if request is not None:
+                self.purchase(request)
 
-    def carry_out(self, order: Order) -> None:
-        """Send an order until its item is bought, or cannot be; see `buy`.
+    def purchase(self, request: PaidRequest) -> None:
+        """Send a request until its item is bought, or cannot be; see `buy`.
 
         Raises:
             LedgerUnavailable: The ledger does not answer. A reply that came is in the spool.
@@ -134,7 +132,7 @@ class Purchaser:
         number = 0
         while True:
             last = number + 1 == self._policy.tries
-            verdict = self._send_once(order, last=last)
+            verdict = self._send_once(request, last=last)
             if verdict is None or not verdict.again:
                 return
             if verdict.at_once or verdict.crowded:
@@ -147,7 +145,7 @@ class Purchaser:
             if self._halt.sleep(self._backoff.delay(number, verdict.retry_after)):
                 return
 
-    def _order(self, item: ClaimedItem) -> ImageOrder | None:
+    def _request(self, item: ClaimedItem) -> PaidImageRequest | None:
         """How to ask for an item; None while the text for it is not there.
 
         Raises:
@@ -165,7 +163,7 @@ class Purchaser:
             own = {**no_second_rewriting(model), **own}
         request = ImageRequest.build(model, text, own)
         rewritten = item.rewrite.text if item.rewrite is not None else None
-        return ImageOrder(item, request, rewritten, self._policy.trust_unbilled_5xx)
+        return PaidImageRequest(item, request, rewritten, self._policy.trust_unbilled_5xx)
 
     def _text(self, item: ClaimedItem) -> str | None:
         if item.rewrite is None:
@@ -178,25 +176,22 @@ class Purchaser:
             return item.prompt
         raise BadInput(f"no rewritten prompt ({item.rewrite.state}): {item.rewrite.reason}")
 
-    def _send_once(self, order: Order, *, last: bool) -> Verdict | None:
+    def _send_once(self, request: PaidRequest, *, last: bool) -> Decision | None:
         """Send once and record. None if nothing was sent."""
         with self._limiter.slot() as may_send:
             if not may_send or not self._store_works():
                 return None
-            intent = order.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.holder.id)
-            began = datetime.now(UTC).date()
+            intent = request.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.worker.id)
             if not self._begin(intent):
                 return None
-            begun, sent_at = datetime.now(UTC).date(), time.monotonic()
-            verdict = self._weigh(intent, self._tell_limiter(self._send(order, intent), sent_at), sent_at)
+            sent_at = time.monotonic()
+            verdict = self._weigh(intent, self._tell_limiter(self._send(request, intent), sent_at), sent_at)
             if verdict.halt is not None and not verdict.again:
                 # Before the slot is free for the next one, and before the outcome is recorded.
                 self._halt.set(verdict.halt, getattr(verdict.outcome, "reason", ""))
-        recorded, verdict = self._record(intent, verdict, last=last)
-        if recorded and isinstance(verdict.outcome, Answered) and self._on_images is not None and began == begun:
-            # At midnight nobody here knows which day the ledger has noted: those few images wait for their chunk.
-            host = self._ledger.holder.host
-            self._on_images(_images(order.item, intent, verdict.outcome, begun, host))
+        images, verdict = self._record(intent, verdict, last=last)
+        if images and self._on_images is not None:
+            self._on_images(images)
         return verdict
 
     def _begin(self, intent: CallIntent) -> bool:
@@ -207,51 +202,51 @@ class Purchaser:
         """
         deadline = time.monotonic() + _LONGEST_CALL
         while True:
-            begun = self._ledger.begin(intent)
+            begun = self._ledger.calls.begin(intent)
             if begun.period is None:
-                return begun is Begun.YES
-            may_free = time.monotonic() < deadline and self._ledger.may_free(self._run_id, begun.period)
+                return begun is BeginResult.YES
+            may_free = time.monotonic() < deadline and self._ledger.budgets.may_free(self._run_id, begun.period)
             if not may_free:
                 # Looked at once more: the last call in flight may have ended between the two questions.
-                begun = self._ledger.begin(intent)
+                begun = self._ledger.calls.begin(intent)
                 if begun.period is not None:
-                    self._halt.set(HaltReason.BUDGET, self._reached(begun.period))
-                return begun is Begun.YES
+                    self._halt.set(StopReason.BUDGET, self._reached(begun.period))
+                return begun is BeginResult.YES
             if self._halt.sleep(_BUDGET_PAUSE) or not self._store_works():
                 return False
 
     def _reached(self, period: Period) -> str:
-        states = {state.period: state for state in self._ledger.budgets(self._run_id)}
+        states = {state.period: state for state in self._ledger.budgets.states(self._run_id)}
         return str(states.get(period, f"the {period}'s budget was reached"))
 
-    def _tell_limiter(self, verdict: Verdict, sent_at: float) -> Verdict:
+    def _tell_limiter(self, verdict: Decision, sent_at: float) -> Decision:
         """Let the limiter learn from the answer. 429s without end are a reason to stop."""
         if not verdict.crowded:
             if not isinstance(verdict.outcome, Unknown | Unbilled) or verdict.outcome.http_status is not None:
                 self._limiter.accepted(sent_at)
             return verdict
-        strikes = self._limiter.crowded(sent_at, verdict.retry_after)
+        strikes = self._limiter.on_throttled(sent_at, verdict.retry_after)
         too_long = (verdict.retry_after or 0.0) > self._policy.longest_wait
         if strikes < self._policy.tries and not too_long:
             return verdict
         outcome = verdict.outcome
         if isinstance(outcome, Unbilled):
             outcome = replace(outcome, item_state=ItemState.PLANNED)
-        return replace(verdict, outcome=outcome, again=False, halt=HaltReason.RATE)
+        return replace(verdict, outcome=outcome, again=False, halt=StopReason.RATE)
 
-    def _weigh(self, intent: CallIntent, verdict: Verdict, sent_at: float) -> Verdict:
+    def _weigh(self, intent: CallIntent, verdict: Decision, sent_at: float) -> Decision:
         """A 403 is the item's own matter as long as it may be; then it ends the run and refuses nobody."""
         outcome = verdict.outcome
         if isinstance(outcome, Unknown) or outcome.http_status in (None, 429):
             return verdict
         if outcome.http_status != FORBIDDEN or isinstance(outcome, Answered | Rewritten):
-            self._breaker.let_through(sent_at)
+            self._breaker.record_ok(sent_at)
             return verdict
         reason = getattr(outcome, "reason", "")
-        if not self._breaker.forbidden(intent.id, intent.reserve):
-            return Verdict(Refused(reason, 0, outcome.http_status, None, outcome.request_id))
-        halt = verdict.halt or HaltReason.KEY
-        return Verdict(Unbilled(reason, ItemState.PLANNED, outcome.http_status, outcome.request_id), halt=halt)
+        if not self._breaker.record_forbidden(intent.id, intent.reserve):
+            return Decision(Refused(reason, 0, outcome.http_status, None, outcome.request_id))
+        halt = verdict.halt or StopReason.KEY
+        return Decision(Unbilled(reason, ItemState.PLANNED, outcome.http_status, outcome.request_id), halt=halt)
 
     def _store_works(self) -> bool:
         for gate, reason in self._gates:
@@ -263,78 +258,41 @@ class Purchaser:
                 return False
         return not self._halt.is_set
 
-    def _send(self, order: Order, intent: CallIntent) -> Verdict:
+    def _send(self, request: PaidRequest, intent: CallIntent) -> Decision:
         try:
-            raw = order.send(self._client, intent)
+            raw = request.send(self._client, intent)
         except ApiError as error:
-            return order.judge(error)
+            return request.judge(error)
         if 200 <= raw.status < 300:
             self._keep(intent.id, raw)
-        return order.judge(raw)
+        return request.judge(raw)
 
     def _keep(self, call_id: str, raw: RawReply) -> None:
         """Write the reply to the spool. While that cannot be done nothing more is sent, and it is tried again."""
         while True:
             try:
-                self._replies.keep(call_id, raw)
+                self._replies.save(call_id, raw)
             except OSError as error:
                 away = SpoolUnavailable(f"the spool cannot be written: {error.strerror}")
                 if self._spool_gate is not None:
-                    self._spool_gate.failed(away)
-                    if self._spool_gate.is_patient and not self._halt.pause(_SPOOL_PAUSE):
+                    self._spool_gate.record_failure(away)
+                    if self._spool_gate.within_patience and not self._halt.pause(_SPOOL_PAUSE):
                         continue
                 # It goes on to the ledger from memory; nothing more is bought that could not be kept.
-                self._halt.set(HaltReason.SPOOL, str(away))
+                self._halt.set(StopReason.SPOOL, str(away))
             return
 
-    def _record(self, intent: CallIntent, verdict: Verdict, *, last: bool) -> tuple[bool, Verdict]:
-        """Record what became of a send. Returns whether it was news to the ledger, and how to go on."""
+    def _record(self, intent: CallIntent, verdict: Decision, *, last: bool) -> tuple[Sequence[ImageTask], Decision]:
+        """Record what became of a send. Returns the images that are to be delivered, and how to go on."""
         outcome = verdict.outcome
         if isinstance(outcome, Unbilled) and verdict.again and last and not (verdict.at_once or verdict.crowded):
             # An API that cannot be reached says nothing about the item; anything else has spent its tries.
             spent = ItemState.PLANNED if verdict.halt is not None else ItemState.FAILED
             outcome = replace(outcome, item_state=spent)
-        recorded = self._ledger.settle(intent.id, outcome)
+        images = self._ledger.calls.settle(intent.id, outcome).images
         if outcome.http_status == FORBIDDEN and self._breaker.is_open:
             # Those that were recorded as their items' own matter before it was clear.
-            self._ledger.reopen(self._breaker.calls)
+            self._ledger.calls.reopen(self._breaker.calls)
         if isinstance(outcome, Refused | Rewritten | Unknown):
-            self._replies.drop(intent.id)
-        return recorded, verdict
-
-
-def _images(item: ClaimedItem, intent: CallIntent, answer: Answered, sent_on: date, host: str) -> list[ImageTask]:
-    """The images of an answer, as the ledger would list them."""
-    facts = purchase_facts(
-        model=item.model,
-        edition=item.edition,
-        repeat=item.repeat,
-        parameters=item.parameters,
-        prompt=item.prompt,
-        rewritten=item.rewrite is not None,
-        run_id=intent.run_id,
-        requested=intent.requested,
-        returned=len(answer.images),
-        credits=answer.credits,
-        cost_source=answer.cost_source,
-        seed=intent.seed if intent.seed is not None else answer.seed,
-        wire_model=intent.wire_model,
-        contract=intent.contract,
-    )
-    return [
-        ImageTask(
-            call_id=intent.id,
-            index=image.index,
-            item_id=item.id,
-            model=item.model,
-            edition=item.edition,
-            sent_on=sent_on,
-            sent_from=host,
-            source_url=image.source_url,
-            content_type=image.content_type,
-            attempts=0,
-            facts=facts,
-        )
-        for image in answer.images
-        if not image.blocked
-    ]
+            self._replies.delete(intent.id)
+        return images, verdict

@@ -30,7 +30,7 @@ class ReplySpool:
     def _path(self, call_id: str) -> Path:
         return self.folder / f"{call_id}{_SUFFIX}"
 
-    def keep(self, call_id: str, reply: RawReply) -> None:
+    def save(self, call_id: str, reply: RawReply) -> None:
         """Write a reply so that it survives a crash of the process or the machine.
 
         Raises:
@@ -54,7 +54,7 @@ class ReplySpool:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def drop(self, call_id: str) -> None:
+    def delete(self, call_id: str) -> None:
         """Forget a reply whose images are dealt with."""
         self._path(call_id).unlink(missing_ok=True)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..aimlapi.chat import ChatDialect, ChatModel
 from ..ledger import ClaimedItem, ItemState, Ledger, Rewrite
-from ..limits import Halt
+from ..limits import StopSignal
 from ..request import UnknownPolicy
 from .purchaser import Purchaser
-from .rewriting import RewriteOrder, rewrite_of
+from .rewrite import PaidRewriteRequest, rewrite_of
 
 _PAUSE = 0.25
 _REAP_EVERY = 40
@@ -37,7 +37,7 @@ class Rewriter:
         *,
         purchaser: Purchaser,
         ledger: Ledger,
-        halt: Halt,
+        halt: StopSignal,
         find_model: Callable[[str], ChatModel],
         unknown: UnknownPolicy = UnknownPolicy.HOLD,
         retry_refused: bool = False,
@@ -72,12 +72,12 @@ class Rewriter:
         """
         waits = 0
         while not self._halt.is_set:
-            missing = self._ledger.rewrites_wanted(item_ids, unknown=self._unknown, retry_refused=self._retry_refused)
+            missing = self._ledger.rewrites.missing(item_ids, unknown=self._unknown, retry_refused=self._retry_refused)
             with self._lock:
                 missing = [rewrite_id for rewrite_id in missing if rewrite_id not in self._tried]
             if not missing:
                 return
-            claimed = self._ledger.claim(missing, unknown=self._unknown, retry_refused=self._retry_refused)
+            claimed = self._ledger.items.claim(missing, unknown=self._unknown, retry_refused=self._retry_refused)
             with self._lock:  # asked again: another chunk may have tried meanwhile
                 mine = [item for item in claimed if item.state is ItemState.CLAIMED and item.id not in self._tried]
             if mine:
@@ -87,12 +87,12 @@ class Rewriter:
                     # First: who waits for these must not find them let go of and untried.
                     with self._lock:
                         self._tried.update(item.id for item in mine)
-                    self._ledger.release([item.id for item in claimed])
+                    self._ledger.items.release([item.id for item in claimed])
                 continue
-            self._ledger.release([item.id for item in claimed])
+            self._ledger.items.release([item.id for item in claimed])
             waits += 1
             if waits % _REAP_EVERY == 0:
-                self._ledger.reap()
+                self._ledger.release_dead_workers()
             self._halt.sleep(_PAUSE)
 
     def _buy(self, group: Group) -> None:
@@ -102,21 +102,21 @@ class Rewriter:
                 return
             rewrite = rewrite_of(item)
             model = self._find_model(rewrite.model)
-            order = RewriteOrder(
+            request = PaidRewriteRequest(
                 item,
                 model,
                 self._dialect(model.id),
                 others=self._others(rewrite),
                 trust_unbilled_5xx=self._trust,
             )
-            self._purchaser.carry_out(order)
+            self._purchaser.purchase(request)
 
     def _others(self, rewrite: Rewrite) -> list[str]:
         earlier = [
             Rewrite(rewrite.model, rewrite.source, rewrite.brief, rewrite.limit, number).id
             for number in range(1, rewrite.variation)
         ]
-        found = self._ledger.rewritten(earlier) if earlier else {}
+        found = self._ledger.rewrites.statuses(earlier) if earlier else {}
         texts = (found[rewrite_id].text for rewrite_id in earlier if rewrite_id in found)
         return [text for text in texts if text is not None]
 

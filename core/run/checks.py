@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
 from ..aimlapi.errors import ApiError, BadKey
-from ..aimlapi.market import ask_market
+from ..aimlapi.market import fetch_provider_catalog
 from ..errors import BadInput
 from ..files import home
 from ..ledger import Ledger, LedgerMismatch
@@ -127,7 +127,7 @@ def with_terms(spec: AnyBatch, base_url: str, *, offline: bool = False) -> AnyBa
         WithdrawnModel: The model is gone, and no other may stand in for it.
         UnknownModel: One is not known.
     """
-    market = ask_market(base_url, home() / "cache", offline=offline, fresh=True)
+    market = fetch_provider_catalog(base_url, home() / "cache", offline=offline, fresh=True)
     ready = replace(spec, terms=make_terms(market, (spec.model, *spec.fallback)))
     try:
         ready.models()
@@ -228,7 +228,7 @@ def bind_destination(ledger: Ledger, store: ObjectStore, *, adopt: bool = False)
     mark = json.dumps({"ledger_id": ledger.id, "api_origin": ledger.origin})
     text = store.read_text(MARKER_KEY)
     if text is None:
-        delivered = ledger.delivered_to(store.destination)
+        delivered = ledger.images.count_at(store.destination)
         if delivered and not adopt:
             raise LedgerMismatch(
                 f"the catalog has {delivered} images at {store.destination}, but that place does not know this "

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..errors import Unavailable
-from ..ledger import LedgerUnavailable, name_holders
-from ..limits import HaltReason
+from ..ledger import LedgerUnavailable, describe_workers
+from ..limits import StopReason
 from .results import Batch
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MAX_CHUNKS = 32
 _OTHERS_PAUSE = 1.0
 _LARGEST = 200
 _SECONDS = 60.0
-_NO_DELIVERY = frozenset({HaltReason.STORE, HaltReason.LEDGER, HaltReason.STOPPED})
+_NO_DELIVERY = frozenset({StopReason.STORE, StopReason.LEDGER, StopReason.STOPPED})
 
 F = TypeVar("F")
 
@@ -122,14 +122,14 @@ def _wait_for_others(run: Run, feed: _Feed) -> None:
     deadline = time.monotonic() + run.request.policy.wait_for_others
     said = False
     while not services.halt.is_set:
-        held = services.ledger.held(services.run_id, destination=services.destination)
+        held = services.ledger.items.leased(services.run_id, destination=services.destination)
         if not held or time.monotonic() >= deadline:
             return
         if not said:
-            run.logger.info("waiting for items that are held: %s", name_holders(held))
+            run.logger.info("waiting for items that are held: %s", describe_workers(held))
             said = True
         services.halt.sleep(_OTHERS_PAUSE)
-        services.ledger.reap()
+        services.ledger.release_dead_workers()
         feed.drain(paid_only=False)
 
 
@@ -166,5 +166,5 @@ class _Feed:
             return
         self.failures.append(f"{type(error).__name__}: {error}")
         if isinstance(error, Unavailable):
-            reason = HaltReason.LEDGER if isinstance(error, LedgerUnavailable) else HaltReason.STORE
+            reason = StopReason.LEDGER if isinstance(error, LedgerUnavailable) else StopReason.STORE
             self._run.services.halt.set(reason, str(error))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..aimlapi import WithdrawnModel
-from ..limits import HaltReason
+from ..limits import StopReason
 from .checks import with_terms
 from .models import as_rows
 from .report import RunReport
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def log_notices(run: Run) -> None:
     """Log what is to be known about the models of a run: withdrawn, retiring, parameters left out."""
     batch = run.batch
-    if batch.buy:
+    if batch.active_index:
         run.logger.warning("%s is withdrawn; %s is used instead", batch.models()[0].name, batch.resolve().name)
     for note in batch.terms.notes:
         run.logger.warning("%s", note)
-    for omission in batch.candidates()[batch.buy].omitted:
+    for omission in batch.candidates()[batch.active_index].omitted:
         run.logger.warning("left out: %s", omission)
 
 
@@ -33,18 +33,18 @@ def switch_to_fallback(run: Run) -> bool:
         Whether there is something to buy again: false if something else stopped the run, or no model is left.
     """
     services, batch = run.services, run.batch
-    if services.halt.reason is not HaltReason.MODEL:
+    if services.halt.reason is not StopReason.MODEL:
         return False
     withdrawn = batch.resolve()
-    following = replace(batch, terms=batch.terms.without(withdrawn))
+    following = replace(batch, terms=batch.terms.withdrawing(withdrawn))
     try:
         model = following.resolve()
     except WithdrawnModel:
         return False
-    if not services.halt.lift(HaltReason.MODEL):
+    if not services.halt.clear(StopReason.MODEL):
         return False
-    services.ledger.set_run_models(services.run_id, as_rows(following))
-    switched = services.ledger.switch_run_items(services.run_id, following.run_items())
+    services.ledger.runs.set_models(services.run_id, as_rows(following))
+    switched = services.ledger.runs.switch_items(services.run_id, following.run_items())
     run.logger.warning("%s is not served; %s is used instead in %d rows", withdrawn.name, model.name, switched)
     run.batch = following
     return True
@@ -53,7 +53,7 @@ def switch_to_fallback(run: Run) -> bool:
 def name_successor(run: Run, report: RunReport) -> RunReport:
     """The report of a run whose model is not served, with the successor that the provider names."""
     services, batch = run.services, run.batch
-    if services.halt.reason is not HaltReason.MODEL or services.client is None:
+    if services.halt.reason is not StopReason.MODEL or services.client is None:
         return report
     successor = batch.resolve().spec.lifecycle.successor
     try:

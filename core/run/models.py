@@ -8,7 +8,7 @@ from typing import Any
 
 from ..aimlapi import ResolvedModel, load_registry
 from ..aimlapi.spec import Price
-from ..plan import Asking
+from ..plan import BatchBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class RunModel:
     omitted: tuple[str, ...] = ()
 
 
-def as_rows(batch: Asking) -> list[dict[str, Any]]:
+def as_rows(batch: BatchBase) -> list[dict[str, Any]]:
     """The models of a batch as plain data.
 
     Raises:
-        BadInput: As `Asking.candidates`.
+        BadInput: As `BatchBase.candidates`.
     """
     rows = []
     for candidate in batch.candidates():
@@ -40,7 +40,7 @@ def as_rows(batch: Asking) -> list[dict[str, Any]]:
             {
                 "model": model.name,
                 "price": price.model_dump(mode="json") if price is not None else None,
-                "withdrawn": batch.terms.gone(model),
+                "withdrawn": batch.terms.is_withdrawn(model),
                 "omitted": [str(omission) for omission in candidate.omitted],
             }
         )

@@ -20,10 +20,10 @@ from typing import Any, Protocol, Self
 from ..delivery import record
 from ..errors import BadInput, ImagenError
 from ..ledger import BudgetWarning, ImageResult, ItemState, Ledger, LedgerUnavailable, RunSpec
-from ..limits import HaltReason
+from ..limits import StopReason
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch
-from ..purchase import replay
+from ..purchase import recover_replies
 from ..purchase.log import ask_log
 from ..request import Rewrite, RunRequest, UnknownPolicy
 from ..threads import in_threads
@@ -83,7 +83,7 @@ def write_run(
         flow_run: That the run belongs to.
     """
     budget = request.budget_usd
-    ledger.start_run(
+    ledger.runs.start(
         RunSpec(
             id=run_id,
             model=batch.resolve().name,
@@ -98,8 +98,8 @@ def write_run(
             flow_run_url=flow_run.url,
         )
     )
-    ledger.add_run_items(run_id, batch.run_items())
-    progress = ledger.progress(run_id)
+    ledger.runs.add_items(run_id, batch.run_items())
+    progress = ledger.runs.progress(run_id)
     return PlannedRun(run_id, progress.rows, progress.total, progress.owned)
 
 
@@ -145,8 +145,8 @@ class Run:
         )
         run = cls(services, prepared.checked, logger)
         try:
-            freed = services.ledger.reap()
-            recorded = replay(services.ledger, services.spool.replies)
+            freed = services.ledger.release_dead_workers()
+            recorded = recover_replies(services.ledger, services.spool.replies)
         except BaseException:
             run.close()
             raise
@@ -239,7 +239,7 @@ class Run:
         try:
             yield
         except BaseException as error:
-            self.services.halt.set(HaltReason.STOPPED, f"the run was stopped ({type(error).__name__})")
+            self.services.halt.set(StopReason.STOPPED, f"the run was stopped ({type(error).__name__})")
             raise
 
     def buy(self, dispatcher: Dispatcher[Any], total: int, rows: range | None = None) -> list[str]:
@@ -256,11 +256,11 @@ class Run:
     def finish(self, failures: Sequence[str] = ()) -> RunReport:
         """Count the run and record on the ledger how it ended."""
         if self.request.policy.unknown is UnknownPolicy.FAIL:
-            self.ledger.give_up_unknown(self.id)
+            self.ledger.items.fail_unknown(self.id)
         report = self.report(failures, ended=True)
         if self.has_batch:
             report = name_successor(self, report)
-        self.ledger.finish_run(self.id, report.outcome)
+        self.ledger.runs.finish(self.id, report.outcome)
         return report
 
     def report(self, failures: Sequence[str] = (), *, ended: bool = False) -> RunReport:
@@ -277,12 +277,12 @@ class Run:
         reason = self.services.halt.reason
         if reason is None:
             return "Incomplete"
-        return "BudgetReached" if reason is HaltReason.BUDGET else "Blocked"
+        return "BudgetReached" if reason is StopReason.BUDGET else "Blocked"
 
     def warn_of_budgets(self) -> None:
         """Warn of budgets of the run, the day and the month that are four fifths used; once for each."""
         try:
-            warnings = self.ledger.take_budget_warnings(self.id)
+            warnings = self.ledger.budgets.pop_warnings(self.id)
         except ImagenError:
             return  # the ledger is away: whoever spends says so
         for warning in warnings:
@@ -296,7 +296,7 @@ class Run:
     def pending(self, *, rows: range | None = None, paid_only: bool = False) -> Iterator[str]:
         """Ids of the items that are left to do, in the order of the run's rows."""
         policy = self.request.policy
-        return self.ledger.pending(
+        return self.ledger.items.pending(
             self.id,
             destination=self.services.destination,
             unknown=policy.unknown,
@@ -318,8 +318,8 @@ class Run:
         steps, policy = steps or self, self.request.policy
         try:
             # Images are delivered as they are bought; the steps after the first collect what has arrived.
-            with self.services.conveyor.carrying(batch.item_ids):
-                if self.ledger.rewrites_wanted(
+            with self.services.delivery_queue.tracking(batch.item_ids):
+                if self.ledger.rewrites.missing(
                     batch.item_ids, unknown=policy.unknown, retry_refused=policy.retry_refused
                 ):
                     steps.rewrite(batch)
@@ -327,7 +327,7 @@ class Run:
                 if generated.item_ids:
                     steps.record(steps.upload(steps.download(generated)))
         finally:
-            self.ledger.release(batch.item_ids)
+            self.ledger.items.release(batch.item_ids)
         return self._count(batch.item_ids)
 
     def rewrite(self, batch: Batch) -> Rewritten:
@@ -338,13 +338,14 @@ class Run:
         """
         services, rewriter = self.services, self.services.rewriter()
         for begin in range(0, len(batch.item_ids), _TEXTS_AT_ONCE):
+            some = batch.item_ids[begin : begin + _TEXTS_AT_ONCE]
             try:
-                rewriter.rewrite(batch.item_ids[begin : begin + _TEXTS_AT_ONCE], partial(in_threads, services.buyers))
+                rewriter.rewrite(some, partial(in_threads, services.purchase_pool))
             except LedgerUnavailable as error:
-                services.halt.set(HaltReason.LEDGER, str(error))
+                services.halt.set(StopReason.LEDGER, str(error))
             if services.halt.is_set:
                 break
-        states = self.ledger.text_states(batch.item_ids)
+        states = self.ledger.rewrites.states(batch.item_ids)
         return Rewritten(self.id, batch.item_ids, _counted(states.values()))
 
     def generate(self, batch: Batch, *, texts_required: bool = False) -> Generated:
@@ -359,7 +360,7 @@ class Run:
             BadInput: There is no client; a prompt was not rewritten yet.
         """
         ledger, policy = self.ledger, self.request.policy
-        claimed = ledger.claim(batch.item_ids, unknown=policy.unknown, retry_refused=policy.retry_refused)
+        claimed = ledger.items.claim(batch.item_ids, unknown=policy.unknown, retry_refused=policy.retry_refused)
         to_buy = [item for item in claimed if item.state is ItemState.CLAIMED]
         try:
             missing = sum(1 for item in to_buy if item.rewrite and item.rewrite.state is ItemState.PLANNED)
@@ -369,8 +370,8 @@ class Run:
                 )
             self.services.buy(to_buy)
         finally:
-            ledger.release([item.id for item in to_buy], keep_paid=True)
-        states = ledger.states([item.id for item in claimed])
+            ledger.items.release([item.id for item in to_buy], keep_paid=True)
+        states = ledger.items.states([item.id for item in claimed])
         ready = (item.id for item in claimed if states.get(item.id) in (ItemState.GENERATED, ItemState.DELIVERED))
         return Generated(self.id, tuple(ready), _counted(states.values()))
 
@@ -380,18 +381,18 @@ class Run:
         Raises:
             SpoolUnavailable: The disk is full or read-only.
         """
-        tasks = self.ledger.images_to_deliver(batch.item_ids, destination=self.services.destination)
-        return Downloaded(self.id, batch.item_ids, Opaque(self.services.conveyor.download(tasks)))
+        tasks = self.ledger.images.to_deliver(batch.item_ids, destination=self.services.destination)
+        return Downloaded(self.id, batch.item_ids, Opaque(self.services.delivery_queue.download(tasks)))
 
     def upload(self, downloaded: Downloaded) -> Uploaded:
         """Put verified files into the store, create-only."""
-        results = self.services.conveyor.upload(downloaded.files)
+        results = self.services.delivery_queue.upload(downloaded.files)
         return Uploaded(self.id, downloaded.item_ids, Opaque(results))
 
     def record(self, uploaded: Uploaded) -> Cataloged:
         """Record the outcome of each image and item in one transaction, clear the spool, release the items."""
         record(self.ledger, self.services.spool, uploaded.results)
-        self.ledger.release(uploaded.item_ids)
+        self.ledger.items.release(uploaded.item_ids)
         return Cataloged(self.id, uploaded.item_ids, self._count(uploaded.item_ids))
 
     def deliver(self, item_ids: Sequence[str]) -> Sequence[ImageResult]:
@@ -401,7 +402,7 @@ class Run:
         return uploaded.results
 
     def _count(self, item_ids: Sequence[str]) -> dict[str, int]:
-        return _counted(self.ledger.states(item_ids).values())
+        return _counted(self.ledger.items.states(item_ids).values())
 
 
 def _counted(states: Iterator[ItemState] | Any) -> dict[str, int]:

@@ -12,13 +12,13 @@ from urllib.parse import unquote, urlsplit
 
 from ..aimlapi import AimlApiClient
 from ..aimlapi.chat import resolve_chat_model
-from ..delivery import Conveyor, Downloader, Spool, Uploader
+from ..delivery import DeliveryQueue, Downloader, Spool, Uploader
 from ..errors import BadInput
 from ..files import home
 from ..http.sessions import user_agent
 from ..images import Fetcher
 from ..ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota
-from ..limits import CallLimiter, CreditBreaker, Gate, Halt, HaltReason
+from ..limits import BalanceGuard, CallLimiter, HealthGate, StopReason, StopSignal
 from ..purchase import Purchaser, Rewriter
 from ..request import Delivery, RunRequest
 from ..storage import KeyTemplate, LocalStore, ObjectStore, S3Store
@@ -59,28 +59,28 @@ class Services:
         self.store = store
         self.request = request
         limits, delivery = request.limits, request.delivery
-        self.halt = Halt()
+        self.halt = StopSignal()
         self._lock = threading.RLock()
         ledger.be_patient(delivery.patience)
         self.spool = Spool(spool_folder(delivery), ledger.id, delivery.spool_max_bytes)
         # Chunks overlap and share these threads, first come, first served, so that chunks end in order.
         # A few more threads than calls may be in flight: some are busy writing down what the API has answered.
         buyers = limits.concurrency + math.ceil(limits.concurrency / 4)
-        self.buyers = ThreadPoolExecutor(buyers, thread_name_prefix="imagen-buy")
+        self.purchase_pool = ThreadPoolExecutor(buyers, thread_name_prefix="imagen-buy")
         movers = max(4, min(_MOST_MOVERS, limits.concurrency // 2))
-        self.movers = ThreadPoolExecutor(movers, thread_name_prefix="imagen-move")
+        self.delivery_pool = ThreadPoolExecutor(movers, thread_name_prefix="imagen-move")
         self.limiter = CallLimiter(limits.concurrency, limits.requests_per_minute, self.halt)
         self._sharing = False
-        self.gate = Gate(store.check, patience=delivery.patience) if store is not None else None
-        self.spool_gate = Gate(self.spool.check, patience=delivery.patience)
+        self.gate = HealthGate(store.check, patience=delivery.patience) if store is not None else None
+        self.spool_gate = HealthGate(self.spool.check, patience=delivery.patience)
         self.client = client
-        self.breaker = CreditBreaker(client.balance if client is not None else lambda: None)
+        self.breaker = BalanceGuard(client.balance if client is not None else lambda: None)
         self._rewriter: Rewriter | None = None
         self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=movers)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
         self._drain: threading.Timer | None = None
         self.halt.on_stop(self._begin_drain)
-        self._conveyor: Conveyor | None = None
+        self._delivery_queue: DeliveryQueue | None = None
 
     def _begin_drain(self) -> None:
         """Give calls in flight `drain_seconds` to be answered, now that the run is stopped."""
@@ -99,8 +99,8 @@ class Services:
         """Close what belongs to this run alone; client, ledger and store stay open."""
         if self._drain is not None:
             self._drain.cancel()
-        self.buyers.shutdown(wait=False, cancel_futures=True)
-        self.movers.shutdown(wait=False, cancel_futures=True)
+        self.purchase_pool.shutdown(wait=False, cancel_futures=True)
+        self.delivery_pool.shutdown(wait=False, cancel_futures=True)
         self.limiter.close()
         self._fetcher.close()
 
@@ -110,13 +110,13 @@ class Services:
         return self.store.destination if self.store is not None else None
 
     @property
-    def conveyor(self) -> Conveyor:
+    def delivery_queue(self) -> DeliveryQueue:
         """Delivers images while others are bought. Made on first use: the run is on the ledger by then."""
         with self._lock:
-            if self._conveyor is None:
+            if self._delivery_queue is None:
                 uploader = self.uploader() if self.store is not None else None
-                self._conveyor = Conveyor(self.downloader, uploader, self.movers)
-            return self._conveyor
+                self._delivery_queue = DeliveryQueue(self.downloader, uploader, self.delivery_pool)
+            return self._delivery_queue
 
     def purchaser(self, limiter: CallLimiter | None = None) -> Purchaser:
         """Create the purchaser of this run.
@@ -130,7 +130,7 @@ class Services:
         """
         if self.client is None:
             raise BadInput("there are no API credentials to buy with")
-        run = self.ledger.run(self.run_id)
+        run = self.ledger.runs.get(self.run_id)
         models = run_models(run)
         offered = [one.model for one in models if not one.withdrawn]
         model = offered[0] if offered else models[0].model
@@ -149,10 +149,10 @@ class Services:
             halt=self.halt,
             run_id=self.run_id,
             model=model,
-            standing_in=offered[1:],
+            fallback_models=offered[1:],
             parameters=run["parameters"],
             policy=self.request.policy,
-            on_images=self.conveyor.set_off,
+            on_images=self.delivery_queue.submit,
         )
 
     def buy(self, claimed: Sequence[ClaimedItem]) -> None:
@@ -171,9 +171,9 @@ class Services:
             try:
                 purchaser.buy(item)
             except LedgerUnavailable as error:
-                self.halt.set(HaltReason.LEDGER, str(error))
+                self.halt.set(StopReason.LEDGER, str(error))
 
-        in_threads(self.buyers, buy, claimed)
+        in_threads(self.purchase_pool, buy, claimed)
 
     def rewriter(self) -> Rewriter:
         """The rewriter of this run: one for all chunks, since it learns how the model wants to be asked.
@@ -234,7 +234,7 @@ class Services:
 
     @functools.cached_property
     def _tags(self) -> Mapping[str, str]:
-        tags: Mapping[str, str] = self.ledger.run(self.run_id)["tags"]
+        tags: Mapping[str, str] = self.ledger.runs.get(self.run_id)["tags"]
         return tags
 
     def _run_tags(self) -> Mapping[str, str]:

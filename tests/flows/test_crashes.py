@@ -18,6 +18,7 @@ from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 from ..bill import check_bill
+from ..waiting import until
 from .conftest import PARTI
 
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
@@ -76,11 +77,11 @@ class Runner:
         return len(self.sandbox.bill()["entries"])
 
     def wait_for_bill(self, count: int, process: subprocess.Popen[str]) -> None:
-        deadline = time.monotonic() + 120
-        while self.billed() < count:
+        def billed() -> bool:
             assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+            return self.billed() >= count
+
+        until(billed, f"{count} billed calls", pause=0.02)
 
 
 @pytest.fixture
@@ -154,11 +155,12 @@ def in_flight_for_ever(runner: Runner) -> None:
 
 def wait_for_slow_calls(runner: Runner, process: subprocess.Popen[str]) -> None:
     runner.wait_for_bill(60, process)
-    deadline = time.monotonic() + 60
-    while runner.sandbox.stats()["in_flight"] < 8:
+
+    def all_slow() -> bool:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        return bool(runner.sandbox.stats()["in_flight"] >= 8)
+
+    until(all_slow, "eight calls in flight", pause=0.02)
 
 
 def test_a_stop_waits_for_answers_only_so_long(runner: Runner) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import requests
 from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest
-from prefect_imagen.core.delivery import Conveyor, Downloader, FileState, ImageFile, Spool, Uploader, record
+from prefect_imagen.core.delivery import DeliveryQueue, Downloader, FileState, ImageFile, Spool, Uploader, record
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.images import Fetcher, SpoolUnavailable
 from prefect_imagen.core.ledger import ImageState, ImageTask, ItemState, Ledger
 from prefect_imagen.core.ledger.schema import deliveries
-from prefect_imagen.core.limits import Backoff, Gate, Halt, HaltReason
-from prefect_imagen.core.purchase.verdict import judge_reply
+from prefect_imagen.core.limits import Backoff, HealthGate, StopReason, StopSignal
+from prefect_imagen.core.purchase.decision import classify_reply
 from prefect_imagen.core.storage import KeyTemplate, LocalStore, Stored, StoreNotUsable, StoreUnavailable
 
 MODEL = "google/imagen4/preview"
@@ -30,7 +30,7 @@ class Post:
     def __init__(self, sandbox: Any, ledger: Ledger, harness: Any, folder: Path, *, trusted: bool = True) -> None:
         self.sandbox, self.ledger, self.harness = sandbox, ledger, harness
         self.client = AimlApiClient("key", base_url=sandbox.base_url)
-        self.halt = Halt()
+        self.halt = StopSignal()
         self.spool = Spool(folder / "spool", ledger.id)
         self.store = LocalStore(folder / "images")
         self.store.preflight()
@@ -46,14 +46,14 @@ class Post:
         (item,) = self.harness.plan(1, prefix=prompt)
         call_id = self.harness.send(item)
         raw = self.client.generate(ImageRequest.build(MODEL, prompt, parameters).body(seed=7), call_id)
-        self.spool.replies.keep(call_id, raw)
-        assert self.ledger.settle(call_id, judge_reply(raw, list_price=1).outcome)
-        self.ledger.release([item])
+        self.spool.replies.save(call_id, raw)
+        assert self.ledger.calls.settle(call_id, classify_reply(raw, list_price=1).outcome)
+        self.ledger.items.release([item])
         return call_id
 
     def tasks(self, call_id: str, destination: str | None = None) -> list[ImageTask]:
         item = self.harness.call(call_id).item_id
-        return self.ledger.images_to_deliver([item], destination=destination or self.store.destination)
+        return self.ledger.images.to_deliver([item], destination=destination or self.store.destination)
 
     def downloader(self, **options: Any) -> Downloader:
         return Downloader(
@@ -66,7 +66,7 @@ class Post:
         )
 
     def uploader(
-        self, store: Any = None, *, gate: Gate | None = None, patience: float = 30.0, key: str = ""
+        self, store: Any = None, *, gate: HealthGate | None = None, patience: float = 30.0, key: str = ""
     ) -> Uploader:
         store = store or self.store
         return Uploader(
@@ -74,7 +74,7 @@ class Post:
             keys=KeyTemplate(key or "{model}/{item_id}/{call}-{index}.{ext}"),
             ledger_id=self.ledger.id,
             spool=self.spool,
-            gate=gate or Gate(store.check, patience=patience),
+            gate=gate or HealthGate(store.check, patience=patience),
             halt=self.halt,
             patience=patience,
         )
@@ -112,7 +112,7 @@ def test_a_reply_becomes_objects_and_rows(post: Post) -> None:
     assert [(file.state, file.width, file.height, file.ext) for file in files] == [
         (FileState.READY, 1408, 768, "png")
     ] * 2
-    rows = post.ledger.catalog()
+    rows = post.ledger.catalog.rows()
     assert [row["state"] for row in rows] == ["stored", "stored"]
     for row in rows:
         path = Path(row["uri"].removeprefix("file://"))
@@ -143,14 +143,14 @@ def test_base64_with_line_breaks_is_base64(post: Post) -> None:
     raw = post.spool.replies.load(call_id)
     assert raw is not None
     head, middle, tail = raw.body.partition(b"iVBOR")
-    post.spool.replies.keep(call_id, dataclasses.replace(raw, body=head + middle + b"\\r\\n" + tail))
+    post.spool.replies.save(call_id, dataclasses.replace(raw, body=head + middle + b"\\r\\n" + tail))
     assert post.deliver(call_id)[0].state is FileState.READY
 
 
 def test_a_reply_on_another_machine_is_waited_for(post: Post) -> None:
     call_id = post.buy(convert_base64_to_url=False)
     (task,) = post.tasks(call_id)
-    post.spool.replies.drop(call_id)
+    post.spool.replies.delete(call_id)
     elsewhere = post.downloader().download(dataclasses.replace(task, sent_from="worker-7"))
     assert (elsewhere.state, elsewhere.reason) == (FileState.LATER, "the reply is in the spool of worker-7")
     here = post.downloader().download(task)
@@ -173,7 +173,7 @@ def test_what_is_twice_no_image_is_quarantined_and_kept(post: Post, fault: str) 
     assert "kept as" in image.reason
     assert post.harness.state(image.item_id) is ItemState.LOST
     assert post.objects() == []
-    assert post.ledger.account().lost.calls == 1
+    assert post.ledger.costs.of().lost.calls == 1
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ class Away:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_imagen.core.limits.gate._PROBE_PAUSE", 0.005)
+    monkeypatch.setattr("prefect_imagen.core.limits.health._PROBE_PAUSE", 0.005)
     monkeypatch.setattr("prefect_imagen.core.delivery.upload._BACKOFF", Backoff(first=0.005, maximum=0.01))
 
 
@@ -391,8 +391,8 @@ def test_a_store_that_stays_away_leaves_the_image_in_the_spool(post: Post, probe
 def test_a_failing_upload_closes_the_gate_for_buyers(post: Post) -> None:
     call_id = post.buy()
     store = Away(post.store, times=10**9, probes=True)
-    gate = Gate(store.check, patience=0.05)
-    gate.worked()
+    gate = HealthGate(store.check, patience=0.05)
+    gate.record_success()
     post.deliver(call_id, store, gate=gate, patience=0.05)
     assert store.puts == 1
     with pytest.raises(StoreUnavailable):
@@ -404,7 +404,7 @@ def test_a_store_that_became_unusable_halts_the_buying(post: Post, probes: bool)
     call_id = post.buy()
     post.deliver(call_id, Away(post.store, times=99, error=StoreNotUsable, probes=probes))
     assert post.harness.image(call_id).state == ImageState.PENDING
-    assert post.halt.reason is HaltReason.STORE
+    assert post.halt.reason is StopReason.STORE
 
 
 def test_stopping_ends_the_waits_and_keeps_everything(post: Post) -> None:
@@ -421,7 +421,7 @@ def test_stopping_ends_the_waits_and_keeps_everything(post: Post) -> None:
     found: list[ImageFile] = []
     thread = threading.Thread(target=lambda: found.append(slow.download(task)))
     thread.start()
-    post.halt.set(HaltReason.STOPPED, "SIGTERM")
+    post.halt.set(StopReason.STOPPED, "SIGTERM")
     thread.join(10)
     assert found[0].state is FileState.LATER
     store = Away(post.store, times=10**9, probes=True)
@@ -460,7 +460,7 @@ def test_the_spool_of_a_ledger_is_its_own_and_private(tmp_path: Path) -> None:
     one.image("x").write_bytes(b"1")
     assert not two.image("x").exists()
     assert one.images.stat().st_mode & 0o077 == 0
-    assert one.set_aside("not there") is None
+    assert one.move_to_quarantine("not there") is None
     one.discard("not there")
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="PREFECT_IMAGEN_HOME"):
@@ -481,17 +481,17 @@ def test_manifests_are_small_and_survive_a_pickle(post: Post) -> None:
 
 
 @pytest.fixture
-def conveyor(post: Post) -> Iterator[Conveyor]:
+def conveyor(post: Post) -> Iterator[DeliveryQueue]:
     with ThreadPoolExecutor(4) as pool:
-        yield Conveyor(post.downloader(), post.uploader(), pool)
+        yield DeliveryQueue(post.downloader(), post.uploader(), pool)
 
 
-def test_what_is_carried_goes_all_the_way_at_once_and_is_collected(post: Post, conveyor: Conveyor) -> None:
+def test_what_is_carried_goes_all_the_way_at_once_and_is_collected(post: Post, conveyor: DeliveryQueue) -> None:
     call_id = post.buy(num_images=2)
     tasks = post.tasks(call_id)
     before = post.sandbox.stats()["cdn_gets"]
-    with conveyor.carrying([tasks[0].item_id]):
-        conveyor.set_off(tasks)
+    with conveyor.tracking([tasks[0].item_id]):
+        conveyor.submit(tasks)
         files = conveyor.download(tasks)
         assert [file.state for file in files] == [FileState.READY] * 2
         results = conveyor.upload(files)
@@ -505,10 +505,10 @@ def test_what_is_carried_goes_all_the_way_at_once_and_is_collected(post: Post, c
     assert left(post) == []
 
 
-def test_what_is_not_carried_waits_for_its_steps(post: Post, conveyor: Conveyor) -> None:
+def test_what_is_not_carried_waits_for_its_steps(post: Post, conveyor: DeliveryQueue) -> None:
     call_id = post.buy()
     tasks = post.tasks(call_id)
-    conveyor.set_off(tasks)
+    conveyor.submit(tasks)
     assert post.objects() == []
     files = conveyor.download(tasks)
     assert post.spool.image(tasks[0].image_id).exists()
@@ -516,19 +516,19 @@ def test_what_is_not_carried_waits_for_its_steps(post: Post, conveyor: Conveyor)
     assert [result.state for result in conveyor.upload(files)] == [ImageState.STORED]
 
 
-def test_a_second_round_does_not_take_the_first_ones_word(post: Post, conveyor: Conveyor) -> None:
+def test_a_second_round_does_not_take_the_first_ones_word(post: Post, conveyor: DeliveryQueue) -> None:
     """A run that was halted goes through its paid items once more: what failed then is tried anew."""
     call_id = post.buy()
     tasks = post.tasks(call_id)
     post.sandbox.set_faults([{"fault": "download_500"}])
-    post.halt.set(HaltReason.STOPPED, "no time to try again")
-    with conveyor.carrying([tasks[0].item_id]):
-        conveyor.set_off(tasks)
+    post.halt.set(StopReason.STOPPED, "no time to try again")
+    with conveyor.tracking([tasks[0].item_id]):
+        conveyor.submit(tasks)
         (file,) = conveyor.download(tasks)
         assert file.state is FileState.LATER
     post.sandbox.clear_faults()
-    post.halt = Halt()
-    with conveyor.carrying([tasks[0].item_id]):
+    post.halt = StopSignal()
+    with conveyor.tracking([tasks[0].item_id]):
         (file,) = conveyor.download(tasks)
         assert file.state is FileState.READY
 

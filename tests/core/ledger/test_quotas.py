@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import AimlApiClient
 from prefect_imagen.core.ledger import Ledger, LedgerUnavailable, SharedQuota
-from prefect_imagen.core.ledger.schema import holders, quota_shares, quotas
-from prefect_imagen.core.limits import CallLimiter, Crowd, Demand, Halt
+from prefect_imagen.core.ledger.schema import quota_shares, quotas, workers
+from prefect_imagen.core.limits import CallLimiter, Demand, StopSignal, ThrottleEvent
 
 OpenLedger = Callable[..., Ledger]
 MODEL = "google/imagen4/preview"
@@ -29,45 +29,47 @@ def demand(calls: int = 8, in_flight: int = 8, busy: int = 0) -> Demand:
     return Demand(calls, in_flight, busy)
 
 
-def crowd(**fields: Any) -> Crowd:
-    return Crowd(**{"sent": 0.1, "streak": 0.0, "strikes": 4, "limit": True, "accepted": 60, "cool": 0.0, **fields})
+def event(**fields: Any) -> ThrottleEvent:
+    return ThrottleEvent(
+        **{"sent": 0.1, "streak": 0.0, "consecutive_429s": 4, "limit": True, "accepted": 60, "cooldown": 0.0, **fields}
+    )
 
 
 def test_turns_of_two_runs_are_on_one_schedule(database: str, open_ledger: OpenLedger) -> None:
     one, two = open_ledger(database), open_ledger(database)
     first, second = quota(one, 600), quota(two, 600)
-    turns = []
+    permits = []
     for run in (first, second, first, second):
         grant = run.lease(demand(4))
-        assert grant.turns is not None
-        assert len(grant.turns) == 4
-        turns += grant.turns
-    assert max(turns) - min(turns) >= 15 * 0.1 - 0.3, "two runs send in the same moments"
+        assert grant.permits is not None
+        assert len(grant.permits) == 4
+        permits += grant.permits
+    assert max(permits) - min(permits) >= 15 * 0.1 - 0.3, "two runs send in the same moments"
 
 
 def test_the_lowest_limit_that_anyone_was_told_holds_for_all(database: str, open_ledger: OpenLedger) -> None:
     one, two = open_ledger(database), open_ledger(database)
-    free, told = quota(one), quota(two, 60)
-    assert free.lease(demand()).turns is None
-    told.lease(demand())
+    free, configured = quota(one), quota(two, 60)
+    assert free.lease(demand()).permits is None
+    configured.lease(demand())
     grant = free.lease(demand())
-    assert grant.turns is not None
-    told.close()
-    assert free.lease(demand()).turns is None, "the limit outlived the run that was told of it"
+    assert grant.permits is not None
+    configured.close()
+    assert free.lease(demand()).permits is None, "the limit outlived the run that was configured of it"
 
 
 def test_keys_and_models_do_not_share(database: str, open_ledger: OpenLedger) -> None:
     ledger = open_ledger(database)
     quota(ledger, 60, key="a").lease(demand())
-    assert quota(ledger, key="b").lease(demand()).turns is None
+    assert quota(ledger, key="b").lease(demand()).permits is None
     other = SharedQuota(ledger, "a", "another/model", ["another/model"])
-    assert other.lease(demand()).turns is None
+    assert other.lease(demand()).permits is None
 
 
 def test_without_a_limit_nothing_is_written(sqlite: str, open_ledger: OpenLedger) -> None:
     ledger = open_ledger(sqlite)
     for _ in range(3):
-        assert quota(ledger).lease(demand()).turns is None
+        assert quota(ledger).lease(demand()).permits is None
     with ledger.read() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(quotas)) == 0
         assert connection.scalar(sa.select(sa.func.count()).select_from(quota_shares)) == 0
@@ -77,16 +79,18 @@ def test_what_was_learnt_is_remembered(database: str, open_ledger: OpenLedger) -
     with ThreadPoolExecutor(1) as threads:
         ledger = open_ledger(database)
         run = quota(ledger)
-        run.crowded(crowd(accepted=60))
-        assert run.lease(demand()).turns is not None
+        run.on_throttled(event(accepted=60))
+        assert run.lease(demand()).permits is not None
         run.close()
         threads.submit(ledger.close).result()
     grant = quota(open_ledger(database)).lease(demand(3))
-    assert grant.turns is not None
-    assert grant.turns[-1] - grant.turns[0] == pytest.approx(0, abs=1.2)
+    assert grant.permits is not None
+    assert grant.permits[-1] - grant.permits[0] == pytest.approx(0, abs=1.2)
     again = quota(open_ledger(database)).lease(demand(3))
-    assert again.turns is not None
-    assert again.turns[0] - grant.turns[-1] == pytest.approx(60 / 54, abs=0.3), "nine tenths of what was let through"
+    assert again.permits is not None
+    assert again.permits[0] - grant.permits[-1] == pytest.approx(60 / 54, abs=0.3), (
+        "nine tenths of what was let through"
+    )
 
 
 def test_slots_are_never_more_than_told(database: str, open_ledger: OpenLedger) -> None:
@@ -126,6 +130,7 @@ def _hold(url: str, ready: Any) -> None:
     time.sleep(60)
 
 
+@pytest.mark.slow
 def test_a_killed_process_frees_its_slots(database: str, open_ledger: OpenLedger) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
@@ -145,8 +150,8 @@ def test_a_machine_that_is_silent_frees_its_slots(database: str, open_ledger: Op
     quota(other, in_flight=4).lease(demand())
     mine = quota(ledger, in_flight=4)
     assert mine.lease(demand()).in_flight == 0
-    silent = sa.update(holders).where(holders.c.id == other.holder.id)
-    ledger.write(lambda c: c.execute(silent.values(host="elsewhere", heartbeat=holders.c.heartbeat - 61)))
+    silent = sa.update(workers).where(workers.c.id == other.worker.id)
+    ledger.write(lambda c: c.execute(silent.values(host="elsewhere", heartbeat=workers.c.heartbeat - 61)))
     assert mine.lease(demand()).in_flight == 4
 
 
@@ -160,9 +165,10 @@ def test_the_key_is_not_in_the_database(sqlite: str, open_ledger: OpenLedger) ->
     assert one != AimlApiClient("another-key").fingerprint(ledger.id)
 
 
+@pytest.mark.slow
 def test_a_limit_costs_a_commit_a_second_not_one_a_call(sqlite: str, open_ledger: OpenLedger) -> None:
     ledger = open_ledger(sqlite)
-    halt = Halt()
+    halt = StopSignal()
     limiter = CallLimiter(32, None, halt, quota=quota(ledger, 3000))
     leases = 0
     taken = ledger.write_apart
@@ -186,20 +192,20 @@ def test_a_limit_costs_a_commit_a_second_not_one_a_call(sqlite: str, open_ledger
 
 def test_a_ledger_that_is_away_is_said_so_and_no_slot_is_lost(sqlite: str, open_ledger: OpenLedger) -> None:
     ledger = open_ledger(sqlite)
-    limiter = CallLimiter(2, None, Halt(), quota=quota(ledger, 600))
+    limiter = CallLimiter(2, None, StopSignal(), quota=quota(ledger, 600))
     with limiter.slot() as may_send:
         assert may_send
     ledger.close()
     for _ in range(5):
         with pytest.raises(LedgerUnavailable), limiter.slot():
             pass
-    limiter.crowded(time.monotonic())  # a courtesy: never an error
+    limiter.on_throttled(time.monotonic())  # a courtesy: never an error
     limiter.close()
 
 
 def _buy(url: str, sends: Any, seconds: float) -> None:
     ledger = Ledger(url)
-    limiter = CallLimiter(4, None, Halt(), quota=quota(ledger, 1200))
+    limiter = CallLimiter(4, None, StopSignal(), quota=quota(ledger, 1200))
     end = time.monotonic() + seconds
 
     def send(_: int) -> None:
@@ -213,6 +219,7 @@ def _buy(url: str, sends: Any, seconds: float) -> None:
     ledger.close()
 
 
+@pytest.mark.slow
 def test_two_processes_together_keep_the_limit(database: str) -> None:
     Ledger(database).close()
     context = multiprocessing.get_context("spawn")

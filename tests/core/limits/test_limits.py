@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prefect_imagen.core.errors import Unavailable
-from prefect_imagen.core.limits import Backoff, CallLimiter, Gate, Halt, HaltReason
-from prefect_imagen.core.limits import gate as gate_module
+from prefect_imagen.core.limits import Backoff, CallLimiter, HealthGate, StopReason, StopSignal
+from prefect_imagen.core.limits import health as gate_module
 
 
 def test_backoff_grows_to_a_bound() -> None:
@@ -29,25 +29,25 @@ def test_jitter_only_shortens_a_computed_delay_and_only_lengthens_a_named_one() 
 
 
 def test_the_first_reason_to_halt_is_kept() -> None:
-    halt = Halt()
+    halt = StopSignal()
     assert not halt.is_set
-    halt.set(HaltReason.BUDGET, "spent")
-    halt.set(HaltReason.STOPPED, "SIGTERM")
-    assert (halt.reason, halt.message, halt.is_set, halt.is_stopped) == (HaltReason.BUDGET, "spent", True, True)
+    halt.set(StopReason.BUDGET, "spent")
+    halt.set(StopReason.STOPPED, "SIGTERM")
+    assert (halt.reason, halt.message, halt.is_set, halt.is_stopped) == (StopReason.BUDGET, "spent", True, True)
 
 
 def test_a_halt_ends_the_waits_of_buyers_and_a_stop_those_of_deliverers_too() -> None:
-    halt = Halt()
-    halt.set(HaltReason.BUDGET, "")
+    halt = StopSignal()
+    halt.set(StopReason.BUDGET, "")
     assert halt.sleep(60)
     assert not halt.pause(0)
-    halt.set(HaltReason.STOPPED, "")
+    halt.set(StopReason.STOPPED, "")
     assert halt.pause(60)
-    assert not Halt().sleep(-1)
+    assert not StopSignal().sleep(-1)
 
 
 def test_never_more_calls_in_flight_than_slots() -> None:
-    limiter = CallLimiter(3, None, Halt())
+    limiter = CallLimiter(3, None, StopSignal())
     lock = threading.Lock()
     inside = most = 0
     full = threading.Barrier(3)
@@ -70,7 +70,7 @@ def test_never_more_calls_in_flight_than_slots() -> None:
 
 
 def test_a_slot_is_given_back_after_an_error() -> None:
-    limiter = CallLimiter(1, None, Halt())
+    limiter = CallLimiter(1, None, StopSignal())
     for _ in range(3):
         with pytest.raises(LookupError), limiter.slot():
             raise LookupError
@@ -88,7 +88,7 @@ class Clock:
         return self.now
 
 
-class ClockedHalt(Halt):
+class ClockedSignal(StopSignal):
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self.clock = clock
@@ -110,7 +110,7 @@ def sends(limiter: CallLimiter, clock: Clock, count: int) -> list[float]:
 def test_sends_are_spread_evenly_over_the_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("prefect_imagen.core.limits.limiter.time", clock)
-    limiter = CallLimiter(2, 120, ClockedHalt(clock))
+    limiter = CallLimiter(2, 120, ClockedSignal(clock))
     moments = sends(limiter, clock, 21)
     gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
     assert gaps == pytest.approx([0.5 / 0.985] * 20)
@@ -122,16 +122,16 @@ def test_sends_are_spread_evenly_over_the_minute(monkeypatch: pytest.MonkeyPatch
 def test_nobody_sends_while_it_cools_down(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("prefect_imagen.core.limits.limiter.time", clock)
-    limiter = CallLimiter(2, None, ClockedHalt(clock))
+    limiter = CallLimiter(2, None, ClockedSignal(clock))
     sent_at = clock.now
-    assert limiter.crowded(sent_at, 5) == 1
-    assert limiter.crowded(sent_at, 2) == 1, "of the same burst"
+    assert limiter.on_throttled(sent_at, 5) == 1
+    assert limiter.on_throttled(sent_at, 2) == 1, "of the same burst"
     first, _second = sends(limiter, clock, 2)
     assert 1005.0 <= first <= 1005.1 + 0.5
 
 
 def test_the_rate_holds_for_threads_together() -> None:
-    limiter = CallLimiter(8, 6000, Halt())
+    limiter = CallLimiter(8, 6000, StopSignal())
     started = time.monotonic()
 
     def call(_: int) -> None:
@@ -144,12 +144,12 @@ def test_the_rate_holds_for_threads_together() -> None:
 
 
 def test_a_halt_ends_the_wait_for_a_turn_and_for_a_slot() -> None:
-    halt = Halt()
+    halt = StopSignal()
     limiter = CallLimiter(1, None, halt)
-    limiter.crowded(time.monotonic(), 3600)
+    limiter.on_throttled(time.monotonic(), 3600)
     with ThreadPoolExecutor(3) as threads:
         waiting = [threads.submit(_enter, limiter) for _ in range(3)]
-        halt.set(HaltReason.STOPPED, "")
+        halt.set(StopReason.STOPPED, "")
         assert [future.result(5) for future in waiting] == [False] * 3
 
 
@@ -159,7 +159,7 @@ def _enter(limiter: CallLimiter) -> bool:
 
 
 def test_the_mean_time_of_calls_is_known() -> None:
-    limiter = CallLimiter(1, None, Halt())
+    limiter = CallLimiter(1, None, StopSignal())
     assert limiter.mean_seconds is None
     with limiter.slot():
         pass
@@ -203,24 +203,24 @@ def never() -> bool:
 
 
 def test_a_service_in_use_is_not_probed(service: Service) -> None:
-    gate = Gate(service.probe, patience=0)
-    gate.worked()
+    gate = HealthGate(service.probe, patience=0)
+    gate.record_success()
     assert all(gate.wait(never) for _ in range(5))
     assert service.probes == 0
 
 
 def test_an_idle_service_is_probed_once_for_all(service: Service) -> None:
-    gate = Gate(service.probe, patience=0)
+    gate = HealthGate(service.probe, patience=0)
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(lambda _: gate.wait(never), range(50)))
     assert service.probes == 1
 
 
 def test_after_a_failure_nobody_passes_before_a_probe_succeeds(service: Service) -> None:
-    gate = Gate(service.probe, patience=60)
-    gate.worked()
+    gate = HealthGate(service.probe, patience=60)
+    gate.record_success()
     service.away = True
-    gate.failed(Unavailable("down"))
+    gate.record_failure(Unavailable("down"))
     passed: list[int] = []
 
     def back(number: int) -> None:
@@ -239,7 +239,7 @@ def test_after_a_failure_nobody_passes_before_a_probe_succeeds(service: Service)
 def test_waiting_threads_do_not_probe_each_for_itself(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many probes as pauses fit in, however many threads wait."""
     monkeypatch.setattr(gate_module, "_PROBE_PAUSE", 0.05)
-    gate = Gate(service.probe, patience=0.5)
+    gate = HealthGate(service.probe, patience=0.5)
     service.away = True
     with ThreadPoolExecutor(16) as threads:
         waits = [threads.submit(gate.wait, never) for _ in range(16)]
@@ -249,7 +249,7 @@ def test_waiting_threads_do_not_probe_each_for_itself(service: Service, monkeypa
 
 def test_patience_ends(service: Service) -> None:
     service.away = True
-    gate = Gate(service.probe, patience=0.05)
+    gate = HealthGate(service.probe, patience=0.05)
     with pytest.raises(Unavailable, match="away"):
         gate.wait(never)
     assert service.probes >= 2
@@ -257,14 +257,14 @@ def test_patience_ends(service: Service) -> None:
 
 def test_a_wait_can_be_given_up(service: Service) -> None:
     service.away = True
-    gate = Gate(service.probe, patience=3600)
+    gate = HealthGate(service.probe, patience=3600)
     assert gate.wait(lambda: service.probes >= 3) is False
     assert service.probes == 3
 
 
 def test_who_has_given_up_does_not_probe(service: Service) -> None:
     service.away = True
-    assert Gate(service.probe, patience=3600).wait(lambda: True) is False
+    assert HealthGate(service.probe, patience=3600).wait(lambda: True) is False
     assert service.probes == 0
 
 
@@ -273,7 +273,7 @@ def test_a_probe_that_finds_something_worse_is_heard(service: Service) -> None:
         raise LookupError("no such bucket")
 
     service.on_probe = broken
-    gate = Gate(service.probe, patience=3600)
+    gate = HealthGate(service.probe, patience=3600)
     for _ in range(2):
         with pytest.raises(LookupError):
             gate.wait(never)

@@ -10,12 +10,12 @@ import pytest
 from prefect_imagen.core.aimlapi import WithdrawnModel
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import ItemState, Ledger, RunSpec
-from prefect_imagen.core.plan import PlanWriter, Terms, make_plan, open_batch
+from prefect_imagen.core.plan import ModelAvailability, PlanWriter, make_plan, open_batch
 from prefect_imagen.core.request import RunRequest
 
 IMAGEN, NANO = "google/imagen4/preview", "google/nano-banana-2"
 PROMPTS = ["a red fox", "a blue fox", "a green fox"]
-GONE = Terms(withdrawn={IMAGEN: "2026-11-01"})
+GONE = ModelAvailability(withdrawn={IMAGEN: "2026-11-01"})
 
 
 def test_a_row_is_what_was_bought_or_may_have_been(sqlite: str, open_ledger: Callable[..., Ledger]) -> None:
@@ -24,19 +24,19 @@ def test_a_row_is_what_was_bought_or_may_have_been(sqlite: str, open_ledger: Cal
     rows = list(batch.run_items())
     for state in ItemState:
         taken = state not in (ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED)
-        gone = replace(rows[0], buy=1)
+        gone = replace(rows[0], active_index=1)
         assert gone.settled({gone.item.id: state}).model == (IMAGEN if taken else NANO), state
         assert rows[0].settled({rows[0].alternatives[0].id: state}).model == (NANO if taken else IMAGEN), state
-    ledger.start_run(RunSpec("run", IMAGEN))
-    ledger.add_run_items("run", rows)
-    assert ledger.used_models() == [IMAGEN]
+    ledger.runs.start(RunSpec("run", IMAGEN))
+    ledger.runs.add_items("run", rows)
+    assert ledger.items.used_models() == [IMAGEN]
     gone = replace(batch, terms=GONE)
-    assert ledger.switch_run_items("run", gone.run_items()) == 3
-    assert ledger.switch_run_items("run", gone.run_items()) == 0
-    assert set(ledger.used_models()) == {IMAGEN, NANO}
-    assert ledger.progress("run").total == 3
+    assert ledger.runs.switch_items("run", gone.run_items()) == 3
+    assert ledger.runs.switch_items("run", gone.run_items()) == 0
+    assert set(ledger.items.used_models()) == {IMAGEN, NANO}
+    assert ledger.runs.progress("run").total == 3
     other = open_batch(["another", *PROMPTS[1:]], RunRequest.by_flag({"fallback": NANO}))
-    assert ledger.switch_run_items("run", other.run_items()) == 2, "a row whose prompt is another one now was switched"
+    assert ledger.runs.switch_items("run", other.run_items()) == 2, "a row whose prompt is another one now was switched"
 
 
 def test_a_plan_counts_who_is_bought_from(sqlite: str, open_ledger: Callable[..., Ledger]) -> None:

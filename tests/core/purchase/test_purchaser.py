@@ -15,9 +15,10 @@ from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.delivery import Spool
 from prefect_imagen.core.errors import Unavailable
 from prefect_imagen.core.images import SpoolUnavailable
-from prefect_imagen.core.ledger import Ledger, LedgerUnavailable, Period
-from prefect_imagen.core.limits import CallLimiter, CreditBreaker, Gate, HaltReason
-from prefect_imagen.core.purchase import ReplySpool, replay
+from prefect_imagen.core.ledger import LedgerUnavailable, Period
+from prefect_imagen.core.ledger.calls import Calls
+from prefect_imagen.core.limits import BalanceGuard, CallLimiter, HealthGate, StopReason
+from prefect_imagen.core.purchase import ReplySpool, recover_replies
 from prefect_imagen.core.storage import StoreNotUsable
 from prefect_imagen.sandbox.process import SandboxServer
 
@@ -30,7 +31,7 @@ def test_a_budget_is_never_passed(make_harness: MakeHarness, affordable: int) ->
     harness = make_harness(30, budget=affordable * RESERVE + RESERVE - 1)
     harness.buy_all()
     account = harness.reconcile()
-    assert harness.halt.reason is HaltReason.BUDGET
+    assert harness.halt.reason is StopReason.BUDGET
     assert account.billed_at_most <= affordable * RESERVE + RESERVE - 1
     # Prices settle below what was reserved, so that at times one more is affordable.
     assert affordable <= harness.states().get("generated", 0) <= affordable + 1
@@ -47,7 +48,7 @@ def test_unknown_calls_count_against_the_budget(make_harness: MakeHarness) -> No
 
 def test_what_is_halted_before_is_not_sent(make_harness: MakeHarness) -> None:
     harness = make_harness(5)
-    harness.halt.set(HaltReason.STOPPED, "SIGTERM")
+    harness.halt.set(StopReason.STOPPED, "SIGTERM")
     harness.buy_all()
     assert harness.states() == {"planned": 5}
     assert harness.sandbox.calls() == []
@@ -57,9 +58,9 @@ def test_no_paid_call_while_the_store_is_away(make_harness: MakeHarness) -> None
     def probe() -> None:
         raise Unavailable("the store is away")
 
-    harness = make_harness(5, gate=Gate(probe, patience=0))
+    harness = make_harness(5, gate=HealthGate(probe, patience=0))
     harness.buy_all()
-    assert (harness.halt.reason, harness.halt.message) == (HaltReason.STORE, "the store is away")
+    assert (harness.halt.reason, harness.halt.message) == (StopReason.STORE, "the store is away")
     assert harness.sandbox.calls() == []
     assert harness.states() == {"planned": 5}
 
@@ -68,15 +69,15 @@ def test_no_paid_call_when_the_store_became_unusable(make_harness: MakeHarness) 
     def probe() -> None:
         raise StoreNotUsable("the bucket is gone")
 
-    harness = make_harness(5, gate=Gate(probe, patience=60))
+    harness = make_harness(5, gate=HealthGate(probe, patience=60))
     harness.buy_all()
-    assert harness.halt.reason is HaltReason.STORE
+    assert harness.halt.reason is StopReason.STORE
     assert harness.sandbox.calls() == []
 
 
 def test_no_paid_call_while_the_ledger_is_away(make_harness: MakeHarness) -> None:
     harness = make_harness(1)
-    (claimed,) = harness.ledger.claim(harness.items)
+    (claimed,) = harness.ledger.items.claim(harness.items)
     harness.ledger.close()
     with pytest.raises(LedgerUnavailable):
         harness.purchaser().buy(claimed)
@@ -120,12 +121,12 @@ def test_a_403_with_money_left_is_about_one_request(make_harness: MakeHarness) -
 def test_a_403_below_the_price_ends_the_run_at_once(make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     harness = make_harness(20)
     monkeypatch.setattr(type(harness.client), "balance", lambda _client: RESERVE - 1)
-    harness.breaker = CreditBreaker(harness.client.balance)
+    harness.breaker = BalanceGuard(harness.client.balance)
     harness.limiter = CallLimiter(1, None, harness.halt)
     harness.sandbox.set_faults([{"fault": "out_of_credit", "after": 5}])
     harness.buy_all()
     harness.reconcile()
-    assert harness.halt.reason is HaltReason.CREDIT
+    assert harness.halt.reason is StopReason.CREDIT
     assert harness.states() == {"generated": 5, "planned": 15}
     assert len(harness.sandbox.calls()) == 6
 
@@ -134,12 +135,12 @@ def test_a_403_below_the_price_ends_the_run_at_once(make_harness: MakeHarness, m
 def test_three_403s_in_a_row_end_the_run_and_refuse_nothing(make_harness: MakeHarness, left: int | None) -> None:
     """The cap of a key, say: what was taken for two items' own matter is taken back."""
     harness = make_harness(20)
-    harness.breaker = CreditBreaker(lambda: left)
+    harness.breaker = BalanceGuard(lambda: left)
     harness.limiter = CallLimiter(1, None, harness.halt)
     harness.sandbox.set_faults([{"fault": "out_of_credit", "after": 5}])
     harness.buy_all()
     account = harness.reconcile()
-    assert harness.halt.reason is HaltReason.CREDIT
+    assert harness.halt.reason is StopReason.CREDIT
     assert harness.states() == {"generated": 5, "planned": 15}
     assert len(harness.sandbox.calls()) == 8
     assert account.unbilled.calls == 3
@@ -150,7 +151,7 @@ def test_a_balance_that_runs_out_is_the_end_of_the_run(make_harness: MakeHarness
         harness = make_harness(20, base_url=poor.base_url)
         harness.sandbox = poor
         harness.buy_all()
-        assert harness.halt.reason is HaltReason.CREDIT
+        assert harness.halt.reason is StopReason.CREDIT
         assert harness.states() == {"generated": 10, "planned": 10}
         assert harness.reconcile().billed == 10 * PRICE
 
@@ -158,7 +159,7 @@ def test_a_balance_that_runs_out_is_the_end_of_the_run(make_harness: MakeHarness
 def test_a_spool_over_its_cap_pauses_the_buying(make_harness: MakeHarness, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", "ledger", max_bytes=50_000)
     (spool.images / "paid and not stored").write_bytes(b"x" * 60_000)
-    harness = make_harness(10, spool_gate=Gate(spool.check, patience=60))
+    harness = make_harness(10, spool_gate=HealthGate(spool.check, patience=60))
     with ThreadPoolExecutor(1) as threads:
         buying = threads.submit(harness.buy_all)
         time.sleep(1)
@@ -171,9 +172,9 @@ def test_a_spool_over_its_cap_pauses_the_buying(make_harness: MakeHarness, tmp_p
 def test_a_spool_that_stays_over_its_cap_ends_the_run(make_harness: MakeHarness, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", "ledger", max_bytes=50_000)
     (spool.images / "paid and not stored").write_bytes(b"x" * 60_000)
-    harness = make_harness(10, spool_gate=Gate(spool.check, patience=0))
+    harness = make_harness(10, spool_gate=HealthGate(spool.check, patience=0))
     harness.buy_all()
-    assert harness.halt.reason is HaltReason.SPOOL
+    assert harness.halt.reason is StopReason.SPOOL
     assert "60,000 bytes" in harness.halt.message
     assert harness.sandbox.calls() == []
     assert harness.states() == {"planned": 10}
@@ -182,10 +183,10 @@ def test_a_spool_that_stays_over_its_cap_ends_the_run(make_harness: MakeHarness,
 def test_a_disk_that_was_full_for_a_while_loses_no_reply(make_harness: MakeHarness, tmp_path: Path) -> None:
     """Base64: the reply is the image. It is held in memory until there is room; meanwhile nothing is sent."""
     spool = Spool(tmp_path / "spool", "ledger")
-    harness = make_harness(30, spool_gate=Gate(spool.check, patience=60), convert_base64_to_url=False)
+    harness = make_harness(30, spool_gate=HealthGate(spool.check, patience=60), convert_base64_to_url=False)
     harness.replies = spool.replies
     harness.sandbox.set_faults([{"fault": "slow_reply", "seconds": 0.2}])
-    full, kept = threading.Event(), ReplySpool.keep
+    full, kept = threading.Event(), ReplySpool.save
 
     def keep(replies: ReplySpool, call_id: str, raw: RawReply) -> None:
         if full.is_set():
@@ -196,8 +197,8 @@ def test_a_disk_that_was_full_for_a_while_loses_no_reply(make_harness: MakeHarne
         if full.is_set():
             raise SpoolUnavailable("full")
 
-    harness.spool_gate = Gate(probe, patience=60)
-    harness.replies.keep = keep.__get__(harness.replies)  # type: ignore[method-assign]
+    harness.spool_gate = HealthGate(probe, patience=60)
+    harness.replies.save = keep.__get__(harness.replies)  # type: ignore[method-assign]
     with ThreadPoolExecutor(1) as threads:
         buying = threads.submit(harness.buy_all)
         while len(harness.sandbox.calls()) < 10:
@@ -240,7 +241,7 @@ def crash_between_keep_and_settle(harness: Any, monkeypatch: pytest.MonkeyPatch)
         raise LedgerUnavailable("killed here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "settle", died)
+        patch.setattr(Calls, "settle", died)
         with pytest.raises(LedgerUnavailable, match="killed here"):
             harness.buy_all()
 
@@ -254,17 +255,17 @@ def test_a_spooled_reply_is_recorded_by_the_next_process(
     assert dead.states() == {"sent": 1}
     assert len(list(dead.replies.call_ids())) == 1
     alive = make_harness(1)
-    assert replay(alive.ledger, alive.replies) == 0, "the reply of a process that is alive was taken from it"
+    assert recover_replies(alive.ledger, alive.replies) == 0, "the reply of a process that is alive was taken from it"
     assert len(list(dead.replies.call_ids())) == 1
     dead.ledger.close()
     if reap_first:
-        alive.ledger.reap()
+        alive.ledger.release_dead_workers()
         assert alive.states() == {"unknown": 1}
-    assert replay(alive.ledger, alive.replies) == 1
+    assert recover_replies(alive.ledger, alive.replies) == 1
     assert alive.states() == {"generated": 1}
     assert alive.reconcile().billed == PRICE
-    assert len(alive.ledger.images_to_deliver(alive.items, destination=None)) == 1
-    assert replay(alive.ledger, alive.replies) == 0
+    assert len(alive.ledger.images.to_deliver(alive.items, destination=None)) == 1
+    assert recover_replies(alive.ledger, alive.replies) == 0
     assert len(list(dead.replies.call_ids())) == 1, "dropped before its images were dealt with"
 
 
@@ -277,8 +278,8 @@ def test_spooled_replies_without_images_are_recorded_and_cleared_away(
     crash_between_keep_and_settle(dead, monkeypatch)
     dead.ledger.close()
     alive = make_harness(1)
-    alive.ledger.reap()
-    assert replay(alive.ledger, alive.replies) == 1
+    alive.ledger.release_dead_workers()
+    assert recover_replies(alive.ledger, alive.replies) == 1
     assert alive.states() == {"refused" if name == "safety_block" else "unknown": 1}
     assert list(alive.replies.call_ids()) == []
     alive.reconcile()
@@ -286,8 +287,8 @@ def test_spooled_replies_without_images_are_recorded_and_cleared_away(
 
 def test_replies_of_another_ledger_are_left_alone(make_harness: MakeHarness) -> None:
     harness = make_harness(1)
-    harness.replies.keep("pi-of-somebody-else", RawReply(200, {}, b"{}"))
-    assert replay(harness.ledger, harness.replies) == 0
+    harness.replies.save("pi-of-somebody-else", RawReply(200, {}, b"{}"))
+    assert recover_replies(harness.ledger, harness.replies) == 0
     assert list(harness.replies.call_ids()) == ["pi-of-somebody-else"]
 
 
@@ -295,7 +296,7 @@ def test_base64_goes_through_the_spool(make_harness: MakeHarness) -> None:
     harness = make_harness(2, convert_base64_to_url=False)
     harness.buy_all()
     harness.reconcile()
-    tasks = harness.ledger.images_to_deliver(harness.items, destination=None)
+    tasks = harness.ledger.images.to_deliver(harness.items, destination=None)
     assert [task.source_url for task in tasks] == [None, None]
     raw = harness.replies.load(tasks[0].call_id)
     assert raw.read().images[0].base64.startswith("iVBOR")
@@ -309,7 +310,7 @@ def test_a_spool_that_cannot_be_written_ends_the_run_and_loses_nothing(
     harness.replies.folder.write_text("not a folder")
     harness.buy_all()
     harness.reconcile()
-    assert harness.halt.reason is HaltReason.SPOOL
+    assert harness.halt.reason is StopReason.SPOOL
     assert "spool" in harness.halt.message
     assert 1 <= harness.states()["generated"] <= 8
     assert sum(harness.states().values()) == 20
@@ -319,12 +320,12 @@ def test_a_reply_is_kept_whole_and_private(tmp_path: Path) -> None:
     spool = ReplySpool(tmp_path / "replies")
     body = b'{"a":\n"\xff\x00"}\n\n'
     reply = RawReply(201, {"x-request-id": "é"}, body, "cut short")
-    spool.keep("pi-1", reply)
+    spool.save("pi-1", reply)
     assert spool.load("pi-1") == reply
     assert [path.name for path in spool.folder.iterdir()] == ["pi-1.reply"]
     assert spool.folder.stat().st_mode & 0o077 == 0
-    spool.drop("pi-1")
-    spool.drop("pi-1")
+    spool.delete("pi-1")
+    spool.delete("pi-1")
     assert spool.load("pi-1") is None
 
 
@@ -341,9 +342,9 @@ def test_a_disk_that_fills_up_leaves_no_half_reply(tmp_path: Path, monkeypatch: 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("prefect_imagen.core.purchase.replies.os.fsync", full)
+    monkeypatch.setattr("prefect_imagen.core.files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        spool.keep("pi-1", RawReply(200, {}, b"x"))
+        spool.save("pi-1", RawReply(200, {}, b"x"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -353,7 +354,7 @@ def test_a_budget_waits_for_calls_in_flight_that_leave_some_of_it(make_harness: 
     harness.policy = harness.policy.model_copy(update={"trust_unbilled_5xx": True})
     harness.buy_all()
     account = harness.reconcile()
-    assert harness.halt.reason is HaltReason.BUDGET
+    assert harness.halt.reason is StopReason.BUDGET
     # Eight threads reserve all of it at once; four of their calls cost nothing, and leave room for as many more.
     assert account.delivered.calls + account.generated.calls == 6
     assert "run's budget of" in harness.halt.message
@@ -361,15 +362,15 @@ def test_a_budget_waits_for_calls_in_flight_that_leave_some_of_it(make_harness: 
 
 def test_a_day_that_is_used_up_ends_the_run_by_name(make_harness: MakeHarness) -> None:
     harness = make_harness(6)
-    harness.ledger.set_budget(Period.DAY, 3 * RESERVE, "Europe/Berlin")
+    harness.ledger.budgets.set(Period.DAY, 3 * RESERVE, "Europe/Berlin")
     harness.buy_all()
-    assert harness.halt.reason is HaltReason.BUDGET
+    assert harness.halt.reason is StopReason.BUDGET
     assert "day's budget of $0.159" in harness.halt.message
     assert "Europe/Berlin" in harness.halt.message
     assert "it frees at" in harness.halt.message
     assert harness.states() == {"planned": 3, "generated": 3}
     harness.reconcile()
-    harness.ledger.clear_budget(Period.DAY)
+    harness.ledger.budgets.clear(Period.DAY)
     again = make_harness(6)
     again.buy_all()
     assert again.states() == {"generated": 6}

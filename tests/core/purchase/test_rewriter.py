@@ -12,14 +12,15 @@ import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.aimlapi.chat import resolve_chat_model
 from prefect_imagen.core.ledger import ItemState
-from prefect_imagen.core.ledger.claims import claim
-from prefect_imagen.core.ledger.holders import Holder, reap, this_host
+from prefect_imagen.core.ledger.calls import NOT_RECORDED
+from prefect_imagen.core.ledger.items import claim
 from prefect_imagen.core.ledger.schema import calls, images, items
-from prefect_imagen.core.limits import HaltReason
+from prefect_imagen.core.ledger.workers import Worker, release_dead_workers, this_host
+from prefect_imagen.core.limits import StopReason
 from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
-from prefect_imagen.core.purchase import replay
-from prefect_imagen.core.purchase.rewriting import judge_rewrite
+from prefect_imagen.core.purchase import recover_replies
+from prefect_imagen.core.purchase.rewrite import classify_rewrite
 from prefect_imagen.core.request import RewriteFallback, UnknownPolicy
 from prefect_imagen.core.rewrite import RewriteSpec
 
@@ -252,7 +253,7 @@ def test_a_prompt_that_does_not_fit_cannot_be_kept(make_harness: MakeHarness) ->
     harness = make_harness(1, rewrite=MINI, policy={"rewrite_fallback": RewriteFallback.KEEP})
     spec = BatchSpec(PromptSpec(["a long way " * 60]), rewrite=MINI)
     rows = [dataclasses.replace(row, position=1) for row in spec.run_items()]
-    harness.ledger.add_run_items(harness.run, rows)
+    harness.ledger.runs.add_items(harness.run, rows)
     harness.items = [row.item.id for row in rows]
     harness.sandbox.set_faults([fault("chat_refusal")])
     harness.rewrite_all()
@@ -281,13 +282,13 @@ def test_a_budget_ends_it_between_two_answers(make_harness: MakeHarness) -> None
     harness = make_harness(20, rewrite=MINI, budget=9_000)
     harness.sandbox.set_faults([fault("too_long")])
     harness.rewrite_all()
-    assert harness.halt.reason is HaltReason.BUDGET
+    assert harness.halt.reason is StopReason.BUDGET
     assert harness.reconcile().billed_at_most <= 9_000
     assert harness.texts().get("planned", 0) > 0
 
 
-@pytest.mark.parametrize(("name", "reason"), [("unauthorized", HaltReason.KEY), ("out_of_credit", HaltReason.CREDIT)])
-def test_what_ends_a_run_of_images_ends_this(make_harness: MakeHarness, name: str, reason: HaltReason) -> None:
+@pytest.mark.parametrize(("name", "reason"), [("unauthorized", StopReason.KEY), ("out_of_credit", StopReason.CREDIT)])
+def test_what_ends_a_run_of_images_ends_this(make_harness: MakeHarness, name: str, reason: StopReason) -> None:
     harness = make_harness(20, rewrite=MINI)
     harness.sandbox.set_faults([fault(name)])
     harness.rewrite_all()
@@ -305,7 +306,7 @@ def test_an_unknown_language_model_ends_the_run(make_harness: MakeHarness) -> No
         404, {}, b'{"status": 404, "message": "Not found", "error": {"name": "NotFoundException"}}'
     )
     harness.rewrite_all()
-    assert harness.halt.reason is HaltReason.MODEL
+    assert harness.halt.reason is StopReason.MODEL
 
 
 def test_a_reply_that_a_killed_process_left_is_recorded(
@@ -314,14 +315,14 @@ def test_a_reply_that_a_killed_process_left_is_recorded(
     """Killed between the spool and the ledger: the text is not bought again."""
     harness = make_harness(3, rewrite=MINI)
     with monkeypatch.context() as patched:
-        patched.setattr(harness.replies, "drop", lambda call_id: None)
-        patched.setattr(harness.ledger, "settle", lambda call_id, outcome: False)
+        patched.setattr(harness.replies, "delete", lambda call_id: None)
+        patched.setattr(harness.ledger.calls, "settle", lambda call_id, outcome: NOT_RECORDED)
         harness.rewrite_all()
     assert harness.texts() == {"sent": 3}
-    holder = harness.ledger.holder.id
-    harness.ledger.write(lambda connection: reap(connection, None, force=(holder,)))
+    holder = harness.ledger.worker.id
+    harness.ledger.write(lambda connection: release_dead_workers(connection, None, force=(holder,)))
     assert harness.texts() == {"unknown": 3}
-    assert replay(harness.ledger, harness.replies) == 3
+    assert recover_replies(harness.ledger, harness.replies) == 3
     assert harness.texts() == {"delivered": 3}
     assert list(harness.replies.call_ids()) == []
     harness.rewrite_all()
@@ -365,12 +366,12 @@ def test_costs_that_the_reply_does_not_name() -> None:
     answer = b'{"choices": [{"message": {"content": "{\\"prompt\\": \\"a fox\\"}"}}], "usage": %s}'
 
     def judged(usage: bytes) -> Any:
-        return judge_rewrite(RawReply(200, {}, answer % usage), limit=400, model=model, assumed=999)
+        return classify_rewrite(RawReply(200, {}, answer % usage), limit=400, model=model, assumed=999)
 
     named = judged(b'{"prompt_tokens": 1000, "completion_tokens": 100}')
     assert (named.text, named.credits, named.cost_source) == ("a fox", 446, "price list")
     assert judged(b"null").credits == 999, "at its highest price, where there is no other"
-    empty = judge_rewrite(RawReply(200, {}, b"{}"), limit=400, model=model, assumed=999)
+    empty = classify_rewrite(RawReply(200, {}, b"{}"), limit=400, model=model, assumed=999)
     assert (empty.text, empty.credits, empty.item_state) == (None, 0, ItemState.PLANNED)
 
 
@@ -390,8 +391,8 @@ def test_asking_again_means_once_a_run(make_harness: MakeHarness) -> None:
 def test_what_a_dead_process_held_is_bought(make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prefect_imagen.core.purchase.rewriter._REAP_EVERY", 1)
     harness = make_harness(2, rewrite=MINI)
-    texts = harness.ledger.rewrites_wanted(harness.items)
-    dead = Holder("dead", this_host(), "another boot", 2**22 + 1)
+    texts = harness.ledger.rewrites.missing(harness.items)
+    dead = Worker("dead", this_host(), "another boot", 2**22 + 1)
     harness.ledger.write(dead.register)
     harness.ledger.write(lambda connection: claim(connection, texts, dead.id))
     harness.rewrite_all()

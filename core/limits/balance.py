@@ -12,7 +12,7 @@ _IN_A_ROW = 3
 _FRESH_SECONDS = 2.0
 
 
-class CreditBreaker:
+class BalanceGuard:
     """Opens when the balance is below the price of what was asked for, or after three 403s in a row. Thread-safe.
 
     A single 403 can be about one request: the API documents it for an empty balance, a key's own cap and a missing
@@ -25,8 +25,8 @@ class CreditBreaker:
         is_open: Whether it was found that nothing more can be bought.
 
     Example:
-        >>> breaker = CreditBreaker(lambda: 1_000_000)
-        >>> breaker.forbidden("call-1", 104_000), breaker.forbidden("call-2", 2_000_000)
+        >>> breaker = BalanceGuard(lambda: 1_000_000)
+        >>> breaker.record_forbidden("call-1", 104_000), breaker.record_forbidden("call-2", 2_000_000)
         (False, True)
     """
 
@@ -45,7 +45,7 @@ class CreditBreaker:
         with self._lock:
             return tuple(self._row)
 
-    def let_through(self, sent_at: float) -> None:
+    def record_ok(self, sent_at: float) -> None:
         """A call that was sent at `sent_at` (`time.monotonic`) was answered otherwise.
 
         One that was sent before the first 403 came says nothing of what came after.
@@ -54,7 +54,7 @@ class CreditBreaker:
             if not self.is_open and sent_at > self._row_began:
                 self._row.clear()
 
-    def forbidden(self, call_id: str, price: int) -> bool:
+    def record_forbidden(self, call_id: str, price: int) -> bool:
         """A call was answered with 403.
 
         Returns:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 
-class HaltReason(enum.StrEnum):
+class StopReason(enum.StrEnum):
     """Why a run sends no more paid calls."""
 
     BUDGET = "budget reached"
@@ -22,7 +22,7 @@ class HaltReason(enum.StrEnum):
     STOPPED = "stopped"
 
 
-class Halt:
+class StopSignal:
     """A flag that is set once, with the first reason; it also cuts waiting short.
 
     What is in flight when it is set is still recorded, and what is paid is still delivered; nothing new is sent. Only
@@ -34,16 +34,16 @@ class Halt:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._on_stop: list[Callable[[], None]] = []
-        self.reason: HaltReason | None = None
+        self.reason: StopReason | None = None
         self.message = ""
 
-    def set(self, reason: HaltReason, message: str) -> None:
-        """Halt. Only the first reason is kept."""
+    def set(self, reason: StopReason, message: str) -> None:
+        """StopSignal. Only the first reason is kept."""
         with self._lock:
             if self.reason is None:
                 self.reason, self.message = reason, message
             call = []
-            if reason is HaltReason.STOPPED and not self._stopped.is_set():
+            if reason is StopReason.STOPPED and not self._stopped.is_set():
                 self._stopped.set()
                 call = self._on_stop
         self._halted.set()
@@ -55,7 +55,7 @@ class Halt:
         with self._lock:
             self._on_stop.append(action)
 
-    def lift(self, reason: HaltReason) -> bool:
+    def clear(self, reason: StopReason) -> bool:
         """Go on, where it was halted for this reason and nothing else; false if it was not.
 
         Only for whoever knows that nobody is waiting: a run between two rounds of chunks.

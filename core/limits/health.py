@@ -14,7 +14,7 @@ FRESH_SECONDS = 1.0
 _PROBE_PAUSE = 0.5
 
 
-class Gate:
+class HealthGate:
     """Open while a service is known to work, closed from its first failure until a probe succeeds.
 
     Ordinary use counts as a sign of life, so a busy store is not probed; an idle one is probed about once a second,
@@ -35,7 +35,7 @@ class Gate:
         self._next_probe = 0.0
         self._error: Unavailable | None = None
 
-    def worked(self) -> None:
+    def record_success(self) -> None:
         """The service was just used with success."""
         with self._changed:
             self._fresh_until = time.monotonic() + FRESH_SECONDS
@@ -43,7 +43,7 @@ class Gate:
                 self._down_since = None
                 self._changed.notify_all()
 
-    def failed(self, error: Unavailable) -> None:
+    def record_failure(self, error: Unavailable) -> None:
         """The service just failed: nobody passes before a probe has succeeded."""
         with self._changed:
             now = time.monotonic()
@@ -60,7 +60,7 @@ class Gate:
             return self._down_since is not None
 
     @property
-    def is_patient(self) -> bool:
+    def within_patience(self) -> bool:
         """Whether an outage, if there is one, is still to be waited for."""
         with self._changed:
             return self._down_since is None or time.monotonic() - self._down_since < self._patience
@@ -104,9 +104,9 @@ class Gate:
         try:
             self._probe()
         except Unavailable as error:
-            self.failed(error)
+            self.record_failure(error)
         else:
-            self.worked()
+            self.record_success()
         finally:
             self._stop_probing()
 

@@ -18,21 +18,21 @@ from ..aimlapi import ImageRequest, InvalidRequest, ResolvedModel
 from ..aimlapi.request import Omission
 from ..ledger import Item, Rewrite, RunItem
 from ..rewrite import RewriteSpec
-from .matrix import Form, Matrix, make_forms
-from .terms import Terms, resolve_all
+from .availability import ModelAvailability, resolve_all
+from .combinations import Matrix, ParameterSet, make_forms
 
 if TYPE_CHECKING:
     from ..prompts import Prompt
 
 
-class Wanted(NamedTuple):
+class PlannedRow(NamedTuple):
     """A row of the run, and the combination of parameters it asks for; and those of the models that may stand in."""
 
     row: RunItem
-    form: Form
-    alternatives: tuple[Form, ...] = ()
+    form: ParameterSet
+    alternatives: tuple[ParameterSet, ...] = ()
 
-    def form_of(self, item: Item) -> Form:
+    def parameters_of(self, item: Item) -> ParameterSet:
         """The form of one of the row's candidates."""
         candidates = (self.row.item, *self.row.alternatives)
         return (self.form, *self.alternatives)[[one.id for one in candidates].index(item.id)]
@@ -43,7 +43,7 @@ class Candidate:
     """A model that a batch may buy from, and how it is asked."""
 
     model: ResolvedModel
-    forms: tuple[Form, ...]
+    forms: tuple[ParameterSet, ...]
 
     @property
     def omitted(self) -> tuple[Omission, ...]:
@@ -72,7 +72,7 @@ _ANY = ["https://example.org/"]
 """For a field that a request cannot be without, where the prompt alone is looked at."""
 
 
-class Asking:
+class BatchBase:
     """Model, parameters and terms of a batch."""
 
     __slots__ = ()
@@ -85,7 +85,7 @@ class Asking:
     rewrite: RewriteSpec | None
     fallback: tuple[str, ...]
     lenient: bool
-    terms: Terms
+    terms: ModelAvailability
 
     def models(self) -> tuple[ResolvedModel, ...]:
         """The wanted model, then those that may stand in for it, at today's prices.
@@ -97,13 +97,13 @@ class Asking:
         return resolve_all(self.model, self.fallback, self.terms)
 
     @property
-    def buy(self) -> int:
+    def active_index(self) -> int:
         """Which of the models is bought from: the first that is not withdrawn."""
-        return next(place for place, model in enumerate(self.models()) if not self.terms.gone(model))
+        return next(place for place, model in enumerate(self.models()) if not self.terms.is_withdrawn(model))
 
     def resolve(self) -> ResolvedModel:
         """The model that is bought from. Raises as `models`."""
-        return self.models()[self.buy]
+        return self.models()[self.active_index]
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Every model with the forms in which it is asked.
@@ -119,13 +119,13 @@ class Asking:
             *(Candidate(other, self._forms(other, wanted)) for other in others),
         )
 
-    def _forms(self, model: ResolvedModel, asked: ResolvedModel | None) -> tuple[Form, ...]:
+    def _forms(self, model: ResolvedModel, asked: ResolvedModel | None) -> tuple[ParameterSet, ...]:
         identify = ImageRequest.identity if self.rewrite is None else self.rewrite.identity
         return make_forms(model, self.parameters, self.matrix, identify, lenient=self.lenient, asked=asked)
 
-    def forms(self) -> tuple[Form, ...]:
+    def forms(self) -> tuple[ParameterSet, ...]:
         """The combinations in which each prompt is bought; at least one. Raises as `candidates`."""
-        return self.candidates()[self.buy].forms
+        return self.candidates()[self.active_index].forms
 
     @property
     def variations(self) -> int:
@@ -140,7 +140,9 @@ class Asking:
                 return f"{candidate.model.name}: {problem}" if place else problem
         return None
 
-    def rows_of(self, candidates: tuple[Candidate, ...], buy: int, prompt: Prompt, position: int) -> Iterator[Wanted]:
+    def rows_of(
+        self, candidates: tuple[Candidate, ...], active: int, prompt: Prompt, position: int
+    ) -> Iterator[PlannedRow]:
         """The rows of a prompt: by text, then combination, then repeat."""
         texts = [texts_of(prompt.text, candidate.model, self.rewrite) for candidate in candidates]
         numbers = product(range(len(texts[0])), range(len(candidates[0].forms)), range(1, self.repeat + 1))
@@ -157,6 +159,6 @@ class Asking:
                 row=prompt.row,
                 choices=prompt.choices,
                 alternatives=tuple(items[1:]),
-                buy=buy,
+                active_index=active,
             )
-            yield Wanted(row, candidates[0].forms[number], tuple(one.forms[number] for one in candidates[1:]))
+            yield PlannedRow(row, candidates[0].forms[number], tuple(one.forms[number] for one in candidates[1:]))

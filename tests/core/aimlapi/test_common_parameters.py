@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from prefect_imagen.core.aimlapi import ImageRequest, InvalidRequest, load_registry
+from prefect_imagen.core.aimlapi.common_parameters import read_parameter, to_native, translate
 from prefect_imagen.core.aimlapi.request import UnknownPrice
-from prefect_imagen.core.aimlapi.vocabulary import carry_over, read_parameter, to_native
 
 IMAGEN, NANO, FLUX, GPT = "google/imagen4/preview", "google/nano-banana-2", "flux/schnell", "openai/gpt-image-2"
 SEEDREAM, GROK, FLUX2 = "bytedance/seedream-4-5", "x-ai/grok-imagine-image", "blackforestlabs/flux-2"
@@ -129,7 +129,7 @@ def test_lenient_does_not_forgive_a_slip_of_the_pen(asked: dict[str, Any]) -> No
 def test_a_request_is_carried_over_to_another_model(
     old: str, new: str, given: dict[str, Any], carried: dict[str, Any]
 ) -> None:
-    assert carry_over(REGISTRY.resolve(old), REGISTRY.resolve(new), given) == carried
+    assert translate(REGISTRY.resolve(old), REGISTRY.resolve(new), given) == carried
 
 
 @pytest.mark.parametrize(

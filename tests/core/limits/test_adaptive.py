@@ -10,7 +10,7 @@ from collections import Counter, deque
 from typing import Any
 
 import pytest
-from prefect_imagen.core.limits import CallLimiter, Crowd, Halt, LearntRate, Schedule
+from prefect_imagen.core.limits import AdaptiveRate, CallLimiter, Schedule, StopSignal, ThrottleEvent
 from prefect_imagen.core.limits import limiter as limiter_module
 
 
@@ -63,12 +63,18 @@ class Simulation:
     """Virtual threads around the limiter's own decisions: minutes of sending in a blink."""
 
     def __init__(
-        self, service: Any, monkeypatch: pytest.MonkeyPatch, *, threads: int = 8, latency: float = 0.5, **told: Any
+        self,
+        service: Any,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        threads: int = 8,
+        latency: float = 0.5,
+        **configured: Any,
     ) -> None:
         self.now = 0.0
         monkeypatch.setattr(limiter_module, "time", self)
         self.service, self.threads, self.latency = service, threads, latency
-        self.limiter = CallLimiter(threads, told.get("per_minute"), Halt())
+        self.limiter = CallLimiter(threads, configured.get("per_minute"), StopSignal())
         self.limiter._inside = threads
         self.let_in: Counter[int] = Counter()
         self.turned_away: Counter[int] = Counter()
@@ -113,14 +119,14 @@ class Simulation:
             self._at(self.now + self.latency * self._chance.uniform(0.5, 1.5), lambda: self._accepted(sent_at))
         else:
             self.turned_away[minute] += 1
-            self._at(self.now + 0.01, lambda: self._crowded(sent_at, None if answer < 0 else answer))
+            self._at(self.now + 0.01, lambda: self._on_throttled(sent_at, None if answer < 0 else answer))
 
     def _accepted(self, sent_at: float) -> None:
         self.limiter.accepted(sent_at)
         self._leave()
 
-    def _crowded(self, sent_at: float, retry_after: float | None) -> None:
-        self.limiter.crowded(sent_at, retry_after)
+    def _on_throttled(self, sent_at: float, retry_after: float | None) -> None:
+        self.limiter.on_throttled(sent_at, retry_after)
         self._leave()
 
     def _leave(self) -> None:
@@ -170,6 +176,7 @@ def test_a_small_limit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert let_in > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [8, 64])
 def test_chance_is_not_taken_for_a_limit(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     """A service that sheds one call in twenty is not sent ever fewer."""
@@ -213,32 +220,36 @@ def test_after_a_429_one_call_goes_ahead(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_rate_learnt_yesterday_holds_today() -> None:
-    schedule = Schedule(LearntRate(120, proved=True, busy=30), next_at=100, leased_at=100, cut_at=70)
-    later, turns = schedule.lease(100 + 86_400, None, 8)
-    assert later.learnt.busy == 30
-    assert turns == pytest.approx([86_500, 86_500 + 60 / schedule.learnt.per_minute])
+    schedule = Schedule(AdaptiveRate(120, confirmed=True, busy=30), next_at=100, leased_at=100, cut_at=70)
+    later, permits = schedule.lease(100 + 86_400, None, 8)
+    assert later.observed.busy == 30
+    assert permits == pytest.approx([86_500, 86_500 + 60 / schedule.observed.per_minute])
 
 
 def test_a_clock_that_was_set_back_stops_nobody() -> None:
     """Turns and pauses that lie an hour ahead were booked by another clock."""
-    schedule = Schedule(LearntRate(120, proved=True), next_at=3700, leased_at=3699, cut_at=3600, cool_until=3800)
-    later, turns = schedule.lease(100, None, 1)
-    assert turns == [100]
-    assert later.learnt.busy == 0
-    assert later.cooling(100) == 0
-    again = later.crowded(101, Crowd(sent=0.1, streak=0.0, strikes=1, limit=True, accepted=50, cool=1))
-    assert (again.cut_at, again.cooling(101)) == (101, 1)
+    schedule = Schedule(
+        AdaptiveRate(120, confirmed=True), next_at=3700, leased_at=3699, cut_at=3600, cooldown_until=3800
+    )
+    later, permits = schedule.lease(100, None, 1)
+    assert permits == [100]
+    assert later.observed.busy == 0
+    assert later.remaining_cooldown(100) == 0
+    again = later.on_throttled(
+        101, ThrottleEvent(sent=0.1, streak=0.0, consecutive_429s=1, limit=True, accepted=50, cooldown=1)
+    )
+    assert (again.cut_at, again.remaining_cooldown(101)) == (101, 1)
 
 
 def test_a_burst_cuts_once() -> None:
-    schedule = Schedule(LearntRate(120, proved=True, busy=200))
-    first = schedule.crowded(1000, Crowd(0.5, 0.0, 1, False, 118, 1.0))
-    assert first.learnt.per_minute < schedule.learnt.per_minute
-    second = first.crowded(1000.2, Crowd(0.7, 0.0, 1, False, 118, 0.0))
-    assert second.learnt == first.learnt, "a call that was on its way when the rate was cut cut it again"
+    schedule = Schedule(AdaptiveRate(120, confirmed=True, busy=200))
+    first = schedule.on_throttled(1000, ThrottleEvent(0.5, 0.0, 1, False, 118, 1.0))
+    assert first.observed.per_minute < schedule.observed.per_minute
+    second = first.on_throttled(1000.2, ThrottleEvent(0.7, 0.0, 1, False, 118, 0.0))
+    assert second.observed == first.observed, "a call that was on its way when the rate was cut cut it again"
 
 
 def test_a_single_429_sets_no_rate() -> None:
-    after = Schedule().crowded(10, Crowd(0.5, 0.0, 1, False, 300, 1.0))
-    assert after.learnt.per_minute is None
-    assert after.cooling(10) == 1.0
+    after = Schedule().on_throttled(10, ThrottleEvent(0.5, 0.0, 1, False, 300, 1.0))
+    assert after.observed.per_minute is None
+    assert after.remaining_cooldown(10) == 1.0

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from ..aimlapi import ModelSpec, ResolvedModel, UnknownModel, WithdrawnModel, load_registry
-from ..aimlapi.market import Market, Notice
+from ..aimlapi.market import DeprecationNotice, ProviderCatalog
 from ..aimlapi.spec import Price
 from ..errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ModelAvailability:
     """Prices of today, and what is withdrawn. Plain data: it travels to other processes.
 
     Attributes:
@@ -28,23 +28,23 @@ class Terms:
     withdrawn: Mapping[str, str] = field(default_factory=dict)
     successors: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    retiring: Mapping[str, Notice] = field(default_factory=dict)
+    retiring: Mapping[str, DeprecationNotice] = field(default_factory=dict)
 
     def priced(self, model: ResolvedModel) -> ResolvedModel:
         """The model at today's price."""
         price = self.prices.get(model.spec.id)
         return model if price is None else model.priced(price)
 
-    def gone(self, model: ResolvedModel) -> bool:
+    def is_withdrawn(self, model: ResolvedModel) -> bool:
         """Whether it cannot be bought."""
         return model.spec.id in self.withdrawn or model.spec.lifecycle.status == "withdrawn"
 
-    def without(self, model: ResolvedModel) -> Terms:
+    def withdrawing(self, model: ResolvedModel) -> ModelAvailability:
         """The same, once a call has shown that the model is not served."""
         return replace(self, withdrawn={**self.withdrawn, model.spec.id: ""})
 
 
-def resolve_all(model: str, fallback: Sequence[str], terms: Terms) -> tuple[ResolvedModel, ...]:
+def resolve_all(model: str, fallback: Sequence[str], terms: ModelAvailability) -> tuple[ResolvedModel, ...]:
     """The model and those that may stand in for it, at today's prices, in the order they are asked.
 
     Raises:
@@ -59,14 +59,14 @@ def resolve_all(model: str, fallback: Sequence[str], terms: Terms) -> tuple[Reso
         if one.spec.id in seen:
             raise BadInput(f"fallback: {one.spec.id} is named twice")
         seen.add(one.spec.id)
-    if all(terms.gone(one) for one in resolved):
+    if all(terms.is_withdrawn(one) for one in resolved):
         last = resolved[-1].spec
         day = terms.withdrawn.get(last.id) or last.lifecycle.withdrawn_at
         raise WithdrawnModel(resolved[-1].name, day, _successor(last, terms))
     return tuple(map(terms.priced, resolved))
 
 
-def _successor(spec: ModelSpec, terms: Terms) -> str | None:
+def _successor(spec: ModelSpec, terms: ModelAvailability) -> str | None:
     """What to use instead: the provider's word, or the registry's; not one that is gone itself."""
     registry = load_registry()
     seen = {spec.id}
@@ -75,7 +75,7 @@ def _successor(spec: ModelSpec, terms: Terms) -> str | None:
             following = registry.resolve(name, allow_withdrawn=True)
         except UnknownModel:
             return name
-        if not terms.gone(following):
+        if not terms.is_withdrawn(following):
             return name
         if following.spec.id in seen:
             return None
@@ -84,7 +84,7 @@ def _successor(spec: ModelSpec, terms: Terms) -> str | None:
     return None
 
 
-def make_terms(market: Market, names: Sequence[str]) -> Terms:
+def make_terms(market: ProviderCatalog, names: Sequence[str]) -> ModelAvailability:
     """What the market means for the models of a run.
 
     Args:
@@ -100,7 +100,7 @@ def make_terms(market: Market, names: Sequence[str]) -> Terms:
     withdrawn: dict[str, str] = {}
     successors: dict[str, str] = {}
     notes: list[str] = []
-    retiring: dict[str, Notice] = {}
+    retiring: dict[str, DeprecationNotice] = {}
     for name in names:
         model = registry.resolve(name, allow_withdrawn=True)
         spec, notice = model.spec, market.notice(model.spec)
@@ -120,10 +120,10 @@ def make_terms(market: Market, names: Sequence[str]) -> Terms:
         notes.append(f"{market.problem}: prices and dates are those this package came with")
     elif market.problem:
         notes.append(market.problem)
-    return Terms(prices, withdrawn, successors, tuple(notes), retiring)
+    return ModelAvailability(prices, withdrawn, successors, tuple(notes), retiring)
 
 
-def _note(model: str, notice: Notice, listed: bool | None) -> str | None:
+def _note(model: str, notice: DeprecationNotice, listed: bool | None) -> str | None:
     if listed is False:
         return f"{model} is not in the API's catalogue; a call that is answered with 404 costs nothing"
     if notice.status == "listed":

@@ -22,7 +22,7 @@ from typing import Any
 from .fields import parse_parameter, settled, what_is_allowed
 from .spec import Contract, FieldSpec, ResolvedModel, Size
 
-WORDS = ("aspect_ratio", "size", "resolution", "num_images", "seed", "negative_prompt", "output_format")
+COMMON = ("aspect_ratio", "size", "resolution", "num_images", "seed", "negative_prompt", "output_format")
 """What a user can ask of any model, by these names."""
 
 _INTEGER = FieldSpec(kind="integer", description="")
@@ -122,7 +122,7 @@ def _hint(contract: Contract, field: str, allowed: str) -> str:
 
 
 def _unknown(contract: Contract, name: str) -> str:
-    words = [word for word in WORDS if contract.field_for(word) or (word == "aspect_ratio" and contract.sizing)]
+    words = [word for word in COMMON if contract.field_for(word) or (word == "aspect_ratio" and contract.sizing)]
     known = list(dict.fromkeys([*contract.fields, *words]))
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
@@ -216,7 +216,7 @@ def _pixels(value: Any, *, as_text: bool) -> Any:
     return f"{wide}x{high}" if as_text else {"width": wide, "height": high}
 
 
-def carry_over(old: ResolvedModel, new: ResolvedModel, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def translate(old: ResolvedModel, new: ResolvedModel, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a request to one model, as another one is to be asked for the same image.
 
     The old model's own fields become words of the vocabulary. An aspect ratio that the old model assumed is said to the

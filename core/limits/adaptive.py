@@ -33,18 +33,18 @@ _LONG_STRIKES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class LearntRate:
+class AdaptiveRate:
     """The limit of one key and model as far as it is known. Plain data: the ledger keeps it from run to run.
 
     Attributes:
         ceiling: Calls a minute at which the last "too many" came; None as long as no limit was met.
-        proved: Whether the ceiling is what a whole minute was seen to let through. If not, it is a guess on the low
+        confirmed: Whether the ceiling is what a whole minute was seen to let through. If not, it is a guess on the low
             side, and the rate doubles every ten seconds until the next 429.
         busy: Seconds of sending at this rate since the last cut. Time in which nobody sends teaches nothing, so a
-            rate that was learnt yesterday holds today.
+            rate that was observed yesterday holds today.
 
     Example:
-        >>> rate = LearntRate().cut(accepted=120, strikes=4)
+        >>> rate = AdaptiveRate().decrease(accepted=120, consecutive_429s=4)
         >>> rate.per_minute
         108.0
         >>> round(rate.used(60).per_minute, 1), round(rate.used(600).per_minute)
@@ -52,7 +52,7 @@ class LearntRate:
     """
 
     ceiling: float | None = None
-    proved: bool = False
+    confirmed: bool = False
     busy: float = 0.0
 
     @property
@@ -60,40 +60,40 @@ class LearntRate:
         """Calls a minute that may be sent now; None for any number."""
         if self.ceiling is None:
             return None
-        if not self.proved:
+        if not self.confirmed:
             return float(self.ceiling * _AFTER_A_CUT * 2 ** min(self.busy / _DOUBLING, 16))
         if self.busy < _RECOVERY:
             return self.ceiling * (_AFTER_A_CUT + (_JUST_BELOW - _AFTER_A_CUT) * self.busy / _RECOVERY)
         minutes = max(0.0, self.busy - _PLATEAU) / 60
         return self.ceiling * (_JUST_BELOW + _BEYOND * minutes * minutes)
 
-    def used(self, seconds: float) -> LearntRate:
+    def used(self, seconds: float) -> AdaptiveRate:
         """So many more seconds of sending at this rate, and no 429."""
         return self if self.ceiling is None else replace(self, busy=self.busy + max(0.0, seconds))
 
-    def cut(self, *, accepted: int, strikes: int) -> LearntRate:
+    def decrease(self, *, accepted: int, consecutive_429s: int) -> AdaptiveRate:
         """The service has said "too many".
 
         Args:
             accepted: Calls it let through in the 60 s before: of a limit by the minute exactly that limit.
-            strikes: 429s in a row, with ever longer pauses between. Pauses of some seconds that do not help mean a
-                window of a minute; one that does means a limit by the second, of which `accepted` says little.
+            consecutive_429s: 429s in a row, with ever longer pauses between. Pauses of some seconds that do not help
+                mean a window of a minute; one that does means a limit per second, of which `accepted` says little.
         """
         current = self.per_minute
-        long = strikes >= _LONG_STRIKES
+        long = consecutive_429s >= _LONG_STRIKES
         if current is None:
             enough = accepted > 0 if long else accepted >= _PROOF
-            return LearntRate(max(float(accepted), _LEAST), proved=long) if enough else self
+            return AdaptiveRate(max(float(accepted), _LEAST), confirmed=long) if enough else self
         if long:
-            return LearntRate(max(float(accepted), _LEAST), proved=True)
-        if self.proved and strikes == 1:
-            return LearntRate(current, proved=True, busy=_RECOVERY)  # a little slower; the next answers tell more
-        return LearntRate(max(_LEAST, min(current, max(float(accepted), _LARGEST_CUT * current))), proved=True)
+            return AdaptiveRate(max(float(accepted), _LEAST), confirmed=True)
+        if self.confirmed and consecutive_429s == 1:
+            return AdaptiveRate(current, confirmed=True, busy=_RECOVERY)  # a little slower; the next answers tell more
+        return AdaptiveRate(max(_LEAST, min(current, max(float(accepted), _LARGEST_CUT * current))), confirmed=True)
 
-    def struck_again(self, *, accepted: int, strikes: int) -> LearntRate:
+    def confirm(self, *, accepted: int, consecutive_429s: int) -> AdaptiveRate:
         """Another 429 after a pause: the rate was cut already, but more is known of the window now."""
-        if self.ceiling is None or (strikes >= _LONG_STRIKES and not accepted):
+        if self.ceiling is None or (consecutive_429s >= _LONG_STRIKES and not accepted):
             return self
-        if strikes < _LONG_STRIKES and (strikes > 2 or not self.proved):
+        if consecutive_429s < _LONG_STRIKES and (consecutive_429s > 2 or not self.confirmed):
             return self
-        return self.cut(accepted=accepted, strikes=strikes)
+        return self.decrease(accepted=accepted, consecutive_429s=consecutive_429s)

@@ -9,8 +9,8 @@ from itertools import product
 from typing import Any
 
 from ..aimlapi import ImageRequest, ResolvedModel
+from ..aimlapi.common_parameters import translate
 from ..aimlapi.request import Omission
-from ..aimlapi.vocabulary import carry_over
 from ..errors import BadInput
 from ..values import canonical_json
 
@@ -21,7 +21,7 @@ _MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ParameterSet:
     """One combination of parameters, for any prompt.
 
     Attributes:
@@ -72,7 +72,7 @@ def make_forms(
     *,
     lenient: bool = False,
     asked: ResolvedModel | None = None,
-) -> tuple[Form, ...]:
+) -> tuple[ParameterSet, ...]:
     """The combinations, in the order of the matrix; its last parameter varies fastest.
 
     Args:
@@ -87,20 +87,20 @@ def make_forms(
         InvalidRequest: A combination does not fit the model, whatever the prompt.
         BadInput: Two combinations are the same purchase.
     """
-    forms: list[Form] = []
+    forms: list[ParameterSet] = []
     known: dict[str, Mapping[str, Any]] = {}
     for values in product(*matrix.values()):
         chosen = dict(zip(matrix, values, strict=True))
         wanted = {**parameters, **chosen}
         if asked is not None:
-            wanted = carry_over(asked, model, wanted)
+            wanted = translate(asked, model, wanted)
         request = ImageRequest.build(model, "a prompt", wanted, lenient=lenient)
         identity = identify(request)
         twin = known.setdefault(canonical_json(identity), chosen)
         if twin is not chosen:
             raise BadInput(f"matrix: {_shown(twin)} and {_shown(chosen)} are the same purchase; leave one out")
         price, high = request.price, request.price_high
-        forms.append(Form(len(forms), identity, request.num_images, price, high, request.omitted))
+        forms.append(ParameterSet(len(forms), identity, request.num_images, price, high, request.omitted))
     return tuple(forms)
 
 

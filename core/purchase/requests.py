@@ -8,17 +8,17 @@ from typing import Protocol
 from ..aimlapi import AimlApiClient, ImageRequest, RawReply
 from ..aimlapi.errors import ApiError
 from ..ledger import CallIntent, ClaimedItem
-from .verdict import Verdict, judge_error, judge_reply
+from .decision import Decision, classify_error, classify_reply
 
 
-class Order(Protocol):
+class PaidRequest(Protocol):
     """One item, and how it is asked for. It may be asked for differently once an answer has said what is wrong."""
 
     @property
     def item(self) -> ClaimedItem:
         """What is bought."""
 
-    def intent(self, call_id: str, run_id: str, holder_id: str) -> CallIntent:
+    def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
         """What the next send would be, with its highest price."""
 
     def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
@@ -28,12 +28,12 @@ class Order(Protocol):
             ApiError: It was not sent, or no answer came.
         """
 
-    def judge(self, answer: RawReply | ApiError) -> Verdict:
+    def judge(self, answer: RawReply | ApiError) -> Decision:
         """What became of the send."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageOrder:
+class PaidImageRequest:
     """An item whose images are wanted.
 
     Attributes:
@@ -48,13 +48,13 @@ class ImageOrder:
     prompt: str | None = None
     trust_unbilled_5xx: bool = False
 
-    def intent(self, call_id: str, run_id: str, holder_id: str) -> CallIntent:
+    def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
         """What is sent, with its highest price."""
         return CallIntent(
             id=call_id,
             item_id=self.item.id,
             run_id=run_id,
-            holder_id=holder_id,
+            worker_id=worker_id,
             reserve=self.request.price_high,
             requested=self.request.num_images,
             seed=self.request.seed(self.item.id),
@@ -67,8 +67,8 @@ class ImageOrder:
         """Send it."""
         return client.generate(self.request.body(seed=intent.seed), intent.id)
 
-    def judge(self, answer: RawReply | ApiError) -> Verdict:
+    def judge(self, answer: RawReply | ApiError) -> Decision:
         """What became of the send."""
         if isinstance(answer, ApiError):
-            return judge_error(answer, trust_unbilled_5xx=self.trust_unbilled_5xx)
-        return judge_reply(answer, list_price=self.request.price, trust_unbilled_5xx=self.trust_unbilled_5xx)
+            return classify_error(answer, trust_unbilled_5xx=self.trust_unbilled_5xx)
+        return classify_reply(answer, list_price=self.request.price, trust_unbilled_5xx=self.trust_unbilled_5xx)

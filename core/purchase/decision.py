@@ -28,11 +28,11 @@ from ..aimlapi.errors import (
     StatusError,
 )
 from ..ledger import Answered, ItemState, NewImage, Outcome, Refused, Unbilled, Unknown
-from ..limits import HaltReason
+from ..limits import StopReason
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """What to record, and what to do next.
 
     Attributes:
@@ -49,10 +49,10 @@ class Verdict:
     at_once: bool = False
     retry_after: float | None = None
     crowded: bool = False
-    halt: HaltReason | None = None
+    halt: StopReason | None = None
 
 
-def judge_reply(raw: RawReply, *, list_price: int, trust_unbilled_5xx: bool = False) -> Verdict:
+def classify_reply(raw: RawReply, *, list_price: int, trust_unbilled_5xx: bool = False) -> Decision:
     """Judge a complete answer.
 
     Args:
@@ -63,10 +63,10 @@ def judge_reply(raw: RawReply, *, list_price: int, trust_unbilled_5xx: bool = Fa
     try:
         reply = raw.read()
     except ApiError as error:
-        return judge_error(error, trust_unbilled_5xx=trust_unbilled_5xx)
+        return classify_error(error, trust_unbilled_5xx=trust_unbilled_5xx)
     if any(image.blocked is None for image in reply.images):
-        return Verdict(_answered(raw, reply, list_price))
-    return Verdict(_refused(raw, reply, list_price))
+        return Decision(_answered(raw, reply, list_price))
+    return Decision(_refused(raw, reply, list_price))
 
 
 def _answered(raw: RawReply, reply: Reply, list_price: int) -> Answered:
@@ -97,7 +97,7 @@ def _refused(raw: RawReply, reply: Reply, list_price: int) -> Refused:
     )
 
 
-def judge_error(error: ApiError, *, trust_unbilled_5xx: bool = False) -> Verdict:
+def classify_error(error: ApiError, *, trust_unbilled_5xx: bool = False) -> Decision:
     """Judge an answer without images, or no answer at all."""
     status = error.status if isinstance(error, StatusError) else None
     request_id = error.request_id if isinstance(error, StatusError) else None
@@ -108,18 +108,18 @@ def judge_error(error: ApiError, *, trust_unbilled_5xx: bool = False) -> Verdict
 
     match error:
         case NotSent():
-            return Verdict(unbilled(ItemState.CLAIMED), again=True, halt=HaltReason.API)
+            return Decision(unbilled(ItemState.CLAIMED), again=True, halt=StopReason.API)
         case RateLimited():
-            return Verdict(unbilled(ItemState.CLAIMED), again=True, retry_after=error.retry_after, crowded=True)
+            return Decision(unbilled(ItemState.CLAIMED), again=True, retry_after=error.retry_after, crowded=True)
         case BadKey():
-            return Verdict(unbilled(ItemState.PLANNED), halt=HaltReason.KEY)
+            return Decision(unbilled(ItemState.PLANNED), halt=StopReason.KEY)
         case OutOfCredit():
-            return Verdict(unbilled(ItemState.PLANNED), halt=HaltReason.CREDIT)
+            return Decision(unbilled(ItemState.PLANNED), halt=StopReason.CREDIT)
         case NotFound():
-            return Verdict(unbilled(ItemState.PLANNED), halt=HaltReason.MODEL)
+            return Decision(unbilled(ItemState.PLANNED), halt=StopReason.MODEL)
         case InvalidByApi() | Forbidden():
-            return Verdict(Refused(reason, 0, status, None, request_id))
+            return Decision(Refused(reason, 0, status, None, request_id))
         case ServerError() if trust_unbilled_5xx and error.trusted_unbilled():
-            return Verdict(unbilled(ItemState.CLAIMED), again=True)
+            return Decision(unbilled(ItemState.CLAIMED), again=True)
         case _:
-            return Verdict(Unknown(reason, status, request_id))
+            return Decision(Unknown(reason, status, request_id))

@@ -22,7 +22,7 @@ from .upload import Uploader
 
 
 @dataclass(frozen=True, slots=True)
-class _Ride:
+class _InFlight:
     """An image on its way: first its file is known, then what became of it."""
 
     item_id: str
@@ -30,7 +30,7 @@ class _Ride:
     result: Future[ImageResult] = field(default_factory=Future)
 
 
-class Conveyor:
+class DeliveryQueue:
     """Moves images from their sources to the store. Thread-safe; never calls the paid endpoint.
 
     Args:
@@ -44,44 +44,45 @@ class Conveyor:
         self._uploader = uploader
         self._pool = pool
         self._lock = threading.Lock()
-        self._carried: set[str] = set()
-        self._rides: dict[str, _Ride] = {}
+        self._tracked: set[str] = set()
+        self._in_flight: dict[str, _InFlight] = {}
 
     @contextmanager
-    def carrying(self, item_ids: Iterable[str]) -> Iterator[None]:
+    def tracking(self, item_ids: Iterable[str]) -> Iterator[None]:
         """Within, the images of these items set off as soon as they are bought.
 
         What nobody has collected in the end gets where it is going all the same; a later run finds it there.
         """
         mine = set(item_ids)
         with self._lock:
-            self._carried |= mine
+            self._tracked |= mine
         try:
             yield
         finally:
             with self._lock:
-                self._carried -= mine
-                for image_id in [image_id for image_id, ride in self._rides.items() if ride.item_id in mine]:
-                    del self._rides[image_id]
+                self._tracked -= mine
+                done = [image_id for image_id, image in self._in_flight.items() if image.item_id in mine]
+                for image_id in done:
+                    del self._in_flight[image_id]
 
-    def set_off(self, tasks: Iterable[ImageTask]) -> None:
+    def submit(self, tasks: Iterable[ImageTask]) -> None:
         """Put images on the conveyor, if it carries their items."""
         if self._uploader is None:
             return
         for task in tasks:
             with self._lock:
-                if task.item_id not in self._carried:
+                if task.item_id not in self._tracked:
                     continue
-                ride = self._rides[task.image_id] = _Ride(task.item_id)
-            self._pool.submit(self._move, self._uploader, task, ride)
+                image = self._in_flight[task.image_id] = _InFlight(task.item_id)
+            self._pool.submit(self._move, self._uploader, task, image)
 
-    def _move(self, uploader: Uploader, task: ImageTask, ride: _Ride) -> None:
+    def _move(self, uploader: Uploader, task: ImageTask, image: _InFlight) -> None:
         try:
             file, data = self._downloader.load(task)
-            ride.file.set_result(file)
-            ride.result.set_result(uploader.upload(file, data))
+            image.file.set_result(file)
+            image.result.set_result(uploader.upload(file, data))
         except BaseException as error:  # noqa: BLE001 - it belongs to those who collect
-            for future in (ride.file, ride.result):
+            for future in (image.file, image.result):
                 if not future.done():
                     future.set_exception(error)
 
@@ -92,8 +93,8 @@ class Conveyor:
             SpoolUnavailable: The disk is full or read-only.
         """
         return results(
-            self._rides[task.image_id].file
-            if task.image_id in self._rides
+            self._in_flight[task.image_id].file
+            if task.image_id in self._in_flight
             else self._pool.submit(self._downloader.download, task)
             for task in tasks
         )
@@ -104,8 +105,8 @@ class Conveyor:
         if uploader is None:
             raise BadInput("there is no store to upload to")
         with self._lock:
-            rides = {file.task.image_id: self._rides.pop(file.task.image_id, None) for file in files}
+            found = {file.task.image_id: self._in_flight.pop(file.task.image_id, None) for file in files}
         return results(
-            self._pool.submit(uploader.upload, file) if (ride := rides[file.task.image_id]) is None else ride.result
+            self._pool.submit(uploader.upload, file) if (image := found[file.task.image_id]) is None else image.result
             for file in files
         )

@@ -9,7 +9,7 @@ from ..aimlapi.chat import ChatDialect, ChatForm, ChatModel, ChatReply, ChatRequ
 from ..aimlapi.errors import ApiError, InvalidByApi
 from ..ledger import CallIntent, ClaimedItem, ItemState, Rewrite, Rewritten, Unbilled
 from ..rewrite import TRIES, UnusableAnswer, make_request, read_answer
-from .verdict import Verdict, judge_error
+from .decision import Decision, classify_error
 
 CHAT_CONTRACT = "chat"
 """What a call to a language model has for the name of its contract in the ledger."""
@@ -21,7 +21,7 @@ def rewrite_of(item: ClaimedItem) -> Rewrite:
     return Rewrite(item.model, item.prompt, str(wanted["brief"]), int(wanted["limit"]), item.variation or 1)
 
 
-def judge_rewrite(raw: RawReply, *, limit: int, model: ChatModel | None, assumed: int) -> Rewritten | ApiError:
+def classify_rewrite(raw: RawReply, *, limit: int, model: ChatModel | None, assumed: int) -> Rewritten | ApiError:
     """Judge a complete answer, as it came or as it was found in the spool.
 
     Args:
@@ -55,7 +55,7 @@ def _cost(reply: ChatReply, model: ChatModel | None, assumed: int) -> tuple[int,
     return (0 if reply.empty else assumed), "price list"
 
 
-class RewriteOrder:
+class PaidRewriteRequest:
     """A rewrite whose text is wanted. One thread works on it.
 
     Args:
@@ -97,14 +97,14 @@ class RewriteOrder:
             thinking=self._thinking,
         )
 
-    def intent(self, call_id: str, run_id: str, holder_id: str) -> CallIntent:
+    def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
         """What is sent next, with its highest price."""
         self._form = self._dialect.form
         return CallIntent(
             id=call_id,
             item_id=self.item.id,
             run_id=run_id,
-            holder_id=holder_id,
+            worker_id=worker_id,
             reserve=self._request.price_high,
             requested=1,
             seed=None,
@@ -116,10 +116,10 @@ class RewriteOrder:
         """Send it."""
         return client.chat(self._request.body(self._form), intent.id)
 
-    def judge(self, answer: RawReply | ApiError) -> Verdict:
+    def judge(self, answer: RawReply | ApiError) -> Decision:
         """What became of the send; an answer of no use is asked for anew, `TRIES` times in all."""
         if isinstance(answer, RawReply):
-            judged = judge_rewrite(
+            judged = classify_rewrite(
                 answer, limit=self._rewrite.limit, model=self._model, assumed=self._request.price_high
             )
             if isinstance(judged, Rewritten):
@@ -127,10 +127,10 @@ class RewriteOrder:
             answer = judged
         if isinstance(answer, InvalidByApi) and self._dialect.learn(self._form, answer.message):
             again = Unbilled(str(answer), ItemState.CLAIMED, answer.status, answer.request_id)
-            return Verdict(again, again=True, at_once=True)
-        return judge_error(answer, trust_unbilled_5xx=self._trust)
+            return Decision(again, again=True, at_once=True)
+        return classify_error(answer, trust_unbilled_5xx=self._trust)
 
-    def _judge_text(self, judged: Rewritten) -> Verdict:
+    def _judge_text(self, judged: Rewritten) -> Decision:
         self._answers += 1
         last = self._answers >= TRIES
         problem, final = judged.reason, judged.item_state is ItemState.REFUSED and judged.text is None
@@ -138,15 +138,15 @@ class RewriteOrder:
             # The last one is taken all the same: two pictures of one text are of more use than one.
             problem = "it is the same as another variation"
         if problem is None:
-            return Verdict(judged)
+            return Decision(judged)
         if last or final:
             counted = f" (the last of {self._answers} answers)" if self._answers > 1 else ""
-            return Verdict(_without_text(judged, f"{problem}{counted}", ItemState.REFUSED))
+            return Decision(_without_text(judged, f"{problem}{counted}", ItemState.REFUSED))
         self._problem = problem
         if "out of tokens" in problem or "only reasoning" in problem:
             self._thinking *= 2
         self._request = self._ask()
-        return Verdict(_without_text(judged, problem, ItemState.CLAIMED), again=True, at_once=True)
+        return Decision(_without_text(judged, problem, ItemState.CLAIMED), again=True, at_once=True)
 
 
 def _known(text: str, others: Sequence[str]) -> bool:

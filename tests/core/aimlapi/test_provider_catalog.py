@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from prefect_imagen.core.aimlapi import ImageRequest, UnknownModel, WithdrawnModel, load_registry
-from prefect_imagen.core.aimlapi.market import Market, Notice, ask_market
+from prefect_imagen.core.aimlapi.market import DeprecationNotice, ProviderCatalog, fetch_provider_catalog
 from prefect_imagen.core.aimlapi.request import UnknownPrice
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.plan import BatchSpec, Terms, make_terms, open_batch
+from prefect_imagen.core.plan import BatchSpec, ModelAvailability, make_terms, open_batch
 from prefect_imagen.core.prompts import PromptSpec
 from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.checks import with_terms
@@ -72,7 +72,7 @@ def api() -> Iterator[Api]:
 
 
 def quoted(pricing: Any, model: str = IMAGEN) -> Any:
-    market = Market("x", pricing={model: pricing})
+    market = ProviderCatalog("x", pricing={model: pricing})
     return market.price(REGISTRY.resolve(model))
 
 
@@ -116,14 +116,14 @@ def test_megapixels_are_reserved_for_the_largest_image() -> None:
 def test_what_cannot_be_quoted_leaves_the_registrys_price(pricing: Any) -> None:
     assert quoted(pricing) == REGISTRY.resolve(IMAGEN).spec.price
     assert quoted(pricing, "luma/uni-1") is None
-    terms = make_terms(Market("x", pricing={"luma/uni-1": pricing}), ["luma/uni-1"])
+    terms = make_terms(ProviderCatalog("x", pricing={"luma/uni-1": pricing}), ["luma/uni-1"])
     with pytest.raises(UnknownPrice):
         BatchSpec(PromptSpec(["a fox"]), "luma/uni-1", terms=terms).candidates()
 
 
 def test_a_quoted_price_is_enough_to_buy() -> None:
     pricing = {"kind": "fixed", "currency": "USD", "units": [{"name": "image", "price": 0.25, "per": 1}]}
-    terms = make_terms(Market("x", pricing={"luma/uni-1": pricing}), ["luma/uni-1"])
+    terms = make_terms(ProviderCatalog("x", pricing={"luma/uni-1": pricing}), ["luma/uni-1"])
     (form,) = BatchSpec(PromptSpec(["a fox"]), "luma/uni-1", terms=terms).forms()
     assert form.price_high == 500_000
 
@@ -132,77 +132,77 @@ def test_notices() -> None:
     spec = REGISTRY.resolve(NANO).spec
     today = date(2026, 11, 25)
 
-    def notice(**row: Any) -> Notice:
-        return Market("x", notices={"google/gemini-3-1-flash-image-preview": row}).notice(spec)
+    def notice(**row: Any) -> DeprecationNotice:
+        return ProviderCatalog("x", notices={"google/gemini-3-1-flash-image-preview": row}).notice(spec)
 
     assert notice(status="withdrawn").withdrawn(today)
     assert not notice(status="deprecated", shutdown_at="2026-12-01").withdrawn(today)
     assert notice(status="deprecated", shutdown_at="2026-11-25").withdrawn(today)
     assert notice(status="superseded", replaced_by="a/b").successor == "a/b"
     assert not notice(status="superseded", shutdown_at=None).withdrawn(today)
-    assert Market("x").notice(spec) == Notice("listed", None, None, "")
-    assert Market("x").notice(REGISTRY.resolve("dall-e-2", allow_withdrawn=True).spec).withdrawn(today)
+    assert ProviderCatalog("x").notice(spec) == DeprecationNotice("listed", None, None, "")
+    assert ProviderCatalog("x").notice(REGISTRY.resolve("dall-e-2", allow_withdrawn=True).spec).withdrawn(today)
 
 
 def test_answers_are_kept_and_asked_for_again_by_etag(api: Api, tmp_path: Path) -> None:
     api.body = {"data": [{"id": IMAGEN, "aliases": ["imagen4/preview"], "pricing": {"kind": "variable"}}]}
     api.headers = {"ETag": 'W/"1"', "Cache-Control": "public, max-age=60"}
-    market = ask_market(api.base_url, tmp_path)
+    market = fetch_provider_catalog(api.base_url, tmp_path)
     assert (market.problem, set(market.pricing)) == ("", {IMAGEN, "imagen4/preview"})
     assert market.lists(REGISTRY.resolve(IMAGEN).spec) is True
     assert market.lists(REGISTRY.resolve(NANO).spec) is False
     assert len(api.asked) == 2
-    ask_market(api.base_url, tmp_path)
+    fetch_provider_catalog(api.base_url, tmp_path)
     assert len(api.asked) == 2, "it was asked within max-age"
     api.status = 304
-    again = ask_market(api.base_url, tmp_path, fresh=True)
+    again = fetch_provider_catalog(api.base_url, tmp_path, fresh=True)
     assert [etag for _, etag in api.asked[2:]] == ['W/"1"'] * 2
     assert (again.problem, again.pricing) == ("", market.pricing)
 
 
 def test_a_catalogue_that_is_away_is_remembered_for_a_week(api: Api, tmp_path: Path) -> None:
     api.body = {"data": [{"id": IMAGEN, "aliases": None, "status": "withdrawn"}]}
-    ask_market(api.base_url, tmp_path)
+    fetch_provider_catalog(api.base_url, tmp_path)
     api.status = 500
-    market = ask_market(api.base_url, tmp_path, fresh=True)
+    market = fetch_provider_catalog(api.base_url, tmp_path, fresh=True)
     assert "answered 500; what it said at" in market.problem
     assert set(market.notices) == {IMAGEN}
     for file in tmp_path.iterdir():
         kept = json.loads(file.read_text())
         file.write_text(json.dumps({**kept, "heard_at": kept["heard_at"] - 8 * 86_400}))
-    market = ask_market(api.base_url, tmp_path, fresh=True)
+    market = fetch_provider_catalog(api.base_url, tmp_path, fresh=True)
     assert (market.heard_at, dict(market.notices)) == (None, {})
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"data": 1}', b"[]", b'{"data": [', b"{" * 100_000])
 def test_what_cannot_be_read_is_no_catalogue(body: bytes, api: Api, tmp_path: Path) -> None:
     api.body = body
-    market = ask_market(api.base_url, tmp_path)
+    market = fetch_provider_catalog(api.base_url, tmp_path)
     assert market.problem
     assert market.price(REGISTRY.resolve(IMAGEN)) == REGISTRY.resolve(IMAGEN).spec.price
 
 
 def test_it_is_quick_to_give_up_and_asks_once(api: Api, tmp_path: Path) -> None:
     api.delay = 30
-    market = ask_market(api.base_url, tmp_path, seconds=0.2)
+    market = fetch_provider_catalog(api.base_url, tmp_path, seconds=0.2)
     assert "does not answer (ReadTimeout)" in market.problem
     assert len(api.asked) == 1
-    market = ask_market("http://127.0.0.1:1/v1", tmp_path, seconds=0.2)
+    market = fetch_provider_catalog("http://127.0.0.1:1/v1", tmp_path, seconds=0.2)
     assert "does not answer (ConnectionError)" in market.problem
 
 
 def test_a_broken_memory_and_a_folder_that_cannot_be_written(api: Api, tmp_path: Path) -> None:
-    ask_market(api.base_url, tmp_path)
+    fetch_provider_catalog(api.base_url, tmp_path)
     for file in tmp_path.iterdir():
         file.write_text("nonsense")
-    assert ask_market(api.base_url, tmp_path).problem == ""
-    assert ask_market(api.base_url, tmp_path / "file" / "folder").problem == ""
+    assert fetch_provider_catalog(api.base_url, tmp_path).problem == ""
+    assert fetch_provider_catalog(api.base_url, tmp_path / "file" / "folder").problem == ""
     (tmp_path / "taken").write_text("")
-    assert ask_market(api.base_url, tmp_path / "taken" / "x").problem == ""
+    assert fetch_provider_catalog(api.base_url, tmp_path / "taken" / "x").problem == ""
 
 
 def test_offline_asks_nothing(api: Api, tmp_path: Path) -> None:
-    assert ask_market(api.base_url, tmp_path, offline=True) == Market(
+    assert fetch_provider_catalog(api.base_url, tmp_path, offline=True) == ProviderCatalog(
         api.base_url.removesuffix("/v1"), problem="not asked (offline)"
     )
     assert api.asked == []
@@ -241,14 +241,14 @@ def test_a_withdrawn_model_names_its_successor_and_what_it_cannot_do(sandbox: Sa
 
 def test_whoever_stands_in_is_bought_from(sandbox: SandboxServer, labels: Any) -> None:
     labels(**{IMAGEN: {"status": "withdrawn"}, NANO: {"status": "withdrawn"}, "flux/dev": {"price_usd": "0.5"}})
-    ready = with_terms(batch(fallback=f"{NANO},flux/dev", set={"seed": 7}, lenient=True), sandbox.base_url)
-    assert (ready.buy, ready.resolve().spec.id) == (2, "flux/dev")
+    ready = with_terms(batch(fallback=f"{NANO},flux/dev", parameters={"seed": 7}, lenient=True), sandbox.base_url)
+    assert (ready.active_index, ready.resolve().spec.id) == (2, "flux/dev")
     assert [form.price_high for form in ready.forms()] == [1_000_000]
     (first, _) = ready.run_items()
     assert [item.model for item in (first.item, *first.alternatives)] == [IMAGEN, NANO, "flux/dev"]
     assert dict(first.alternatives[1].parameters) == {"seed": 7, "image_size": "square_hd"}
     assert first.settled({}).model == "flux/dev"
-    assert first.buy == 2
+    assert first.active_index == 2
 
 
 def test_a_dearer_price_is_reserved_and_a_retiring_model_is_told_of(sandbox: SandboxServer, labels: Any) -> None:
@@ -287,7 +287,7 @@ def test_combinations_that_a_successor_cannot_tell_apart_are_refused(sandbox: Sa
 def test_terms_travel() -> None:
     import pickle
 
-    terms = make_terms(Market("x"), [IMAGEN, "dall-e-2"])
+    terms = make_terms(ProviderCatalog("x"), [IMAGEN, "dall-e-2"])
     assert pickle.loads(pickle.dumps(terms)) == terms
-    assert replace(terms, notes=()) != Terms()
+    assert replace(terms, notes=()) != ModelAvailability()
     assert ImageRequest.build(terms.priced(REGISTRY.resolve(IMAGEN)), "a fox").price == 104_000
