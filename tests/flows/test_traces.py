@@ -14,6 +14,7 @@ from prefect_imagen.core.ledger import ItemState, Ledger, RunProgress
 from prefect_imagen.flows import ending, imagen_pipeline, progress
 
 from ..asking import ask
+from ..waiting import wait_until
 from .conftest import House
 
 
@@ -60,8 +61,14 @@ class Scripted:
     """A ledger as far as progress goes: ten items, of which as many are delivered as the test says."""
 
     delivered = 0
+    looks = 0
+
+    @property
+    def runs(self) -> Scripted:
+        return self
 
     def progress(self, _run_id: str) -> RunProgress:
+        self.looks += 1
         items = {**dict.fromkeys(ItemState, 0), ItemState.DELIVERED: self.delivered}
         items[ItemState.PLANNED] = 10 - self.delivered
         return RunProgress(10, items, 0, self.delivered, self.delivered * 104_000, 0, 2_000_000)
@@ -87,10 +94,10 @@ def test_the_progress_follows_a_run_and_is_written_now_and_then_only(
         with progress.ProgressArtifact(cast("Ledger", ledger), "run", images_per_item=1):
             for delivered in (3, 7):
                 ledger.delivered = delivered
-                deadline = time.monotonic() + 60
-                while not any(percent == delivered * 10 for percent, _ in written) and time.monotonic() < deadline:
-                    time.sleep(0.02)
-                time.sleep(0.3)  # many looks, and nothing new to write
+                percent = delivered * 10
+                wait_until(f"{percent} % written", lambda percent=percent: percent in dict(written))
+                enough = ledger.looks + 15
+                wait_until("15 looks with nothing new", lambda enough=enough: ledger.looks >= enough)
             ledger.delivered = 10
         return str(prefect.runtime.flow_run.id)
 

@@ -48,7 +48,7 @@ def kill_at(workshop: Workshop, draw: random.Random) -> int:
     process = subprocess.Popen(as_process(options), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while workshop.billed() < wanted and process.poll() is None:
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, f"{wanted} billed calls, or the end of the process"
         time.sleep(0.01)
     if wanted == 0:
         delay += draw.uniform(0, 3)  # anywhere in its start, too
