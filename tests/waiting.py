@@ -1,4 +1,4 @@
-"""Waiting in tests: for a state that is named, so that a test that waits in vain says for what."""
+"""Waiting in tests: a wait that fails says what it waited for."""
 
 from __future__ import annotations
 
@@ -8,39 +8,46 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_PAUSE = 0.02
 
-
-def wait_until(state: str, reached: Callable[[], T], *, seconds: float = 60) -> T:
-    """Wait until a state is reached, and return the first true value of `reached`.
+def until(
+    ask: Callable[[], T],
+    what: str,
+    *,
+    seconds: float = 120,
+    pause: float = 0.1,
+    details: Callable[[], object] | None = None,
+) -> T:
+    """Ask until the answer is true, and return it.
 
     Args:
-        state: Names the state in the assert.
-        reached: Asked again and again until its value is true.
-        seconds: How long to wait at most.
+        ask: Gives the answer.
+        what: What is waited for, for the message of a test that fails.
+        seconds: How long to wait. A busy machine needs a multiple of what an idle one does.
+        pause: Seconds between two answers.
+        details: Gives what helps to understand a wait in vain, such as a log.
     """
     deadline = time.monotonic() + seconds
-    while not (value := reached()):
-        assert time.monotonic() < deadline, f"not reached within {seconds:g} s: {state}"
-        time.sleep(_PAUSE)
-    return value
+    while not (answer := ask()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s for {what}" + (f":\n{details()}" if details else ""))
+        time.sleep(pause)
+    return answer
 
 
-def wait_until_steady(name: str, measure: Callable[[], T], *, steady: float = 1.0, seconds: float = 60) -> T:
-    """Wait until a measure has not changed for a while, and return it.
+def until_steady(measure: Callable[[], T], what: str, *, steady: float = 1.0, seconds: float = 120) -> T:
+    """Ask until the answer has been the same for a while, and return it.
 
     Args:
-        name: Names the measure in the assert.
-        measure: Asked again and again.
+        measure: Gives the answer.
+        what: What is to stop changing, for the message of a test that fails.
         steady: Seconds without a change that are long enough.
-        seconds: How long to wait at most.
+        seconds: How long to wait.
     """
     deadline = time.monotonic() + seconds
     value, since = measure(), time.monotonic()
     while time.monotonic() - since < steady:
-        assert time.monotonic() < deadline, f"still changing after {seconds:g} s: {name}"
-        time.sleep(_PAUSE)
-        latest = measure()
-        if latest != value:
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what} to stop changing"
+        time.sleep(0.05)
+        if (latest := measure()) != value:
             value, since = latest, time.monotonic()
     return value

@@ -17,7 +17,7 @@ from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 from ..bill import check_bill
-from ..waiting import wait_until, wait_until_steady
+from ..waiting import until, until_steady
 from .conftest import PARTI
 
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
@@ -76,11 +76,11 @@ class Runner:
         return len(self.sandbox.bill()["entries"])
 
     def wait_for_bill(self, count: int, process: subprocess.Popen[str]) -> None:
-        def bought() -> bool:
+        def billed() -> bool:
             assert process.poll() is None, process.communicate()
             return self.billed() >= count
 
-        wait_until(f"{count} billed calls", bought, seconds=120)
+        until(billed, f"{count} billed calls", pause=0.02)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_nothing_is_paid_for_while_the_store_is_away(runner: Runner, own_s3: Loc
     runner.wait_for_bill(60, process)
     own_s3.pause()
     # Calls in flight end, and calls are sent for up to a second after the last sign of life.
-    while_away = wait_until_steady("the bill while the store is away", runner.billed)
+    while_away = until_steady(runner.billed, "the bill while the store is away")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     assert out, err
@@ -137,7 +137,7 @@ def test_a_store_that_comes_back_in_time_is_waited_for(runner: Runner, own_s3: L
     process = runner.start("--patience", "60")
     runner.wait_for_bill(60, process)
     own_s3.pause()
-    wait_until_steady("the bill while the store is away", runner.billed)
+    until_steady(runner.billed, "the bill while the store is away")
     own_s3.restart()
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
@@ -152,12 +152,13 @@ def in_flight_for_ever(runner: Runner) -> None:
 
 
 def wait_for_slow_calls(runner: Runner, process: subprocess.Popen[str]) -> None:
-    def slow() -> bool:
-        assert process.poll() is None, process.communicate()
-        return runner.sandbox.stats()["in_flight"] >= 8
-
     runner.wait_for_bill(60, process)
-    wait_until("eight slow calls in flight", slow)
+
+    def all_slow() -> bool:
+        assert process.poll() is None, process.communicate()
+        return bool(runner.sandbox.stats()["in_flight"] >= 8)
+
+    until(all_slow, "eight calls in flight", pause=0.02)
 
 
 def test_a_stop_waits_for_answers_only_so_long(runner: Runner) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prefect_imagen.sandbox import SandboxServer
 
-from ..waiting import wait_until
+from ..waiting import until
 from .conftest import PARTI, House
 
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
@@ -116,11 +116,11 @@ def test_killed_between_text_and_image(house: House, prefect_api: str, tmp_path:
 
         process = start()
 
-        def in_the_middle() -> bool:
+        def some_of_each() -> bool:
             assert process.poll() is None, process.communicate()
             return bought("chat") >= 20 and bought("images") >= 5
 
-        wait_until("20 chats and 5 images on the bill", in_the_middle, seconds=120)
+        until(some_of_each, "20 billed rewrites and 5 billed images", pause=0.02)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         sandbox.wait_idle()

@@ -14,7 +14,7 @@ from prefect_imagen.core.ledger import ItemState, Ledger, RunProgress
 from prefect_imagen.flows import ending, imagen_pipeline, progress
 
 from ..asking import ask
-from ..waiting import wait_until
+from ..waiting import until
 from .conftest import House
 
 
@@ -27,12 +27,14 @@ def artifacts(api: str, run_id: str) -> dict[str, dict[str, Any]]:
 
 def materialized(api: str, key: str, *, at_least: int = 1) -> list[dict[str, Any]]:
     wanted = {"filter": {"event": {"prefix": ["prefect.asset."]}, "resource": {"id": [key]}}}
-    deadline = time.monotonic() + 60
-    while True:
-        found: list[dict[str, Any]] = ask(f"{api}/events/filter", wanted)["events"]
-        if len(found) >= at_least or time.monotonic() > deadline:
-            return found
-        time.sleep(0.2)
+    found: list[dict[str, Any]] = []
+
+    def all_there() -> bool:
+        found[:] = ask(f"{api}/events/filter", wanted)["events"]
+        return len(found) >= at_least
+
+    until(all_there, f"{at_least} materializations of {key}", pause=0.2, details=lambda: found)
+    return found
 
 
 def flow_run(api: str, run_id: str) -> dict[str, Any]:
@@ -94,10 +96,9 @@ def test_the_progress_follows_a_run_and_is_written_now_and_then_only(
         with progress.ProgressArtifact(cast("Ledger", ledger), "run", images_per_item=1):
             for delivered in (3, 7):
                 ledger.delivered = delivered
-                percent = delivered * 10
-                wait_until(f"{percent} % written", lambda percent=percent: percent in dict(written))
-                enough = ledger.looks + 15
-                wait_until("15 looks with nothing new", lambda enough=enough: ledger.looks >= enough)
+                until(lambda: delivered * 10 in [percent for percent, _ in written], f"{delivered}0 % to be written")  # noqa: B023
+                looks = ledger.looks
+                until(lambda: ledger.looks >= looks + 15, "15 looks with nothing new to write")  # noqa: B023
             ledger.delivered = 10
         return str(prefect.runtime.flow_run.id)
 

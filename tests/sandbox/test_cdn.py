@@ -10,7 +10,7 @@ import pytest
 import requests
 from PIL import Image, UnidentifiedImageError
 
-from ..waiting import wait_until
+from ..waiting import until
 
 
 def url_of(api, prompt: str = "A fox", **fields) -> str:
@@ -60,7 +60,7 @@ def test_expiry(start):
     api = start(url_expiry=0.3)
     url = url_of(api)
     assert api.get(url).status_code == 200
-    wait_until("the URL has expired", lambda: api.get(url).status_code == 403, seconds=5)
+    until(lambda: api.get(url).status_code == 403, "the URL to expire", seconds=5)
 
 
 def test_a_key_sent_here_is_told_but_not_kept(api):

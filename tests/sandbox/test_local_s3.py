@@ -17,7 +17,7 @@ import pytest
 from prefect_imagen.sandbox import local_s3
 from prefect_imagen.sandbox.local_s3 import LocalS3, LocalS3Error, SeaweedFSMissing, find_weed
 
-from ..waiting import wait_until
+from ..waiting import until
 
 
 def listeners(server: LocalS3) -> set[str]:
@@ -105,7 +105,7 @@ def test_the_server_ends_with_a_killed_process() -> None:
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL
     port, folder = done.stdout.split()
-    wait_until("the server has ended with its killed parent", lambda: not _is_open(int(port)), seconds=20)
+    until(lambda: not _is_open(int(port)), "the server to end after its killed parent", seconds=30)
     shutil.rmtree(folder)
 
 

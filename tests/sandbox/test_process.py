@@ -16,7 +16,7 @@ from prefect_imagen.sandbox import SandboxFailed, SandboxOptions, SandboxServer
 from prefect_imagen.sandbox.arguments import options_from_arguments, options_to_arguments
 from pydantic import ValidationError
 
-from ..waiting import wait_until
+from ..waiting import until
 
 FULL = {
     "host": "localhost",
@@ -101,7 +101,7 @@ def test_a_dead_server_is_reported():
         pid = server.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        wait_until("the server is dead", lambda: not _alive(pid))
+        until(lambda: not _alive(pid), "the server to die")
         with pytest.raises(SandboxFailed, match="does not answer"):
             server.stats()
 
@@ -127,7 +127,7 @@ def test_nothing_is_left_after_the_parent_is_killed(tmp_path: Path, siblings: bo
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    wait_until("the sandbox has ended with its parent", lambda: not _alive(pid), seconds=5)
+    until(lambda: not _alive(pid), "the sandbox to end after its parent", seconds=30)
 
 
 def _alive(pid: int) -> bool:
@@ -145,13 +145,12 @@ def test_terminated_while_a_call_is_in_flight_it_ends_soon(start):
     api = start(latency=30)
     caller = threading.Thread(target=lambda: _ignore_errors(api.make))
     caller.start()
-    while api.server.stats()["in_flight"] == 0:
-        time.sleep(0.01)
+    until(lambda: api.server.stats()["in_flight"], "a call in flight", pause=0.01)
     begin = time.monotonic()
     api.server.stop()
     caller.join(10)
     assert not caller.is_alive()
-    assert time.monotonic() - begin < 6
+    assert time.monotonic() - begin < 15
 
 
 def _ignore_errors(call):

@@ -269,6 +269,7 @@ def _fill(url: str, name: str) -> None:
     ledger.close()
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_sqlite_file(sqlite: str, open_ledger: OpenLedger) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_fill, args=(sqlite, name)) for name in ("a", "b")]

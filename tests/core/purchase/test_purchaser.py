@@ -22,7 +22,7 @@ from prefect_imagen.core.purchase import ReplySpool, recover_replies
 from prefect_imagen.core.storage import StoreNotUsable
 from prefect_imagen.sandbox.process import SandboxServer
 
-from ...waiting import wait_until, wait_until_steady
+from ...waiting import until, until_steady
 
 PRICE, RESERVE = 104_000, 106_000
 MakeHarness = Callable[..., Any]
@@ -97,9 +97,9 @@ def test_a_database_that_goes_away_in_the_middle_is_waited_for(make_harness: Mak
 
     with ThreadPoolExecutor(1) as threads:
         buying = threads.submit(harness.buy_all)
-        wait_until("15 billed calls", lambda: billed() >= 15)
+        until(lambda: billed() >= 15, "15 billed calls")
         own_postgres.stop()
-        assert wait_until_steady("the bill while the database is away", billed) < 60, "bought without an account"
+        assert until_steady(billed, "the bill while the database is away") < 60, "bought without an account"
         own_postgres.start()
         buying.result(60)
     assert harness.states() == {"generated": 60}
@@ -167,7 +167,7 @@ def test_a_spool_over_its_cap_pauses_the_buying(make_harness: MakeHarness, tmp_p
     harness = make_harness(10, spool_gate=HealthGate(probe, patience=60))
     with ThreadPoolExecutor(1) as threads:
         buying = threads.submit(harness.buy_all)
-        wait_until("a second look for room in the spool", lambda: probes >= 2)
+        until(lambda: probes >= 2, "a second look for room in the spool")
         assert harness.sandbox.calls() == []
         spool.discard("paid and not stored")
         buying.result(60)
@@ -206,9 +206,9 @@ def test_a_disk_that_was_full_for_a_while_loses_no_reply(make_harness: MakeHarne
     harness.replies.save = save.__get__(harness.replies)  # type: ignore[method-assign]
     with ThreadPoolExecutor(1) as threads:
         buying = threads.submit(harness.buy_all)
-        wait_until("ten calls", lambda: len(harness.sandbox.calls()) >= 10)
+        until(lambda: len(harness.sandbox.calls()) >= 10, "ten calls")
         full.set()
-        assert wait_until_steady("the calls while the disk is full", lambda: len(harness.sandbox.calls())) < 30
+        assert until_steady(lambda: len(harness.sandbox.calls()), "the calls while the disk is full") < 30
         full.clear()
         buying.result(60)
     harness.reconcile()
