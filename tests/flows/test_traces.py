@@ -64,6 +64,10 @@ class Scripted:
 
     delivered = 0
 
+    @property
+    def runs(self) -> Scripted:
+        return self
+
     def progress(self, _run_id: str) -> RunProgress:
         items = {**dict.fromkeys(ItemState, 0), ItemState.DELIVERED: self.delivered}
         items[ItemState.PLANNED] = 10 - self.delivered
