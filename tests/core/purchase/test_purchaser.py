@@ -199,7 +199,7 @@ def test_a_disk_that_was_full_for_a_while_loses_no_reply(make_harness: MakeHarne
             raise SpoolUnavailable("full")
 
     harness.spool_gate = HealthGate(probe, patience=60)
-    harness.replies.keep = keep.__get__(harness.replies)  # type: ignore[method-assign]
+    harness.replies.save = keep.__get__(harness.replies)  # type: ignore[method-assign]
     with ThreadPoolExecutor(1) as threads:
         buying = threads.submit(harness.buy_all)
         while len(harness.sandbox.calls()) < 10:
