@@ -49,7 +49,7 @@ def test_a_run_leaves_its_artifacts_its_tags_and_links_both_ways(house: House, p
     bar = left["imagen-progress"]
     assert (bar["type"], float(bar["data"])) == ("progress", 100.0)
     assert bar["description"] == "2 of 2 images; 2 delivered; $0.104 billed of $1.00"
-    assert left["imagen-contact-sheet"]["data"].startswith("data:image/jpeg;base64,")
+    assert left["imagen-contact-sheet"]["data"].startswith("![2 of 2 images](data:image/jpeg;base64,")
     url = f"{prefect_api.removesuffix('/api')}/runs/flow-run/{report.run_id}"
     text = left["imagen-report"]["data"]
     assert f"[This run in Prefect]({url})" in text
@@ -64,6 +64,10 @@ class Scripted:
 
     delivered = 0
     looks = 0
+
+    @property
+    def runs(self) -> Scripted:
+        return self
 
     @property
     def runs(self) -> Scripted:
