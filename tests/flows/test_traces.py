@@ -69,10 +69,6 @@ class Scripted:
     def runs(self) -> Scripted:
         return self
 
-    @property
-    def runs(self) -> Scripted:
-        return self
-
     def progress(self, _run_id: str) -> RunProgress:
         self.looks += 1
         items = {**dict.fromkeys(ItemState, 0), ItemState.DELIVERED: self.delivered}
