@@ -16,8 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..aimlapi import load_registry
-from ..errors import BadInput
+from ..aimlapi import list_price
 from ..ledger import CallOutcome, ImageState, Item, ItemState, Ledger, LedgerMismatch
 from ..ledger.claims import in_batches
 from ..ledger.items import ItemKind
@@ -165,7 +164,7 @@ class _Taken:
         facts = first.facts
         requested = _number(facts.get("images-requested"), len(of_call))
         cost = facts.get("call-credits")
-        credits_ = _number(cost, _list_price(facts.get("model", "")) * requested)
+        credits_ = _number(cost, list_price(facts.get("model", ""), requested))
         self.estimated += cost is None
         self.credits += credits_
         run_id = facts.get("run-id") or "rebuilt"
@@ -296,10 +295,3 @@ def _day(text: str | None) -> datetime:
     with contextlib.suppress(ValueError):
         return datetime.fromisoformat(text or "").replace(tzinfo=UTC)
     return datetime.now(UTC)
-
-
-def _list_price(model: str) -> int:
-    with contextlib.suppress(BadInput):
-        price = load_registry().resolve(model, allow_withdrawn=True).spec.price
-        return price.credits if price is not None else 0
-    return 0
