@@ -59,15 +59,15 @@ def budget(
         try:
             for period, limit in limits.items():
                 if limit is None:
-                    ledger.clear_budget(period)
+                    ledger.budgets.clear(period)
                 else:
-                    ledger.set_budget(period, limit, timezone or "UTC")
-            states = ledger.budgets()
+                    ledger.budgets.set(period, limit, timezone or "UTC")
+            states = ledger.budgets.states()
         finally:
             ledger.close()
     else:
         with existing_ledger(catalog, required=True) as known:
-            states = known.budgets() if known is not None else []
+            states = known.budgets.states() if known is not None else []
     if json:
         print_json([as_dict(state) for state in states])
     else:

@@ -15,7 +15,7 @@ from .failures import INCOMPLETE, OK
 
 if TYPE_CHECKING:
     from ..core.erase import Erased
-    from ..core.ledger import Survey
+    from ..core.ledger import ErasurePreview
 
 __all__ = ["erase", "moment_before"]
 
@@ -91,7 +91,7 @@ def erase(
     """
     del verbose
     from ..core.erase import erase as erase_items
-    from ..core.erase import survey
+    from ..core.erase import preview
     from ..core.files import home
     from ..core.ledger import Selection
     from .batch import read_pairs
@@ -105,7 +105,7 @@ def erase(
             raise TypeError("a required ledger is never None")
         run_id = find_run(list_runs(ledger), run)["run_id"] if run is not None else None
         selection = Selection(run_id, edition, read_pairs(tag, "--tag"), before)
-        found = survey(ledger, selection, shared=shared)
+        found = preview(ledger, selection, shared=shared)
         if not yes:
             return _told(found, json=json)
         done = erase_items(
@@ -123,7 +123,7 @@ def erase(
     return INCOMPLETE if done.failed else OK
 
 
-def _told(found: Survey, *, json: bool) -> int:
+def _told(found: ErasurePreview, *, json: bool) -> int:
     if json:
         print_json({**_document(found), "erased": False})
         return OK
@@ -135,7 +135,7 @@ def _told(found: Survey, *, json: bool) -> int:
     return OK
 
 
-def _facts(found: Survey) -> list[tuple[str, str]]:
+def _facts(found: ErasurePreview) -> list[tuple[str, str]]:
     from ..core.money import format_usd
 
     rows = [("images", f"{found.images:,}, {found.bytes:,} bytes")] if found.images else []
@@ -151,7 +151,7 @@ def _facts(found: Survey) -> list[tuple[str, str]]:
     return rows
 
 
-def _document(found: Survey) -> dict[str, Any]:
+def _document(found: ErasurePreview) -> dict[str, Any]:
     names = ("items", "images", "objects", "bytes", "credits", "unknown", "held", "shared")
     return {"survey": {name: getattr(found, name) for name in names}}
 
@@ -182,7 +182,7 @@ def _forget_artifacts(done: Erased) -> int | None:
         return None
 
 
-def _show_done(found: Survey, done: Erased, artifacts: int | None) -> None:
+def _show_done(found: ErasurePreview, done: Erased, artifacts: int | None) -> None:
     console = stdout()
     console.print(f"{done.items:,} items erased", style="bold")
     rows = [("objects", f"{done.objects:,} deleted")]

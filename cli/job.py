@@ -187,13 +187,13 @@ class Ready:
 
     def _stopped(self, exit_code: int) -> Ended:
         """The report of a run that was stopped, from the ledger; what was in flight has been recorded."""
-        run_id = self.ledger.latest_run(of_this_process=True)
+        run_id = self.ledger.runs.latest(of_this_process=True)
         if run_id is None:
             return Ended(None, exit_code)
         report = make_report(self.ledger, run_id)
         if not report.complete:
             report = replace(report, outcome="Stopped", message="the run was stopped")
-        self.ledger.finish_run(run_id, report.outcome)
+        self.ledger.runs.finish(run_id, report.outcome)
         return Ended(report, exit_code)
 
     def _broken(self, error: Any) -> Ended:
@@ -202,9 +202,9 @@ class Ready:
         But for a run that has ended on the ledger: where a busy server was told so twice, it answers with a state that
         has no result.
         """
-        run_id = self.ledger.latest_run(of_this_process=True)
+        run_id = self.ledger.runs.latest(of_this_process=True)
         if run_id is not None and not isinstance(error, BadInput):
-            outcome = self.ledger.run(run_id)["outcome"]
+            outcome = self.ledger.runs.get(run_id)["outcome"]
             if isinstance(error, ImagenError):
                 report = make_report(self.ledger, run_id, outcome="Blocked", message=str(error))
                 return Ended(report, INCOMPLETE)

@@ -139,15 +139,15 @@ def check(
     used = list(names or ())
     if not used:
         with existing_ledger(catalog, required=False) as ledger:
-            used = ledger.used_models() if ledger is not None else []
+            used = ledger.items.used_models() if ledger is not None else []
     specs = [registry.resolve(name, allow_withdrawn=True).spec for name in dict.fromkeys(used)]
-    catalog = fetch_provider_catalog(
+    provider = fetch_provider_catalog(
         normalise_base_url(base_url or DEFAULT_BASE_URL), home() / "cache", offline=offline, fresh=True
     )
     today = datetime.now(UTC).date()
     rows = []
     for spec in specs:
-        notice = catalog.notice(spec)
+        notice = provider.notice(spec)
         left = (notice.shutdown - today).days if notice.shutdown is not None else None
         soon = notice.withdrawn(today) or (left is not None and left <= days)
         rows.append(
@@ -157,16 +157,16 @@ def check(
                 "shutdown": notice.shutdown.isoformat() if notice.shutdown is not None else None,
                 "days": left,
                 "successor": notice.successor,
-                "listed": catalog.lists(spec),
+                "listed": provider.lists(spec),
                 "soon": soon,
                 "reason": notice.reason,
             }
         )
     if json:
-        asked = catalog.heard_at.isoformat() if catalog.heard_at is not None else None
-        print_json({"models": rows, "catalogue_heard_at": asked, "problem": catalog.problem})
+        asked = provider.heard_at.isoformat() if provider.heard_at is not None else None
+        print_json({"models": rows, "catalogue_heard_at": asked, "problem": provider.problem})
     else:
-        _show_check(stdout(), rows, catalog.problem)
+        _show_check(stdout(), rows, provider.problem)
     return INCOMPLETE if any(row["soon"] for row in rows) else OK
 
 

@@ -97,10 +97,10 @@ class Progress:
         """Ask the ledger. Where it does not answer, the run itself says so."""
         try:
             if self._run_id is None:
-                self._run_id = self._ledger.latest_run(of_this_process=True)
+                self._run_id = self._ledger.runs.latest(of_this_process=True)
             if self._run_id is None:
                 return
-            progress = self._ledger.progress(self._run_id)
+            progress = self._ledger.runs.progress(self._run_id)
         except ImagenError:
             return
         # What was owned before appears all at once and says nothing of the pace.

@@ -15,7 +15,7 @@ from .failures import OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.ledger import Account, BudgetState, Ledger
+    from ..core.ledger import BudgetState, CostSummary, Ledger
     from ..core.run.report import RunReport
 
 __all__ = ["status"]
@@ -70,8 +70,8 @@ def status(
         row = find_run(runs, run)
         report = make_report(ledger, row["run_id"], outcome=row["outcome"] or "Running, or stopped without a word")
         unknown = unknown_calls(ledger)
-        whole = ledger.account()
-        budgets = ledger.budgets(row["run_id"])
+        whole = ledger.costs.of()
+        budgets = ledger.budgets.states(row["run_id"])
         if json:
             print_json(
                 {
@@ -87,7 +87,7 @@ def status(
     return OK
 
 
-def _account(whole: Account) -> dict[str, Any]:
+def _account(whole: CostSummary) -> dict[str, Any]:
     from ..core.money import credits_to_usd
 
     lines = {name: getattr(whole, name) for name in whole.__dataclass_fields__}
@@ -127,7 +127,7 @@ def _show(
     console: Console,
     row: Mapping[str, Any],
     report: RunReport,
-    whole: Account,
+    whole: CostSummary,
     unknown: list[dict[str, Any]],
     budgets: list[BudgetState],
 ) -> None:

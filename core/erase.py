@@ -13,7 +13,7 @@ from typing import Any
 
 from .delivery import Spool
 from .errors import BadInput
-from .ledger import Ledger, Selection, Survey
+from .ledger import ErasurePreview, Ledger, Selection
 from .ledger.erasure import ErasableObject
 from .storage import ObjectStore, open_store
 
@@ -43,14 +43,14 @@ class Erased:
     scrubbed: bool | None = None
 
 
-def survey(ledger: Ledger, selection: Selection, *, shared: bool = False) -> Survey:
+def preview(ledger: Ledger, selection: Selection, *, shared: bool = False) -> ErasurePreview:
     """Count what `erase` would do.
 
     Raises:
         BadInput: Nothing says what is meant.
     """
     _check(selection)
-    return ledger.survey_erasure(selection, shared=shared)
+    return ledger.erasure.preview(selection, shared=shared)
 
 
 def erase(
@@ -75,19 +75,19 @@ def erase(
         Unavailable: Store or ledger do not answer. The same command goes on.
     """
     _check(selection)
-    ledger.reap()
+    ledger.release_dead_workers()
     stores = {
         destination: _open(destination, store_options or {})
-        for destination in ledger.survey_erasure(selection, shared=shared).objects
+        for destination in ledger.erasure.preview(selection, shared=shared).objects
     }
     for store in stores.values():
         store.check()
     done = Erased()
     files = Spool(spool, ledger.id) if spool is not None else None
-    wanted = ledger.erasable(selection, shared=shared)
+    wanted = ledger.erasure.erasable(selection, shared=shared)
     for batch in _batches(wanted):
         _erase_batch(ledger, batch, stores, files, done)
-    done.scrubbed = ledger.scrub() if done.items else None
+    done.scrubbed = ledger.erasure.scrub() if done.items else None
     return done
 
 
@@ -109,17 +109,17 @@ def _batches(item_ids: Sequence[str]) -> Iterator[list[str]]:
 def _erase_batch(
     ledger: Ledger, item_ids: list[str], stores: Mapping[str, ObjectStore], files: Spool | None, done: Erased
 ) -> None:
-    taken = ledger.take_for_erasure(item_ids)
+    taken = ledger.erasure.lock(item_ids)
     try:
-        stuck = _delete_objects(ledger.objects_of(taken), stores, done)
+        stuck = _delete_objects(ledger.erasure.objects_of(taken), stores, done)
         free = [item_id for item_id in taken if item_id not in stuck]
-        done.flow_runs |= ledger.flow_runs_of(free)
-        for call_id in ledger.blank(free):
+        done.flow_runs |= ledger.erasure.flow_runs_of(free)
+        for call_id in ledger.erasure.redact(free):
             if files is not None:
                 files.purge(call_id)
         done.items += len(free)
     finally:
-        ledger.release(taken)
+        ledger.items.release(taken)
 
 
 def _delete_objects(found: list[ErasableObject], stores: Mapping[str, ObjectStore], done: Erased) -> set[str]:

@@ -127,7 +127,7 @@ def table(report: RunReport, ledger: Ledger) -> list[dict[str, Any]]:
             "item": row["item_id"][:12],
             "reason": row["reason"] or "",
         }
-        for row in ledger.catalog(run_id=report.run_id, limit=_ROWS)
+        for row in ledger.images.catalog(run_id=report.run_id, limit=_ROWS)
     ]
     with_images = {row["item"] for row in rows}
     for item in report.open[: _ROWS - len(rows)]:

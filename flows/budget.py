@@ -15,7 +15,7 @@ __all__ = ["warn_of_budgets"]
 def warn_of_budgets(ledger: Ledger, run_id: str) -> None:
     """Tell of budgets of the run, the day and the month of which four fifths are used since the last look."""
     try:
-        warnings = ledger.take_budget_warnings(run_id)
+        warnings = ledger.budgets.pop_warnings(run_id)
     except ImagenError:
         return  # the ledger is away: whoever spends says so
     for warning in warnings:

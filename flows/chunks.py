@@ -12,7 +12,7 @@ from prefect import get_run_logger
 from prefect.futures import PrefectFuture, as_completed
 
 from ..core.errors import Unavailable
-from ..core.ledger import LedgerUnavailable, name_holders
+from ..core.ledger import LedgerUnavailable, describe_workers
 from ..core.limits import StopReason
 from ..core.run.services import RunContext
 from ..tasks.attached import Catalog, Credentials, Store
@@ -87,14 +87,14 @@ def _wait_for_others(context: RunContext, feed: _Feed) -> None:
     deadline = time.monotonic() + context.settings.wait_for_others
     said = False
     while not context.halt.is_set:
-        held = context.ledger.held(context.run_id, destination=context.destination)
+        held = context.ledger.items.leased(context.run_id, destination=context.destination)
         if not held or time.monotonic() >= deadline:
             return
         if not said:
-            get_run_logger().info("waiting for items that are held: %s", name_holders(held))
+            get_run_logger().info("waiting for items that are held: %s", describe_workers(held))
             said = True
         context.halt.sleep(_OTHERS_PAUSE)
-        context.ledger.reap()
+        context.ledger.release_dead_workers()
         feed.drain(paid_only=False)
 
 
@@ -120,7 +120,7 @@ class _Feed:
 
     def drain(self, *, paid_only: bool) -> None:
         context = self._context
-        pending: Iterator[str] = context.ledger.pending(
+        pending: Iterator[str] = context.ledger.items.pending(
             context.run_id,
             destination=context.destination,
             unknown=context.settings.unknown,

@@ -67,13 +67,13 @@ def _leave_contact_sheet(report: RunReport, context: RunContext) -> None:
 
 
 def _record_assets(report: RunReport, context: RunContext, source: str | None) -> None:
-    run = context.ledger.run(report.run_id)
-    new = context.ledger.delivered_in(report.run_id)
+    run = context.ledger.runs.get(report.run_id)
+    new = context.ledger.images.count_stored_by(report.run_id)
     record_assets(report, model=run["model"], edition=run["edition"], tags=run["tags"], new_images=new, source=source)
 
 
 def _announce(report: RunReport, context: RunContext) -> None:
-    run = context.ledger.run(report.run_id)
+    run = context.ledger.runs.get(report.run_id)
     emit_run_ended(report, model=run["model"], edition=run["edition"], tags=run["tags"])
     emit_unknown_waiting(report)
 

@@ -84,12 +84,12 @@ def imagen_shard(
     own = dataclasses.replace(settings or RunSettings(), wait_for_others=0.0)
     with shared_context(run_id, Work(credentials, store, catalog, own)) as context:
         try:
-            tags = dict(context.ledger.run(run_id)["tags"])
+            tags = dict(context.ledger.runs.get(run_id)["tags"])
         except KeyError:
             raise BadInput(f"there is no run {run_id} in this catalog; imagen_fanout plans it") from None
         make_ready(context, adopt=adopt_ledger, tags=tags)
         failures = run_chunks(context, chunk_size, len(rows), credentials, store, catalog, rows=rows)
-        progress = context.ledger.row_progress(run_id, rows)
+        progress = context.ledger.runs.row_progress(run_id, rows)
     counts = {state.value: count for state, count in progress.items.items()}
     message = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     if progress.settled == sum(counts.values()):
@@ -184,9 +184,9 @@ def imagen_fanout(
                 return Completed(message=f"{planned.items} items in {len(work)} shards, started")
             failures = work.wait()
             if settings.unknown is UnknownPolicy.FAIL:
-                context.ledger.give_up_unknown(run_id)
+                context.ledger.items.fail_unknown(run_id)
             report = name_successor(count_run(context, failures, ended=True), context, spec)
-            context.ledger.finish_run(run_id, report.outcome)
+            context.ledger.runs.finish(run_id, report.outcome)
             leave_traces(report, context, source=prompts if isinstance(prompts, str) else None)
     return state_of(report, on_incomplete)
 
@@ -276,7 +276,7 @@ class _Shards:
         while open_ := [shard for shard in self._shards if not shard.done]:
             time.sleep(pause)
             try:
-                self._context.ledger.reap()
+                self._context.ledger.release_dead_workers()
                 runs = _flow_runs([shard.flow_run_id for shard in open_ if shard.flow_run_id is not None])
                 for shard in open_:
                     if shard.flow_run_id is not None:
@@ -290,7 +290,7 @@ class _Shards:
         if state is not None and (state.is_scheduled() or state.is_pending()):
             shard.seen = time.monotonic()  # no worker has taken it up yet
             return
-        progress = self._context.ledger.row_progress(self._common["run_id"], shard.rows)
+        progress = self._context.ledger.runs.row_progress(self._common["run_id"], shard.rows)
         if state is not None and state.is_completed():
             shard.done = True
         elif state is not None and (state.is_cancelled() or state.name in _NO_USE):

@@ -230,9 +230,9 @@ def imagen_pipeline(
                     announce(count_run(context, []), context)
                 raise
             if unknown is UnknownPolicy.FAIL:
-                context.ledger.give_up_unknown(run_id)
+                context.ledger.items.fail_unknown(run_id)
             report = name_successor(count_run(context, failures, ended=True), context, batch)
-            context.ledger.finish_run(run_id, report.outcome)
+            context.ledger.runs.finish(run_id, report.outcome)
             leave_traces(report, context, source=prompts if isinstance(prompts, str) else None)
     return state_of(report, on_incomplete)
 
@@ -244,7 +244,7 @@ def make_ready(context: RunContext, *, adopt: bool, tags: dict[str, str]) -> Non
     check_services(context.client, context.ledger, context.store, adopt=adopt, tags=tags)
     # In this order: the replies of processes that are alive are left to them, and so would be those of one that is not
     # known to be dead yet. An answer that lies in the spool must not be bought again.
-    freed = context.ledger.reap()
+    freed = context.ledger.release_dead_workers()
     recorded = recover_replies(context.ledger, context.spool.replies)
     logger = get_run_logger()
     if recorded:

@@ -72,7 +72,7 @@ class ProgressArtifact:
         """Count, and write what is due; returns the seconds that counting took."""
         began = time.monotonic()
         try:
-            progress = self._ledger.progress(self._run_id)
+            progress = self._ledger.runs.progress(self._run_id)
         except ImagenError:
             return time.monotonic() - began  # the run itself says so
         now = time.monotonic()

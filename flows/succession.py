@@ -70,7 +70,7 @@ def stand_in(context: RunContext, batch: AnyBatch) -> AnyBatch | None:
         return None
     if not context.halt.clear(StopReason.MODEL):
         return None
-    context.ledger.set_run_models(context.run_id, as_rows(following))
-    switched = context.ledger.switch_run_items(context.run_id, following.run_items())
+    context.ledger.runs.set_models(context.run_id, as_rows(following))
+    switched = context.ledger.runs.switch_items(context.run_id, following.run_items())
     get_run_logger().warning("%s is not served; %s stands in for it in %d rows", gone.name, model.name, switched)
     return following

@@ -1,7 +1,7 @@
-"""What the account can be asked: balance, the log of requests, the movements of money.
+"""The routes about the account: balance, log of requests, transactions.
 
 Shapes, parameters and refusals from the API's own documents (docs.aimlapi.com: account balance, usage logs, 2026-08).
-Both feeds lag behind the calls, as the documents say; here by `log_lag` seconds.
+Log and transactions lag behind the calls, as the documents say: here by `log_lag` seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,7 +37,7 @@ _MOST_MODELS = 50
 
 
 class _Refused(Exception):
-    """The request is answered with an error."""
+    """Raised to answer a request with an error."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure)
@@ -53,7 +53,7 @@ def _amount(credits_: int) -> dict[str, Any]:
 
 
 def _moment(text: str, name: str, *, offset: bool) -> datetime:
-    """An ISO-8601 moment. The log reads one without an offset as UTC, the transactions insist on it."""
+    """Parse an ISO-8601 time. With `offset` it needs a UTC offset; otherwise UTC is the default."""
     try:
         moment = datetime.fromisoformat(text.replace(" ", "+"))
     except ValueError:
@@ -83,51 +83,56 @@ def _one_of(query: QueryParams, name: str, allowed: Sequence[str]) -> list[str]:
 
 
 class AccountRoutes:
-    """The routes about the account. All need a key."""
+    """The routes about the account, which need a key."""
 
     def __init__(self, state: SandboxState) -> None:
         self._state = state
         self._rate_limit = RateLimit(_LOGS_A_WINDOW, _LOGS_WINDOW, None)
 
-    def _refused(self, request: Request) -> Response | None:
-        refusal = self._state.refusal(request)
-        return None if refusal is None else failure_response(refusal, request, self._state.new_id())
-
     async def balance(self, request: Request) -> Response:
-        """`GET /v2/billing`: what is left, in US dollars."""
-        return self._refused(request) or JsonReply(
-            {"current_balance": self._state.call_log.balance_usd(), "currency": "USD"}
-        )
+        """`GET /v2/billing`: the balance in US dollars."""
+        return self._reply(request, self._balance)
 
     async def legacy_balance(self, request: Request) -> Response:
-        """`GET /v1/billing/balance`: the older one, in credits."""
-        balance = self._state.call_log.balance
-        low = balance < _LOW_BALANCE
-        return self._refused(request) or JsonReply(
-            {
-                "balance": balance,
-                "lowBalance": low,
-                "lowBalanceThreshold": _LOW_BALANCE,
-                "lastUpdated": now_iso(),
-                "autoDebitStatus": "disabled",
-                "status": "current",
-                "statusExplanation": "Balance is low" if low else "Balance is current and up to date",
-            }
-        )
+        """`GET /v1/billing/balance`: the older route, in credits."""
+        return self._reply(request, self._legacy_balance)
 
     async def logs(self, request: Request) -> Response:
-        """`GET /v2/logs`: one row a request that this key made, newest first, failed ones included."""
-        refused = self._refused(request)
-        if refused is not None:
-            return refused
-        if self._rate_limit.try_acquire() is not None:
-            return failure_response(Failure(429, "Too Many Requests"), request, self._state.new_id())
-        try:
-            return JsonReply(self._logged(request))
-        except _Refused as refusal:
-            return failure_response(refusal.failure, request, self._state.new_id())
+        """`GET /v2/logs`: one row per request of this key, newest first, including failed ones."""
+        return self._reply(request, self._list_calls)
 
-    def _logged(self, request: Request) -> dict[str, Any]:
+    async def transactions(self, request: Request) -> Response:
+        """`GET /v2/billing/transactions`: one entry per change of the balance, newest first."""
+        return self._reply(request, self._list_transactions)
+
+    def _reply(self, request: Request, content: Callable[[Request], dict[str, Any]]) -> Response:
+        failure = self._state.refusal(request)
+        try:
+            if failure is None:
+                return JsonReply(content(request))
+        except _Refused as refusal:
+            failure = refusal.failure
+        return failure_response(failure, request, self._state.new_id())
+
+    def _balance(self, _: Request) -> dict[str, Any]:
+        return {"current_balance": self._state.call_log.balance_usd(), "currency": "USD"}
+
+    def _legacy_balance(self, _: Request) -> dict[str, Any]:
+        balance = self._state.call_log.balance
+        low = balance < _LOW_BALANCE
+        return {
+            "balance": balance,
+            "lowBalance": low,
+            "lowBalanceThreshold": _LOW_BALANCE,
+            "lastUpdated": now_iso(),
+            "autoDebitStatus": "disabled",
+            "status": "current",
+            "statusExplanation": "Balance is low" if low else "Balance is current and up to date",
+        }
+
+    def _list_calls(self, request: Request) -> dict[str, Any]:
+        if self._rate_limit.try_acquire() is not None:
+            raise _Refused(Failure(429, "Too Many Requests"))
         query = request.query_params
         start, end = _window(query)
         limit = _number(query, "limit", 50, 1, 100)
@@ -175,17 +180,8 @@ class AccountRoutes:
             "client_request_id": call.client_request_id,
         }
 
-    async def transactions(self, request: Request) -> Response:
-        """`GET /v2/billing/transactions`: one entry a movement of the balance, newest first."""
-        refused = self._refused(request)
-        if refused is not None:
-            return refused
-        try:
-            return JsonReply(self._moved(request.query_params))
-        except _Refused as refusal:
-            return failure_response(refusal.failure, request, self._state.new_id())
-
-    def _moved(self, query: QueryParams) -> dict[str, Any]:
+    def _list_transactions(self, request: Request) -> dict[str, Any]:
+        query = request.query_params
         strange = sorted(set(query) - _TRANSACTION_PARAMETERS)
         if strange:
             raise _bad(f"unknown query parameter {strange[0]}")
@@ -224,7 +220,7 @@ class AccountRoutes:
 
 
 def _window(query: QueryParams) -> tuple[datetime, datetime]:
-    """The window that is asked for: `period`, or `start` and `end`."""
+    """The time window of a request: `period`, or `start` and `end`."""
     period, start, end = query.get("period"), query.get("start"), query.get("end")
     if (period is None) == (start is None and end is None):
         raise _bad("Provide either period or both start and end")
@@ -233,7 +229,7 @@ def _window(query: QueryParams) -> tuple[datetime, datetime]:
         if match is None:
             raise _bad(f"period: {period!r} is not a positive integer followed by h or d")
         length = timedelta(hours=int(match[1])) if match[2] == "h" else timedelta(days=int(match[1]))
-        # Not before the window: a call of this very millisecond belongs to it.
+        # A call of this millisecond belongs to the window.
         until = datetime.now(UTC) + timedelta(seconds=1)
         since = until - length
     else:
@@ -253,7 +249,7 @@ def _cursor(number: int) -> str:
 
 
 def _read_cursor(text: str) -> int:
-    """The position of a cursor; only the exact form that was given out is taken."""
+    """The transaction number in a cursor, which must be exactly as it was sent."""
     try:
         number = json.loads(base64.urlsafe_b64decode(text))["n"]
     except (ValueError, binascii.Error, KeyError, TypeError):

@@ -24,10 +24,10 @@ from .wire import failure_response
 
 
 def create_app(options: SandboxOptions, origin: str) -> FastAPI:
-    """Put a sandbox together.
+    """Create the application of one sandbox.
 
-    The API's own routes are plain Starlette routes: they validate by themselves, and FastAPI's machinery would cost
-    more than all of their work.
+    The API's own routes are plain Starlette routes: they validate requests themselves, and FastAPI would take more
+    time than all of their work.
 
     Args:
         options: The settings.
@@ -51,7 +51,7 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
     )
     images, chat, models, cdn = ImageGenerations(state), ChatCompletions(state), ModelRoutes(state), Cdn(state)
     account = AccountRoutes(state)
-    # The provider's examples call the endpoint with and without /v1 and with and without the last slash.
+    # The provider's examples call these endpoints with and without /v1, and with and without a final slash.
     for prefix in ("/v1", ""):
         for slash in ("", "/"):
             app.add_route(f"{prefix}/images/generations{slash}", images.handle, ["POST"])

@@ -1,4 +1,4 @@
-"""The sandbox's command line, made from `SandboxOptions` in both directions."""
+"""Command lines of the sandbox: read as `SandboxOptions`, and written from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import SecretStr, ValidationError
 from ..core.errors import BadInput
 from .options import SandboxOptions
 
-# One --key for each, as people write it.
+# Repeated for each key.
 _FLAGS = {"keys": "--key"}
 
 
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         elif get_origin(field.annotation) is Literal:
             kind = {"choices": [str(choice) for choice in get_args(field.annotation)]}
         shown = "" if field.default in (None, (), True, False) else f" (default: {field.default})"
-        # argparse takes % for a placeholder.
+        # In argparse's help, % begins a placeholder.
         parser.add_argument(_flag(name), dest=name, help=f"{field.description}{shown}".replace("%", "%%"), **kind)
     return parser
 

@@ -1,7 +1,7 @@
-"""The art behind the sandbox's pictures: a motif drawn in grey tones, then coloured through a palette.
+"""Draws the sandbox's pictures: a motif in grey tones, coloured through a palette.
 
-Everything is drawn in one channel at twice the size and reduced, which smooths all edges at a quarter of the cost
-of drawing in colour; the palette then maps the 256 tones to colours. A 1024×1024 picture takes about ten
+A motif is drawn in one channel at twice the size and then reduced, which smooths all edges in a quarter of the time
+of drawing in colour. The palette maps the 256 tones to colours. A 1024×1024 picture takes about ten
 milliseconds of one core.
 """
 
@@ -21,7 +21,6 @@ _OVERSAMPLING = 2
 class Palette(NamedTuple):
     """Colours from the darkest tone to the lightest, as 24-bit numbers (0xRRGGBB)."""
 
-    name: str
     stops: tuple[int, ...]
 
     def color(self, tone: int) -> tuple[int, int, int]:
@@ -36,23 +35,23 @@ class Palette(NamedTuple):
 
 
 PALETTES: tuple[Palette, ...] = (
-    Palette("dusk", (0x1B1033, 0x4A1F5C, 0x9B2F6B, 0xE8596B, 0xF9A875, 0xFFEBC6)),
-    Palette("lagoon", (0x04202C, 0x0A4958, 0x128287, 0x4CBFA6, 0xA9E5BB, 0xFCF6D8)),
-    Palette("ember", (0x1A0A0F, 0x551A1B, 0xA3311F, 0xE3662A, 0xF6B04A, 0xFFF1CC)),
-    Palette("glacier", (0x0B1533, 0x1E3A70, 0x3A72B0, 0x74AEDA, 0xBBDDF0, 0xF6FBFF)),
-    Palette("moss", (0x10201A, 0x24452F, 0x4B7440, 0x8FA755, 0xD3CE83, 0xFBF5DA)),
-    Palette("orchid", (0x150F3D, 0x3B2480, 0x7A45C2, 0xC46FD8, 0xF3A6D0, 0xFFE9EC)),
-    Palette("terracotta", (0x22161A, 0x553038, 0x97504A, 0xCF8463, 0xEBC29B, 0xFBF0E1)),
-    Palette("midnight", (0x070B1F, 0x16245A, 0x29489B, 0x5B6FD6, 0xE3A9C5, 0xFFE9B8)),
-    Palette("citrus", (0x12352F, 0x1F6B57, 0x5FA052, 0xC5C14A, 0xF7D95E, 0xFFF8DB)),
-    Palette("rosewood", (0x240B1D, 0x611537, 0xA92C4E, 0xE0627B, 0xF5AFA9, 0xFFF0E5)),
-    Palette("harbour", (0x0E1B25, 0x27465A, 0x4D7C8A, 0xE07A5F, 0xF2CC8F, 0xFBF3E3)),
-    Palette("aurora", (0x060F2A, 0x123B5D, 0x13777C, 0x3FBF8D, 0xB4E88F, 0xFDFBD0)),
+    Palette((0x1B1033, 0x4A1F5C, 0x9B2F6B, 0xE8596B, 0xF9A875, 0xFFEBC6)),  # dusk
+    Palette((0x04202C, 0x0A4958, 0x128287, 0x4CBFA6, 0xA9E5BB, 0xFCF6D8)),  # lagoon
+    Palette((0x1A0A0F, 0x551A1B, 0xA3311F, 0xE3662A, 0xF6B04A, 0xFFF1CC)),  # ember
+    Palette((0x0B1533, 0x1E3A70, 0x3A72B0, 0x74AEDA, 0xBBDDF0, 0xF6FBFF)),  # glacier
+    Palette((0x10201A, 0x24452F, 0x4B7440, 0x8FA755, 0xD3CE83, 0xFBF5DA)),  # moss
+    Palette((0x150F3D, 0x3B2480, 0x7A45C2, 0xC46FD8, 0xF3A6D0, 0xFFE9EC)),  # orchid
+    Palette((0x22161A, 0x553038, 0x97504A, 0xCF8463, 0xEBC29B, 0xFBF0E1)),  # terracotta
+    Palette((0x070B1F, 0x16245A, 0x29489B, 0x5B6FD6, 0xE3A9C5, 0xFFE9B8)),  # midnight
+    Palette((0x12352F, 0x1F6B57, 0x5FA052, 0xC5C14A, 0xF7D95E, 0xFFF8DB)),  # citrus
+    Palette((0x240B1D, 0x611537, 0xA92C4E, 0xE0627B, 0xF5AFA9, 0xFFF0E5)),  # rosewood
+    Palette((0x0E1B25, 0x27465A, 0x4D7C8A, 0xE07A5F, 0xF2CC8F, 0xFBF3E3)),  # harbour
+    Palette((0x060F2A, 0x123B5D, 0x13777C, 0x3FBF8D, 0xB4E88F, 0xFDFBD0)),  # aurora
 )
 
 
 class _Canvas(NamedTuple):
-    """A grey drawing of `width` × `height` pixels, and the chance that shapes it."""
+    """A grey drawing of `width` × `height` pixels, and the random numbers that shape it."""
 
     draw: ImageDraw.ImageDraw
     width: int
@@ -281,17 +280,17 @@ def _strata(on: _Canvas) -> None:
         on.below([(x, y + thickness) for x, y in line], round(22 + 120 * number / lines))
 
 
-MOTIFS: tuple[tuple[str, Callable[[_Canvas], None], tuple[int, int]], ...] = (
-    ("dunes", _dunes, (120, 226)),
-    ("peaks", _peaks, (18, 150)),
-    ("tiles", _tiles, (40, 40)),
-    ("arcs", _arcs, (40, 90)),
-    ("ribbons", _ribbons, (60, 180)),
-    ("orbits", _orbits, (20, 20)),
-    ("bloom", _bloom, (22, 84)),
-    ("strata", _strata, (14, 60)),
+MOTIFS: tuple[tuple[Callable[[_Canvas], None], tuple[int, int]], ...] = (
+    (_dunes, (120, 226)),
+    (_peaks, (18, 150)),
+    (_tiles, (40, 40)),
+    (_arcs, (40, 90)),
+    (_ribbons, (60, 180)),
+    (_orbits, (20, 20)),
+    (_bloom, (22, 84)),
+    (_strata, (14, 60)),
 )
-"""Name, painter, and the tones of the ground at the top and at the bottom."""
+"""The painter of each motif, and the tones of its background at the top and at the bottom."""
 
 
 def paint(width: int, height: int, chance: Random) -> tuple[Image.Image, Palette]:
@@ -300,13 +299,13 @@ def paint(width: int, height: int, chance: Random) -> tuple[Image.Image, Palette
     Args:
         width: Width in pixels.
         height: Height in pixels.
-        chance: Decides everything; the same state gives the same pixels.
+        chance: Decides everything: the same state gives the same pixels.
 
     Returns:
         An RGB image, and the palette it was coloured with.
     """
     palette = chance.choice(PALETTES)
-    _, painter, (top, bottom) = chance.choice(MOTIFS)
+    painter, (top, bottom) = chance.choice(MOTIFS)
     wide, high = width * _OVERSAMPLING, height * _OVERSAMPLING
     tones = Image.new("L", (wide, high), top)
     if top != bottom:
@@ -321,7 +320,7 @@ def paint(width: int, height: int, chance: Random) -> tuple[Image.Image, Palette
 
 
 def _light(width: int, height: int, chance: Random) -> Image.Image:
-    """A soft slope of light over the whole picture, from a side that chance picks."""
+    """A soft gradient over the whole picture, from a random side."""
     corners = [chance.randint(150, 255), chance.randint(90, 200), chance.randint(60, 170), chance.randint(0, 90)]
     chance.shuffle(corners)
     seed = Image.new("L", (2, 2))

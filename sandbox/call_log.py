@@ -1,6 +1,6 @@
-"""The sandbox's books: every call received, what was billed for it, the balance, and what went over the wire.
+"""Every call that the sandbox received, what was billed for it, the balance, and counters of downloads.
 
-In memory and behind one lock. A call costs about a kilobyte, images are not in here.
+Kept in memory, without images: about a kilobyte per call.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ class Call:
 
     Attributes:
         n: Number of the call, from 1.
-        at: When it came, UTC.
+        at: When it arrived, UTC.
         endpoint: Which paid endpoint.
         inference_id: The id sent back as `x-inference-id`.
         client_request_id: The caller's `X-Client-Request-Id`, where it was a valid one.
         model: Model id of the request; None where the body could not be read.
-        prompt: The prompt; of a chat, its last message.
-        status: Status that was sent; None while in flight, and where the connection was cut instead.
+        prompt: The prompt, or the last message of a chat.
+        status: Status that was sent; None while the call is in flight, and if the connection was cut instead.
         fault: Name of the fault that struck.
         cut: Whether the reply was cut off or never sent.
-        done: Whether the call is over.
+        done: Whether the call is finished.
         billed: Whether it was billed.
         credits: Credits billed.
         images: Images billed.
         returned: Images in the reply.
         billed_at: When it was billed, UTC.
-        key: A fingerprint of the key it came with; empty where it had none.
+        key: Short hash of the key that was sent; empty if there was none.
         request_id: The id sent back as `x-request-id`, where a reply was sent.
-        ended: When it was over (`time.monotonic()`).
+        ended: When it was finished (`time.monotonic()`).
     """
 
     n: int
@@ -66,16 +66,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """Money that came or went.
+    """A change of the balance.
 
     Attributes:
-        number: From 1, by time.
+        number: Position in the order of time, from 1.
         at: When, UTC.
         direction: `TOPUP` or `CHARGE`.
-        type: As the API names the kinds.
-        credits: How much, always positive.
-        model: Of a charge: the model id of the request.
-        reference: Of a charge: the inference id.
+        type: The API's name of the kind, such as `PAYMENT` or `MODEL_USAGE`.
+        credits: The amount, always positive.
+        model: Model id of the request that was charged.
+        reference: Inference id of the call that was charged.
     """
 
     number: int
@@ -91,7 +91,7 @@ class CallLog:
     """All calls, the bill and the balance. Thread-safe."""
 
     def __init__(self, balance: int) -> None:
-        """Open the books.
+        """Start with an empty log.
 
         Args:
             balance: Credits at the start.
@@ -113,7 +113,7 @@ class CallLog:
     def call(
         self, endpoint: Endpoint, inference_id: str, client_request_id: str | None, key: str = ""
     ) -> Iterator[Call]:
-        """A call from its arrival to its reply; it is listed at once and counted as in flight."""
+        """Log a call, which counts as in flight until the context ends."""
         with self._lock:
             call = Call(len(self._calls) + 1, now_iso(), endpoint, inference_id, client_request_id, key=key)
             self._calls.append(call)
@@ -132,11 +132,11 @@ class CallLog:
 
         Args:
             call: The call.
-            credits_: What it costs; nothing is entered for a call that costs nothing and made no image.
+            credits_: Its price. A call without credits and without images is not put on the bill.
             images: Images that are billed.
 
         Returns:
-            False where the balance is too small; then nothing was billed.
+            False if the balance does not cover it; then nothing is billed.
         """
         with self._lock:
             if credits_ > self._balance:
@@ -154,12 +154,12 @@ class CallLog:
             self._bytes += size
 
     def report_leak(self, leak: dict[str, str]) -> None:
-        """Note a request to the CDN that carried a key."""
+        """Log a request to the CDN that sent a key."""
         with self._lock:
             self._leaks.append({"at": now_iso(), **leak})
 
     def leaks(self) -> list[dict[str, str]]:
-        """Every request to the CDN that carried a key."""
+        """Every request to the CDN that sent a key."""
         with self._lock:
             return list(self._leaks)
 
@@ -171,16 +171,16 @@ class CallLog:
 
     @property
     def balance(self) -> int:
-        """What is left, in credits."""
+        """The balance in credits."""
         with self._lock:
             return self._balance
 
     def balance_usd(self) -> float:
-        """What is left, in US dollars."""
+        """The balance in US dollars."""
         return self.balance / CREDITS_PER_USD
 
     def logged(self, key: str, lag: float) -> list[Call]:
-        """Calls of a key that the log knows of: those that named a model and are over for `lag` seconds."""
+        """Calls of a key that named a model and ended at least `lag` seconds ago."""
         until = time.monotonic() - lag
         with self._lock:
             return [
@@ -190,7 +190,7 @@ class CallLog:
             ]
 
     def transactions(self, lag: float) -> list[Transaction]:
-        """The opening balance and every charge whose call is over for `lag` seconds, oldest first."""
+        """The opening balance and the charge of every call that ended at least `lag` seconds ago, oldest first."""
         until = time.monotonic() - lag
         with self._lock:
             charges = [
@@ -206,7 +206,7 @@ class CallLog:
         return entries
 
     def bill(self) -> dict[str, Any]:
-        """One entry a billed call, and the sum in credits."""
+        """One entry per billed call, and the sum in credits."""
         with self._lock:
             entries = [
                 {
@@ -234,7 +234,7 @@ class CallLog:
             return {"calls": rows, "total": len(self._calls)}
 
     def stats(self) -> dict[str, int]:
-        """Counters: paid calls in flight now and at most, paid calls, GETs of the CDN and the bytes they got."""
+        """Paid calls in flight now and at most, paid calls in all, GETs of the CDN and the bytes sent."""
         with self._lock:
             return {
                 "in_flight": self._in_flight,
@@ -245,7 +245,7 @@ class CallLog:
             }
 
     def reset(self) -> None:
-        """Forget calls, bill, leaks and counters, and restore the balance. What is in flight stays in flight."""
+        """Delete calls, bill, leaks and counters, and restore the balance. Calls in flight continue."""
         with self._lock:
             self._calls.clear()
             self._billed.clear()

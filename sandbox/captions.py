@@ -1,7 +1,7 @@
-"""The caption on every sandbox picture: the prompt, readable, and a line that says where the picture comes from.
+"""The caption on every sandbox picture: the prompt, and a line that says that the sandbox made it.
 
-DejaVu is used where the system has it (Latin, Greek, Cyrillic, Arabic and many symbols), otherwise the font built
-into Pillow (Latin). A character that the font lacks is drawn as a box; it is kept whole in the picture's metadata.
+The font is DejaVu (Latin, Greek, Cyrillic, Arabic and many symbols) if the system has it, else the font of Pillow
+(Latin). A character that is not in the font is drawn as a box; the metadata of the picture has the whole text.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ def _fit(text: str, unit: int, width: float, height: float) -> tuple[_Font, int,
 
 
 def caption(picture: Image.Image, palette: Palette, text: str, origin: str) -> None:
-    """Letter a picture in place, on a dark card at its foot.
+    """Draw a caption on a picture, on a dark card at its lower edge.
 
     Args:
         picture: RGB image of any size; under about 200 pixels a side the text can no longer be read.
-        palette: The picture's palette, whose darkest and lightest colours the card takes.
-        text: The prompt; white space is folded, what does not fit is cut with an ellipsis.
+        palette: The picture's palette; the card has its darkest colour, the text its lightest.
+        text: The prompt; white space is normalized, and a text that does not fit is cut with an ellipsis.
         origin: The line that says what made the picture.
     """
     width, height = picture.size

@@ -31,7 +31,7 @@ _PIECES = 20
 
 
 def _corrupted(data: bytes, content_type: str) -> bytes:
-    """An image that no decoder accepts: flipped bytes where the format has checksums, the end missing elsewhere."""
+    """An image that no decoder accepts: flipped bytes in a PNG, which has checksums; else without its end."""
     if content_type != "image/png":
         return data[: len(data) * 3 // 5]
     middle = len(data) // 3
@@ -42,7 +42,7 @@ def _same_query(got: bytes, given: bytes, *, exact: bool) -> bool:
     return got == given if exact else unquote_to_bytes(got) == unquote_to_bytes(given)
 
 
-async def _dribble(data: bytes, seconds: float) -> AsyncIterator[bytes]:
+async def _in_pieces(data: bytes, seconds: float) -> AsyncIterator[bytes]:
     step = max(1, -(-len(data) // _PIECES))
     for start in range(0, len(data), step):
         yield data[start : start + step]
@@ -56,14 +56,14 @@ class Cdn:
         self._state = state
 
     async def handle(self, request: Request) -> Response:
-        """Serve an image, or what its fault makes of it."""
-        self._watch_for_keys(request)
+        """Serve an image, or what its fault replaces it with."""
+        self._report_key(request)
         response = await self._respond(request)
         if request.method == "GET":
             self._state.call_log.count_download(int(response.headers.get("content-length", 0)))
         return response
 
-    def _watch_for_keys(self, request: Request) -> None:
+    def _report_key(self, request: Request) -> None:
         authorization = request.headers.get("authorization")
         if authorization is not None:
             # A fingerprint tells two keys apart without keeping either.
@@ -80,7 +80,7 @@ class Cdn:
         options = state.options
         if not _same_query(request.scope["query_string"], image.query, exact=options.exact_query):
             return _plain(403, "SignatureDoesNotMatch: the query is not the one that was given out")
-        if options.url_expiry is not None and time.monotonic() - image.born > options.url_expiry:
+        if options.url_expiry is not None and time.monotonic() - image.created > options.url_expiry:
             return _plain(403, "AccessDenied: Request has expired")
         fault = self._fault(image) if request.method == "GET" else None
         if isinstance(fault, Download404):
@@ -107,12 +107,12 @@ class Cdn:
         if isinstance(fault, SlowDownload):
             if fault.spread:
                 length = {"content-length": str(len(data))}
-                return StreamingResponse(_dribble(data, fault.seconds), headers=length, media_type=media_type)
+                return StreamingResponse(_in_pieces(data, fault.seconds), headers=length, media_type=media_type)
             await asyncio.sleep(fault.seconds)
         return Response(data, media_type=media_type)
 
     def _fault(self, image: CachedImage) -> DownloadFault | None:
-        """The fault of this GET. What strikes an image is decided once, at its first GET under the present rules."""
+        """The fault of this GET. It is decided once per image, at its first GET under the current rules."""
         injector = self._state.faults
         if image.version != injector.version:
             image.version, image.attempts = injector.version, 0

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: answers in the OpenAI form, in text or JSON, billed by the token.
+"""`POST /v1/chat/completions`: answers as text or JSON in OpenAI's format, billed per token.
 
 Shapes from public captures of 2025-08 (a reasoning model's answer) and 2025-10 (a refused role), prices from the
 registry of language models.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.aimlapi.chat_models import ChatModel, load_chat_models
+from .chat_answers import REASONING, write
 from .error_bodies import Failure, invalid_payload, unknown_model
 from .faults import (
     BadJson,
@@ -28,7 +29,6 @@ from .faults import (
 from .paid_endpoint import Job, PaidEndpoint, usage_of
 from .state import SandboxState
 from .validation import Issue, enum_issue, type_issue, type_name
-from .writing import REASONING, write
 
 _ROLES = ("system", "user", "assistant", "tool", "developer")
 _FORMATS = ("text", "json_object", "json_schema")
@@ -51,16 +51,16 @@ def _text_of(content: Any) -> str:
 
 @dataclass(frozen=True)
 class _ChatJob(Job):
-    """A question, and what will be answered.
+    """A chat request and the answer to it.
 
     Attributes:
         body: The request.
-        chat_model: Whose price is taken.
+        chat_model: The model, which has the price.
         input_tokens: Tokens of the question.
-        answer: Text of the answer; None is sent as null.
-        reasoning: What the model thinks before it answers; paid like the answer.
-        refusal: The model's refusal beside the answer.
-        finish_reason: Why it stopped.
+        answer: Text of the answer, or None.
+        reasoning: The model's reasoning; billed like the answer.
+        refusal: The text of a refusal.
+        finish_reason: Why the answer ends, in OpenAI's terms.
     """
 
     model: str
@@ -81,11 +81,11 @@ class _ChatJob(Job):
 
     @property
     def output_tokens(self) -> int:
-        """Tokens that were written."""
+        """Tokens of answer, reasoning and refusal."""
         return max(1, sum(_tokens(text or "") for text in (self.answer, self.reasoning, self.refusal)))
 
     def limited(self) -> _ChatJob:
-        """The same, stopped where the tokens of the request end."""
+        """The same, cut to the token limit of the request."""
         most = next((self.body[name] for name in _LIMITS if self.body.get(name) is not None), None)
         if most is None or self.output_tokens <= most:
             return self
@@ -94,11 +94,11 @@ class _ChatJob(Job):
         answer = (self.answer or "")[: left * _CHARACTERS_PER_TOKEN]
         return replace(self, answer=answer, reasoning=thoughts or None, finish_reason="length")
 
-    def under(self, fault: CallFault) -> Job | Failure:
-        """What becomes of it when a fault strikes that only chats have."""
+    def apply(self, fault: CallFault) -> Job | Failure:
+        """This job as a fault of chats changes it."""
         match fault:
             case BadJson():
-                return replace(self, answer=_spoilt(self.answer or "", fault.form))
+                return replace(self, answer=_invalid(self.answer or "", fault.form))
             case FencedJson():
                 return replace(self, answer=f"Sure, here it is:\n\n```json\n{self.answer}\n```\nAnything else?")
             case TooLong():
@@ -152,8 +152,8 @@ class _ChatJob(Job):
         }
 
 
-def _spoilt(answer: str, form: str) -> str:
-    """An answer that is no longer the JSON it should be."""
+def _invalid(answer: str, form: str) -> str:
+    """An answer that is not the JSON that was asked for."""
     if form == "cut":
         return answer[: max(1, len(answer) * 2 // 3)]
     if form == "keys":
@@ -161,7 +161,7 @@ def _spoilt(answer: str, form: str) -> str:
     return "Certainly! I would paint it in soft light, with a calm mood and a lot of empty space around it."
 
 
-def _least_one(path: tuple[str | int, ...], kind: str, message: str) -> Issue:
+def _too_small(path: tuple[str | int, ...], kind: str, message: str) -> Issue:
     return {
         "code": "too_small",
         "minimum": 1,
@@ -179,7 +179,7 @@ def _check_messages(body: Mapping[str, Any]) -> list[Issue]:
         received = type_name(messages) if "messages" in body else "undefined"
         return [type_issue(("messages",), "array", received)]
     if not messages:
-        return [_least_one(("messages",), "array", "Array must contain at least 1 element(s)")]
+        return [_too_small(("messages",), "array", "Array must contain at least 1 element(s)")]
     issues: list[Issue] = []
     for place, message in enumerate(messages):
         if not isinstance(message, dict):
@@ -203,7 +203,7 @@ def _check_limits(body: Mapping[str, Any]) -> list[Issue]:
         if type_name(value) != "number" or not float(value).is_integer():
             issues.append(type_issue((name,), "integer", type_name(value)))
         elif value < 1:
-            issues.append(_least_one((name,), "number", "Number must be greater than or equal to 1"))
+            issues.append(_too_small((name,), "number", "Number must be greater than or equal to 1"))
     return issues
 
 
@@ -239,7 +239,7 @@ class ChatCompletions(PaidEndpoint):
         }
 
     def prepare(self, body: Mapping[str, Any]) -> Job | Failure:
-        """Check the request, and write the answer."""
+        """Check the request and write the answer."""
         model = self._models.get(body["model"])
         if model is None:
             return unknown_model(body["model"])

@@ -1,4 +1,4 @@
-"""`/sandbox/…`: what only the sandbox has, for tests and for people who try things."""
+"""The routes below `/sandbox`, which only the sandbox has: bill, calls, counters, faults, models."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def control_routes(state: SandboxState) -> APIRouter:
 
     @router.get("")
     async def about() -> dict[str, str]:
-        """What this server is."""
+        """Name and version of the sandbox."""
         return {"sandbox": "prefect-imagen", "version": sandbox_version()}
 
     @router.get("/bill")
     async def bill() -> JSONResponse:
-        """One entry a billed call, and the sum in credits."""
+        """One entry per billed call, and the sum in credits."""
         return JSONResponse(state.call_log.bill())
 
     @router.delete("/bill")
     async def reset() -> dict[str, bool]:
-        """Forget all calls and the bill, and restore the balance."""
+        """Delete all calls and the bill, and restore the balance."""
         state.call_log.reset()
         state.rate_limit.reset()
         return {"reset": True}
@@ -41,7 +41,7 @@ def control_routes(state: SandboxState) -> APIRouter:
 
     @router.get("/leaks")
     async def leaks() -> dict[str, Any]:
-        """Every image request that carried a key."""
+        """Every image request that sent a key."""
         return {"leaks": state.call_log.leaks()}
 
     @router.get("/stats")
@@ -68,7 +68,7 @@ def control_routes(state: SandboxState) -> APIRouter:
 
     @router.put("/models")
     async def set_models(overrides: dict[str, ModelOverride]) -> JSONResponse:
-        """Change what models cost and where they stand, by id; what is not named is as the registry has it."""
+        """Replace all overrides of price and status, by model id; any other model is as in the registry."""
         try:
             state.stock.put(overrides)
         except BadInput as error:
@@ -77,7 +77,7 @@ def control_routes(state: SandboxState) -> APIRouter:
 
     @router.get("/models")
     async def models() -> JSONResponse:
-        """What is changed about models."""
+        """All overrides of price and status."""
         overrides = state.stock.overrides().items()
         return JSONResponse({name: override.model_dump(mode="json", exclude_none=True) for name, override in overrides})
 

@@ -1,4 +1,4 @@
-"""The API's error replies, in both envelopes that it uses.
+"""The API's errors, in both JSON shapes that it uses.
 
 Shapes from public captures of the gateway: problem+json since 2025-10 (`title`, `status`, `message`, `instance`,
 `error`), and the legacy one (`statusCode`, `path`) before that and on some routes since.
@@ -38,7 +38,7 @@ def now_iso() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One error of the API, before it is put into an envelope.
+    """An error of the API, independent of the shape of its body.
 
     Attributes:
         status: HTTP status.
@@ -56,7 +56,7 @@ class Failure:
 
     @property
     def content_type(self) -> str:
-        """The media type that goes with the envelope."""
+        """The media type of the body."""
         kind = "problem+json" if self.envelope == "problem" else "json"
         return f"application/{kind}; charset=utf-8"
 
@@ -95,7 +95,7 @@ def missing_key() -> Failure:
 
 
 def empty_key() -> Failure:
-    """401: `Authorization: Bearer` with nothing behind it."""
+    """401: `Authorization: Bearer` without a key."""
     return Failure(401, f"You provided an empty string instead of valid API key. {_KEYS_PAGE}")
 
 
@@ -109,7 +109,7 @@ def invalid_payload(issues: Sequence[Mapping[str, Any]]) -> Failure:
 
 
 def unknown_model(model: str) -> Failure:
-    """404: the id is not in the catalogue, or was withdrawn."""
+    """404: there is no such model, or it was withdrawn."""
     return Failure(404, f"Model {model} not found or no longer available")
 
 

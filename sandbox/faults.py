@@ -1,12 +1,12 @@
-"""Faults the sandbox can be told to have: which, how often, and on what.
+"""Faults that can be injected into the sandbox's replies and downloads.
 
-A rule names one fault, when it strikes (`rate`, `every`, or on every match; from the `after`-th match on, at most
-`times` times) and what it strikes (`match`). Of all rules the first that strikes wins; those behind it do not count
-that call. Faults strike calls that would otherwise succeed: a request with a wrong key or a wrong field gets its
-own error.
+A rule names a fault, what it applies to (`match`), and when it strikes: at random (`rate`), at every n-th match
+(`every`), or at each match; after the first `after` matches, and at most `times` times. The first rule that strikes a
+call wins; later rules do not count that call. Faults strike calls that would otherwise succeed: a request with a
+wrong key or a wrong field gets its own error.
 
-`rate` draws from the seed, the rule and what was asked for the how-maniest time, never from the order of arrival,
-so that the same work meets the same faults again however many calls are in flight.
+The random draw depends on the seed, the rule, the request and how often that request was made, not on the order of
+arrival. So the same work gets the same faults, however many calls are in flight.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class _Strict(BaseModel):
 
 
 class Match(_Strict):
-    """What a rule strikes; every condition given must hold.
+    """What a rule applies to; all given conditions must hold.
 
     Attributes:
-        endpoint: The paid endpoint, or the one whose reply named the image.
+        endpoint: The paid endpoint of the call, or of the image.
         model: Exact model id of the request.
-        prompt_contains: Text that the prompt contains (of a chat: its last message).
+        prompt_contains: Text in the prompt, or in the last message of a chat.
     """
 
     endpoint: Endpoint = "images"
@@ -42,7 +42,7 @@ class Match(_Strict):
     prompt_contains: str | None = None
 
     def accepts(self, endpoint: Endpoint, model: str, prompt: str) -> bool:
-        """Whether a call with these properties is struck."""
+        """Whether a call fulfils the conditions."""
         return (
             self.endpoint == endpoint
             and (self.model is None or self.model == model)
@@ -51,7 +51,7 @@ class Match(_Strict):
 
 
 class _Rule(_Strict):
-    """When a rule strikes: with `rate`, `every`, or without either on every match."""
+    """When a rule strikes: by `rate`, by `every`, or at each match."""
 
     rate: Annotated[float, Field(gt=0, le=1)] | None = None
     every: Annotated[int, Field(ge=1)] | None = None
@@ -60,7 +60,7 @@ class _Rule(_Strict):
     match: Match = Match()
 
     @model_validator(mode="after")
-    def _one_rhythm(self) -> _Rule:
+    def _rate_or_every(self) -> _Rule:
         if self.rate is not None and self.every is not None:
             raise ValueError("give rate or every, not both")
         return self
@@ -113,7 +113,7 @@ class Html200(_Rule):
 
 
 class FewerImages(_Rule):
-    """`drop` images fewer than asked for; `billed` says for which number."""
+    """`drop` images fewer than asked for; `billed` says which number is billed."""
 
     fault: Literal["fewer_images"]
     drop: Annotated[int, Field(ge=1)] = 1
@@ -141,23 +141,23 @@ class OutOfCredit(_Rule):
 
 
 class SlowReply(_Rule):
-    """A good reply that takes `seconds` longer; billed at its end."""
+    """A good reply that takes `seconds` longer; billed at the end."""
 
     fault: Literal["slow_reply"]
     seconds: Annotated[float, Field(gt=0, le=3600)]
 
 
 class Base64Reply(_Rule):
-    """The image in the reply, whatever was asked for; with a data-URI prefix or without."""
+    """The image itself in the reply, whatever was asked for; with or without a data-URI prefix."""
 
     fault: Literal["base64_reply"]
     data_uri: bool = False
 
 
 class WithdrawnModel(_Rule):
-    """404: the provider has withdrawn the model, which `match` has to name; from then on the catalogue says so, too.
+    """404: the provider has withdrawn the model that `match` names, and the list of models says so.
 
-    `announced` False keeps the catalogue silent: rows of the real one are sometimes not callable.
+    With `announced` False the list still has it: some models in the provider's list cannot be called.
     """
 
     fault: Literal["withdrawn_model"]
@@ -178,13 +178,13 @@ class Unauthorized(_Rule):
 
 
 class _ChatRule(_Rule):
-    """A fault of a language model's answers; strikes chats without being told to."""
+    """A fault of a language model's answers; `match` is for chats by default."""
 
     match: Match = Match(endpoint="chat")
 
 
 class BadJson(_ChatRule):
-    """JSON was asked for, and something else comes: JSON that is `cut` short, `prose`, or other `keys`; billed."""
+    """Not the JSON that was asked for: `cut` off, `prose`, or other `keys`; billed."""
 
     fault: Literal["bad_json"]
     form: Literal["cut", "prose", "keys"] = "cut"
@@ -197,41 +197,41 @@ class FencedJson(_ChatRule):
 
 
 class TooLong(_ChatRule):
-    """JSON with a prompt of so many characters, whatever was asked for; billed."""
+    """JSON with a prompt of `characters` characters, whatever was asked for; billed."""
 
     fault: Literal["too_long"]
     characters: Annotated[int, Field(ge=1, le=100_000)] = 900
 
 
 class ChatRefusal(_ChatRule):
-    """The model does not want to: a `message` of refusal or a `filter`, billed; or a 400, which is not."""
+    """The model refuses: with a `message` or a `filter`, billed, or with a 400, not billed."""
 
     fault: Literal["chat_refusal"]
     form: Literal["message", "filter", "http_400"] = "message"
 
 
 class EmptyContent(_ChatRule):
-    """An answer without a text, with or without the model's reasoning beside it; billed."""
+    """An answer without text, with or without the model's reasoning; billed."""
 
     fault: Literal["empty_content"]
     reasoning: bool = True
 
 
 class SystemRoleRejected(_ChatRule):
-    """400 for a conversation with the role `system`, as some models give it; not billed. Others get their answer."""
+    """400 for a chat with a message of the role `system`, as some models answer; not billed."""
 
     fault: Literal["system_role_rejected"]
 
 
 class ParameterRejected(_ChatRule):
-    """400 for a request with a certain parameter, in the words of an upstream; not billed."""
+    """400 for a request with a certain parameter; not billed."""
 
     fault: Literal["parameter_rejected"]
     parameter: Literal["response_format", "max_tokens"]
 
 
 class _DownloadRule(_Rule):
-    """A fault of an image's URL: on the first `first_attempts` GETs of a struck image, or (None) on all."""
+    """A fault of downloads: of the first `first_attempts` GETs of an image, or (None) of all."""
 
     first_attempts: Annotated[int, Field(ge=1)] | None = 1
 
@@ -261,7 +261,7 @@ class Download500(_DownloadRule):
 
 
 class CorruptImage(_DownloadRule):
-    """A complete reply whose image can't be decoded."""
+    """A complete reply whose image cannot be decoded."""
 
     fault: Literal["corrupt_image"]
 
@@ -274,13 +274,13 @@ class WrongContentType(_DownloadRule):
 
 
 class ExpiredUrl(_DownloadRule):
-    """403, as a signed URL answers whose time is over."""
+    """403, as from a signed URL that has expired."""
 
     fault: Literal["expired_url"]
 
 
 class PrivateRedirect(_DownloadRule):
-    """A redirect to an address that no image comes from: a cloud's metadata, by default."""
+    """A redirect to a private address: by default that of a cloud's metadata."""
 
     fault: Literal["private_redirect"]
     location: str = "http://169.254.169.254/latest/meta-data/"
@@ -341,7 +341,7 @@ class FaultPlan(_Strict):
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")
-    def _each_at_its_endpoint(self) -> FaultPlan:
+    def _matching_endpoints(self) -> FaultPlan:
         for rule in self.rules:
             if rule.match.endpoint == "images" and isinstance(rule, _ChatRule):
                 raise ValueError(f"{rule.fault} strikes chats only: its match has to name the endpoint chat")
@@ -353,7 +353,7 @@ class FaultPlan(_Strict):
 
 
 class FaultInjector:
-    """Decides which fault strikes what. Thread-safe."""
+    """Decides which fault a call or a download gets. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -364,7 +364,7 @@ class FaultInjector:
         self._version = 0
 
     def put(self, plan: FaultPlan) -> None:
-        """Replace all rules and start their counts anew."""
+        """Replace all rules and reset their counters."""
         with self._lock:
             self._plan = plan
             self._met = [0] * len(plan.rules)
@@ -373,7 +373,7 @@ class FaultInjector:
             self._version += 1
 
     def report(self) -> dict[str, Any]:
-        """The plan as JSON, each rule with how many calls it `met` and `struck`."""
+        """The plan as JSON; each rule with the number of calls that it `met` and `struck`."""
         with self._lock:
             rules = [
                 {**rule.model_dump(mode="json", exclude_defaults=True), "met": met, "struck": struck}
@@ -383,11 +383,11 @@ class FaultInjector:
 
     @property
     def version(self) -> int:
-        """Changes whenever the rules do; what was decided under another version no longer holds."""
+        """Changes with the rules; decisions made under another version are void."""
         return self._version
 
     def withdrawn(self, names: Sequence[str]) -> WithdrawnModel | None:
-        """The rule that has withdrawn a model, as far as the catalogue tells: one that has begun to strike."""
+        """The rule that has withdrawn a model for the list of models: it is announced and has begun to strike."""
         with self._lock:
             for place, rule in enumerate(self._plan.rules):
                 if isinstance(rule, WithdrawnModel) and rule.announced and rule.match.model in names:
@@ -397,7 +397,7 @@ class FaultInjector:
         return None
 
     def for_call(self, endpoint: Endpoint, model: str, prompt: str) -> CallFault | None:
-        """The fault that strikes a paid call, if any."""
+        """The fault of a paid call, if any."""
         if not self._plan.rules:
             return None
         identity = f"{endpoint}\x1f{model}\x1f{prompt}".encode("utf-8", "surrogatepass")
@@ -408,12 +408,12 @@ class FaultInjector:
         return None if isinstance(rule, _DownloadRule) else rule
 
     def for_image(self, model: str, prompt: str, identity: bytes) -> DownloadFault | None:
-        """The fault that strikes an image's URL, if any; asked once per image and version of the rules.
+        """The fault of an image's downloads, if any; called once per image and version of the rules.
 
         Args:
-            model: Model id of the request that made it.
-            prompt: Its prompt.
-            identity: What tells this image from all others, the same in every run.
+            model: Model id of the request.
+            prompt: Prompt of the request.
+            identity: A hash that is the same for the same picture.
         """
         if not self._plan.rules:
             return None
@@ -424,7 +424,7 @@ class FaultInjector:
     def _strike(
         self, endpoint: Endpoint, model: str, prompt: str, key: bytes, occurrence: int, *, downloads: bool
     ) -> CallFault | DownloadFault | None:
-        """The first rule that strikes, and counts doing so."""
+        """The first rule that strikes; counts matches and strikes."""
         for place, rule in enumerate(self._plan.rules):
             if isinstance(rule, _DownloadRule) is not downloads or not rule.match.accepts(endpoint, model, prompt):
                 continue
@@ -441,6 +441,6 @@ class FaultInjector:
         return None
 
     def _draw(self, place: int, key: bytes, occurrence: int) -> float:
-        """A number in [0, 1) that depends on nothing but the seed, the rule and what was asked for."""
+        """A number in [0, 1) that depends on seed, rule, request and occurrence alone."""
         text = f"{self._plan.seed}:{place}:{occurrence}:".encode() + key
         return int.from_bytes(hashlib.sha256(text).digest()[:7], "big") / (1 << 56)

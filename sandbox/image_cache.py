@@ -1,7 +1,7 @@
-"""Where the sandbox's images hang: their URLs, and their bytes in a cache that never outgrows its cap.
+"""The sandbox's images: their URLs, and a cache of their bytes with a size limit.
 
-An image is drawn when it is fetched for the first time, in a small pool of threads, so that a call is answered at
-once. What the cache has dropped is drawn again, to the same bytes.
+An image is drawn by a small pool of threads when it is first downloaded, so that a paid call is answered at once. An
+image that was dropped from the cache is drawn again, with the same bytes.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ _DRAWING_THREADS = 2
 
 @dataclass(slots=True)
 class CachedImage:
-    """An image that was sold, and what is known of its downloads.
+    """An image that a reply named, and the state of its downloads.
 
     Attributes:
-        spec: What it shows.
+        spec: Everything that decides the picture.
         name: Its path below `/cdn/`.
-        query: The query string that was given out, byte for byte.
-        born: When it was made (`time.monotonic()`).
-        attempts: GETs so far, counted while the rules of `version` hold.
-        fault: The fault of its URL under those rules.
-        version: The version of the rules that `fault` was decided under.
+        query: The query string of its URL.
+        created: When it was made (`time.monotonic()`).
+        attempts: GETs so far under the rules of `version`.
+        fault: The fault of its downloads under those rules.
+        version: Version of the fault rules that `fault` was decided under.
     """
 
     spec: PictureSpec
     name: str
     query: bytes
-    born: float
+    created: float
     attempts: int = 0
     fault: DownloadFault | None = None
     version: int = -1
 
     @property
     def identity(self) -> bytes:
-        """What tells this image from all others, the same whenever the same is asked for."""
+        """A hash that is the same for the same picture."""
         text = "\x1f".join(map(str, astuple(self.spec)))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
@@ -84,7 +84,7 @@ class ImageCache:
         return "jpg" if self._format == "jpeg" else self._format
 
     def add(self, spec: PictureSpec) -> CachedImage:
-        """Give an image its URL."""
+        """Register an image under a new URL."""
         animal = _ANIMALS[spec.seed % len(_ANIMALS)]
         name = f"generations/{animal}/{time.time_ns() // 1_000_000}-{uuid.uuid4()}.{self.extension}"
         # Lower-case escapes are as valid as upper-case ones, but don't survive a client that takes URLs apart.

@@ -1,4 +1,4 @@
-"""`POST /v1/images/generations`: requests held to the contract of their model, replies in its form."""
+"""`POST /v1/images/generations`: requests are checked against the contract of their model, replies have its format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .error_bodies import Failure, invalid_payload, unknown_model
 from .faults import Base64Reply, CallFault, Endpoint, WithdrawnModel
 from .paid_endpoint import Job, PaidEndpoint
 from .pictures import PictureSpec
-from .reply_formats import Sale, reply_in_form
+from .reply_formats import Generation, format_reply
 from .state import SandboxState
 from .validation import Accepted, check_body
 
@@ -35,7 +35,7 @@ class _ImageJob(Job):
     def count(self) -> int:  # type: ignore[override]
         return self.accepted.count
 
-    def under(self, fault: CallFault) -> Job | Failure:
+    def apply(self, fault: CallFault) -> Job | Failure:
         if isinstance(fault, Base64Reply):
             return replace(self, base64=True, data_uri=fault.data_uri)
         if isinstance(fault, WithdrawnModel):
@@ -48,11 +48,17 @@ class _ImageJob(Job):
             state.images.add(PictureSpec(self.model, self.prompt, self.seed, index, width, height))
             for index in range(returned)
         ]
-        fields = self.accepted.fields
-        sale = Sale(
-            self.model, self.prompt, self.seed, fields, images, credits_, base64=self.base64, data_uri=self.data_uri
+        generation = Generation(
+            model=self.model,
+            prompt=self.prompt,
+            seed=self.seed,
+            fields=self.accepted.fields,
+            images=images,
+            credits=credits_,
+            base64=self.base64,
+            data_uri=self.data_uri,
         )
-        return await reply_in_form(self.resolved.contract.reply, state, sale)
+        return await format_reply(self.resolved.contract.reply, state, generation)
 
 
 def _wants_base64(fields: Mapping[str, Any]) -> bool:
@@ -76,7 +82,7 @@ class ImageGenerations(PaidEndpoint):
             return invalid_payload(accepted)
         seed = accepted.fields.get("seed")
         if seed is None:
-            # As the API does, unlike everything else here: two calls without a seed give two pictures.
+            # As with the API, two calls without a seed give two pictures. Everything else here is deterministic.
             seed = random.randrange(1, 2**32)  # noqa: S311
         price = state.stock.credits_each(resolved.spec, accepted.width, accepted.height, accepted.prompt)
         in_base64 = _wants_base64(accepted.fields)

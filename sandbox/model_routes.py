@@ -1,6 +1,6 @@
-"""The keyless routes about models.
+"""The routes about models, which need no key.
 
-Row shapes from the API's own catalogue (`GET /v1/models`, `GET /v1/models/deprecations`, public copies of 2026-08).
+The shape of rows is that of the API (`GET /v1/models`, `GET /v1/models/deprecations`, public copies of 2026-08).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ModelRoutes:
 
     def __init__(self, state: SandboxState) -> None:
         self._state = state
-        # Fixed for the life of the server, so that the ETag is.
+        # Fixed, so that the ETag is fixed, too.
         self._generated_at = now_iso()
 
     async def models(self, request: Request) -> Response:
@@ -95,7 +95,7 @@ class ModelRoutes:
             yield _row(model.id, title, _CHAT_TYPE, list(model.aliases), tags, "2026-08-01", pricing)
 
     def _pricing(self, spec: ModelSpec) -> dict[str, Any]:
-        """How a model is quoted: by what its provider counts; one that is paid by the token has no price an image."""
+        """The price of a model per image, megapixel or token, as its provider charges it."""
         if not self._state.stock.quotes(spec):
             return {"kind": "variable", "currency": "USD"}
         price = self._state.stock.price(spec)
@@ -114,7 +114,7 @@ def _row(
             "releasedAt": since,
             "name": title,
             "developer": id_.partition("/")[0],
-            "description": f"{title}, as the sandbox plays it.",
+            "description": f"{title}, as the sandbox imitates it.",
             "url": "",
             "docsUrl": "",
             "docsJson": "",
@@ -127,7 +127,7 @@ def _row(
 
 
 def _cached(request: Request, content: dict[str, Any]) -> Response:
-    """A reply with an ETag, or 304 where the caller has it already."""
+    """A reply with an ETag, or 304 if the caller has this version."""
     tag = f'W/"{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]}"'
     headers = {"etag": tag, "cache-control": _MAX_AGE}
     offered = request.headers.get("if-none-match", "")

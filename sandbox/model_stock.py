@@ -1,4 +1,4 @@
-"""What the sandbox sells: the registry's models, at prices and in states that can be changed while it runs."""
+"""Price and status of the models: those of the registry, unless they are overridden while the sandbox runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..core.aimlapi.registry import Registry
 from ..core.aimlapi.spec import ModelSpec, Price
 from ..core.money import usd_to_credits
 
-_MADE_UP = Price(usd=Decimal("0.05"), usd_high=Decimal("0.06"), as_of="now", source="the sandbox")
-"""For models whose real price is not public."""
+_DEFAULT_PRICE = Price(usd=Decimal("0.05"), usd_high=Decimal("0.06"), as_of="now", source="the sandbox")
+"""Of models whose real price is not public."""
 
 _MEGAPIXEL = 1_048_576
 
@@ -23,15 +23,15 @@ Status = Literal["listed", "deprecated", "superseded", "withdrawn"]
 
 
 class ModelOverride(BaseModel):
-    """What is changed about a model, as `PUT /sandbox/models` takes it; None leaves the registry's word.
+    """What `PUT /sandbox/models` changes about a model; None keeps the value of the registry.
 
     Attributes:
         status: Whether it is listed, announced for withdrawal, or withdrawn (then calls answer 404).
         deprecated_at: Day of the announcement.
         shutdown_at: Day of the withdrawal.
-        replaced_by: Its successor.
+        replaced_by: Id of the model that replaces it.
         price_usd: Price of an image.
-        kind: How the catalogue quotes it; `variable` says nothing.
+        kind: How the list of models shows the price; with `variable` it shows none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,7 +45,7 @@ class ModelOverride(BaseModel):
 
 
 class ModelStatus(BaseModel):
-    """Where a model stands now."""
+    """The current status of a model."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,7 +59,7 @@ class ModelStock:
     """The models of one sandbox. Thread-safe.
 
     Args:
-        registry: What there is.
+        registry: All models.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -80,7 +80,7 @@ class ModelStock:
             self._overrides = known
 
     def overrides(self) -> dict[str, ModelOverride]:
-        """What is changed."""
+        """All overrides, by model id."""
         with self._lock:
             return dict(self._overrides)
 
@@ -89,7 +89,7 @@ class ModelStock:
             return self._overrides.get(spec.id, ModelOverride())
 
     def status_of(self, spec: ModelSpec) -> ModelStatus:
-        """Where a model stands; models with a date of the upstream's shutdown alone are listed, as they were."""
+        """The status of a model. A date of the upstream's shutdown alone does not take it off the list."""
         override, life = self._override(spec), spec.lifecycle
         status = override.status or life.status
         listed = status == "listed"
@@ -102,19 +102,19 @@ class ModelStock:
         )
 
     def price(self, spec: ModelSpec) -> Price:
-        """What an image of a model costs here."""
+        """The price of one image of a model."""
         override = self._override(spec)
-        price = spec.price or _MADE_UP
+        price = spec.price or _DEFAULT_PRICE
         if override.price_usd is None:
             return price
         return price.model_copy(update={"usd": override.price_usd, "usd_high": override.price_usd, "per": "image"})
 
     def quotes(self, spec: ModelSpec) -> bool:
-        """Whether the catalogue says what it costs."""
+        """Whether the list of models shows its price."""
         return self._override(spec).kind == "fixed"
 
     def credits_each(self, spec: ModelSpec, width: int, height: int, prompt: str) -> int:
-        """What one image of a request costs, in credits: by the image, by its pixels, or by tokens nobody foresees."""
+        """The price of one image in credits. A price per token is varied by the prompt, since tokens are not known."""
         price = self.price(spec)
         if price.per == "image":
             return price.credits

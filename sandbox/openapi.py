@@ -1,6 +1,6 @@
-"""`GET /docs-json?model=…`: the OpenAPI document of one model, made from what the registry knows of it.
+"""`GET /docs-json?model=…`: the OpenAPI document of one model, made from the registry.
 
-The API serves such a document for each of its models (AI/ML API docs, 2026-08), without a key.
+The API serves one for each of its models, without a key (AI/ML API docs, 2026-08).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def request_schema(model: ResolvedModel, names: list[str]) -> dict[str, Any]:
 
     Args:
         model: The model and the contract it is served with.
-        names: Ids under which this contract is asked for.
+        names: Model ids that select this contract.
     """
     contract = model.contract
     prompt: dict[str, Any] = {"type": "string", "minLength": 1}
@@ -81,12 +81,12 @@ def model_document(model: ResolvedModel, names: list[str], origin: str) -> dict[
 
     Args:
         model: The model and the contract it is served with.
-        names: Ids under which this contract is asked for.
-        origin: Where the API is.
+        names: Model ids that select this contract.
+        origin: Scheme, host and port of the API.
     """
     return {
         "openapi": "3.0.0",
-        "info": {"title": "AIML API, as the sandbox plays it", "version": "1.0.0"},
+        "info": {"title": "AIML API, as the sandbox imitates it", "version": "1.0.0"},
         "servers": [{"url": origin}],
         "paths": {
             "/v1/images/generations": {

@@ -1,4 +1,4 @@
-"""What can be set on the sandbox: one description for the command line, for `serve` and for `SandboxServer`."""
+"""The options of the sandbox, for the command lines, for `serve` and for `SandboxServer`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from .pictures import ImageFormat
+ImageFormat = Literal["png", "jpeg", "webp"]
 
 
 class SandboxOptions(BaseModel):
-    """Settings of one sandbox server. All have defaults; the descriptions are the help of the command line."""
+    """Options of one sandbox. All have defaults; the descriptions are the help of the command line."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""What all paid endpoints share: key, body, faults, time, money and headers, in the order the API takes them."""
+"""What the paid endpoints share: key, body, faults, latency, billing and headers, in the order of the API."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _BLOCKED = (
 
 
 def usage_of(credits_: int) -> dict[str, Any]:
-    """`meta` of a reply: what the call cost, in credits and in US dollars."""
+    """The `meta` of a reply: the price of the call in credits and in US dollars."""
     return {"usage": {"credits_used": credits_, "usd_spent": float(credits_to_usd(credits_))}}
 
 
@@ -53,9 +53,9 @@ class Job(ABC):
 
     Attributes:
         model: Model id as it was sent.
-        prompt: The prompt; of a chat, its last message.
-        count: Units asked for: images, or 1.
-        credits_each: Price of one unit in credits.
+        prompt: The prompt, or the last message of a chat.
+        count: Images that were asked for; 1 for a chat.
+        credits_each: Price in credits of one image, or of the chat.
     """
 
     model: str
@@ -63,8 +63,8 @@ class Job(ABC):
     count: int
     credits_each: int
 
-    def under(self, fault: CallFault) -> Job | Failure:
-        """What becomes of it when a fault strikes that is about the answer itself."""
+    def apply(self, fault: CallFault) -> Job | Failure:
+        """This job as a fault changes it; faults of the connection and of billing are handled elsewhere."""
         return self
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Job(ABC):
 
         Args:
             state: The sandbox.
-            returned: Units to return; fewer than `count` where a fault took some.
+            returned: Images to return; a fault can make them fewer than `count`.
             credits_: Credits that were billed.
         """
 
@@ -91,7 +91,7 @@ class PaidEndpoint(ABC):
         """Validate a body. The model is known to be a string."""
 
     async def handle(self, request: Request) -> Response:
-        """Answer one request, and enter it into the books."""
+        """Answer a request and log it."""
         offered = request.headers.get("x-client-request-id", "")
         client_id = offered if _CLIENT_REQUEST_ID.fullmatch(offered) else None
         key = self._state.fingerprint(request)
@@ -114,7 +114,7 @@ class PaidEndpoint(ABC):
         fault = self._state.faults.for_call(self.endpoint, job.model, job.prompt)
         call.fault = fault.fault if fault else None
         if isinstance(fault, RateLimited | Unauthorized):
-            # Refused by the rate limit: no time passes.
+            # The API refuses these at once.
             return self._failed(request, call, _failure_of(fault))
         await self._state.simulate_latency(fault.seconds if isinstance(fault, SlowReply) else 0.0)
         if isinstance(fault, CutBeforeBilling):
@@ -123,10 +123,10 @@ class PaidEndpoint(ABC):
             isinstance(fault, SafetyBlock) and fault.form == "http_400"
         ):
             return self._failed(request, call, _failure_of(fault))
-        struck = job.under(fault) if fault is not None else job
-        if isinstance(struck, Failure):
-            return self._failed(request, call, struck)
-        return await self._sell(request, call, struck, fault)
+        changed = job.apply(fault) if fault is not None else job
+        if isinstance(changed, Failure):
+            return self._failed(request, call, changed)
+        return await self._bill_and_reply(request, call, changed, fault)
 
     def _read(self, raw: bytes, call: Call) -> Job | Failure:
         try:
@@ -142,7 +142,7 @@ class PaidEndpoint(ABC):
         call.model = model
         return self.prepare(body)
 
-    async def _sell(self, request: Request, call: Call, job: Job, fault: CallFault | None) -> Response:
+    async def _bill_and_reply(self, request: Request, call: Call, job: Job, fault: CallFault | None) -> Response:
         """Bill a call and reply, or break after billing."""
         returned = billed = job.count
         if isinstance(fault, FewerImages):

@@ -1,4 +1,4 @@
-"""The sandbox's pictures as files: drawn from a specification, labelled, encoded, and padded where asked.
+"""The sandbox's pictures as files: drawn from a specification, captioned, encoded, and padded to a size.
 
 The same specification gives the same bytes (for one version of Pillow and its codecs).
 """
@@ -11,14 +11,12 @@ import struct
 import zlib
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
 
 from PIL import Image, PngImagePlugin
 
 from .art import paint
 from .captions import caption
-
-ImageFormat = Literal["png", "jpeg", "webp"]
+from .options import ImageFormat
 
 CONTENT_TYPES: dict[ImageFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -35,7 +33,7 @@ class PictureSpec:
         model: The model id that was asked for.
         prompt: The prompt as it was sent.
         seed: The seed that was sent, or the one the sandbox chose.
-        index: Which image of its reply, from 0.
+        index: Number of the image in its reply, from 0.
         width: Width in pixels.
         height: Height in pixels.
     """
@@ -51,7 +49,7 @@ class PictureSpec:
 def encode_picture(spec: PictureSpec, image_format: ImageFormat, at_least: int | None = None) -> bytes:
     """Draw and encode a picture.
 
-    It carries in pixels and in metadata (PNG text, EXIF elsewhere) that the sandbox made it.
+    Its caption and its metadata (PNG text, else EXIF) say that the sandbox made it.
 
     Args:
         spec: What to draw.
@@ -64,7 +62,7 @@ def encode_picture(spec: PictureSpec, image_format: ImageFormat, at_least: int |
     """
     identity = "\x1f".join((spec.model, spec.prompt, str(spec.seed), str(spec.index)))
     digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).digest()
-    # Not a secret: a picture has to come out the same every time.
+    # Not a secret: the same specification must give the same picture.
     picture, palette = paint(spec.width, spec.height, Random(digest))  # noqa: S311
     prompt = spec.prompt.encode("utf-8", "replace").decode("utf-8")
     origin = f"SANDBOX · {spec.model} · seed {spec.seed} · image {spec.index + 1}"

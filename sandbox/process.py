@@ -24,11 +24,11 @@ _CONTROL_SECONDS = 30.0
 
 
 class SandboxFailed(Unavailable):
-    """The sandbox did not start, or refused an order."""
+    """The sandbox did not start, does not answer, or refused a command."""
 
 
 class SandboxServer:
-    """A sandbox that runs while this object is open, and never longer than the process that made it.
+    """A sandbox in a process of its own, which ends at the latest with the process that started it.
 
     Example:
         >>> with SandboxServer(latency=0.5) as sandbox:
@@ -74,19 +74,19 @@ class SandboxServer:
 
     @property
     def base_url(self) -> str:
-        """What a client of the API takes for its base URL: the origin and `/v1`."""
+        """The base URL for a client of the API: the origin and `/v1`."""
         return f"{self.origin}/v1"
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server, None where it is not running."""
+        """Process id of the server; None if it is not running."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> SandboxServer:
         """Start the server and wait until it answers.
 
         Raises:
-            SandboxFailed: It ended or was not ready in time; the message has what it printed.
+            SandboxFailed: It ended or was not ready in time; the message contains its output.
         """
         if self._process is not None:
             return self
@@ -94,8 +94,8 @@ class SandboxServer:
             port_file = self.options.port_file or Path(folder) / "port"
             port_file.unlink(missing_ok=True)
             options = self.options.model_copy(update={"port_file": port_file, "exit_with_stdin": True})
-            # -P: nothing in the current folder may stand in for an installed module. A session of its own: Ctrl-C
-            # in the terminal reaches the parent alone, which then decides.
+            # -P: no file of the current folder is imported instead of an installed module. A session of its own:
+            # Ctrl-C in the terminal reaches the parent alone.
             command = [sys.executable, "-P", "-m", "prefect_imagen.sandbox", *options_to_arguments(options)]
             self._process = subprocess.Popen(  # noqa: S603
                 command,
@@ -116,7 +116,7 @@ class SandboxServer:
         return self
 
     def stop(self) -> None:
-        """Stop the server; does nothing where it is not running."""
+        """Stop the server, if it is running."""
         process, self._process, self._port = self._process, None, None
         if process is None:
             return
@@ -130,57 +130,57 @@ class SandboxServer:
             process.stdin.close()
 
     def bill(self) -> dict[str, Any]:
-        """The bill: `entries`, one a billed call, and `credits`, their sum."""
-        return self._order("GET", "/sandbox/bill")
+        """The bill: `entries`, one per billed call, and `credits`, their sum."""
+        return self._command("GET", "/sandbox/bill")
 
     def calls(self, since: int = 0) -> list[dict[str, Any]]:
         """Every call received after number `since`, billed or not."""
-        calls: list[dict[str, Any]] = self._order("GET", f"/sandbox/calls?since={since}")["calls"]
+        calls: list[dict[str, Any]] = self._command("GET", f"/sandbox/calls?since={since}")["calls"]
         return calls
 
     def leaks(self) -> list[dict[str, str]]:
-        """Every image request that carried a key."""
-        leaks: list[dict[str, str]] = self._order("GET", "/sandbox/leaks")["leaks"]
+        """Every image request that sent a key."""
+        leaks: list[dict[str, str]] = self._command("GET", "/sandbox/leaks")["leaks"]
         return leaks
 
     def stats(self) -> dict[str, int]:
         """Counters: `in_flight`, `max_in_flight`, `posts`, `cdn_gets`, `bytes`."""
-        return self._order("GET", "/sandbox/stats")
+        return self._command("GET", "/sandbox/stats")
 
     def reset(self) -> None:
-        """Forget all calls and the bill, and restore the balance."""
-        self._order("DELETE", "/sandbox/bill")
+        """Delete all calls and the bill, and restore the balance."""
+        self._command("DELETE", "/sandbox/bill")
 
     def faults(self) -> dict[str, Any]:
         """The faults, and how often each has met a call and struck it."""
-        return self._order("GET", "/sandbox/faults")
+        return self._command("GET", "/sandbox/faults")
 
     def set_faults(self, rules: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Any]:
         """Replace all faults.
 
         Args:
             rules: As in `PUT /sandbox/faults`, for example `{"fault": "server_error", "every": 10}`.
-            seed: What `rate` draws from.
+            seed: Seed of the random draws for `rate`.
 
         Raises:
-            SandboxFailed: A fault or an option does not exist.
+            SandboxFailed: A fault or an option of it does not exist.
         """
-        return self._order("PUT", "/sandbox/faults", {"seed": seed, "rules": [dict(rule) for rule in rules]})
+        return self._command("PUT", "/sandbox/faults", {"seed": seed, "rules": [dict(rule) for rule in rules]})
 
     def clear_faults(self) -> None:
         """Remove all faults."""
-        self._order("DELETE", "/sandbox/faults")
+        self._command("DELETE", "/sandbox/faults")
 
     def set_models(self, **overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Change what models cost and where they stand: `set_models(**{"flux/dev": {"status": "withdrawn"}})`.
+        """Override price and status of models: `set_models(**{"flux/dev": {"status": "withdrawn"}})`.
 
         Args:
-            overrides: By model id, as in `PUT /sandbox/models`; what is not named is as the registry has it.
+            overrides: By model id, as in `PUT /sandbox/models`; any other model is as in the registry.
 
         Raises:
             SandboxFailed: There is no such model or option.
         """
-        return self._order("PUT", "/sandbox/models", {name: dict(override) for name, override in overrides.items()})
+        return self._command("PUT", "/sandbox/models", {name: dict(override) for name, override in overrides.items()})
 
     def wait_idle(self, timeout: float = 30.0) -> None:
         """Wait until no paid call is in flight, so that the bill is final.
@@ -192,13 +192,13 @@ class SandboxServer:
             SandboxFailed: Calls are still in flight.
         """
         deadline = time.monotonic() + timeout
-        while (flying := self.stats()["in_flight"]) > 0:
+        while (in_flight := self.stats()["in_flight"]) > 0:
             if time.monotonic() > deadline:
-                raise SandboxFailed(f"{flying} calls are still in flight after {timeout:g} s")
+                raise SandboxFailed(f"{in_flight} calls are still in flight after {timeout:g} s")
             time.sleep(_POLL_SECONDS)
 
-    def _order(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Speak to `/sandbox`; without proxies and the like, which loopback must not go through."""
+    def _command(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """Send a command to `/sandbox`. Proxies of the environment are not used."""
         origin = self.origin
         connection = http.client.HTTPConnection(origin.removeprefix("http://"), timeout=_CONTROL_SECONDS)
         try:

@@ -1,7 +1,7 @@
-"""The rate limit of the paid endpoints: so many calls a window, so many at once, the rest is a 429.
+"""The limit of calls to an endpoint: calls per time window, and calls at once. Any other call gets a 429.
 
 The API names no limits and documents only that a 429 stands for "rate or concurrency" (AI/ML API docs, errors). Here
-both can be set. A call that is turned away takes no place in the window.
+both can be set. A rejected call does not count.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Callable
 
 
 class RateLimit:
-    """Counts who comes in. Thread-safe.
+    """A sliding window of calls, and a limit of calls at once. Thread-safe.
 
     Args:
-        most: Calls in a window, or None for any number.
-        window: Its length in seconds; it slides.
-        at_once: Calls in flight, or None for any number.
-        clock: Seconds, for tests.
+        calls: Most calls in a window; None for any number.
+        window: Length of the sliding window in seconds.
+        concurrent: Most calls in flight; None for any number.
+        clock: Returns the time in seconds; tests replace it.
 
     Example:
         >>> rate_limit = RateLimit(1, 60.0, None, clock=lambda: 5.0)
@@ -30,38 +30,38 @@ class RateLimit:
 
     def __init__(
         self,
-        most: int | None,
+        calls: int | None,
         window: float,
-        at_once: int | None,
+        concurrent: int | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._most = most
+        self._calls = calls
         self._window = window
-        self._at_once = at_once
+        self._concurrent = concurrent
         self._clock = clock
         self._lock = threading.Lock()
-        self._entered: deque[float] = deque()
+        self._accepted: deque[float] = deque()
 
     def try_acquire(self, in_flight: int = 0) -> int | None:
-        """Come in, or learn after how many seconds (rounded up) there may be room.
+        """Accept a call (None), or say after how many seconds, rounded up, to try again.
 
         Args:
-            in_flight: Calls that are in already, this one included.
+            in_flight: Calls in flight, including this one.
         """
-        if self._at_once is not None and in_flight > self._at_once:
+        if self._concurrent is not None and in_flight > self._concurrent:
             return 1
-        if self._most is None:
+        if self._calls is None:
             return None
         with self._lock:
             now = self._clock()
-            while self._entered and now - self._entered[0] >= self._window:
-                self._entered.popleft()
-            if len(self._entered) < self._most:
-                self._entered.append(now)
+            while self._accepted and now - self._accepted[0] >= self._window:
+                self._accepted.popleft()
+            if len(self._accepted) < self._calls:
+                self._accepted.append(now)
                 return None
-            return max(1, math.ceil(self._entered[0] + self._window - now))
+            return max(1, math.ceil(self._accepted[0] + self._window - now))
 
     def reset(self) -> None:
-        """Forget who came in."""
+        """Start with an empty window."""
         with self._lock:
-            self._entered.clear()
+            self._accepted.clear()

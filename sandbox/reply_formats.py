@@ -1,6 +1,6 @@
-"""The forms in which models reply, each with its schema: what the sandbox answers, and what it says it answers.
+"""The formats in which models reply, each with its JSON schema.
 
-From public captures and the provider's documents, 2025-05 to 2026-10 (which model has which form is in the registry):
+From public captures and the provider's documents, 2025-05 to 2026-10 (the registry says which model uses which format):
 
     data              data[{mime_type, b64_json, url, (prompt)}], meta                    Imagen, Gemini 3.1
     named_data        the same and model                                                  imagen4/preview
@@ -38,9 +38,9 @@ _MOODS = ("calm and inviting", "playful and bright", "quiet and dreamlike", "bol
 
 
 def rewrite_prompt(prompt: str, seed: int) -> str:
-    """What the provider's prompt enhancement might make of a prompt; the same every time.
+    """A stand-in for the provider's prompt enhancement; the same arguments give the same text.
 
-    The real one may be longer than the prompt limit of a request, and so may this.
+    As with the provider, the result may be longer than the prompt limit of a request.
     """
     chance = random.Random(f"{seed}:{prompt.encode('utf-8', 'surrogatepass').hex()}")  # noqa: S311
     light, view, mood = (chance.choice(words) for words in (_LIGHTS, _VIEWS, _MOODS))
@@ -51,18 +51,18 @@ def rewrite_prompt(prompt: str, seed: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Sale:
-    """What a reply tells of.
+class Generation:
+    """The images of one reply, and the request that they answer.
 
     Attributes:
         model: Model id as it was sent.
         prompt: The prompt.
-        seed: Of the images.
-        fields: The request's fields, defaults included.
+        seed: The seed of all images.
+        fields: The request's fields, including defaults.
         images: The images that are returned.
-        credits: What was billed.
-        base64: Whether to put the bytes into the reply.
-        data_uri: Whether a data-URI prefix goes before them.
+        credits: The credits that were billed.
+        base64: Whether the reply contains the images themselves instead of URLs.
+        data_uri: Whether base64 images have a data-URI prefix.
     """
 
     model: str
@@ -80,152 +80,133 @@ class Sale:
         return usage_of(self.credits)
 
 
-async def _source(state: SandboxState, sale: Sale, image: CachedImage, *, both: bool = True) -> dict[str, Any]:
-    """`url` and `b64_json` of an image, one of them null; with `both` False the null one is left out."""
-    if not sale.base64:
-        return {"b64_json": None, "url": state.url(image)} if both else {"url": state.url(image)}
-    prefix = f"data:{state.images.content_type};base64," if sale.data_uri else ""
-    encoded = prefix + base64.b64encode(await state.images.picture(image.spec)).decode()
-    return {"b64_json": encoded, "url": None} if both else {"b64_json": encoded}
+async def _source(
+    state: SandboxState, generation: Generation, image: CachedImage, *, both: bool = False
+) -> dict[str, Any]:
+    """`url` or `b64_json` of an image; with `both` the other one as well, as null."""
+    if not generation.base64:
+        source = {"url": state.url(image)}
+        return {"b64_json": None, **source} if both else source
+    prefix = f"data:{state.images.content_type};base64," if generation.data_uri else ""
+    source = {"b64_json": prefix + base64.b64encode(await state.images.picture(image.spec)).decode()}
+    return {**source, "url": None} if both else source
 
 
-async def _data(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    items = []
-    for image in sale.images:
-        item = {"mime_type": state.images.content_type, **await _source(state, sale, image)}
-        if sale.fields.get("enhance_prompt"):
-            item["prompt"] = rewrite_prompt(sale.prompt, sale.seed)
-        items.append(item)
-    return {"data": items, "meta": sale.meta}
+async def _items(
+    state: SandboxState, generation: Generation, *, both: bool = False, **fields: Any
+) -> list[dict[str, Any]]:
+    """One object per image: its source and the given fields."""
+    return [{**await _source(state, generation, image, both=both), **fields} for image in generation.images]
 
 
-async def _named_data(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    return {**await _data(state, sale), "model": sale.model}
+async def _file_items(state: SandboxState, generation: Generation, **fields: Any) -> list[dict[str, Any]]:
+    file = {"content_type": state.images.content_type, "file_name": f"output.{state.images.extension}"}
+    return await _items(state, generation, both=False, **file, **fields)
 
 
-async def _url_data(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    return {"data": [await _source(state, sale, one, both=False) for one in sale.images], "meta": sale.meta}
+async def _data(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    enhanced = generation.fields.get("enhance_prompt")
+    prompt = {"prompt": rewrite_prompt(generation.prompt, generation.seed)} if enhanced else {}
+    items = await _items(state, generation, both=True, mime_type=state.images.content_type, **prompt)
+    return {"data": items, "meta": generation.meta}
 
 
-async def _dated_data(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    return {"created": time.time_ns() // 1_000_000, **await _url_data(state, sale)}
+async def _named_data(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    return {**await _data(state, generation), "model": generation.model}
 
 
-async def _sized_data(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    items = [
-        {**await _source(state, sale, one, both=False), "size": f"{one.spec.width}x{one.spec.height}"}
-        for one in sale.images
-    ]
-    return {"data": items, "meta": sale.meta}
+async def _url_data(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    return {"data": await _items(state, generation), "meta": generation.meta}
+
+
+async def _dated_data(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    return {"created": time.time_ns() // 1_000_000, **await _url_data(state, generation)}
+
+
+async def _sized_data(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    body = await _url_data(state, generation)
+    for item, image in zip(body["data"], generation.images, strict=True):
+        item["size"] = f"{image.spec.width}x{image.spec.height}"
+    return body
 
 
 _NULLS = ("background", "output_format", "quality", "size", "usage")
 
 
-async def _null_data(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    items = [{**await _source(state, sale, one), "revised_prompt": None} for one in sale.images]
+async def _null_data(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    items = await _items(state, generation, both=True, revised_prompt=None)
     nulls = dict.fromkeys(_NULLS)
-    return {"created": time.time_ns() // 1_000_000, **nulls, "data": items, "meta": sale.meta}
+    return {"created": time.time_ns() // 1_000_000, **nulls, "data": items, "meta": generation.meta}
 
 
-async def _openai(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    items = [await _source(state, sale, one) for one in sale.images]
-    return {"created": int(time.time()), "data": items, "meta": sale.meta}
+async def _openai(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    items = await _items(state, generation, both=True)
+    return {"created": int(time.time()), "data": items, "meta": generation.meta}
 
 
-async def _revised(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    items = [
-        {
-            **await _source(state, sale, one, both=False),
-            "mime_type": state.images.content_type,
-            "revised_prompt": rewrite_prompt(sale.prompt, sale.seed),
-        }
-        for one in sale.images
-    ]
-    return {"data": items, "meta": sale.meta}
+async def _revised(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    revised = rewrite_prompt(generation.prompt, generation.seed)
+    items = await _items(state, generation, mime_type=state.images.content_type, revised_prompt=revised)
+    return {"data": items, "meta": generation.meta}
 
 
-async def _reviewed(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    items = [
-        {**await _source(state, sale, one), "request_id": f"rsid-{state.new_id()}", "content_violation": False}
-        for one in sale.images
-    ]
-    return {"data": items, "meta": sale.meta}
+async def _reviewed(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    items = await _items(state, generation, both=True, content_violation=False)
+    return {"data": [{**item, "request_id": f"rsid-{state.new_id()}"} for item in items], "meta": generation.meta}
 
 
-async def _described(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    name = f"output.{state.images.extension}"
-    items = [
-        {
-            **await _source(state, sale, one, both=False),
-            "content_type": state.images.content_type,
-            "file_name": name,
-            "width": None,
-            "height": None,
-        }
-        for one in sale.images
-    ]
-    return {"description": f"Here is: {sale.prompt[:80]}", "data": items, "meta": sale.meta}
+async def _described(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    items = await _file_items(state, generation, width=None, height=None)
+    return {"description": f"Here is: {generation.prompt[:80]}", "data": items, "meta": generation.meta}
 
 
-async def _described_images(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    body = await _described(state, sale)
+async def _described_images(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    body = await _described(state, generation)
     return {"images": body["data"], "description": body["description"]}
 
 
-async def _webp_files(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    images = [
-        {
-            **await _source(state, sale, image, both=False),
-            "content_type": state.images.content_type,
-            "file_name": f"output.{state.images.extension}",
-            "file_size": len(await state.images.picture(image.spec)),
-        }
-        for image in sale.images
-    ]
-    return {"images": images}
+async def _webp_files(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    items = await _file_items(state, generation)
+    for item, image in zip(items, generation.images, strict=True):
+        item["file_size"] = len(await state.images.picture(image.spec))
+    return {"images": items}
 
 
-async def _files(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    return {**await _webp_files(state, sale), "seed": sale.seed}
+async def _files(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    return {**await _webp_files(state, generation), "seed": generation.seed}
 
 
-async def _timed_images(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    images = [
-        {
-            **await _source(state, sale, image, both=False),
-            "width": image.spec.width,
-            "height": image.spec.height,
-            "content_type": state.images.content_type,
-        }
-        for image in sale.images
-    ]
+async def _timed_images(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    items = await _items(state, generation, content_type=state.images.content_type)
+    for item, image in zip(items, generation.images, strict=True):
+        item |= {"width": image.spec.width, "height": image.spec.height}
     return {
-        "images": images,
+        "images": items,
         "timings": {"inference": state.options.latency},
-        "seed": sale.seed,
-        "has_nsfw_concepts": [False] * len(images),
-        "prompt": sale.prompt,
+        "seed": generation.seed,
+        "has_nsfw_concepts": [False] * len(items),
+        "prompt": generation.prompt,
     }
 
 
-async def _both(state: SandboxState, sale: Sale) -> dict[str, Any]:
-    files = [{**image, "width": None, "height": None} for image in (await _webp_files(state, sale))["images"]]
-    return {"images": files, "seed": sale.seed, "data": files, "meta": sale.meta}
+async def _both(state: SandboxState, generation: Generation) -> dict[str, Any]:
+    body = await _files(state, generation)
+    files = [{**item, "width": None, "height": None} for item in body["images"]]
+    return {**body, "images": files, "data": files, "meta": generation.meta}
 
 
-_Form: TypeAlias = Callable[[SandboxState, Sale], Awaitable[dict[str, Any]]]
+_Format: TypeAlias = Callable[[SandboxState, Generation], Awaitable[dict[str, Any]]]
 _Schema: TypeAlias = dict[str, Any]
 
 
-async def reply_in_form(form: str, state: SandboxState, sale: Sale) -> dict[str, Any]:
-    """The JSON of a successful reply, in one of the forms above."""
-    return await _FORMS[form][0](state, sale)
+async def format_reply(name: str, state: SandboxState, generation: Generation) -> dict[str, Any]:
+    """The JSON of a successful reply, in one of the formats above."""
+    return await _FORMATS[name][0](state, generation)
 
 
-def reply_schema(form: str) -> _Schema:
-    """The JSON schema of a form (as in OpenAPI 3.0, where null is `nullable`)."""
-    return _FORMS[form][1]
+def reply_schema(name: str) -> _Schema:
+    """The JSON schema of a format (as in OpenAPI 3.0, where null is `nullable`)."""
+    return _FORMATS[name][1]
 
 
 def _of(kind: str, *, nullable: bool = False) -> _Schema:
@@ -251,7 +232,7 @@ _TEXT, _NUMBER = _of("string"), _of("integer")
 _FILE = {"content_type": _TEXT, "file_name": _TEXT, "file_size": _NUMBER}
 _SIDES = {"width": _of("integer", nullable=True), "height": _of("integer", nullable=True)}
 
-_FORMS: dict[str, tuple[_Form, _Schema]] = {
+_FORMATS: dict[str, tuple[_Format, _Schema]] = {
     "data": (_data, _object(data=_images(mime_type=_TEXT, prompt=_TEXT), meta=_META)),
     "named_data": (_named_data, _object(data=_images(mime_type=_TEXT, prompt=_TEXT), meta=_META, model=_TEXT)),
     "url_data": (_url_data, _object(data=_images(), meta=_META)),

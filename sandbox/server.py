@@ -1,4 +1,4 @@
-"""Runs the sandbox: one process, one event loop, one loopback socket."""
+"""Runs the sandbox on one loopback socket, with one event loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PARENT_POLL_SECONDS = 0.5
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it is ready."""
+    """A server that calls back when it is ready."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -43,7 +43,7 @@ def serve(options: SandboxOptions, on_ready: Callable[[str], None] | None = None
         on_ready: Called with the origin (`http://127.0.0.1:PORT`) once requests are answered.
 
     Raises:
-        BadInput: The address can't be listened on.
+        BadInput: It cannot listen on the address.
     """
     with _listen(options) as listener:
         port = listener.getsockname()[1]
@@ -52,7 +52,7 @@ def serve(options: SandboxOptions, on_ready: Callable[[str], None] | None = None
 
         def ready() -> None:
             if options.port_file is not None:
-                # Written aside and moved, so that a reader never sees half a number.
+                # Written to another file and renamed, so that a reader never sees a part of it.
                 draft = options.port_file.with_name(f"{options.port_file.name}.{os.getpid()}")
                 draft.write_text(f"{port}\n", encoding="ascii")
                 draft.replace(options.port_file)
@@ -94,9 +94,9 @@ def _listen(options: SandboxOptions) -> socket.socket:
 
 
 def _exit_with_parent(server: uvicorn.Server) -> None:
-    """Stop the server when standard input ends, or when the process that started it is gone.
+    """Stop the server when standard input is closed, or when the process that started it is gone.
 
-    The first is immediate, but fails where a sibling has inherited the other end of the pipe.
+    The first is immediate, but does not happen if another process has inherited the other end of the pipe.
     """
     parent = os.getppid()
     while os.getppid() == parent:

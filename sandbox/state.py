@@ -1,4 +1,4 @@
-"""All parts of one sandbox, as the routes share them."""
+"""The state of one sandbox, which all routes share."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def sandbox_version() -> str:
 
 
 class SandboxState:
-    """The options, and everything that lives as long as the server.
+    """The options of a sandbox, and everything that lives as long as its server.
 
     Attributes:
         options: The settings.
         origin: Scheme, host and port that image URLs begin with.
         registry: The models that are served.
-        books: Calls, bill, balance, counters.
-        faults: Which fault strikes what.
+        call_log: Calls, bill, balance, counters.
+        faults: Decides which fault a call or a download gets.
         images: The images.
         rate_limit: The limit of calls to the paid endpoints.
         shelf: What is sold, and at what price.
@@ -71,17 +71,17 @@ class SandboxState:
         return None if self.status_of(found.spec).status == "withdrawn" else found
 
     def status_of(self, spec: ModelSpec) -> ModelStatus:
-        """Where a model stands: as the shelf says, or withdrawn by a fault that has begun to strike."""
+        """The status of a model: that of the stock, or withdrawn by a fault that has begun to strike."""
         current = self.stock.status_of(spec)
-        gone = self.faults.withdrawn(spec.names)
-        if gone is None or current.status == "withdrawn":
+        fault = self.faults.withdrawn(spec.names)
+        if fault is None or current.status == "withdrawn":
             return current
         today = now_iso()[:10]
-        successor = gone.replaced_by or spec.lifecycle.successor
+        successor = fault.replaced_by or spec.lifecycle.successor
         return ModelStatus(status="withdrawn", deprecated_at=today, shutdown_at=today, replaced_by=successor)
 
     def canonical(self, name: str) -> str:
-        """The model's id under which the account knows a name; the name itself where it is no model of the registry."""
+        """The model id that the account shows for a name; the name itself if the registry does not know it."""
         try:
             return self.registry.resolve(name, allow_withdrawn=True).spec.id
         except BadInput:
@@ -89,17 +89,17 @@ class SandboxState:
 
     @staticmethod
     def key_of(request: Request) -> str:
-        """The key of a request, empty where there is none."""
+        """The key of a request; empty if it has none."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         return key.strip() if scheme.lower() == "bearer" else ""
 
     def fingerprint(self, request: Request) -> str:
-        """Tells two keys apart without keeping either."""
+        """A short hash of a request's key, which tells keys apart without storing them."""
         key = self.key_of(request)
         return hashlib.sha256(key.encode()).hexdigest()[:12] if key else ""
 
     def refusal(self, request: Request) -> Failure | None:
-        """Why a request's key is not accepted; None where it is."""
+        """The error for a request whose key is not accepted; None if it is accepted."""
         scheme = request.headers.get("authorization", "").partition(" ")[0]
         if scheme.lower() != "bearer":
             return missing_key()
@@ -113,10 +113,10 @@ class SandboxState:
         return f"{self.origin}{CDN_PREFIX}{image.name}?{image.query.decode()}"
 
     async def simulate_latency(self, extra: float = 0.0) -> None:
-        """Take the time that a paid call takes.
+        """Wait as long as a paid call takes.
 
         Args:
-            extra: Seconds on top of latency and jitter.
+            extra: Seconds added to latency and jitter.
         """
         options = self.options
         seconds = options.latency + random.uniform(-options.jitter, options.jitter) + extra  # noqa: S311

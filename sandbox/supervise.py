@@ -2,7 +2,7 @@
 
     python supervise.py PARENT_PID PROGRAM [ARGUMENT ...]
 
-A server that somebody else wrote cannot watch for its parent itself, and a parent that is killed cleans up nothing.
+For a server that does not watch its parent itself: a parent that is killed cannot stop it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import subprocess
 import sys
 import time
 
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 _GRACE_SECONDS = 10.0
 
 
-def _hold(parent: int, command: list[str]) -> int:
+def _supervise(parent: int, command: list[str]) -> int:
     stopping = False
 
     def stop(_signal: int, _frame: object) -> None:
@@ -28,7 +28,7 @@ def _hold(parent: int, command: list[str]) -> int:
     program = subprocess.Popen(command)  # noqa: S603 - what our own package asks for
     while not stopping and os.getppid() == parent:
         try:
-            return program.wait(_LOOK_SECONDS)
+            return program.wait(_POLL_SECONDS)
         except subprocess.TimeoutExpired:
             continue
     program.terminate()
@@ -41,4 +41,4 @@ def _hold(parent: int, command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_hold(int(sys.argv[1]), sys.argv[2:]))
+    sys.exit(_supervise(int(sys.argv[1]), sys.argv[2:]))

@@ -1,8 +1,8 @@
-"""Checks a request body against a contract of the registry, with the issues the API would name.
+"""Checks a request body against a contract of the registry, and reports the API's issues.
 
-The API validates with Zod; its issues are `{code, path, message, …}` (seen in a public capture of an
-`invalid_enum_value`; the other codes are Zod's own). A field that the contract does not list is dropped silently,
-as the API seems to do.
+The API validates with Zod; its issues are `{code, path, message, …}` (from a public capture of an
+`invalid_enum_value`; the other codes are Zod's own). A field that is not in the contract is ignored, as the API
+seems to do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Accepted:
 
     Attributes:
         prompt: The prompt as sent.
-        fields: Every field of the contract that was sent or has a default, with its value.
+        fields: Values of the contract's fields that were sent or have a default.
         width: Width of the images in pixels.
         height: Height of the images in pixels.
     """
@@ -43,12 +43,12 @@ class Accepted:
 
     @property
     def count(self) -> int:
-        """How many images are asked for."""
+        """How many images were asked for."""
         return int(self.fields.get("num_images", self.fields.get("n", 1)))
 
 
 def type_name(value: Any) -> str:
-    """The name Zod gives to the type of a JSON value."""
+    """Zod's name for the type of a JSON value."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -61,7 +61,7 @@ def type_name(value: Any) -> str:
 
 
 def type_issue(path: _Path, expected: str, received: str) -> Issue:
-    """A value of the wrong type, or (`received="undefined"`) none."""
+    """A value of the wrong type, or (`received="undefined"`) a missing value."""
     message = "Required" if received == "undefined" else f"Expected {expected}, received {received}"
     return {
         "code": "invalid_type",
@@ -73,7 +73,7 @@ def type_issue(path: _Path, expected: str, received: str) -> Issue:
 
 
 def enum_issue(path: _Path, options: tuple[str, ...], received: str) -> Issue:
-    """A string that is none of those allowed."""
+    """A string that is not one of the allowed ones."""
     allowed = " | ".join(f"'{option}'" for option in options)
     return {
         "received": received,
@@ -208,7 +208,7 @@ def _prompt(body: Mapping[str, Any], limit: int | None) -> list[Issue]:
 
 
 def _pixels(model: ResolvedModel, fields: Mapping[str, Any]) -> tuple[int, int]:
-    """The true size of the images that were asked for; where it is not documented, about a megapixel of that shape."""
+    """The size of the images that were asked for; about a megapixel of that shape if it is not documented."""
     known = model.spec.pixels
     sizing = model.contract.sizing or "aspect_ratio"
     value = fields.get(sizing)

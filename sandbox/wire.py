@@ -1,7 +1,7 @@
-"""Replies as they go over the wire, the broken ones included.
+"""Replies on the level of HTTP and the connection, including broken ones.
 
-Cutting a connection needs the socket. uvicorn hands an application no transport, but copies a per-connection
-`state` into every request's scope; the protocol class below puts the transport there.
+Cutting a connection needs its transport. uvicorn does not pass it to an application, but copies a per-connection
+`state` into every request's scope: the protocol class below puts the transport there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .error_bodies import Failure
 
-HTML_ERROR_PAGE = (
+_HTML_ERROR_PAGE = (
     "<!DOCTYPE html>\n<html><head><title>502 Bad gateway</title></head>"
     "<body><h1>Bad gateway</h1><p>The sandbox plays a proxy whose upstream is gone.</p></body></html>\n"
 )
@@ -36,7 +36,7 @@ class TransportProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
 
 class JsonReply(Response):
-    """JSON, written compactly; escapes all that is not ASCII, so that any prompt can be echoed."""
+    """Compact JSON in ASCII, so that any prompt can be echoed."""
 
     media_type = "application/json"
 
@@ -46,7 +46,7 @@ class JsonReply(Response):
 
 
 class CutResponse(Response):
-    """No response: the connection ends."""
+    """No response: the connection is closed."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Close the socket, and wait until the server has noticed."""
@@ -55,7 +55,7 @@ class CutResponse(Response):
 
 
 class TruncatedResponse(Response):
-    """A response whose connection ends in the middle of its body."""
+    """A response whose connection is closed in the middle of the body."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the head with the full length and half of the body, then close the socket."""
@@ -72,14 +72,14 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def html_response(status: int) -> Response:
-    """A proxy's HTML page where JSON or an image is expected."""
-    return Response(HTML_ERROR_PAGE, status, media_type="text/html")
+    """The HTML page of a proxy, instead of JSON or an image."""
+    return Response(_HTML_ERROR_PAGE, status, media_type="text/html")
 
 
 def failure_response(
     failure: Failure, request: Request, request_id: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An error in its envelope.
+    """The reply to a request that failed.
 
     Args:
         failure: The error.

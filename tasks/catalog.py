@@ -38,6 +38,6 @@ def catalog_images(
     work = Work(None, None, catalog, settings or RunSettings(), buys=False)
     with attached(uploaded.run_id, work) as (context, _):
         record(context.ledger, context.spool, uploaded.results)
-        context.ledger.release(uploaded.item_ids)
-        states = context.ledger.states(uploaded.item_ids)
+        context.ledger.items.release(uploaded.item_ids)
+        states = context.ledger.items.states(uploaded.item_ids)
     return Catalogued(uploaded.run_id, uploaded.item_ids, dict(Counter(state.value for state in states.values())))

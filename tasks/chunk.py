@@ -53,7 +53,7 @@ def process_chunk(
         try:
             # What is bought sets off for the store at once; the steps after the first collect what has arrived.
             with context.delivery_queue.tracking(batch.item_ids):
-                if context.ledger.rewrites_wanted(
+                if context.ledger.rewrites.missing(
                     batch.item_ids, unknown=settings.unknown, retry_refused=settings.retry_refused
                 ):
                     rewrite_prompts(batch, credentials, store=store, catalog=catalog, settings=settings)
@@ -65,8 +65,10 @@ def process_chunk(
                     uploaded = upload_images(downloaded, store, catalog=catalog, settings=settings)
                     catalog_images(uploaded, catalog=catalog, settings=settings)
         finally:
-            context.ledger.release(batch.item_ids)
-        states: dict[str, int] = dict(Counter(state.value for state in context.ledger.states(batch.item_ids).values()))
+            context.ledger.items.release(batch.item_ids)
+        states: dict[str, int] = dict(
+            Counter(state.value for state in context.ledger.items.states(batch.item_ids).values())
+        )
     return _finished(states)
 
 

@@ -38,6 +38,6 @@ def download_images(
     """
     work = Work(credentials, store, catalog, settings or RunSettings(), buys=False)
     with attached(batch.run_id, work) as (context, _):
-        tasks = context.ledger.images_to_deliver(batch.item_ids, destination=context.destination)
+        tasks = context.ledger.images.to_deliver(batch.item_ids, destination=context.destination)
         files = context.delivery_queue.download(tasks)
     return Downloaded(batch.run_id, batch.item_ids, Rows(files))

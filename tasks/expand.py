@@ -148,7 +148,7 @@ def expand_prompts(
         flow_run_name=prefect.runtime.flow_run.name,
         flow_run_url=flow_run_url(),
     )
-    ledger.start_run(run)
-    ledger.add_run_items(run.id, spec.run_items())
-    progress = ledger.progress(run.id)
+    ledger.runs.start(run)
+    ledger.runs.add_items(run.id, spec.run_items())
+    progress = ledger.runs.progress(run.id)
     return PlannedRun(run.id, progress.rows, progress.total, progress.owned)

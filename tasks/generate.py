@@ -55,16 +55,18 @@ def generate_images(
         if alone and context.client is not None:
             ledger.bind(context.client.origin())
         wanted = wanted_items(run, context)
-        claimed = ledger.claim(wanted, unknown=context.settings.unknown, retry_refused=context.settings.retry_refused)
+        claimed = ledger.items.claim(
+            wanted, unknown=context.settings.unknown, retry_refused=context.settings.retry_refused
+        )
         to_buy = [item for item in claimed if item.state is ItemState.CLAIMED]
         try:
             if alone:
                 _check_texts(to_buy)
             context.buy(to_buy)
         finally:
-            ledger.release([item.id for item in to_buy], keep_paid=True)
+            ledger.items.release([item.id for item in to_buy], keep_paid=True)
         raise_if_unavailable(context.halt, alone=alone)
-        states = ledger.states([item.id for item in claimed])
+        states = ledger.items.states([item.id for item in claimed])
     ready = tuple(item.id for item in claimed if states.get(item.id) in (ItemState.GENERATED, ItemState.DELIVERED))
     return Generated(run.run_id, ready, dict(Counter(state.value for state in states.values())))
 
@@ -74,7 +76,7 @@ def wanted_items(run: PlannedRun | Batch, context: RunContext) -> list[str]:
     if isinstance(run, Batch):
         return list(run.item_ids)
     return list(
-        context.ledger.pending(
+        context.ledger.items.pending(
             run.run_id,
             destination=context.destination,
             unknown=context.settings.unknown,

@@ -70,5 +70,5 @@ def rewrite_prompts(
             if context.halt.is_set:
                 break
         raise_if_unavailable(context.halt, alone=alone)
-        states = context.ledger.text_states(wanted)
+        states = context.ledger.rewrites.states(wanted)
     return Rewritten(run.run_id, tuple(wanted), dict(Counter(state.value for state in states.values())))

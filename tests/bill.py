@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from prefect_imagen.core.ledger import Account, Ledger
+from prefect_imagen.core.ledger import CostSummary, Ledger
 from prefect_imagen.core.ledger.schema import calls
 from prefect_imagen.sandbox import SandboxServer
 
 
-def check_bill(ledger: Ledger, sandbox: SandboxServer, *, settled: bool = False, idle: bool = True) -> Account:
+def check_bill(ledger: Ledger, sandbox: SandboxServer, *, settled: bool = False, idle: bool = True) -> CostSummary:
     """Hold the sum of the account against the sandbox's bill, and every call against its entry.
 
     Args:
@@ -39,7 +39,7 @@ def check_bill(ledger: Ledger, sandbox: SandboxServer, *, settled: bool = False,
         else:
             assert call_id not in billed, f"{call_id}: {call.outcome}, not billed in the ledger"
             assert not call.settled
-    account = ledger.account()
+    account = ledger.costs.of()
     assert sum(getattr(account, name).calls for name in account.__dataclass_fields__) == len(known)
     assert account.billed <= bill["credits"] <= account.billed_at_most
     if settled:

@@ -15,7 +15,7 @@ from typing import Any
 from prefect_imagen.core.aimlapi import AimlApiClient
 from prefect_imagen.core.delivery import record
 from prefect_imagen.core.ledger import ItemState, Ledger, RunSpec, UnknownPolicy
-from prefect_imagen.core.ledger.claims import in_batches
+from prefect_imagen.core.ledger.conditions import in_batches
 from prefect_imagen.core.plan import open_batch
 from prefect_imagen.core.purchase import PurchaseSettings, recover_replies
 from prefect_imagen.core.repair import ask_log
@@ -63,9 +63,9 @@ def run_chain(
     run_id = uuid.uuid4().hex
     context = RunContext(run_id, ledger=ledger, store=target, client=client, settings=settings)
     try:
-        ledger.reap()
+        ledger.release_dead_workers()
         recover_replies(ledger, context.spool.replies)
-        ledger.start_run(
+        ledger.runs.start(
             RunSpec(
                 run_id,
                 spec.resolve().name,
@@ -75,14 +75,14 @@ def run_chain(
                 tags=dict(tags or {}),
             )
         )
-        ledger.add_run_items(run_id, spec.run_items())
+        ledger.runs.add_items(run_id, spec.run_items())
         if log:
             ask_log(ledger, client, run_id=run_id)
-        pending = ledger.pending(run_id, destination=target.destination, unknown=settings.unknown)
+        pending = ledger.items.pending(run_id, destination=target.destination, unknown=settings.unknown)
         for batch in in_batches(pending, chunk):
             _chunk(context, batch)
-        ledger.finish_run(run_id, "Completed")
-        states = {state.value: number for state, number in ledger.progress(run_id).items.items() if number}
+        ledger.runs.finish(run_id, "Completed")
+        states = {state.value: number for state, number in ledger.runs.progress(run_id).items.items() if number}
         return {"run": run_id, "states": states, "halt": context.halt.message}
     finally:
         context.close()
@@ -93,16 +93,16 @@ def run_chain(
 
 def _chunk(context: RunContext, item_ids: list[str]) -> None:
     ledger = context.ledger
-    claimed = ledger.claim(item_ids, unknown=context.settings.unknown)
+    claimed = ledger.items.claim(item_ids, unknown=context.settings.unknown)
     to_buy = [item for item in claimed if item.state is ItemState.CLAIMED]
     try:
         list(context.purchase_pool.map(context.purchaser().buy, to_buy))
-        ledger.release([item.id for item in to_buy], keep_paid=True)
-        tasks = ledger.images_to_deliver([item.id for item in claimed], destination=context.destination)
+        ledger.items.release([item.id for item in to_buy], keep_paid=True)
+        tasks = ledger.images.to_deliver([item.id for item in claimed], destination=context.destination)
         files = list(context.delivery_pool.map(context.downloader.download, tasks))
         record(ledger, context.spool, list(context.delivery_pool.map(context.uploader().upload, files)))
     finally:
-        ledger.release(item_ids)
+        ledger.items.release(item_ids)
 
 
 def as_process(options: Mapping[str, Any]) -> list[str]:

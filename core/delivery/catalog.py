@@ -16,11 +16,11 @@ def record(ledger: Ledger, spool: Spool, results: Sequence[ImageResult]) -> None
     """
     if not results:
         return
-    ledger.finish_images(results)
+    ledger.images.finish(results)
     for result in results:
         if result.state is not ImageState.PENDING:
             spool.discard(f"{result.call_id}-{result.index}")
     call_ids = {result.call_id for result in results}
     # The ledger knows, the results do not: they may be a part of a reply's images only.
-    for call_id in call_ids - ledger.waiting_calls(sorted(call_ids)):
+    for call_id in call_ids - ledger.images.pending_calls(sorted(call_ids)):
         spool.replies.delete(call_id)

@@ -20,8 +20,7 @@ from ..images import (
     SpoolUnavailable,
     save_bytes,
 )
-from ..ledger import ImageTask
-from ..ledger.holders import this_host
+from ..ledger import ImageTask, this_host
 from ..limits import Backoff, StopSignal
 from ..storage import ObjectMissing, ObjectStore
 from .files import FileState, ImageFile

@@ -1,49 +1,53 @@
-"""The account book: every item, every paid call, every image. It knows databases and no HTTP."""
+"""The ledger: every item, every paid call, every image. It knows databases and no HTTP."""
 
 from ..request import UnknownPolicy
-from .account import Account, Line
-from .budget import BudgetState, BudgetWarning, Period
-from .calls import Answered, Begun, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
-from .claims import ClaimedItem, WantedText
-from .erasure import Survey
+from .budgets import BudgetState, BudgetWarning, Period
+from .calls import Answered, BeginResult, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
+from .costs import CostLine, CostSummary
+from .erasure import ErasableObject, ErasurePreview
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
-from .held import HeldItem, name_holders
+from .identity import Item, ItemKind, Rewrite
 from .images import ImageResult, ImageTask, StoredAt
-from .items import Item, ItemKind, Rewrite
-from .ledger import Ledger
+from .items import ClaimedItem, LeasedItem, describe_workers
+from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
+from .rewrites import RewriteStatus
 from .runs import RunItem, RunProgress, RunSpec
 from .selection import Selection
-from .shared import close_ledgers, open_ledger
 from .states import CallOutcome, ImageState, ItemState
+from .workers import LEASE_SECONDS, this_host
 
 __all__ = [
-    "Account",
+    "LEASE_SECONDS",
     "Answered",
-    "Begun",
+    "BeginResult",
     "BudgetState",
     "BudgetWarning",
     "CallIntent",
     "CallOutcome",
     "ClaimedItem",
-    "HeldItem",
+    "CostLine",
+    "CostSummary",
+    "ErasableObject",
+    "ErasurePreview",
     "ImageResult",
     "ImageState",
     "ImageTask",
     "Item",
     "ItemKind",
     "ItemState",
+    "LeasedItem",
     "Ledger",
     "LedgerMismatch",
     "LedgerMissing",
     "LedgerNotUsable",
     "LedgerUnavailable",
-    "Line",
     "NewImage",
     "Outcome",
     "Period",
     "Refused",
     "Rewrite",
+    "RewriteStatus",
     "Rewritten",
     "RunItem",
     "RunProgress",
@@ -51,12 +55,11 @@ __all__ = [
     "Selection",
     "SharedQuota",
     "StoredAt",
-    "Survey",
     "Unbilled",
     "Unknown",
     "UnknownPolicy",
-    "WantedText",
     "close_ledgers",
-    "name_holders",
+    "describe_workers",
     "open_ledger",
+    "this_host",
 ]

@@ -15,25 +15,12 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .budget import Period, pay, reserve
-from .claims import LOG, in_batches, resting_state
-from .images import settle_items
+from .budgets import Period, post, reserve
+from .conditions import LOG, in_batches, state_after_release
+from .database import Database
+from .images import ImageTask, pending_images, settle_items
 from .schema import calls, images, insert_new, items, rewrites
 from .states import CallOutcome, ImageState, ItemState
-
-__all__ = [
-    "Answered",
-    "Begun",
-    "CallIntent",
-    "NewImage",
-    "Outcome",
-    "Refused",
-    "Rewritten",
-    "Unbilled",
-    "Unknown",
-    "begin",
-    "settle",
-]
 
 T = TypeVar("T")
 
@@ -46,7 +33,7 @@ class CallIntent:
         id: Also the client request id that goes with the call.
         item_id: The item.
         run_id: The run that pays.
-        holder_id: The process that holds the item.
+        worker_id: The worker that holds the item.
         reserve: Highest price, in credits.
         requested: Images asked for.
         seed: Sent along, if any.
@@ -58,7 +45,7 @@ class CallIntent:
     id: str
     item_id: str
     run_id: str
-    holder_id: str
+    worker_id: str
     reserve: int
     requested: int
     seed: int | None
@@ -67,7 +54,7 @@ class CallIntent:
     prompt: str | None = None
 
 
-class Begun(enum.Enum):
+class BeginResult(enum.Enum):
     """Whether a call may be sent; where a budget does not cover it, which one."""
 
     YES = "yes"
@@ -83,9 +70,9 @@ class Begun(enum.Enum):
 
 
 _REACHED = {
-    Begun.BUDGET_REACHED: Period.RUN,
-    Begun.DAY_BUDGET_REACHED: Period.DAY,
-    Begun.MONTH_BUDGET_REACHED: Period.MONTH,
+    BeginResult.BUDGET_REACHED: Period.RUN,
+    BeginResult.DAY_BUDGET_REACHED: Period.DAY,
+    BeginResult.MONTH_BUDGET_REACHED: Period.MONTH,
 }
 _BEGUN = {period: begun for begun, period in _REACHED.items()}
 
@@ -168,7 +155,64 @@ class Unknown:
 Outcome = Answered | Rewritten | Refused | Unbilled | Unknown
 
 
-def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[Begun]:
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What was recorded of a call that ended. True if anything was.
+
+    Attributes:
+        recorded: False if the ledger does not know the call, or its final outcome was recorded before.
+        images: The images that came with the outcome and are to be delivered.
+    """
+
+    recorded: bool
+    images: tuple[ImageTask, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.recorded
+
+
+NOT_RECORDED = Settlement(recorded=False)
+
+
+class Calls:
+    """The paid calls of a ledger.
+
+    Args:
+        database: The open ledger.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, intent: CallIntent) -> BeginResult:
+        """Commit the intent of a call: only then may it be sent."""
+        return self._database.write_together(begin, intent)
+
+    def settle(self, call_id: str, outcome: Outcome) -> Settlement:
+        """Commit what became of a call. A reply is recorded once, whoever brings it."""
+        return self._database.write_together(settle, (call_id, outcome))
+
+    def reopen(self, call_ids: Sequence[str]) -> None:
+        """Turn refusals that cost nothing and did not concern their items into unbilled calls.
+
+        Their items are wanted as before, unless somebody has claimed them since.
+        """
+
+        def operation(connection: Connection) -> None:
+            for batch in in_batches(call_ids):
+                mine = sa.and_(calls.c.id.in_(batch), calls.c.outcome == CallOutcome.REFUSED, calls.c.settled == 0)
+                of = set(connection.scalars(sa.select(calls.c.item_id).where(mine)))
+                connection.execute(sa.update(calls).where(mine).values(outcome=CallOutcome.UNBILLED))
+                connection.execute(
+                    sa.update(items)
+                    .where(items.c.id.in_(of), items.c.state == ItemState.REFUSED)
+                    .values(state=state_after_release(), updated_at=datetime.now(UTC))
+                )
+
+        self._database.write(operation)
+
+
+def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[BeginResult]:
     """Record intents and reserve their highest prices: must be committed before the calls are sent.
 
     Claims and budgets are checked by the statements that use them, so none can change in between. It may be run
@@ -178,16 +222,16 @@ def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[Begun]:
         What became of each intent, in order.
     """
     now = datetime.now(UTC)
-    told = dict.fromkeys((intent.id for intent in intents), Begun.CLAIM_LOST)
+    told = dict.fromkeys((intent.id for intent in intents), BeginResult.CLAIM_LOST)
     taken: list[CallIntent] = []
-    for holder_id, mine in _grouped(intents, lambda intent: intent.holder_id).items():
+    for worker_id, mine in _grouped(intents, lambda intent: intent.worker_id).items():
         wanted = {intent.item_id: intent for intent in reversed(mine)}
-        won = set(connection.scalars(_TAKE, {"ids": list(wanted), "holder": holder_id, "now": now}))
+        won = set(connection.scalars(_TAKE, {"ids": list(wanted), "worker": worker_id, "now": now}))
         taken += [intent for intent in mine if intent.item_id in won and wanted[intent.item_id] is intent]
     lost = told.keys() - {intent.id for intent in taken}
     if lost:
         # A commit that broke off may have been one: this very intent is begun once, however often it is written.
-        told.update((call_id, Begun.YES) for call_id in connection.scalars(_ALREADY_SENT, {"ids": sorted(lost)}))
+        told.update((call_id, BeginResult.YES) for call_id in connection.scalars(_ALREADY_SENT, {"ids": sorted(lost)}))
     paid: list[CallIntent] = []
     for run_id, mine in _grouped(taken, lambda intent: intent.run_id).items():
         reached = _reserve(connection, run_id, mine, now)
@@ -197,7 +241,7 @@ def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[Begun]:
         paid += [intent for intent in mine if intent.id not in reached]
     if paid:
         connection.execute(_INSERT_CALL, [_call_row(intent, now) for intent in paid])
-        told.update((intent.id, Begun.YES) for intent in paid)
+        told.update((intent.id, BeginResult.YES) for intent in paid)
     return [told[intent.id] for intent in intents]
 
 
@@ -226,7 +270,7 @@ def _call_row(intent: CallIntent, now: datetime) -> dict[str, object]:
         "item_id": intent.item_id,
         "of_item": intent.item_id,
         "run_id": intent.run_id,
-        "holder_id": intent.holder_id,
+        "holder_id": intent.worker_id,
         "outcome": CallOutcome.SENT,
         "reserved": intent.reserve,
         "requested": intent.requested,
@@ -238,7 +282,7 @@ def _call_row(intent: CallIntent, now: datetime) -> dict[str, object]:
     }
 
 
-def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list[bool]:
+def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list[Settlement]:
     """Record what became of calls, their money and their items, all at once.
 
     Args:
@@ -246,9 +290,9 @@ def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list
         ended: Ids of calls, and the outcome of each.
 
     Returns:
-        For each, False if the call is unknown to the ledger or has a final outcome already: a reply is recorded once.
+        What was recorded of each, in order.
     """
-    done = [False] * len(ended)
+    done = [NOT_RECORDED] * len(ended)
     waiting = list(enumerate(ended))
     while waiting:
         # Locked (where the database has row locks): a late reply and its replay by another process count once.
@@ -257,6 +301,7 @@ def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list
         erased = _erased(connection, rows.values())
         # An item's calls act on each other: one call of an item at a time.
         round_: dict[str, _Settled] = {}
+        places: dict[str, int] = {}
         later = []
         for place, (call_id, outcome) in waiting:
             call = rows.get(call_id)
@@ -267,9 +312,12 @@ def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list
             else:
                 judged = _judged(call, outcome)
                 round_[call.item_id] = judged.without_words() if call.item_id in erased else judged
-                done[place] = True
+                places[call_id] = place
         if round_:
             _settle_round(connection, list(round_.values()))
+            images_of = pending_images(connection, [one.call.id for one in round_.values() if one.images])
+            for call_id, place in places.items():
+                done[place] = Settlement(recorded=True, images=tuple(images_of.get(call_id, ())))
         waiting = later
     return done
 
@@ -362,7 +410,7 @@ def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
     for run_id, paid in _grouped(settled, lambda one: one.call.run_id).items():
         over = [(one.call.sent_at, *one.payment) for one in paid if one.settled is not None]
         if over:
-            pay(connection, run_id, over)
+            post(connection, run_id, over)
     for state, moved in _grouped(settled, lambda one: one.item_state).items():
         connection.execute(
             _move_items(ItemState(state)),
@@ -370,7 +418,7 @@ def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
                 {
                     "item": one.call.item_id,
                     "call_number": one.call.number,
-                    "call_holder": one.call.holder_id,
+                    "call_worker": one.call.holder_id,
                     "why": one.reason,
                     "now": now,
                 }
@@ -437,7 +485,7 @@ def _ids(column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
 
 _TAKE = (
     sa.update(items)
-    .where(_ids(items.c.id), items.c.holder_id == sa.bindparam("holder"), items.c.state == ItemState.CLAIMED)
+    .where(_ids(items.c.id), items.c.holder_id == sa.bindparam("worker"), items.c.state == ItemState.CLAIMED)
     .values(state=ItemState.SENT, reason=None, updated_at=sa.bindparam("now"))
     .returning(items.c.id)
 )
@@ -497,10 +545,10 @@ def _move_items(state: ItemState) -> sa.Update:
         movable = sa.and_(items.c.state.in_((ItemState.SENT, ItemState.UNKNOWN)), ~newer)
     if state is ItemState.CLAIMED:
         # Where the sender was declared dead meanwhile, nobody holds the item any more: it cannot stay claimed.
-        still_held = items.c.holder_id == sa.bindparam("call_holder")
-        next_state: sa.ColumnElement[str] = sa.case((still_held, ItemState.CLAIMED.value), else_=resting_state())
+        still_held = items.c.holder_id == sa.bindparam("call_worker")
+        next_state: sa.ColumnElement[str] = sa.case((still_held, ItemState.CLAIMED.value), else_=state_after_release())
     elif state in (ItemState.PLANNED, ItemState.FAILED):
-        next_state = resting_state(state)
+        next_state = state_after_release(state)
     else:
         next_state = sa.literal(state.value)
     return (
@@ -514,19 +562,3 @@ def _move_items(state: ItemState) -> sa.Update:
             updated_at=sa.bindparam("now"),
         )
     )
-
-
-def reopen(connection: Connection, call_ids: Sequence[str]) -> None:
-    """Take back refusals that cost nothing and were no word about their items: their calls are unbilled.
-
-    Their items are wanted as before, unless somebody has taken them up since.
-    """
-    for batch in in_batches(call_ids):
-        mine = sa.and_(calls.c.id.in_(batch), calls.c.outcome == CallOutcome.REFUSED, calls.c.settled == 0)
-        of = set(connection.scalars(sa.select(calls.c.item_id).where(mine)))
-        connection.execute(sa.update(calls).where(mine).values(outcome=CallOutcome.UNBILLED))
-        connection.execute(
-            sa.update(items)
-            .where(items.c.id.in_(of), items.c.state == ItemState.REFUSED)
-            .values(state=resting_state(), updated_at=datetime.now(UTC))
-        )

@@ -1,169 +1,147 @@
-"""Opening the database: SQLite in WAL mode, or PostgreSQL.
-
-SQLite is written with `synchronous=FULL`: a commit that was reported is on disk, also after a power cut. It is the
-account book of real money; group commits (`core.ledger.writer`) pay for the safety.
-"""
+"""An open database: connections for reading, one writer with group commit, and this process as a worker."""
 
 from __future__ import annotations
 
-import sqlite3
+import contextlib
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NoReturn, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.engine import Connection
 
-from .errors import LedgerNotUsable, LedgerUnavailable
+from .engine import create_engine, describe_url, is_away, is_outage, normalise_url, unavailable
+from .errors import LedgerMissing, LedgerNotUsable
+from .workers import Heartbeat, Worker, release_dead_workers
+from .writer import Writer
 
-__all__ = [
-    "create_engine",
-    "database_now",
-    "describe_url",
-    "is_away",
-    "is_outage",
-    "normalise_url",
-    "unavailable",
-]
-
-_BUSY_SECONDS = 30
+T = TypeVar("T")
+V = TypeVar("V")
+_PROBE_PAUSE = 0.5
 
 
-def normalise_url(url: str) -> URL:
-    """Read a ledger's address: an SQLAlchemy URL, or the path of an SQLite file.
+class Database:
+    """Reads and writes one database. Thread-safe.
 
-    Example:
-        >>> str(normalise_url("/data/ledger.db"))
-        'sqlite:////data/ledger.db'
-        >>> normalise_url("postgresql://app@db/imagen").drivername
-        'postgresql+psycopg'
+    Args:
+        url: SQLAlchemy URL, or the path of an SQLite file.
+        create: Make the SQLite file where there is none.
 
     Raises:
-        LedgerNotUsable: Neither SQLite nor PostgreSQL, or an SQLite database in memory.
+        LedgerNotUsable: The URL is wrong, or there is no file and `create` is False.
     """
-    if "://" not in url:
-        return URL.create("sqlite", database=str(Path(url).expanduser().absolute()))
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise LedgerNotUsable(
-            "the catalog's URL cannot be read; use sqlite:////absolute/path or postgresql://…"
-        ) from None
-    backend = parsed.get_backend_name()
-    if backend in {"postgresql", "postgres"}:
-        return parsed.set(drivername="postgresql+psycopg")
-    if backend != "sqlite":
-        raise LedgerNotUsable(f"a {backend} database cannot hold the ledger; use SQLite or PostgreSQL")
-    if not parsed.database or parsed.database == ":memory:":
-        raise LedgerNotUsable("an SQLite ledger needs a file: sqlite:////absolute/path/ledger.db")
-    return parsed.set(database=str(Path(parsed.database).expanduser().absolute()))
 
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        self.url = normalise_url(url)
+        self._prepare_file(create=create)
+        self.engine = create_engine(self.url)
+        self._writer = Writer(self.engine, self.url)
+        self._lock = threading.Lock()
+        self._worker: Worker | None = None
+        self._heartbeat: Heartbeat | None = None
 
-def describe_url(url: URL) -> str:
-    """A ledger's address without its password, wherever in it that stands."""
-    shown = {name: "***" if "password" in name.lower() else value for name, value in url.query.items()}
-    return url.set(query=shown).render_as_string(hide_password=True)
-
-
-def create_engine(url: URL) -> Engine:
-    """Make an engine. Nothing is connected yet.
-
-    Raises:
-        LedgerNotUsable: The PostgreSQL driver is not installed.
-    """
-    if url.get_backend_name() == "sqlite":
-        return _sqlite_engine(url)
-    try:
-        return sa.create_engine(
-            url, pool_pre_ping=True, pool_size=5, max_overflow=10, connect_args={"connect_timeout": 10}
-        )
-    except ModuleNotFoundError:
-        raise LedgerNotUsable("PostgreSQL needs its driver: pip install 'prefect-imagen[postgres]'") from None
-
-
-def _sqlite_engine(url: URL) -> Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver must not open transactions of its own: see _begin
-        _enter_wal(connection)
-        connection.execute("PRAGMA synchronous=FULL")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # Writers take the lock at once: a transaction that starts by reading cannot wait for it later.
-        writing = connection.get_execution_options().get("writing", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-    return engine
-
-
-def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Change to write-ahead logging; of several processes that make one ledger, all but one find it locked.
-
-    SQLite's own time-out does not wait here, since two that change at once could wait for each other for ever.
-    """
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
+    def _prepare_file(self, *, create: bool) -> None:
+        if self.url.get_backend_name() != "sqlite":
             return
+        path = Path(str(self.url.database))
+        if not create and not path.exists():
+            raise LedgerMissing(f"there is no ledger at {path}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerNotUsable(f"the catalog's folder {path.parent} cannot be made: {error.strerror}") from None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.description!r})"
 
-def scrub(engine: Engine) -> bool | None:
-    """Rewrite an SQLite file without its free space; None for other databases, False where others use it just now."""
-    if engine.dialect.name != "sqlite":
-        return None
-    raw = engine.raw_connection()
-    try:
-        cursor = raw.cursor()
-        cursor.execute("VACUUM")
-        # What was written before is in the write-ahead log as well, until that is cut off.
-        (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.OperationalError:
-        return False
-    finally:
-        raw.close()
-    return not busy
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Ledger holds connections and is not pickled; pass the name of an ImageCatalog block")
 
+    @property
+    def description(self) -> str:
+        """The database's address, without its password."""
+        return describe_url(self.url)
 
-def database_now(connection: Connection) -> float:
-    """The database's clock, in seconds since 1970: the only clock all holders share."""
-    if connection.dialect.name == "postgresql":
-        return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
-    return float(connection.execute(sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0")).scalar_one())
+    def close(self) -> None:
+        """Stop the heartbeat, release everything this process holds, and disconnect."""
+        with self._lock:
+            heartbeat, worker = self._heartbeat, self._worker
+            self._heartbeat = self._worker = None
+        if heartbeat is not None:
+            heartbeat.stop()
+        if worker is not None:
+            self._writer.patience = 0.0  # nothing of value is left to write
+            with contextlib.suppress(Exception):  # if the database is away, the lease ends the worker
+                self._writer.run(lambda connection: release_dead_workers(connection, None, force=(worker.id,)))
+        self._writer.close()
+        self.engine.dispose()
 
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading.
 
-def is_outage(error: BaseException) -> bool:
-    """Whether the database, not the statement, is to blame: no connection, a full disk, a damaged file, no right."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or not isinstance(error, IntegrityError | DataError)
-    return isinstance(error, PoolTimeout)
+        Raises:
+            LedgerUnavailable: The database does not answer.
+        """
+        try:
+            with self._connected() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            raise unavailable(error, self.url) from None
 
+    def _connected(self) -> Connection:
+        """Connect, as patiently as the writer."""
+        started = time.monotonic()
+        while True:
+            try:
+                return self.engine.connect()
+            except sa.exc.SQLAlchemyError as error:
+                if not is_away(error) or time.monotonic() - started >= self._writer.patience:
+                    raise
+            time.sleep(_PROBE_PAUSE)
 
-def is_away(error: BaseException) -> bool:
-    """Whether it is an outage that may pass by itself: no connection, a locked file, a full disk.
+    def be_patient(self, seconds: float) -> None:
+        """From now on, wait so long for a database that is away before `LedgerUnavailable` is raised.
 
-    Not the loser of two transactions that got in each other's way: that one is run again at once.
-    """
-    if isinstance(error, DBAPIError):
-        conflict = str(getattr(error.orig, "sqlstate", None) or "").startswith("40")
-        mistake = (
-            getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-        )  # in the statement: no such table
-        return error.connection_invalidated or (isinstance(error, OperationalError) and not (conflict or mistake))
-    return isinstance(error, PoolTimeout)
+        While one write waits, all later writes wait too, among them the intent of the next paid call.
+        """
+        self._writer.patience = seconds
 
+    def write(self, operation: Callable[[Connection], T]) -> T:
+        """Run an operation in the next group commit; see `core.ledger.writer.Writer.run`."""
+        return self._writer.run(operation)
 
-def unavailable(error: BaseException, url: URL) -> LedgerUnavailable:
-    """Turn a driver's error into ours, without the URL's password or any parameters."""
-    cause = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines() or [type(error).__name__]
-    return LedgerUnavailable(f"the catalog at {describe_url(url)} does not answer: {cause[0]}")
+    def write_together(self, step: Callable[[Connection, list[V]], list[T]], value: V) -> T:
+        """Run a step in the next group commit, once for all values that wait for it; see `Writer.run_together`."""
+        return self._writer.run_together(step, value)
+
+    def write_apart(self, operation: Callable[[Connection], T]) -> T:
+        """Run a short operation on contended rows in a transaction of its own, so that no group of writes locks them.
+
+        On SQLite, which has one writer anyway, it is a write like others.
+        """
+        if self.url.get_backend_name() != "sqlite":
+            with contextlib.suppress(sa.exc.DBAPIError), self.engine.begin() as connection:
+                return operation(connection)
+        return self.write(operation)  # which waits for a database that is away, and tries again after a conflict
+
+    @property
+    def worker(self) -> Worker:
+        """This process, registered on first use and kept alive from then on."""
+        with self._lock:
+            if self._worker is None:
+                worker = Worker.of_this_process()
+                self._writer.run(worker.register)
+                self._heartbeat = Heartbeat(worker, self._writer)
+                self._heartbeat.start()
+                self._worker = worker
+            return self._worker
+
+    @property
+    def registered_worker(self) -> Worker | None:
+        """This process, if it is registered already."""
+        return self._worker

@@ -15,20 +15,20 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .claims import in_batches
-from .items import ItemKind
+from .conditions import in_batches
+from .database import Database
+from .engine import scrub
+from .identity import ItemKind
 from .schema import calls, deliveries, images, items, rewrites, run_items, runs
 from .selection import Selection
 from .states import CallOutcome, ImageState, ItemState
-
-__all__ = ["ERASED_REASON", "ErasableObject", "Survey", "blank", "erasable", "flow_runs", "objects", "survey", "take"]
 
 ERASED_REASON = "erased on request"
 _AT_WORK = (ItemState.CLAIMED, ItemState.SENT)
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class ErasurePreview:
     """What erasing would do.
 
     Attributes:
@@ -62,7 +62,109 @@ class ErasableObject:
     needed: bool
 
 
-def erasable(connection: Connection, selection: Selection, *, shared: bool) -> sa.Select[tuple[str]]:
+class Erasure:
+    """Erases items of a ledger.
+
+    Args:
+        database: The open ledger.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def preview(self, selection: Selection, *, shared: bool) -> ErasurePreview:
+        """Count what erasing would do.
+
+        Args:
+            selection: The items that are meant.
+            shared: Include items that other runs ask for, too.
+        """
+        with self._database.read() as connection:
+            return _preview(connection, selection, shared=shared)
+
+    def erasable(self, selection: Selection, *, shared: bool) -> list[str]:
+        """Ids of the items that can be erased now.
+
+        Args:
+            selection: The items that are meant.
+            shared: Include items that other runs ask for, too.
+        """
+        with self._database.read() as connection:
+            return list(connection.scalars(_erasable(connection, selection, shared=shared)))
+
+    def lock(self, item_ids: Sequence[str]) -> list[str]:
+        """Hold items so that no run delivers or copies them meanwhile. Returns those that nobody else holds."""
+        worker_id = self._database.worker.id
+
+        def operation(connection: Connection) -> list[str]:
+            won: list[str] = []
+            for batch in in_batches(item_ids):
+                won += connection.scalars(
+                    sa.update(items)
+                    .where(
+                        items.c.id.in_(batch),
+                        items.c.holder_id.is_(None),
+                        items.c.state.not_in((*_AT_WORK, ItemState.ERASED)),
+                    )
+                    .values(holder_id=worker_id)
+                    .returning(items.c.id)
+                )
+            return won
+
+        return self._database.write(operation)
+
+    def objects_of(self, item_ids: Sequence[str]) -> list[ErasableObject]:
+        """Where the images of items are stored."""
+        other_delivery, other_image, other_item = deliveries.alias(), images.alias(), items.alias()
+        found: list[ErasableObject] = []
+        with self._database.read() as connection:
+            for batch in in_batches(item_ids):
+                needed = sa.exists().where(
+                    other_delivery.c.destination == deliveries.c.destination,
+                    other_delivery.c.key == deliveries.c.key,
+                    other_image.c.call_id == other_delivery.c.call_id,
+                    other_image.c.idx == other_delivery.c.idx,
+                    other_item.c.id == other_image.c.item_id,
+                    other_item.c.id.not_in(batch),
+                )
+                query = (
+                    sa.select(images.c.item_id, deliveries.c.destination, deliveries.c.key, needed)
+                    .join(images, sa.and_(images.c.call_id == deliveries.c.call_id, images.c.idx == deliveries.c.idx))
+                    .where(images.c.item_id.in_(batch))
+                )
+                found += [ErasableObject(*row) for row in connection.execute(query)]
+        return found
+
+    def flow_runs_of(self, item_ids: Sequence[str]) -> set[str]:
+        """Prefect's ids of the flow runs that asked for items or bought them: their artifacts show prompts."""
+        found: set[str] = set()
+        with self._database.read() as connection:
+            for batch in in_batches(item_ids):
+                asked = sa.select(run_items.c.run_id).where(run_items.c.item_id.in_(batch))
+                bought = sa.select(calls.c.run_id).where(calls.c.item_id.in_(batch))
+                query = sa.select(runs.c.flow_run_id).where(sa.or_(runs.c.id.in_(asked), runs.c.id.in_(bought)))
+                found.update(value for value in connection.scalars(query) if value is not None)
+        return found
+
+    def redact(self, item_ids: Sequence[str]) -> list[str]:
+        """Remove what identifies items that this process holds and whose objects are deleted.
+
+        Returns:
+            Ids of their calls, whose replies may still be in a spool.
+        """
+        worker_id = self._database.worker.id
+        return self._database.write(lambda connection: _redact(connection, item_ids, worker_id))
+
+    def scrub(self) -> bool | None:
+        """Rewrite an SQLite file, so that nothing that was redacted is left in its free space.
+
+        Returns:
+            True if it is done, False if others use the file; None for a database server, which does so by itself.
+        """
+        return scrub(self._database.engine)
+
+
+def _erasable(connection: Connection, selection: Selection, *, shared: bool) -> sa.Select[tuple[str]]:
     """A query of the ids of the items that can be erased now."""
     query = _meant(connection, selection).where(items.c.holder_id.is_(None), items.c.state.not_in(_AT_WORK))
     others = _asked_for_by_others(connection, selection)
@@ -86,9 +188,9 @@ def _none_of(run_ids: list[str]) -> sa.ColumnElement[bool]:
     return sa.and_(*(run_items.c.run_id.not_in(batch) for batch in in_batches(run_ids)))
 
 
-def survey(connection: Connection, selection: Selection, *, shared: bool) -> Survey:
+def _preview(connection: Connection, selection: Selection, *, shared: bool) -> ErasurePreview:
     """Count what erasing would do."""
-    chosen = erasable(connection, selection, shared=shared).subquery()
+    chosen = _erasable(connection, selection, shared=shared).subquery()
     mine = sa.select(chosen.c.id)
 
     def count(query: sa.Select[Any]) -> int:
@@ -106,7 +208,7 @@ def survey(connection: Connection, selection: Selection, *, shared: bool) -> Sur
     others = _asked_for_by_others(connection, selection)
     held = all_of_them.where(at_work)
     left = all_of_them.where(~at_work, others) if others is not None and not shared else None
-    return Survey(
+    return ErasurePreview(
         items=count(sa.select(sa.func.count()).select_from(chosen)),
         images=count(sa.select(sa.func.count()).select_from(images).where(stored)),
         objects={row.destination: row.number for row in places},
@@ -122,57 +224,7 @@ def survey(connection: Connection, selection: Selection, *, shared: bool) -> Sur
     )
 
 
-def take(connection: Connection, item_ids: Sequence[str], holder_id: str) -> list[str]:
-    """Hold items, so that no run delivers or copies them meanwhile; those that somebody else holds are left out."""
-    won: list[str] = []
-    for batch in in_batches(item_ids):
-        won += connection.scalars(
-            sa.update(items)
-            .where(
-                items.c.id.in_(batch),
-                items.c.holder_id.is_(None),
-                items.c.state.not_in((*_AT_WORK, ItemState.ERASED)),
-            )
-            .values(holder_id=holder_id)
-            .returning(items.c.id)
-        )
-    return won
-
-
-def objects(connection: Connection, item_ids: Sequence[str]) -> list[ErasableObject]:
-    """Where the images of items lie."""
-    other_delivery, other_image, other_item = deliveries.alias(), images.alias(), items.alias()
-    found: list[ErasableObject] = []
-    for batch in in_batches(item_ids):
-        needed = sa.exists().where(
-            other_delivery.c.destination == deliveries.c.destination,
-            other_delivery.c.key == deliveries.c.key,
-            other_image.c.call_id == other_delivery.c.call_id,
-            other_image.c.idx == other_delivery.c.idx,
-            other_item.c.id == other_image.c.item_id,
-            other_item.c.id.not_in(batch),
-        )
-        query = (
-            sa.select(images.c.item_id, deliveries.c.destination, deliveries.c.key, needed)
-            .join(images, sa.and_(images.c.call_id == deliveries.c.call_id, images.c.idx == deliveries.c.idx))
-            .where(images.c.item_id.in_(batch))
-        )
-        found += [ErasableObject(*row) for row in connection.execute(query)]
-    return found
-
-
-def flow_runs(connection: Connection, item_ids: Sequence[str]) -> set[str]:
-    """Prefect's ids of the flow runs that asked for items or bought them: their artifacts show prompts and pictures."""
-    found: set[str] = set()
-    for batch in in_batches(item_ids):
-        asked = sa.select(run_items.c.run_id).where(run_items.c.item_id.in_(batch))
-        bought = sa.select(calls.c.run_id).where(calls.c.item_id.in_(batch))
-        query = sa.select(runs.c.flow_run_id).where(sa.or_(runs.c.id.in_(asked), runs.c.id.in_(bought)))
-        found.update(value for value in connection.scalars(query) if value is not None)
-    return found
-
-
-def blank(connection: Connection, item_ids: Sequence[str], holder_id: str) -> list[str]:
+def _redact(connection: Connection, item_ids: Sequence[str], worker_id: str) -> list[str]:
     """Blank items that the caller holds and whose objects are deleted.
 
     Returns:
@@ -181,9 +233,9 @@ def blank(connection: Connection, item_ids: Sequence[str], holder_id: str) -> li
     now = datetime.now(UTC)
     call_ids: list[str] = []
     for batch in in_batches(item_ids):
-        mine = sa.and_(items.c.id.in_(batch), items.c.holder_id == holder_id)
+        mine = sa.and_(items.c.id.in_(batch), items.c.holder_id == worker_id)
         texts = set(connection.scalars(sa.select(items.c.rewrite_id).where(mine, items.c.rewrite_id.is_not(None))))
-        _blank_items(connection, mine, now)
+        _redact_items(connection, mine, now)
         calls_of = sa.select(calls.c.id).where(calls.c.item_id.in_(batch))
         call_ids += connection.scalars(calls_of)
         connection.execute(sa.delete(deliveries).where(deliveries.c.call_id.in_(calls_of)))
@@ -201,13 +253,13 @@ def blank(connection: Connection, item_ids: Sequence[str], holder_id: str) -> li
                 uri=None,
             )
         )
-        _blank_calls(connection, calls.c.item_id.in_(batch))
-        _blank_rows(connection, batch)
-        call_ids += _blank_rewrites(connection, sorted(texts), now)
+        _redact_calls(connection, calls.c.item_id.in_(batch))
+        _redact_rows(connection, batch)
+        call_ids += _redact_rewrites(connection, sorted(texts), now)
     return call_ids
 
 
-def _blank_items(connection: Connection, which: sa.ColumnElement[bool], now: datetime) -> None:
+def _redact_items(connection: Connection, which: sa.ColumnElement[bool], now: datetime) -> None:
     connection.execute(
         sa.update(items)
         .where(which)
@@ -215,12 +267,12 @@ def _blank_items(connection: Connection, which: sa.ColumnElement[bool], now: dat
     )
 
 
-def _blank_calls(connection: Connection, which: sa.ColumnElement[bool]) -> None:
+def _redact_calls(connection: Connection, which: sa.ColumnElement[bool]) -> None:
     """The provider's reasons may quote the prompt; amounts, times and request ids stay."""
     connection.execute(sa.update(calls).where(which).values(reason=None, prompt=None))
 
 
-def _blank_rows(connection: Connection, batch: Sequence[str]) -> None:
+def _redact_rows(connection: Connection, batch: Sequence[str]) -> None:
     """The rows that asked for items; and a run's own words, once none of its items is left."""
     connection.execute(sa.update(run_items).where(run_items.c.item_id.in_(batch)).values(source="", row={}, choices=[]))
     asked = sa.select(run_items.c.run_id).where(run_items.c.item_id.in_(batch))
@@ -230,13 +282,13 @@ def _blank_rows(connection: Connection, batch: Sequence[str]) -> None:
     connection.execute(sa.update(runs).where(runs.c.id.in_(asked), ~left).values(flow_run_name=None, parameters={}))
 
 
-def _blank_rewrites(connection: Connection, rewrite_ids: Sequence[str], now: datetime) -> list[str]:
+def _redact_rewrites(connection: Connection, rewrite_ids: Sequence[str], now: datetime) -> list[str]:
     """Texts by a language model that no item uses any more. Returns their calls."""
     image = items.alias()
     used = sa.exists().where(image.c.rewrite_id == items.c.id, image.c.state != ItemState.ERASED)
     free = sa.and_(items.c.id.in_(rewrite_ids), items.c.state.not_in(_AT_WORK), ~used)
     gone = list(connection.scalars(sa.select(items.c.id).where(free)))
-    _blank_items(connection, items.c.id.in_(gone), now)
+    _redact_items(connection, items.c.id.in_(gone), now)
     connection.execute(sa.delete(rewrites).where(rewrites.c.item_id.in_(gone)))
-    _blank_calls(connection, calls.c.item_id.in_(gone))
+    _redact_calls(connection, calls.c.item_id.in_(gone))
     return list(connection.scalars(sa.select(calls.c.id).where(calls.c.item_id.in_(gone))))

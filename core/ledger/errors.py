@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from ..errors import BadInput, Unavailable
 
-__all__ = ["LedgerMismatch", "LedgerMissing", "LedgerNotUsable", "LedgerUnavailable"]
-
 
 class LedgerNotUsable(BadInput):
     """The ledger cannot be opened as it was asked for."""

@@ -10,20 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .claims import in_batches
-from .facts import purchase_facts
-from .schema import calls, deliveries, holders, images, insert_new, items
+from ..values import canonical_json
+from .conditions import delivered_at, first_rows, in_batches, items_of_run
+from .database import Database
+from .schema import calls, deliveries, images, insert_new, items, runs, workers
 from .states import ImageState, ItemState
-
-__all__ = ["ImageResult", "ImageTask", "StoredAt", "finish_images", "images_to_deliver", "waiting_calls"]
-
-
-_OF_CALL = frozenset(
-    {
-        *("number", "sent_at", "run_id", "requested", "returned", "settled", "cost_source", "seed"),
-        *("wire_model", "contract"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,83 +87,136 @@ class ImageResult:
     reason: str | None = None
 
 
-def images_to_deliver(connection: Connection, item_ids: Sequence[str], *, destination: str | None) -> list[ImageTask]:
-    """Images of the given items that are pending, or stored elsewhere than at `destination`."""
-    there = sa.exists().where(
-        deliveries.c.call_id == images.c.call_id,
-        deliveries.c.idx == images.c.idx,
-        deliveries.c.destination == destination,
-    )
-    wanted = sa.or_(
-        images.c.state == ImageState.PENDING,
-        sa.and_(images.c.state == ImageState.STORED, ~there) if destination is not None else sa.false(),
-    )
-    found: list[ImageTask] = []
-    for batch in in_batches(item_ids):
-        query = (
-            sa.select(
-                images,
-                items.c.model,
-                items.c.edition,
-                items.c.repeat,
-                items.c.parameters,
-                items.c.prompt,
-                items.c.rewrite_id,
-                *(column for column in calls.c if column.name in _OF_CALL),
-                holders.c.host,
-            )
-            .join(items, items.c.id == images.c.item_id)
-            .join(calls, calls.c.id == images.c.call_id)
-            .outerjoin(holders, holders.c.id == calls.c.holder_id)
-            .where(images.c.item_id.in_(batch), wanted)
-        )
-        rows = sorted(connection.execute(query), key=lambda row: (batch.index(row.item_id), row.number, row.idx))
-        for row in rows:
-            stored = row.state == ImageState.STORED
-            found.append(
-                ImageTask(
-                    call_id=row.call_id,
-                    index=row.idx,
-                    item_id=row.item_id,
-                    model=row.model,
-                    edition=row.edition,
-                    sent_on=row.sent_at.date(),
-                    sent_from=row.host,
-                    source_url=None if stored else row.source_url,
-                    content_type=row.content_type,
-                    attempts=row.attempts,
-                    copy_from=row.uri if stored else None,
-                    sha256=row.sha256 if stored else None,
-                    facts=purchase_facts(
-                        model=row.model,
-                        edition=row.edition,
-                        repeat=row.repeat,
-                        parameters=row.parameters,
-                        prompt=row.prompt,
-                        rewritten=row.rewrite_id is not None,
-                        run_id=row.run_id,
-                        requested=row.requested,
-                        returned=row.returned,
-                        credits=row.settled,
-                        cost_source=row.cost_source,
-                        seed=row.seed,
-                        wire_model=row.wire_model,
-                        contract=row.contract,
-                    ),
+class Images:
+    """The images of a ledger.
+
+    Args:
+        database: The open ledger.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def to_deliver(self, item_ids: Sequence[str], *, destination: str | None) -> list[ImageTask]:
+        """Images of items that are pending, or stored elsewhere than at `destination`, in the order of the items."""
+        wanted: sa.ColumnElement[bool] = images.c.state == ImageState.PENDING
+        if destination is not None:
+            wanted = sa.or_(wanted, sa.and_(images.c.state == ImageState.STORED, ~delivered_at(destination)))
+        found: list[ImageTask] = []
+        with self._database.read() as connection:
+            for batch in in_batches(item_ids):
+                rows = connection.execute(_TASKS.where(images.c.item_id.in_(batch), wanted))
+                ordered = sorted(rows, key=lambda row: (batch.index(row.item_id), row.number, row.idx))
+                found += map(_task, ordered)
+        return found
+
+    def pending_calls(self, call_ids: Sequence[str]) -> set[str]:
+        """Those of the calls that have pending images: their replies are still needed."""
+        found: set[str] = set()
+        with self._database.read() as connection:
+            for batch in in_batches(call_ids):
+                found.update(
+                    connection.scalars(
+                        sa.select(images.c.call_id).where(
+                            images.c.call_id.in_(batch), images.c.state == ImageState.PENDING
+                        )
+                    )
                 )
-            )
-    return found
+        return found
 
+    def finish(self, results: Sequence[ImageResult]) -> None:
+        """Commit what became of images."""
+        self._database.write_together(finish_images, results)
 
-def waiting_calls(connection: Connection, call_ids: Sequence[str]) -> set[str]:
-    """Those of the calls that have images which are not dealt with: their replies are still needed."""
-    found: set[str] = set()
-    for batch in in_batches(call_ids):
-        found.update(
-            connection.scalars(
-                sa.select(images.c.call_id).where(images.c.call_id.in_(batch), images.c.state == ImageState.PENDING)
+    def count_at(self, destination: str) -> int:
+        """Number of images at a destination."""
+        query = sa.select(sa.func.count()).where(deliveries.c.destination == destination)
+        with self._database.read() as connection:
+            return connection.scalar(query) or 0
+
+    def count_stored_by(self, run_id: str) -> int:
+        """Number of images that a run has stored at its destination: those it bought and those it copied there."""
+        query = (
+            sa.select(sa.func.count())
+            .select_from(deliveries)
+            .join(runs, runs.c.destination == deliveries.c.destination)
+            .join(images, sa.and_(images.c.call_id == deliveries.c.call_id, images.c.idx == deliveries.c.idx))
+            .where(
+                runs.c.id == run_id,
+                deliveries.c.stored_at >= runs.c.started_at,
+                images.c.item_id.in_(items_of_run(run_id)),
             )
         )
+        with self._database.read() as connection:
+            return connection.scalar(query) or 0
+
+    def catalog(self, *, run_id: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+        """Rows of the `catalog` view: of all items of a run in its order (owned ones too), or of everything.
+
+        Args:
+            run_id: The run; None for the whole ledger.
+            limit: Highest number of rows.
+        """
+        query = sa.select(sa.text("catalog.*")).select_from(sa.table("catalog"))
+        order: list[Any] = [sa.text("catalog.requested_at, catalog.item_id, catalog.image_index")]
+        if run_id is not None:
+            mine = first_rows(run_id)
+            query = query.join(mine, mine.c.item_id == sa.literal_column("catalog.item_id"))
+            order.insert(0, mine.c.position)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query.order_by(*order).limit(limit)).mappings()]
+
+
+def _task(row: sa.Row[Any]) -> ImageTask:
+    stored = row.state == ImageState.STORED
+    return ImageTask(
+        call_id=row.call_id,
+        index=row.idx,
+        item_id=row.item_id,
+        model=row.model,
+        edition=row.edition,
+        sent_on=row.sent_at.date(),
+        sent_from=row.host,
+        source_url=None if stored else row.source_url,
+        content_type=row.content_type,
+        attempts=row.attempts,
+        copy_from=row.uri if stored else None,
+        sha256=row.sha256 if stored else None,
+        facts=_purchase_facts(row),
+    )
+
+
+def _purchase_facts(row: sa.Row[Any]) -> dict[str, str]:
+    """What each object is told of its purchase, so that a ledger can be rebuilt from the objects alone.
+
+    Names and texts, the most needed first; what is empty is left out. The prompt is the item's own, not its rewrite.
+    """
+    facts = {
+        "model": row.model,
+        "repeat": str(row.repeat),
+        "call-credits": str(row.settled),
+        "cost-source": row.cost_source,
+        "images-requested": str(row.requested),
+        "images-returned": str(row.returned),
+        "run-id": row.run_id,
+        "wire-model": row.wire_model,
+        "contract": row.contract,
+        "seed": "" if row.seed is None else str(row.seed),
+        "rewritten": "" if row.rewrite_id is None else "yes",
+        "edition": row.edition,
+        "parameters": canonical_json(dict(row.parameters)),
+        "prompt": row.prompt,
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def pending_images(connection: Connection, call_ids: Sequence[str]) -> dict[str, list[ImageTask]]:
+    """The pending images of calls, by call and in the order of the reply."""
+    found: dict[str, list[ImageTask]] = {}
+    for batch in in_batches(call_ids):
+        wanted = (images.c.call_id.in_(batch), images.c.state == ImageState.PENDING)
+        for row in connection.execute(_TASKS.where(*wanted).order_by(images.c.call_id, images.c.idx)):
+            found.setdefault(row.call_id, []).append(_task(row))
     return found
 
 
@@ -220,6 +264,18 @@ def settle_items(connection: Connection, item_ids: Sequence[str]) -> None:
 
 # --- statements: built once, since building one costs more than running it --------------------------------------------
 
+_TASKS = (
+    sa.select(
+        images,
+        *(items.c[name] for name in ("model", "edition", "repeat", "parameters", "prompt", "rewrite_id")),
+        *(calls.c[name] for name in ("number", "sent_at", "run_id", "requested", "returned", "settled", "seed")),
+        *(calls.c[name] for name in ("cost_source", "wire_model", "contract")),
+        workers.c.host,
+    )
+    .join(items, items.c.id == images.c.item_id)
+    .join(calls, calls.c.id == images.c.call_id)
+    .outerjoin(workers, workers.c.id == calls.c.holder_id)
+)
 _FACTS = ("content_type", "width", "height", "bytes", "sha256", "destination", "key", "uri")
 _THIS = sa.and_(images.c.call_id == sa.bindparam("call"), images.c.idx == sa.bindparam("index"))
 # Where it is stored already, this is a copy: the catalog keeps naming the first place.

@@ -1,115 +1,424 @@
-"""What an item is: the identity of one purchase."""
+"""Items: what is wanted, who works on it, and where it stands.
+
+A claim is one atomic statement, so of all who want an item exactly one gets it.
+"""
 
 from __future__ import annotations
 
-import enum
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from ..values import canonical_json
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-__all__ = ["Item", "ItemKind", "Rewrite"]
+from ..request import UnknownPolicy
+from .conditions import (
+    in_batches,
+    is_first_row,
+    items_and_rewrites_of_run,
+    items_of_run,
+    reply_lost,
+    state_after_release,
+    undelivered,
+)
+from .database import Database
+from .identity import ItemKind
+from .rewrites import RewriteStatus, rewrite_statuses
+from .schema import calls, items, run_items, runs, workers
+from .states import ItemState, buyable_states
 
-_IDENTITY_VERSION = 1
-
-
-def _digest(identity: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical_json({"v": _IDENTITY_VERSION, **identity}).encode()).hexdigest()
-
-
-class ItemKind(enum.StrEnum):
-    """What an item buys."""
-
-    IMAGE = "image"
-    REWRITE = "rewrite"
-
-
-@dataclass(frozen=True, slots=True)
-class Rewrite:
-    """One variation of a prompt, to be written by a language model. A purchase of its own, made once.
-
-    The id is made like that of an `Item`, of all five fields. The text that comes of it is in no id: it is not known
-    before it is paid for.
-
-    Attributes:
-        model: Canonical id of the language model.
-        source: The prompt that is rewritten.
-        brief: What the user wants of the new text; may be empty.
-        limit: Longest text that is of use, in UTF-16 code units.
-        variation: From 1: which of several texts for the same prompt.
-        id: Lower-case hexadecimal, 64 characters.
-
-    Example:
-        >>> Rewrite("openai/gpt-4o-mini", "a fox", "", 400, 1).id[:12]
-        'b68634de180c'
-    """
-
-    model: str
-    source: str
-    brief: str
-    limit: int
-    variation: int
-    id: str = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        identity = {
-            "kind": ItemKind.REWRITE.value,
-            "model": self.model,
-            "source": self.source,
-            "brief": self.brief,
-            "limit": self.limit,
-            "variation": self.variation,
-        }
-        object.__setattr__(self, "id", _digest(identity))
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What a ledger keeps beside model, source and variation."""
-        return {"brief": self.brief, "limit": self.limit}
+_PAID = (ItemState.GENERATED, ItemState.DELIVERED)
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One thing a user wants bought. Items with the same id are the same purchase and are bought once.
-
-    The id is the SHA-256 of the canonical JSON of the five fields below and a version, and of nothing else: not the
-    contract the request is sent through, not the price, not the API's address, not the run. For a prompt that is to be
-    rewritten, the rewrite's model, brief and variation are in it too; never its limit, which is the contract's, nor the
-    text that comes of it. So the same prompts are the same purchases before and after they are rewritten.
+class ClaimedItem:
+    """An item that the caller now holds.
 
     Attributes:
+        id: The item.
         model: Canonical model id.
-        prompt: Text as it is sent; with a `rewrite`, the text that is rewritten.
-        parameters: What shapes the image, without what equals the model's default (`ImageRequest.identity()`).
-        edition: Asks for fresh images of the same prompts; a schedule passes its date.
-        repeat: From 1: which of several images of the same prompt.
-        rewrite: What the prompt is rewritten to first; None where it is sent as it is.
-        id: Lower-case hexadecimal, 64 characters.
-
-    Example:
-        >>> Item("google/imagen4/preview", "a fox", {}).id[:12]
-        'd040cbdc70d2'
+        prompt: The item's own prompt.
+        parameters: The item's own parameters.
+        edition: The item's edition.
+        state: CLAIMED if it is to be bought; else it is paid for and to be delivered.
+        rewrite: The rewrite of its prompt; None if the prompt is sent as it is.
+        variation: Of a rewrite: which of several texts.
+        repeat: Which of several images of the same prompt.
     """
 
+    id: str
     model: str
     prompt: str
-    parameters: Mapping[str, Any]
-    edition: str = ""
+    parameters: dict[str, Any]
+    edition: str
+    state: ItemState
+    rewrite: RewriteStatus | None = None
+    variation: int | None = None
     repeat: int = 1
-    rewrite: Rewrite | None = None
-    id: str = field(init=False, compare=False)
 
-    def __post_init__(self) -> None:
-        identity: dict[str, Any] = {
-            "model": self.model,
-            "prompt": self.prompt,
-            "parameters": dict(self.parameters),
-            "edition": self.edition,
-            "repeat": self.repeat,
-        }
-        if self.rewrite is not None:
-            wanted = self.rewrite
-            identity["rewrite"] = {"model": wanted.model, "brief": wanted.brief, "variation": wanted.variation}
-        object.__setattr__(self, "id", _digest(identity))
+
+@dataclass(frozen=True, slots=True)
+class LeasedItem:
+    """An item that a worker holds.
+
+    Attributes:
+        item_id: The item.
+        state: Its state.
+        host: Host of the worker.
+        pid: Process id of the worker.
+        run: What the worker runs, if known: the name of the flow run, or the run's id.
+    """
+
+    item_id: str
+    state: ItemState
+    host: str
+    pid: int
+    run: str | None
+
+    @property
+    def worker(self) -> str:
+        """The worker, described for a person."""
+        what = f"run {self.run}" if self.run else "another run"
+        return f"{what} (process {self.pid} on {self.host.split(' ', 1)[0]})"
+
+
+def describe_workers(leased: Sequence[LeasedItem]) -> str:
+    """Name each worker once, with the number of items it holds."""
+    counts: dict[str, int] = {}
+    for item in leased:
+        counts[item.worker] = counts.get(item.worker, 0) + 1
+    return ", ".join(f"{count} by {worker}" for worker, count in counts.items())
+
+
+class Items:
+    """The items of a ledger.
+
+    Args:
+        database: The open ledger.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def pending(
+        self,
+        run_id: str,
+        *,
+        destination: str | None,
+        unknown: UnknownPolicy = UnknownPolicy.HOLD,
+        retry_refused: bool = False,
+        paid_only: bool = False,
+        rows: range | None = None,
+        page: int = 1000,
+    ) -> Iterator[str]:
+        """Ids of a run's items that need work, each once; they are read a page at a time.
+
+        Args:
+            run_id: The run.
+            destination: Where the run wants its images.
+            unknown: Whether unknown items are bought again.
+            retry_refused: Whether refused items are asked for again.
+            paid_only: Leave out items that would be bought.
+            rows: Only items whose first row in the run is among these; None for all.
+            page: Number of items read at once.
+        """
+        after = -1 if rows is None else rows.start - 1
+        worker_id = self._database.worker.id
+        while True:
+            with self._database.read() as connection:
+                found = pending(
+                    connection,
+                    run_id,
+                    worker_id,
+                    destination=destination,
+                    unknown=unknown,
+                    retry_refused=retry_refused,
+                    paid_only=paid_only,
+                    after=after,
+                    before=None if rows is None else rows.stop,
+                    limit=page,
+                )
+            yield from (item_id for _, item_id in found)
+            if len(found) < page:
+                return
+            after = found[-1][0]
+
+    def claim(
+        self, item_ids: Sequence[str], *, unknown: UnknownPolicy = UnknownPolicy.HOLD, retry_refused: bool = False
+    ) -> list[ClaimedItem]:
+        """Claim items that no other worker holds.
+
+        Args:
+            item_ids: The items.
+            unknown: Whether unknown items are bought again.
+            retry_refused: Whether refused items are asked for again.
+        """
+        worker_id = self._database.worker.id
+        return self._database.write(
+            lambda connection: claim(connection, item_ids, worker_id, unknown=unknown, retry_refused=retry_refused)
+        )
+
+    def release(self, item_ids: Sequence[str], *, keep_paid: bool = False) -> None:
+        """Release items that this process holds.
+
+        Args:
+            item_ids: The items.
+            keep_paid: Keep those that are to be delivered.
+        """
+        worker_id = self._database.worker.id
+        self._database.write(lambda connection: release(connection, item_ids, worker_id, keep_paid=keep_paid))
+
+    def fail(self, item_id: str, reason: str) -> None:
+        """Mark a claimed item that cannot be asked for as failed. The next run claims it again."""
+        statement = (
+            sa.update(items)
+            .where(
+                items.c.id == item_id,
+                items.c.holder_id == self._database.worker.id,
+                items.c.state == ItemState.CLAIMED,
+            )
+            .values(state=state_after_release(ItemState.FAILED), reason=reason, updated_at=datetime.now(UTC))
+        )
+        self._database.write(lambda connection: connection.execute(statement))
+
+    def fail_unknown(self, run_id: str | None, item_ids: Sequence[str] | None = None) -> int:
+        """Mark unknown items as failed: the next run buys them again, which may pay twice.
+
+        Their calls stay unknown, and what was reserved for them stays reserved: only the bill can tell.
+
+        Args:
+            run_id: Only items of this run; None for the whole ledger.
+            item_ids: Only these items.
+
+        Returns:
+            Number of items that were marked.
+        """
+        statement = (
+            sa.update(items)
+            .where(items.c.state == ItemState.UNKNOWN, items.c.holder_id.is_(None))
+            .values(state=ItemState.FAILED, updated_at=datetime.now(UTC))
+        )
+        if run_id is not None:
+            statement = statement.where(items.c.id.in_(items_and_rewrites_of_run(run_id)))
+
+        def operation(connection: Connection) -> int:
+            if item_ids is None:
+                return connection.execute(statement).rowcount
+            return sum(
+                connection.execute(statement.where(items.c.id.in_(batch))).rowcount for batch in in_batches(item_ids)
+            )
+
+        return self._database.write(operation)
+
+    def leased(self, run_id: str, *, destination: str | None, but_worker: str | None = None) -> list[LeasedItem]:
+        """Items of a run that a worker holds, and that are not yet where the run wants them.
+
+        Args:
+            run_id: The run.
+            destination: Where it wants its images.
+            but_worker: Id of a worker to leave out: the run's own process, while it runs.
+        """
+        working = items.c.state.in_((ItemState.CLAIMED, ItemState.SENT, ItemState.GENERATED))
+        query = (
+            sa.select(items.c.id, items.c.state, workers.c.id.label("worker"), workers.c.host, workers.c.pid)
+            .join(workers, workers.c.id == items.c.holder_id)
+            .where(
+                items.c.id.in_(items_of_run(run_id)),
+                sa.or_(working, sa.and_(items.c.state == ItemState.DELIVERED, undelivered(destination))),
+            )
+            .order_by(items.c.id)
+        )
+        if but_worker is not None:
+            query = query.where(items.c.holder_id != but_worker)
+        with self._database.read() as connection:
+            found = connection.execute(query).all()
+            names = _runs_of(connection, {row.worker for row in found}, run_id) if found else {}
+        return [LeasedItem(row.id, ItemState(row.state), row.host, row.pid, names.get(row.worker)) for row in found]
+
+    def states(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
+        """The states of items, by id."""
+        with self._database.read() as connection:
+            return states(connection, item_ids)
+
+    def used_models(self) -> list[str]:
+        """Ids of the models that images were asked of, the latest first."""
+        query = (
+            sa.select(items.c.model, sa.func.max(items.c.updated_at).label("last"))
+            .where(items.c.kind == ItemKind.IMAGE)
+            .group_by(items.c.model)
+            .order_by(sa.desc("last"))
+        )
+        with self._database.read() as connection:
+            return [row.model for row in connection.execute(query)]
+
+    def matching(self, name: str) -> list[str]:
+        """Up to two items whose id, or the id of one of whose calls, begins with a name."""
+        begins = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        query = sa.union(
+            sa.select(items.c.id).where(items.c.id.like(begins, escape="\\")),
+            sa.select(calls.c.item_id).where(calls.c.id.like(begins, escape="\\")),
+        ).limit(2)
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
+
+
+def _runs_of(connection: Connection, worker_ids: set[str], but_run: str) -> dict[str, str]:
+    """What each worker runs now: the latest of its runs that have not ended."""
+    query = (
+        sa.select(runs.c.holder_id, runs.c.id, runs.c.flow_run_name)
+        .where(runs.c.holder_id.in_(sorted(worker_ids)), runs.c.id != but_run, runs.c.ended_at.is_(None))
+        .order_by(runs.c.started_at)
+    )
+    return {row.holder_id: row.flow_run_name or row.id for row in connection.execute(query)}
+
+
+def _to_buy(unknown: UnknownPolicy, *, retry_refused: bool) -> sa.ColumnElement[bool]:
+    """Condition on items that are to be bought. `retry` includes items whose reply is known to be lost."""
+    buyable: sa.ColumnElement[bool] = items.c.state.in_(buyable_states(unknown, retry_refused=retry_refused))
+    if unknown is UnknownPolicy.RETRY:
+        return sa.or_(buyable, sa.and_(items.c.state == ItemState.LOST, reply_lost()))
+    return buyable
+
+
+def _free(worker_id: str) -> sa.ColumnElement[bool]:
+    """Condition on items that a worker may claim: nobody holds them, or it does and they are paid for.
+
+    Claiming a paid item again cannot buy it again.
+    """
+    paid = items.c.state.in_(_PAID)
+    return sa.or_(items.c.holder_id.is_(None), sa.and_(items.c.holder_id == worker_id, paid))
+
+
+def pending(
+    connection: Connection,
+    run_id: str,
+    worker_id: str,
+    *,
+    destination: str | None,
+    unknown: UnknownPolicy = UnknownPolicy.HOLD,
+    retry_refused: bool = False,
+    paid_only: bool = False,
+    after: int = -1,
+    before: int | None = None,
+    limit: int = 1000,
+) -> list[tuple[int, str]]:
+    """Items of a run that need work: to buy, to fetch and store, or to copy.
+
+    Args:
+        connection: For reading.
+        run_id: The run.
+        worker_id: The worker that asks.
+        destination: Where the run wants its images; an owned item that is not there is to be copied.
+        unknown: Whether unknown items are bought again.
+        retry_refused: Whether refused items are asked for again.
+        paid_only: Leave out items that would be bought.
+        after: Only rows behind this position.
+        before: Only rows before this position.
+        limit: Highest number of items.
+
+    Returns:
+        `(position, item id)`, by first position.
+    """
+    here = [run_items.c.run_id == run_id, run_items.c.position > after]
+    if before is not None:
+        here.append(run_items.c.position < before)
+    todo = sa.or_(
+        sa.false() if paid_only else _to_buy(unknown, retry_refused=retry_refused),
+        items.c.state == ItemState.GENERATED,
+        sa.and_(items.c.state == ItemState.DELIVERED, undelivered(destination)),
+    )
+    query = (
+        sa.select(run_items.c.position, run_items.c.item_id)
+        .join(items, items.c.id == run_items.c.item_id)
+        .where(*here, _free(worker_id), todo, is_first_row(run_id))
+        .order_by(run_items.c.position)
+        .limit(limit)
+    )
+    return [(row.position, row.item_id) for row in connection.execute(query)]
+
+
+def claim(
+    connection: Connection,
+    item_ids: Sequence[str],
+    worker_id: str,
+    *,
+    unknown: UnknownPolicy = UnknownPolicy.HOLD,
+    retry_refused: bool = False,
+) -> list[ClaimedItem]:
+    """Claim the given items that no other worker holds.
+
+    Items that are to be bought become `claimed`. Items that were bought before keep their state and are only held, so
+    that two runs do not fetch them twice.
+
+    Args:
+        connection: Within a write transaction.
+        item_ids: The items.
+        worker_id: The worker that claims them.
+        unknown: Whether unknown items are bought again.
+        retry_refused: Whether refused items are asked for again.
+
+    Returns:
+        The items that were claimed, in the order given.
+    """
+    to_buy = _to_buy(unknown, retry_refused=retry_refused)
+    if retry_refused:
+        # A rewrite that was billed and whose text is lost (the provider's log says so) is as good as refused.
+        to_buy = sa.or_(to_buy, sa.and_(items.c.kind == ItemKind.REWRITE, items.c.state == ItemState.LOST))
+    won: dict[str, ClaimedItem] = {}
+    rewrites: dict[str, RewriteStatus] = {}
+    for batch in in_batches(item_ids):
+        statement = (
+            sa.update(items)
+            .where(items.c.id.in_(batch), _free(worker_id), sa.or_(to_buy, items.c.state.in_(_PAID)))
+            .values(
+                holder_id=worker_id,
+                state=sa.case((to_buy, ItemState.CLAIMED.value), else_=items.c.state),
+                updated_at=datetime.now(UTC),
+            )
+            .returning(items)
+        )
+        rows = connection.execute(statement).all()
+        if waited_for := {row.rewrite_id for row in rows if row.rewrite_id is not None}:
+            rewrites |= rewrite_statuses(connection, waited_for)
+        for row in rows:
+            won[row.id] = ClaimedItem(
+                row.id,
+                row.model,
+                row.prompt,
+                row.parameters,
+                row.edition,
+                ItemState(row.state),
+                rewrites.get(row.rewrite_id),
+                row.variation,
+                row.repeat,
+            )
+    return [won[item_id] for item_id in item_ids if item_id in won]
+
+
+def release(connection: Connection, item_ids: Sequence[str], worker_id: str, *, keep_paid: bool = False) -> None:
+    """Release items. One that was claimed and not sent gets its earlier state back; any other keeps its state.
+
+    Args:
+        connection: Within a write transaction.
+        item_ids: Items; those of other workers are left alone.
+        worker_id: The worker that releases them.
+        keep_paid: Keep those that are to be delivered.
+    """
+    for batch in in_batches(item_ids):
+        mine = sa.and_(items.c.id.in_(batch), items.c.holder_id == worker_id)
+        connection.execute(
+            sa.update(items).where(mine, items.c.state == ItemState.CLAIMED).values(state=state_after_release())
+        )
+        kept = [ItemState.SENT, *(_PAID if keep_paid else ())]
+        connection.execute(sa.update(items).where(mine, items.c.state.not_in(kept)).values(holder_id=None))
+
+
+def states(connection: Connection, item_ids: Sequence[str]) -> dict[str, ItemState]:
+    """The states of items, by id."""
+    found: dict[str, ItemState] = {}
+    for batch in in_batches(item_ids):
+        rows = connection.execute(sa.select(items.c.id, items.c.state).where(items.c.id.in_(batch)))
+        found.update((row.id, ItemState(row.state)) for row in rows)
+    return found

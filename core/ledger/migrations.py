@@ -12,14 +12,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .errors import LedgerNotUsable
-from .schema import CATALOG_VIEW, calls, caps, items, meta, metadata, quota_shares, quotas, rewrites, runs, spending
-
-__all__ = ["SCHEMA_VERSION", "add_column", "add_index", "add_table", "check_version", "create_view", "migrate"]
+from .schema import (
+    CATALOG_VIEW,
+    budget_windows,
+    budgets,
+    calls,
+    items,
+    meta,
+    metadata,
+    quota_shares,
+    quotas,
+    rewrites,
+    runs,
+)
 
 _ADVISORY_LOCK = 7_310_942_118
 
@@ -43,7 +54,7 @@ def add_column(connection: Connection, column: sa.Column[object]) -> None:
     if column.name in there:
         return
     preparer = connection.dialect.identifier_preparer
-    compiler = connection.dialect.ddl_compiler(connection.dialect, sa.schema.CreateTable(column.table))
+    compiler: Any = connection.dialect.ddl_compiler(connection.dialect, sa.schema.CreateTable(column.table))
     definition = compiler.get_column_specification(column)
     connection.execute(sa.text(f"ALTER TABLE {preparer.format_table(column.table)} ADD COLUMN {definition}"))
     if column.comment is not None and connection.dialect.supports_comments:
@@ -100,8 +111,8 @@ def _flow_run_url(connection: Connection) -> None:
 
 def _budgets(connection: Connection) -> None:
     """Budgets of the day and the month."""
-    add_table(connection, caps)
-    add_table(connection, spending)
+    add_table(connection, budgets)
+    add_table(connection, budget_windows)
     add_column(connection, runs.c.warned)
 
 
@@ -111,12 +122,12 @@ def _shared_limits(connection: Connection) -> None:
     add_table(connection, quota_shares)
 
 
-# The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
 def _models(connection: Connection) -> None:
     """Models that may stand in for the one a run wants."""
     add_column(connection, runs.c.models)
 
 
+# The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
 _STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models)
 
 SCHEMA_VERSION = 1 + len(_STEPS)

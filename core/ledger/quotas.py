@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -24,14 +23,10 @@ from sqlalchemy.engine import Connection
 from ..errors import ImagenError
 from ..limits.adaptive import AdaptiveRate
 from ..limits.quota import Demand, Grant, Schedule, ThrottleEvent
-from .database import database_now
-from .holders import Holder, dead_holders
-from .schema import calls, holders, insert_new, quota_shares, quotas
-
-if TYPE_CHECKING:
-    from .ledger import Ledger
-
-__all__ = ["SharedQuota"]
+from .database import Database
+from .engine import database_now
+from .schema import calls, insert_new, quota_shares, quotas, workers
+from .workers import Worker, dead_workers
 
 _TOO_MANY = 429
 
@@ -60,7 +55,7 @@ class SharedQuota:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Database,
         key: str,
         model: str,
         wire_models: Sequence[str],
@@ -84,7 +79,7 @@ class SharedQuota:
         """
         if not self._bounded():
             return Grant(None)
-        me = self._ledger.holder
+        me = self._ledger.worker
         offset, permits, slots, cooldown = self._ledger.write_apart(
             lambda connection: self._lease(connection, me, demand)
         )
@@ -97,13 +92,13 @@ class SharedQuota:
             return True
         with self._ledger.read() as connection:
             observed = connection.scalar(sa.select(quotas.c.ceiling).where(*self._mine(quotas)))
-            return observed is not None or bool(self._others(connection, self._ledger.holder))
+            return observed is not None or bool(self._others(connection, self._ledger.worker))
 
     def _mine(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
         return table.c.key == self._key, table.c.model == self._model
 
     def _lease(
-        self, connection: Connection, me: Holder, demand: Demand
+        self, connection: Connection, me: Worker, demand: Demand
     ) -> tuple[float, list[float] | None, int | None, float]:
         schedule = self._locked(connection)
         now = database_now(connection)
@@ -144,25 +139,25 @@ class SharedQuota:
             )
         )
 
-    def _others(self, connection: Connection, me: Holder) -> list[_Share]:
+    def _others(self, connection: Connection, me: Worker) -> list[_Share]:
         """Shares of other runs whose process is alive."""
         query = (
             sa.select(quota_shares)
-            .join(holders, holders.c.id == quota_shares.c.holder_id)
-            .where(*self._mine(quota_shares), quota_shares.c.id != self._share_id, holders.c.ended_at.is_(None))
+            .join(workers, workers.c.id == quota_shares.c.holder_id)
+            .where(*self._mine(quota_shares), quota_shares.c.id != self._share_id, workers.c.ended_at.is_(None))
         )
         rows = connection.execute(query).all()
-        dead = set(dead_holders(connection, me, among={row.holder_id for row in rows})) if rows else set()
+        dead = set(dead_workers(connection, me, among={row.holder_id for row in rows})) if rows else set()
         return [
             _Share(row.per_minute, row.in_flight, row.wanted, row.granted) for row in rows if row.holder_id not in dead
         ]
 
-    def _write_share(self, connection: Connection, me: Holder, demand: Demand, slots: int | None) -> None:
+    def _write_share(self, connection: Connection, me: Worker, demand: Demand, slots: int | None) -> None:
         values = {"wanted": demand.in_flight, "granted": slots or 0}
         if self._has_share:
             connection.execute(sa.update(quota_shares).where(quota_shares.c.id == self._share_id).values(**values))
             return
-        gone = sa.select(holders.c.id).where(holders.c.ended_at.is_not(None))
+        gone = sa.select(workers.c.id).where(workers.c.ended_at.is_not(None))
         connection.execute(sa.delete(quota_shares).where(quota_shares.c.holder_id.in_(gone)))
         share = {"id": self._share_id, "holder_id": me.id, "key": self._key, "model": self._model, **values}
         configured = {"per_minute": self._configured, "in_flight": self._most}

@@ -10,24 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .claims import first_row, in_batches
-from .items import Item, ItemKind, Rewrite
-from .rebuilt import fill_in
-from .schema import calls, images, insert_new, items, rewrites, run_items, runs
+from .conditions import in_batches, is_first_row
+from .database import Database
+from .identity import Item, ItemKind, Rewrite
+from .items import states
+from .schema import calls, images, insert_new, items, meta, rewrites, run_items, runs
 from .states import ImageState, ItemState
 
-__all__ = [
-    "RowProgress",
-    "RunItem",
-    "RunProgress",
-    "RunSpec",
-    "add_run_items",
-    "finish_run",
-    "progress",
-    "start_run",
-    "switch_run_items",
-]
-
+REBUILT = "rebuilt"
+"""Key in `imagen_meta` of a ledger that was rebuilt from objects: its items may lack what the objects do not say."""
 
 _NOT_TAKEN = frozenset({ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED})
 """States of items that were not bought, and surely not billed."""
@@ -131,26 +122,149 @@ class RunProgress:
         return sum(self.items.values())
 
 
-def start_run(connection: Connection, spec: RunSpec, holder_id: str) -> None:
-    """Write a run's row, or take it up again: what it spent so far goes on counting against its budget."""
-    values = {
-        "holder_id": holder_id,
-        "flow_run_id": spec.flow_run_id,
-        "flow_run_name": spec.flow_run_name,
-        "flow_run_url": spec.flow_run_url,
-        "model": spec.model,
-        "parameters": dict(spec.parameters),
-        "models": [dict(model) for model in spec.models] or None,
-        "destination": spec.destination,
-        "edition": spec.edition,
-        "tags": dict(spec.tags),
-        "budget": spec.budget,
-        "ended_at": None,
-        "outcome": None,
-    }
-    row = {"id": spec.id, "reserved": 0, "spent": 0, "started_at": datetime.now(UTC)}
-    connection.execute(insert_new(connection, runs), [{**row, **values}])
-    connection.execute(sa.update(runs).where(runs.c.id == spec.id).values(**values))
+@dataclass(frozen=True, slots=True)
+class RowProgress:
+    """How far the items of some rows are.
+
+    Attributes:
+        items: Items by state; only states that occur. An item belongs to the first row that asks for it.
+        held: Items that somebody works on now.
+    """
+
+    items: Mapping[ItemState, int]
+    held: int
+
+    @property
+    def settled(self) -> int:
+        """Items that are as done as any run can make them by itself."""
+        return sum(self.items.get(state, 0) for state in (ItemState.DELIVERED, ItemState.REFUSED, ItemState.LOST))
+
+
+class Runs:
+    """The runs of a ledger.
+
+    Args:
+        database: The open ledger.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(self, spec: RunSpec) -> None:
+        """Write a run's row, or resume it: what it spent before counts against its budget."""
+        values = {
+            "holder_id": self._database.worker.id,
+            "flow_run_id": spec.flow_run_id,
+            "flow_run_name": spec.flow_run_name,
+            "flow_run_url": spec.flow_run_url,
+            "model": spec.model,
+            "parameters": dict(spec.parameters),
+            "models": [dict(model) for model in spec.models] or None,
+            "destination": spec.destination,
+            "edition": spec.edition,
+            "tags": dict(spec.tags),
+            "budget": spec.budget,
+            "ended_at": None,
+            "outcome": None,
+        }
+        row = {"id": spec.id, "reserved": 0, "spent": 0, "started_at": datetime.now(UTC)}
+
+        def operation(connection: Connection) -> None:
+            connection.execute(insert_new(connection, runs), [{**row, **values}])
+            connection.execute(sa.update(runs).where(runs.c.id == spec.id).values(**values))
+
+        self._database.write(operation)
+
+    def add_items(self, run_id: str, rows: Iterable[RunItem]) -> None:
+        """Add source rows to a run, and their items to the ledger if they are new; a transaction per thousand rows."""
+        for batch in in_batches(rows, 1000):
+            self._database.write(lambda connection, batch=batch: add_run_items(connection, run_id, batch))  # type: ignore[misc]
+
+    def switch_items(self, run_id: str, rows: Iterable[RunItem]) -> int:
+        """Point rows that were not bought at the items of a fallback model.
+
+        Args:
+            run_id: The run.
+            rows: Its rows, with the fallback model's items.
+
+        Returns:
+            Number of rows that have another item now.
+        """
+        return sum(
+            self._database.write(lambda connection, batch=batch: _switch_run_items(connection, run_id, batch))  # type: ignore[misc]
+            for batch in in_batches(rows, 500)
+        )
+
+    def set_models(self, run_id: str, models: Sequence[Mapping[str, Any]]) -> None:
+        """Record what a run may buy from now on.
+
+        Args:
+            run_id: The run.
+            models: Plain data of `core.run.models`.
+        """
+        values = [dict(model) for model in models]
+        statement = sa.update(runs).where(runs.c.id == run_id).values(models=values)
+        self._database.write(lambda connection: connection.execute(statement))
+
+    def finish(self, run_id: str, outcome: str) -> None:
+        """Record how a run ended."""
+        statement = sa.update(runs).where(runs.c.id == run_id).values(ended_at=datetime.now(UTC), outcome=outcome)
+        self._database.write(lambda connection: connection.execute(statement))
+
+    def get(self, run_id: str) -> Mapping[str, Any]:
+        """A run's row.
+
+        Raises:
+            KeyError: No such run.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
+        if row is None:
+            raise KeyError(run_id)
+        return dict(row)
+
+    def latest(self, *, of_this_process: bool = False) -> str | None:
+        """Id of the run that was started last.
+
+        Args:
+            of_this_process: Only runs of this process.
+        """
+        query = sa.select(runs.c.id).order_by(runs.c.started_at.desc()).limit(1)
+        if of_this_process:
+            worker = self._database.registered_worker
+            if worker is None:
+                return None
+            query = query.where(runs.c.holder_id == worker.id)
+        with self._database.read() as connection:
+            return connection.scalar(query)
+
+    def progress(self, run_id: str) -> RunProgress:
+        """Count a run's items by state, its images and its money.
+
+        Raises:
+            KeyError: No such run.
+        """
+        with self._database.read() as connection:
+            return _progress(connection, run_id)
+
+    def row_progress(self, run_id: str, rows: range) -> RowProgress:
+        """Count the items whose first row in a run is among some rows: those that `Items.pending` gives to a shard."""
+        query = (
+            sa.select(items.c.state, sa.func.count(), sa.func.count(items.c.holder_id))
+            .join(run_items, run_items.c.item_id == items.c.id)
+            .where(
+                run_items.c.run_id == run_id,
+                run_items.c.position >= rows.start,
+                run_items.c.position < rows.stop,
+                is_first_row(run_id),
+            )
+            .group_by(items.c.state)
+        )
+        with self._database.read() as connection:
+            counted = connection.execute(query).all()
+        return RowProgress(
+            {ItemState(state): count for state, count, _ in counted}, sum(held for _, _, held in counted)
+        )
 
 
 def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> None:
@@ -166,7 +280,7 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
         [{**_rewrite_values(rewrite), **planned} for rewrite in texts.values()]
         + [{**_image_values(row.item), **planned} for row in batch],
     )
-    fill_in(connection, [_image_values(row.item) for row in batch])
+    _fill_in(connection, [_image_values(row.item) for row in batch])
     if texts:
         _follow_limits(connection, batch)
         _write_anew(connection, batch)
@@ -199,6 +313,24 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
     )
 
 
+def _fill_in(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Complete items of a rebuilt ledger with what a run says of them: the same id is the same item.
+
+    Args:
+        connection: Within a write transaction.
+        rows: Of items, as they would be written if they were new.
+    """
+    if connection.scalar(sa.select(meta.c.value).where(meta.c.key == REBUILT)) is None:
+        return
+    names = ("model", "prompt", "parameters", "edition", "repeat", "rewrite_id", "variation")
+    connection.execute(
+        sa.update(items)
+        .where(items.c.id == sa.bindparam("this"), items.c.prompt == "", items.c.state != ItemState.ERASED)
+        .values({items.c[name]: sa.bindparam(f"new_{name}", type_=items.c[name].type) for name in names}),
+        [{"this": row["id"], **{f"new_{name}": row.get(name) for name in names}} for row in rows],
+    )
+
+
 def _write_anew(connection: Connection, batch: list[RunItem]) -> None:
     """Rewrites that were erased are planned again where images ask for them that were not (another edition)."""
     wanted = {row.item.id: row.item.rewrite for row in batch if row.item.rewrite is not None}
@@ -227,14 +359,11 @@ def _settled(connection: Connection, rows: Iterable[RunItem]) -> list[RunItem]:
     if not any(row.alternatives for row in batch):
         return batch
     ids = {item.id for row in batch for item in (row.item, *row.alternatives)}
-    states: dict[str, ItemState] = {}
-    for some in in_batches(ids):
-        found = connection.execute(sa.select(items.c.id, items.c.state).where(items.c.id.in_(some)))
-        states.update((one.id, ItemState(one.state)) for one in found)
-    return [replace(row, item=row.settled(states), alternatives=(), active_index=0) for row in batch]
+    known = states(connection, sorted(ids))
+    return [replace(row, item=row.settled(known), alternatives=(), active_index=0) for row in batch]
 
 
-def switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> int:
+def _switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> int:
     """Let rows whose item was not bought, and cannot be any more, be the item of a model that stands in.
 
     Returns:
@@ -245,13 +374,8 @@ def switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem
     if not batch:
         return 0
     places = run_items.c.position.between(batch[0].position, batch[-1].position)
-    present = dict(
-        connection.execute(
-            sa.select(run_items.c.position, run_items.c.item_id).where(run_items.c.run_id == run_id, places)
-        )
-        .tuples()
-        .all()
-    )
+    query = sa.select(run_items.c.position, run_items.c.item_id).where(run_items.c.run_id == run_id, places)
+    present = {row.position: row.item_id for row in connection.execute(query)}
     changed = [
         row
         for row, wanted in zip(batch, asked, strict=True)
@@ -308,12 +432,7 @@ def _follow_limits(connection: Connection, batch: Sequence[RunItem]) -> None:
             connection.execute(sa.update(items).where(items.c.id == item_id, left).values(rewrite_id=wanted[item_id]))
 
 
-def finish_run(connection: Connection, run_id: str, outcome: str) -> None:
-    """Note how a run ended."""
-    connection.execute(sa.update(runs).where(runs.c.id == run_id).values(ended_at=datetime.now(UTC), outcome=outcome))
-
-
-def progress(connection: Connection, run_id: str) -> RunProgress:
+def _progress(connection: Connection, run_id: str) -> RunProgress:
     """Count a run's items by state, its images and its money.
 
     Raises:
@@ -349,38 +468,3 @@ def progress(connection: Connection, run_id: str) -> RunProgress:
         .where(items.c.rewrite_id.is_not(None))
     ).one()
     return RunProgress(rows, counts, owned, stored or 0, run.spent, run.reserved, run.budget, texts, written)
-
-
-@dataclass(frozen=True, slots=True)
-class RowProgress:
-    """How far the items of some rows are.
-
-    Attributes:
-        items: Items by state; only states that occur. An item belongs to the first row that asks for it.
-        held: Items that somebody works on now.
-    """
-
-    items: Mapping[ItemState, int]
-    held: int
-
-    @property
-    def settled(self) -> int:
-        """Items that are as done as any run can make them by itself."""
-        return sum(self.items.get(state, 0) for state in (ItemState.DELIVERED, ItemState.REFUSED, ItemState.LOST))
-
-
-def row_progress(connection: Connection, run_id: str, rows: range) -> RowProgress:
-    """Count the items that some rows of a run ask for, and no row before them: what `pending` gives to a shard."""
-    query = (
-        sa.select(items.c.state, sa.func.count(), sa.func.count(items.c.holder_id))
-        .join(run_items, run_items.c.item_id == items.c.id)
-        .where(
-            run_items.c.run_id == run_id,
-            run_items.c.position >= rows.start,
-            run_items.c.position < rows.stop,
-            first_row(run_id),
-        )
-        .group_by(items.c.state)
-    )
-    counted = connection.execute(query).all()
-    return RowProgress({ItemState(state): count for state, count, _ in counted}, sum(held for _, _, held in counted))

@@ -15,25 +15,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator
 
-__all__ = [
-    "CATALOG_VIEW",
-    "calls",
-    "caps",
-    "deliveries",
-    "holders",
-    "images",
-    "insert_new",
-    "items",
-    "meta",
-    "metadata",
-    "quota_shares",
-    "quotas",
-    "rewrites",
-    "run_items",
-    "runs",
-    "spending",
-]
-
 
 class UtcDateTime(TypeDecorator[datetime]):
     """Aware UTC datetimes: `timestamptz` on PostgreSQL, ISO text on SQLite (which has no time zones)."""
@@ -95,7 +76,7 @@ meta = sa.Table(
 )
 
 # A process that works on items. Heartbeats are in seconds of the database's clock, the only one all holders share.
-holders = sa.Table(
+workers = sa.Table(
     "imagen_holders",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
@@ -238,7 +219,7 @@ deliveries = sa.Table(
 )
 
 # Budgets of the day and the month, and a counter for each window in which something was bought under one.
-caps = sa.Table(
+budgets = sa.Table(
     "imagen_caps",
     metadata,
     sa.Column("period", sa.Text, primary_key=True, comment="day or month"),
@@ -247,7 +228,7 @@ caps = sa.Table(
     sa.Column("set_at", UtcDateTime, nullable=False),
 )
 
-spending = sa.Table(
+budget_windows = sa.Table(
     "imagen_spending",
     metadata,
     sa.Column("period", sa.Text, primary_key=True),

@@ -9,9 +9,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from .conditions import in_batches
 from .schema import calls, items, run_items, runs
-
-__all__ = ["Selection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,5 @@ class Selection:
 
 def _one_of(column: sa.Column[str], values: list[str]) -> sa.ColumnElement[bool]:
     """Membership in any number of values: a statement takes a bounded number of parameters."""
-    size = 500
-    parts = [column.in_(values[start : start + size]) for start in range(0, len(values), size)]
+    parts = [column.in_(batch) for batch in in_batches(values)]
     return sa.or_(*parts) if parts else sa.false()

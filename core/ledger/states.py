@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["CallOutcome", "ImageState", "ItemState"]
+from ..request import UnknownPolicy
 
 
 class CallOutcome(enum.StrEnum):
@@ -59,3 +59,15 @@ class ItemState(enum.StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
     ERASED = "erased"
+
+
+def buyable_states(unknown: UnknownPolicy, *, retry_refused: bool) -> tuple[ItemState, ...]:
+    """States of items that a run buys.
+
+    Args:
+        unknown: Whether unknown items are bought again.
+        retry_refused: Whether refused items are asked for again.
+    """
+    more = (ItemState.UNKNOWN,) if unknown is UnknownPolicy.RETRY else ()
+    refused = (ItemState.REFUSED,) if retry_refused else ()
+    return (ItemState.PLANNED, ItemState.FAILED, *more, *refused)

@@ -23,10 +23,8 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy.engine import URL, Connection, Engine
 
-from .database import is_away, is_outage, unavailable
+from .engine import is_away, is_outage, unavailable
 from .errors import LedgerUnavailable
-
-__all__ = ["Writer"]
 
 T = TypeVar("T")
 V = TypeVar("V")

@@ -97,11 +97,11 @@ def _successor(spec: ModelSpec, terms: ModelAvailability) -> str | None:
     return None
 
 
-def make_terms(catalog: ProviderCatalog, names: Sequence[str]) -> ModelAvailability:
-    """What the catalog means for the models of a run.
+def make_terms(provider: ProviderCatalog, names: Sequence[str]) -> ModelAvailability:
+    """What the provider's catalog means for the models of a run.
 
     Args:
-        catalog: As asked.
+        provider: As fetched.
         names: The models, the one that is wanted first.
 
     Raises:
@@ -116,8 +116,8 @@ def make_terms(catalog: ProviderCatalog, names: Sequence[str]) -> ModelAvailabil
     retiring: dict[str, DeprecationNotice] = {}
     for name in names:
         model = registry.resolve(name, allow_withdrawn=True)
-        spec, notice = model.spec, catalog.notice(model.spec)
-        price = catalog.price(model)
+        spec, notice = model.spec, provider.notice(model.spec)
+        price = provider.price(model)
         if price is not None:
             prices[spec.id] = price
         if notice.successor is not None:
@@ -127,12 +127,12 @@ def make_terms(catalog: ProviderCatalog, names: Sequence[str]) -> ModelAvailabil
             continue
         if notice.retiring:
             retiring[spec.id] = notice
-        if (note := _note(spec.id, notice, catalog.lists(spec))) is not None:
+        if (note := _note(spec.id, notice, provider.lists(spec))) is not None:
             notes.append(note)
-    if catalog.problem and catalog.heard_at is None:
-        notes.append(f"{catalog.problem}: prices and dates are those this package came with")
-    elif catalog.problem:
-        notes.append(catalog.problem)
+    if provider.problem and provider.heard_at is None:
+        notes.append(f"{provider.problem}: prices and dates are those this package came with")
+    elif provider.problem:
+        notes.append(provider.problem)
     return ModelAvailability(prices, withdrawn, successors, tuple(notes), retiring)
 
 

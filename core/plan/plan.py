@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..aimlapi import ResolvedModel
 from ..aimlapi.request import Omission
 from ..ledger import Item, ItemState, Ledger, RunItem
-from ..ledger.claims import in_batches
+from ..ledger.conditions import in_batches
 from ..rewrite import RewriteFallback, RewriteSpec, price, price_high
 from ..rewrite.spec import LONGEST_SOURCE
 from .combinations import ParameterSet
@@ -157,7 +157,7 @@ class _Tally:
 
     def add(self, batch: Sequence[PlannedRow]) -> None:
         ids = {item.id for wanted in batch for item in (wanted.row.item, *wanted.row.alternatives)}
-        known = self._ledger.states(list(ids)) if self._ledger is not None else {}
+        known = self._ledger.items.states(list(ids)) if self._ledger is not None else {}
         new: dict[str, tuple[Item, ParameterSet]] = {}
         for wanted in batch:
             item = wanted.row.settled(known)
@@ -172,7 +172,7 @@ class _Tally:
         self.by_form.update((new[item_id][1], state) for item_id, state in states.items())
         if self._ledger is not None and self._destination is not None:
             owned = [item_id for item_id, state in known.items() if state is ItemState.DELIVERED]
-            images = self._ledger.images_to_deliver(owned, destination=self._destination)
+            images = self._ledger.images.to_deliver(owned, destination=self._destination)
             self.to_copy += len({image.item_id for image in images})
 
     def count(self, *states: ItemState) -> int:
@@ -199,7 +199,7 @@ class _Texts:
         """
         rewrites = {item.rewrite.id: item.rewrite for item, _ in items.values() if item.rewrite is not None}
         new = [rewrite_id for rewrite_id in rewrites if bytes.fromhex(rewrite_id) not in self._seen]
-        known = self._ledger.states(new) if self._ledger is not None else {}
+        known = self._ledger.items.states(new) if self._ledger is not None else {}
         self._seen.update((bytes.fromhex(name), known.get(name, ItemState.PLANNED)) for name in new)
         lost: dict[str, ItemState] = {}
         for item_id, (item, state) in items.items():

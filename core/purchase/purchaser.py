@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
 from typing import Any
 
 from ..aimlapi import AimlApiClient, ImageRequest, RawReply, ResolvedModel
@@ -15,7 +14,7 @@ from ..errors import BadInput, ImagenError
 from ..images import SpoolUnavailable
 from ..ledger import (
     Answered,
-    Begun,
+    BeginResult,
     CallIntent,
     ClaimedItem,
     ImageTask,
@@ -27,7 +26,6 @@ from ..ledger import (
     Unbilled,
     Unknown,
 )
-from ..ledger.facts import purchase_facts
 from ..limits import FORBIDDEN, Backoff, BalanceGuard, CallLimiter, HealthGate, StopReason, StopSignal
 from ..rewrite import RewriteFallback, no_second_rewriting
 from .decision import Decision, NextStep
@@ -137,7 +135,7 @@ class Purchaser:
         try:
             request = self._request(item)
         except BadInput as error:
-            self._ledger.give_up(item.id, str(error))
+            self._ledger.items.fail(item.id, str(error))
         else:
             if request is not None:
                 self.purchase(request)
@@ -203,20 +201,17 @@ class Purchaser:
         with self._limiter.slot() as may_send:
             if not may_send or not self._store_works():
                 return None
-            intent = request.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.holder.id)
-            began = datetime.now(UTC).date()
+            intent = request.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.worker.id)
             if not self._begin(intent):
                 return None
-            begun, sent_at = datetime.now(UTC).date(), time.monotonic()
+            sent_at = time.monotonic()
             decision = self._classify_403(intent, self._tell_limiter(self._send(request, intent), sent_at), sent_at)
             if decision.step is NextStep.DONE:
                 # Before the slot is free for the next one, and before the outcome is recorded.
                 self._stop(decision)
-        recorded, decision = self._record(intent, decision, last=last)
-        if recorded and isinstance(decision.outcome, Answered) and self._on_images is not None and began == begun:
-            # At midnight nobody here knows which day the ledger has noted: those few images wait for their chunk.
-            host = self._ledger.holder.host
-            self._on_images(_images(request.item, intent, decision.outcome, begun, host))
+        images, decision = self._record(intent, decision, last=last)
+        if images and self._on_images is not None:
+            self._on_images(images)
         return decision
 
     def _begin(self, intent: CallIntent) -> bool:
@@ -227,21 +222,21 @@ class Purchaser:
         """
         deadline = time.monotonic() + _LONGEST_CALL
         while True:
-            begun = self._ledger.begin(intent)
+            begun = self._ledger.calls.begin(intent)
             if begun.period is None:
-                return begun is Begun.YES
-            may_free = time.monotonic() < deadline and self._ledger.may_free(self._run_id, begun.period)
+                return begun is BeginResult.YES
+            may_free = time.monotonic() < deadline and self._ledger.budgets.may_free(self._run_id, begun.period)
             if not may_free:
                 # Looked at once more: the last call in flight may have ended between the two questions.
-                begun = self._ledger.begin(intent)
+                begun = self._ledger.calls.begin(intent)
                 if begun.period is not None:
                     self._halt.set(StopReason.BUDGET, self._reached(begun.period))
-                return begun is Begun.YES
+                return begun is BeginResult.YES
             if self._halt.sleep(_BUDGET_PAUSE) or not self._store_works():
                 return False
 
     def _reached(self, period: Period) -> str:
-        states = {state.period: state for state in self._ledger.budgets(self._run_id)}
+        states = {state.period: state for state in self._ledger.budgets.states(self._run_id)}
         return str(states.get(period, f"the {period}'s budget was reached"))
 
     def _tell_limiter(self, decision: Decision, sent_at: float) -> Decision:
@@ -307,54 +302,17 @@ class Purchaser:
                 self._halt.set(StopReason.SPOOL, str(away))
             return
 
-    def _record(self, intent: CallIntent, decision: Decision, *, last: bool) -> tuple[bool, Decision]:
-        """Record what became of a send. Returns whether it was news to the ledger, and how to go on."""
+    def _record(self, intent: CallIntent, decision: Decision, *, last: bool) -> tuple[Sequence[ImageTask], Decision]:
+        """Record what became of a send. Returns the images that are to be delivered, and how to go on."""
         outcome = decision.outcome
         if isinstance(outcome, Unbilled) and decision.step is NextStep.RETRY_LATER and last:
             # An API that cannot be reached says nothing about the item; anything else has spent its tries.
             spent = ItemState.PLANNED if decision.stop is not None else ItemState.FAILED
             outcome = replace(outcome, item_state=spent)
-        recorded = self._ledger.settle(intent.id, outcome)
+        images = self._ledger.calls.settle(intent.id, outcome).images
         if outcome.http_status == FORBIDDEN and self._breaker.is_open:
             # Those that were recorded as their items' own matter before it was clear.
-            self._ledger.reopen(self._breaker.calls)
+            self._ledger.calls.reopen(self._breaker.calls)
         if isinstance(outcome, Refused | Rewritten | Unknown):
             self._replies.delete(intent.id)
-        return recorded, decision
-
-
-def _images(item: ClaimedItem, intent: CallIntent, answer: Answered, sent_on: date, host: str) -> list[ImageTask]:
-    """The images of an answer, as the ledger would list them."""
-    facts = purchase_facts(
-        model=item.model,
-        edition=item.edition,
-        repeat=item.repeat,
-        parameters=item.parameters,
-        prompt=item.prompt,
-        rewritten=item.rewrite is not None,
-        run_id=intent.run_id,
-        requested=intent.requested,
-        returned=len(answer.images),
-        credits=answer.credits,
-        cost_source=answer.cost_source,
-        seed=intent.seed if intent.seed is not None else answer.seed,
-        wire_model=intent.wire_model,
-        contract=intent.contract,
-    )
-    return [
-        ImageTask(
-            call_id=intent.id,
-            index=image.index,
-            item_id=item.id,
-            model=item.model,
-            edition=item.edition,
-            sent_on=sent_on,
-            sent_from=host,
-            source_url=image.source_url,
-            content_type=image.content_type,
-            attempts=0,
-            facts=facts,
-        )
-        for image in answer.images
-        if not image.blocked
-    ]
+        return images, decision

@@ -11,7 +11,7 @@ from ..aimlapi.chat_models import ChatModel, resolve_chat_model
 from ..aimlapi.errors import ApiError
 from ..errors import BadInput
 from ..ledger import CallOutcome, ItemKind, Ledger, Outcome
-from ..ledger.schema import calls, holders, items
+from ..ledger.schema import calls, items, workers
 from .decision import classify_error, classify_reply
 from .replies import ReplySpool
 from .rewrite import classify_rewrite
@@ -32,8 +32,8 @@ def recover_replies(ledger: Ledger, replies: ReplySpool) -> int:
             continue
         raw = replies.load(call_id)
         if raw is not None and call.open:
-            recorded += ledger.settle(call_id, _outcome(raw, call))
-        if not ledger.waiting_calls([call_id]):
+            recorded += ledger.calls.settle(call_id, _outcome(raw, call)).recorded
+        if not ledger.images.pending_calls([call_id]):
             replies.delete(call_id)
     return recorded
 
@@ -50,7 +50,7 @@ def _outcome(raw: RawReply, call: sa.Row[Any]) -> Outcome:
 
 def _call(ledger: Ledger, call_id: str) -> sa.Row[Any] | None:
     """Outcome, item and model of a call, and whether the process that sent it still works on it."""
-    alive = sa.and_(holders.c.ended_at.is_(None), holders.c.id != ledger.holder.id)
+    alive = sa.and_(workers.c.ended_at.is_(None), workers.c.id != ledger.worker.id)
     query = (
         sa.select(
             # Also what only the provider's log knew of until now.
@@ -66,7 +66,7 @@ def _call(ledger: Ledger, call_id: str) -> sa.Row[Any] | None:
             sa.func.coalesce(alive, sa.false()).label("alive"),
         )
         .join(items, items.c.id == calls.c.item_id)
-        .outerjoin(holders, holders.c.id == calls.c.holder_id)
+        .outerjoin(workers, workers.c.id == calls.c.holder_id)
         .where(calls.c.id == call_id)
     )
     with ledger.read() as connection:

@@ -18,7 +18,7 @@ class PaidRequest(Protocol):
     def item(self) -> ClaimedItem:
         """The item to buy."""
 
-    def intent(self, call_id: str, run_id: str, holder_id: str) -> CallIntent:
+    def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
         """Describe the next send, with its highest price."""
 
     def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
@@ -48,13 +48,13 @@ class PaidImageRequest:
     prompt: str | None = None
     trust_unbilled_5xx: bool = False
 
-    def intent(self, call_id: str, run_id: str, holder_id: str) -> CallIntent:
+    def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
         """Describe the send, with its highest price."""
         return CallIntent(
             id=call_id,
             item_id=self.item.id,
             run_id=run_id,
-            holder_id=holder_id,
+            worker_id=worker_id,
             reserve=self.request.price_high,
             requested=self.request.num_images,
             seed=self.request.seed(self.item.id),

@@ -100,14 +100,14 @@ class PaidRewriteRequest:
             thinking=self._thinking,
         )
 
-    def intent(self, call_id: str, run_id: str, holder_id: str) -> CallIntent:
+    def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
         """What is sent next, with its highest price."""
         self._form = self._dialect.form
         return CallIntent(
             id=call_id,
             item_id=self.item.id,
             run_id=run_id,
-            holder_id=holder_id,
+            worker_id=worker_id,
             reserve=self._request.price_high,
             requested=1,
             seed=None,

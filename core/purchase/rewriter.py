@@ -72,12 +72,12 @@ class Rewriter:
         """
         waits = 0
         while not self._halt.is_set:
-            missing = self._ledger.rewrites_wanted(item_ids, unknown=self._unknown, retry_refused=self._retry_refused)
+            missing = self._ledger.rewrites.missing(item_ids, unknown=self._unknown, retry_refused=self._retry_refused)
             with self._lock:
                 missing = [rewrite_id for rewrite_id in missing if rewrite_id not in self._tried]
             if not missing:
                 return
-            claimed = self._ledger.claim(missing, unknown=self._unknown, retry_refused=self._retry_refused)
+            claimed = self._ledger.items.claim(missing, unknown=self._unknown, retry_refused=self._retry_refused)
             with self._lock:  # asked again: another chunk may have tried meanwhile
                 mine = [item for item in claimed if item.state is ItemState.CLAIMED and item.id not in self._tried]
             if mine:
@@ -87,12 +87,12 @@ class Rewriter:
                     # First: who waits for these must not find them let go of and untried.
                     with self._lock:
                         self._tried.update(item.id for item in mine)
-                    self._ledger.release([item.id for item in claimed])
+                    self._ledger.items.release([item.id for item in claimed])
                 continue
-            self._ledger.release([item.id for item in claimed])
+            self._ledger.items.release([item.id for item in claimed])
             waits += 1
             if waits % _REAP_EVERY == 0:
-                self._ledger.reap()
+                self._ledger.release_dead_workers()
             self._halt.sleep(_PAUSE)
 
     def _buy(self, group: Group) -> None:
@@ -116,7 +116,7 @@ class Rewriter:
             Rewrite(rewrite.model, rewrite.source, rewrite.brief, rewrite.limit, number).id
             for number in range(1, rewrite.variation)
         ]
-        found = self._ledger.rewritten(earlier) if earlier else {}
+        found = self._ledger.rewrites.statuses(earlier) if earlier else {}
         texts = (found[rewrite_id].text for rewrite_id in earlier if rewrite_id in found)
         return [text for text in texts if text is not None]
 

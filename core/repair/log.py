@@ -20,7 +20,7 @@ from ..aimlapi.errors import ApiError, RateLimited
 from ..aimlapi.logs import LOG_PAGE, LOG_REQUESTS_A_MINUTE, LogRow
 from ..errors import ImagenError
 from ..ledger import Answered, CallOutcome, ItemState, Ledger, Outcome, Unbilled
-from ..ledger.claims import LOG, in_batches, of_run
+from ..ledger.conditions import LOG, in_batches, items_and_rewrites_of_run
 from ..ledger.schema import calls
 
 LOST_REASON = "reply: the API's log says that the call was billed; its answer is lost"
@@ -81,7 +81,7 @@ def ask_log(
                 if call is None or outcome is None:
                     continue
                 del wanted[call.id]
-                if ledger.settle(call.id, outcome):
+                if ledger.calls.settle(call.id, outcome):
                     unbilled += isinstance(outcome, Unbilled)
                     billed += isinstance(outcome, Answered)
                 if not wanted:
@@ -122,7 +122,7 @@ def _unknown(ledger: Ledger, run_id: str | None, item_ids: Sequence[str] | None)
         .order_by(calls.c.sent_at, calls.c.id)
     )
     if run_id is not None:
-        query = query.where(calls.c.item_id.in_(of_run(run_id)))
+        query = query.where(calls.c.item_id.in_(items_and_rewrites_of_run(run_id)))
     found: list[_Call] = []
     with ledger.read() as connection:
         for batch in [None] if item_ids is None else in_batches(item_ids):

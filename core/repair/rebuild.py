@@ -17,11 +17,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..aimlapi import list_price
-from ..ledger import CallOutcome, ImageState, Item, ItemState, Ledger, LedgerMismatch
-from ..ledger.claims import in_batches
-from ..ledger.items import ItemKind
-from ..ledger.rebuilt import mark_rebuilt, take_id
-from ..ledger.schema import calls, deliveries, images, insert_new, items, run_items, runs
+from ..ledger import CallOutcome, ImageState, Item, ItemKind, ItemState, Ledger, LedgerMismatch
+from ..ledger.conditions import in_batches
+from ..ledger.runs import REBUILT
+from ..ledger.schema import calls, deliveries, images, insert_new, items, meta, run_items, runs
 from ..run.checks import MARKER_KEY
 from ..storage import ObjectStore
 from .objects import FoundImage, image_objects, read_object
@@ -79,7 +78,7 @@ def rebuild(
     """
     mark = _mark(store)
     owner = mark.get("ledger_id")
-    if isinstance(owner, str) and owner != ledger.id and not take_id(ledger, owner) and not adopt:
+    if isinstance(owner, str) and owner != ledger.id and not _take_id(ledger, owner) and not adopt:
         raise LedgerMismatch(
             f"{store.destination} is the destination of another ledger ({owner}), and this one ({ledger.id}) has an "
             "account of its own: use an empty catalog (--catalog), or --adopt-ledger to take its images into this one"
@@ -96,11 +95,11 @@ def rebuild(
     by_call: dict[str, list[FoundImage]] = {}
     for image in found:
         by_call.setdefault(image.call_id, []).append(image)
-    holder = ledger.holder.id
+    holder = ledger.worker.id
     taken = _Taken()
     for batch in in_batches(by_call.values(), _BATCH):
         ledger.write(lambda connection, batch=batch: taken.add(connection, store, batch, holder))  # type: ignore[misc]
-    ledger.write(mark_rebuilt)
+    ledger.write(lambda c: c.execute(insert_new(c, meta), [{"key": REBUILT, "value": "yes"}]))
     return RebuildReport(
         store.destination,
         ledger.id,
@@ -120,6 +119,21 @@ def _mark(store: ObjectStore) -> Mapping[str, Any]:
         if isinstance(mark, dict):
             return mark
     return {}
+
+
+def _take_id(ledger: Ledger, ledger_id: str) -> bool:
+    """Continue as the ledger of an id, if this one has no calls of its own. Returns whether it has none."""
+
+    def operation(connection: sa.Connection) -> bool:
+        if connection.scalar(sa.select(calls.c.id).limit(1)) is not None:
+            return False
+        connection.execute(sa.update(meta).where(meta.c.key == "ledger_id").values(value=ledger_id))
+        return True
+
+    taken = ledger.write(operation)
+    if taken:
+        ledger.id = ledger_id
+    return taken
 
 
 class _Taken:

@@ -26,7 +26,7 @@ from ..delivery import Spool
 from ..errors import ImagenError
 from ..images import NotAnImage, inspect
 from ..ledger import ImageResult, ImageState, ItemState, Ledger, StoredAt
-from ..ledger.claims import in_batches
+from ..ledger.conditions import in_batches
 from ..ledger.schema import deliveries, images, insert_new, items
 from ..run.services import RunSettings, spool_folder
 from ..storage import ObjectInfo, ObjectStore
@@ -316,7 +316,7 @@ class _Reconcile:
                 path.unlink(missing_ok=True)
             result = ImageResult(image.call_id, image.index, image.item_id, ImageState.STORED, stored)
             self._reopen([image.item_id])
-            self._ledger.finish_images([result])
+            self._ledger.images.finish([result])
             self._mended(place, "adopted")
 
     def _note(self, place: int, detail: str) -> None:

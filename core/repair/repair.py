@@ -16,9 +16,8 @@ import sqlalchemy as sa
 from ..aimlapi import AimlApiClient
 from ..delivery import Spool, record
 from ..errors import BadInput, ImagenError
-from ..ledger import CallOutcome, ClaimedItem, ImageState, ItemState, Ledger, UnknownPolicy
-from ..ledger.claims import in_batches, reply_lost
-from ..ledger.items import ItemKind
+from ..ledger import CallOutcome, ClaimedItem, ImageState, ItemKind, ItemState, Ledger, UnknownPolicy
+from ..ledger.conditions import in_batches, reply_lost
 from ..ledger.schema import calls, images, items, run_items, runs
 from ..purchase import recover_replies
 from ..run.services import RunContext, RunSettings, spool_folder
@@ -154,7 +153,7 @@ def repair(
         LedgerUnavailable: The database does not answer.
     """
     if run_id is not None:
-        ledger.run(run_id)
+        ledger.runs.get(run_id)
     if client is not None:
         ledger.bind(client.origin())
     elif unknown is UnknownPolicy.RETRY:
@@ -167,7 +166,7 @@ def repair(
         say("asking the API's log about unknown calls")
         work.asked = ask_log(ledger, client, run_id=run_id, item_ids=item_ids)
     if unknown is UnknownPolicy.FAIL:
-        work.given_up = ledger.give_up_unknown(run_id, item_ids)
+        work.given_up = ledger.items.fail_unknown(run_id, item_ids)
     if lost:
         _reopen(ledger, run_id)
     todo = list(dict.fromkeys([*chosen, *_unfinished(ledger, run_id)]))
@@ -195,7 +194,7 @@ class Mender:
 
     def settle_the_past(self) -> None:
         """The dead processes, then what they left in the spool: replies of those that are alive are theirs."""
-        self._ledger.reap()
+        self._ledger.release_dead_workers()
         self.replayed = recover_replies(self._ledger, Spool(spool_folder(self._settings), self._ledger.id).replies)
 
     def deliver(self, item_ids: Sequence[str], *, at: ObjectStore) -> None:
@@ -205,7 +204,7 @@ class Mender:
 
     def run(self, run_id: str, item_ids: Sequence[str], *, buy: frozenset[str], at: ObjectStore | None = None) -> None:
         """Buy, fetch, store and catalog items of one run, at its destination or at another."""
-        destination = self._ledger.run(run_id)["destination"]
+        destination = self._ledger.runs.get(run_id)["destination"]
         if destination is None and at is None:
             self._problems[f"run {run_id} has no destination: run it with one"] = None
             return
@@ -227,12 +226,14 @@ class Mender:
     def _batch(self, context: RunContext, item_ids: Sequence[str], buy: frozenset[str]) -> None:
         ledger = self._ledger
         paid = [item_id for item_id in item_ids if item_id not in buy]
-        claimed = ledger.claim([item_id for item_id in item_ids if item_id in buy], unknown=self._settings.unknown)
+        claimed = ledger.items.claim(
+            [item_id for item_id in item_ids if item_id in buy], unknown=self._settings.unknown
+        )
         claimed += [item for item in self._claim_paid(paid) if item.state is not ItemState.CLAIMED]
         held = [item.id for item in claimed]
         try:
             context.buy([item for item in claimed if item.state is ItemState.CLAIMED])
-            tasks = ledger.images_to_deliver(held, destination=context.destination)
+            tasks = ledger.images.to_deliver(held, destination=context.destination)
             files = list(context.delivery_pool.map(context.downloader.download, tasks))
             results = list(context.delivery_pool.map(context.uploader().upload, files))
             record(ledger, context.spool, results)
@@ -241,19 +242,19 @@ class Mender:
                 if result.state is ImageState.PENDING and result.reason:
                     self._problems[result.reason] = None
         finally:
-            ledger.release(held)
+            ledger.items.release(held)
 
     def _claim_paid(self, item_ids: Sequence[str]) -> list[ClaimedItem]:
         """Hold what is paid for. An item that turned buyable meanwhile is let go of at once: nobody asked to buy it."""
-        claimed = self._ledger.claim(item_ids)
-        self._ledger.release([item.id for item in claimed if item.state is ItemState.CLAIMED])
+        claimed = self._ledger.items.claim(item_ids)
+        self._ledger.items.release([item.id for item in claimed if item.state is ItemState.CLAIMED])
         return claimed
 
     def report(self, item_ids: Sequence[str]) -> RepairReport:
         """Count."""
         ledger = self._ledger
-        states = Counter(state.value for state in ledger.states(item_ids).values())
-        mine = (calls.c.holder_id == ledger.holder.id, calls.c.sent_at >= self._began)
+        states = Counter(state.value for state in ledger.items.states(item_ids).values())
+        mine = (calls.c.holder_id == ledger.worker.id, calls.c.sent_at >= self._began)
         with ledger.read() as connection:
             bought, billed = connection.execute(
                 sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(calls.c.settled), 0)).where(

@@ -31,8 +31,8 @@ def with_terms(spec: AnyBatch, base_url: str, *, offline: bool = False) -> AnyBa
         WithdrawnModel: The model is gone, and no other may stand in for it.
         UnknownModel: One is not known.
     """
-    catalog = fetch_provider_catalog(base_url, home() / "cache", offline=offline, fresh=True)
-    ready = replace(spec, terms=make_terms(catalog, (spec.model, *spec.fallback)))
+    provider = fetch_provider_catalog(base_url, home() / "cache", offline=offline, fresh=True)
+    ready = replace(spec, terms=make_terms(provider, (spec.model, *spec.fallback)))
     try:
         ready.models()
     except WithdrawnModel as error:
@@ -132,7 +132,7 @@ def bind_destination(ledger: Ledger, store: ObjectStore, *, adopt: bool = False)
     mark = json.dumps({"ledger_id": ledger.id, "api_origin": ledger.origin})
     text = store.read_text(MARKER_KEY)
     if text is None:
-        delivered = ledger.delivered_to(store.destination)
+        delivered = ledger.images.count_at(store.destination)
         if delivered and not adopt:
             raise LedgerMismatch(
                 f"the catalog has {delivered} images at {store.destination}, but that place does not know this "

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..errors import BadInput, ImagenError
-from ..ledger import Account, CallOutcome, ImageState, ItemState, Ledger, name_holders
+from ..ledger import CallOutcome, CostSummary, ImageState, ItemState, Ledger, describe_workers
 from ..ledger.schema import calls, images, items, run_items
 from ..money import credits_to_usd, format_usd
 from .models import run_models
@@ -114,7 +114,7 @@ class RunReport:
     owned: int
     images: int
     quarantined: int
-    account: Account
+    account: CostSummary
     open: tuple[OpenItem, ...] = field(default=())
     held: int = 0
     rewrites: RewriteReport | None = None
@@ -137,7 +137,7 @@ class RunReport:
         """Plain data, as `--json` prints it. Amounts in credits and in USD."""
         money = {
             name: {"calls": line.calls, "credits": line.credits}
-            for name in Account.__dataclass_fields__
+            for name in CostSummary.__dataclass_fields__
             if (line := getattr(self.account, name))
         }
         return {
@@ -207,16 +207,16 @@ def make_report(
         destination: Where the images are; None for what the run's row says.
         ended: The run works on nothing any more: whatever of it is held, somebody else holds.
     """
-    progress = ledger.progress(run_id)
-    run = ledger.run(run_id)
+    progress = ledger.runs.progress(run_id)
+    run = ledger.runs.get(run_id)
     unfinished = progress.total - sum(progress.items[state] for state in _SETTLED)
     # Its own process holds items as long as the run goes on; two runs of one process are told apart only at the end.
     own = run["holder_id"] if run["ended_at"] is None and not ended else None
-    held = ledger.held(run_id, destination=run["destination"], but_holder=own)
+    held = ledger.items.leased(run_id, destination=run["destination"], but_worker=own)
     if outcome is None:
         outcome = "Incomplete" if unfinished or held else "Completed"
     if held and not message:
-        message = f"{len(held)} items are held: {name_holders(held)}"
+        message = f"{len(held)} items are held: {describe_workers(held)}"
     return RunReport(
         run_id=run_id,
         outcome=outcome,
@@ -229,8 +229,8 @@ def make_report(
         owned=progress.owned,
         images=progress.images,
         quarantined=_quarantined(ledger, run_id),
-        account=ledger.account(run_id),
-        open=tuple(_open_items(ledger, run_id, {item.item_id: f"held by {item.holder}" for item in held})),
+        account=ledger.costs.of(run_id),
+        open=tuple(_open_items(ledger, run_id, {item.item_id: f"held by {item.worker}" for item in held})),
         held=len(held),
         rewrites=_rewrites(ledger, run_id),
         **_models(run),

@@ -18,8 +18,7 @@ from ..errors import BadInput
 from ..files import home
 from ..http.sessions import user_agent
 from ..images import Fetcher
-from ..ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota, UnknownPolicy
-from ..ledger.holders import LEASE_SECONDS
+from ..ledger import LEASE_SECONDS, ClaimedItem, Ledger, LedgerUnavailable, SharedQuota, UnknownPolicy
 from ..limits import BalanceGuard, CallLimiter, HealthGate, StopReason, StopSignal
 from ..purchase import Purchaser, PurchaseSettings, Rewriter
 from ..storage import KeyTemplate, LocalStore, ObjectStore, S3Store
@@ -180,7 +179,7 @@ class RunContext:
         """
         if self.client is None:
             raise BadInput("there are no API credentials to buy with")
-        run = self.ledger.run(self.run_id)
+        run = self.ledger.runs.get(self.run_id)
         models = run_models(run)
         offered = [one.model for one in models if not one.withdrawn]
         model = offered[0] if offered else models[0].model
@@ -283,7 +282,7 @@ class RunContext:
 
     @functools.cached_property
     def _tags(self) -> Mapping[str, str]:
-        tags: Mapping[str, str] = self.ledger.run(self.run_id)["tags"]
+        tags: Mapping[str, str] = self.ledger.runs.get(self.run_id)["tags"]
         return tags
 
     def _run_tags(self) -> Mapping[str, str]:

@@ -24,11 +24,11 @@ def test_a_state_without_its_result_is_read_from_the_ledger(
     ready = Ready(*cast(Any, (None, None, ledger, None, rows)))
     with pytest.raises(type(answer)):
         ready._broken(answer)  # nothing has begun: whatever it is, it is not this run's end
-    ledger.start_run(RunSpec("run", MODEL))
-    ledger.add_run_items("run", [RunItem(n, Item(MODEL, f"fox {n}", {}), "x", n) for n in range(rows)])
+    ledger.runs.start(RunSpec("run", MODEL))
+    ledger.runs.add_items("run", [RunItem(n, Item(MODEL, f"fox {n}", {}), "x", n) for n in range(rows)])
     with pytest.raises(type(answer)):
         ready._broken(answer)  # it has not ended
-    ledger.finish_run("run", outcome)
+    ledger.runs.finish("run", outcome)
     ended = ready._broken(answer)
     assert ended.report is not None
     assert (ended.report.outcome, ended.exit_code) == (outcome, code)

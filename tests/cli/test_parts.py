@@ -11,7 +11,7 @@ from prefect_imagen.cli.batch import read_pairs
 from prefect_imagen.cli.logs import Notices
 from prefect_imagen.cli.summary import again, next_steps
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.ledger import Account, ItemState, Line, RunProgress
+from prefect_imagen.core.ledger import CostLine, CostSummary, ItemState, RunProgress
 from prefect_imagen.core.repair.log import LOST_REASON
 from prefect_imagen.core.run.progress import Speed, status_line
 from prefect_imagen.core.run.report import OpenItem, RunReport
@@ -44,7 +44,7 @@ def test_again_can_be_pasted() -> None:
 
 
 def report(message: str, *open_items: OpenItem, **states: int) -> RunReport:
-    zero = Account(*[Line()] * len(Account.__dataclass_fields__))
+    zero = CostSummary(*[CostLine()] * len(CostSummary.__dataclass_fields__))
     counts = {**dict.fromkeys(map(str, ItemState), 0), **states}
     return RunReport("r", "Incomplete", message, None, "c", 1, 1, counts, 0, 0, 0, zero, open_items)
 

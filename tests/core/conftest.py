@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.ledger import (
     Answered,
-    Begun,
+    BeginResult,
     CallIntent,
     ImageResult,
     ImageState,
@@ -80,7 +80,7 @@ class LedgerHarness:
 
     def start(self, run: str | None = None, **spec: Any) -> None:
         self.run = run or self.run
-        self.ledger.start_run(RunSpec(self.run, MODEL, **{"destination": "file:///a", **spec}))
+        self.ledger.runs.start(RunSpec(self.run, MODEL, **{"destination": "file:///a", **spec}))
 
     def plan(self, count: int, *, prefix: str = "fox", **fields: Any) -> list[str]:
         """Add items to the run; the same prefix gives the same items."""
@@ -89,7 +89,7 @@ class LedgerHarness:
             for n in range(count)
         ]
         self.count += count
-        self.ledger.add_run_items(self.run, rows)
+        self.ledger.runs.add_items(self.run, rows)
         return [row.item.id for row in rows]
 
     def intent(self, item_id: str, *, reserve: int = RESERVE, requested: int = 1) -> CallIntent:
@@ -97,7 +97,7 @@ class LedgerHarness:
             id=f"pi-{uuid.uuid4().hex}",
             item_id=item_id,
             run_id=self.run,
-            holder_id=self.ledger.holder.id,
+            worker_id=self.ledger.worker.id,
             reserve=reserve,
             requested=requested,
             seed=7,
@@ -108,16 +108,16 @@ class LedgerHarness:
     def send(self, item_id: str, **options: Any) -> str:
         """Claim where that is needed, and begin a call; returns its id."""
         if self.state(item_id) is not ItemState.CLAIMED:
-            assert [item.id for item in self.ledger.claim([item_id], **options)] == [item_id]
+            assert [item.id for item in self.ledger.items.claim([item_id], **options)] == [item_id]
         intent = self.intent(item_id)
-        assert self.ledger.begin(intent) is Begun.YES
+        assert self.ledger.calls.begin(intent) is BeginResult.YES
         return intent.id
 
     def buy(self, item_id: str, images: int = 1, credits_: int = PRICE) -> str:
         """Buy an item, leaving its images pending, and let go of it."""
         call_id = self.send(item_id)
-        assert self.ledger.settle(call_id, answer(images, credits_))
-        self.ledger.release([item_id])
+        assert self.ledger.calls.settle(call_id, answer(images, credits_))
+        self.ledger.items.release([item_id])
         return call_id
 
     def row(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> Any:
@@ -143,7 +143,7 @@ class LedgerHarness:
         return row.reserved, row.spent
 
     def finish(self, call_id: str, state: ImageState = ImageState.STORED, *, index: int = 0, at: str = "a") -> None:
-        self.ledger.finish_images([result(self.call(call_id).item_id, call_id, state, index=index, at=at)])
+        self.ledger.images.finish([result(self.call(call_id).item_id, call_id, state, index=index, at=at)])
 
 
 def answer(count: int = 1, credits_: int = PRICE) -> Answered:

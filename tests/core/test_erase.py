@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.delivery import Spool
-from prefect_imagen.core.erase import erase, survey
+from prefect_imagen.core.erase import erase, preview
 from prefect_imagen.core.errors import BadInput, Unavailable
 from prefect_imagen.core.ledger import (
     Answered,
-    Begun,
+    BeginResult,
     CallIntent,
     ImageResult,
     ImageState,
@@ -32,6 +32,7 @@ from prefect_imagen.core.ledger import (
     StoredAt,
     Unknown,
 )
+from prefect_imagen.core.ledger.erasure import Erasure
 from prefect_imagen.core.ledger.schema import calls, deliveries, images, items, metadata, run_items, runs
 from prefect_imagen.core.plan import BatchSpec, make_plan
 from prefect_imagen.core.prompts import PromptSpec
@@ -63,7 +64,7 @@ class ErasureHarness:
             RunItem(n, Item(MODEL, prompt, {}, edition), f"{prompt}.csv", n, {"who": prompt}, (prompt,))
             for n, prompt in enumerate(prompts)
         ]
-        self.ledger.add_run_items(run, rows)
+        self.ledger.runs.add_items(run, rows)
         return [row.item.id for row in rows]
 
     def deliver(self, item_id: str, *, place: str = "out", key: str | None = None) -> str:
@@ -71,9 +72,9 @@ class ErasureHarness:
         prompt = self.harness.row(items, items.c.id == item_id).prompt
         call_id: str = self.harness.send(item_id)
         image = NewImage(0, f"https://cdn.test/{prompt}.png", "image/png", f"revised {prompt}")
-        assert self.ledger.settle(call_id, Answered([image], PRICE, "reply"))
+        assert self.ledger.calls.settle(call_id, Answered([image], PRICE, "reply"))
         self.copy(item_id, call_id, place=place, key=key or f"{prompt}-{call_id}.png")
-        self.ledger.release([item_id])
+        self.ledger.items.release([item_id])
         return call_id
 
     def copy(self, item_id: str, call_id: str, *, place: str, key: str) -> None:
@@ -84,7 +85,7 @@ class ErasureHarness:
         sha256 = hashlib.sha256(b"picture").hexdigest()
         stored = store.put(key, path, sha256=sha256, content_type="image/png")
         at = StoredAt(store.destination, key, stored.uri, None, "image/png", 8, 8, 7, sha256)
-        self.ledger.finish_images([ImageResult(call_id, 0, item_id, ImageState.STORED, at)])
+        self.ledger.images.finish([ImageResult(call_id, 0, item_id, ImageState.STORED, at)])
 
     def files(self, place: str = "out") -> list[str]:
         return sorted(path.name for path in (self.folder / place).rglob("*.png"))
@@ -101,9 +102,9 @@ def test_nothing_of_an_item_is_left_but_its_money(erasure: ErasureHarness) -> No
     erasure.copy(secret, call_id, place="second", key="moby-dick-copy.png")
     erasure.ask("a fox", run="r2")
     erasure.deliver(other)
-    before = erasure.ledger.account()
+    before = erasure.ledger.costs.of()
     selection = Selection(tags={"client": "acme"})
-    found = survey(erasure.ledger, selection)
+    found = preview(erasure.ledger, selection)
     assert (found.items, found.images, found.shared, found.credits) == (1, 1, 1, PRICE)
     assert sorted(found.objects.values()) == [1, 1]
 
@@ -114,10 +115,10 @@ def test_nothing_of_an_item_is_left_but_its_money(erasure: ErasureHarness) -> No
     assert len(erasure.files()) == 1
     assert erasure.harness.state(secret) is ItemState.ERASED
     assert erasure.harness.state(other) is ItemState.DELIVERED
-    after = erasure.ledger.account()
+    after = erasure.ledger.costs.of()
     assert (after.billed, after.billed_at_most) == (before.billed, before.billed_at_most) == (2 * PRICE, 2 * PRICE)
     assert (after.erased.calls, after.erased.credits, after.delivered.calls) == (1, PRICE, 1)
-    row = next(row for row in erasure.ledger.catalog() if row["state"] == "erased")
+    row = next(row for row in erasure.ledger.images.catalog() if row["state"] == "erased")
     assert (row["cost_credits"], row["prompt"], row["uri"], row["source_url"], row["sha256"]) == (
         PRICE,
         "",
@@ -133,17 +134,17 @@ def test_an_erased_item_is_neither_bought_again_nor_called_delivered(erasure: Er
     erasure.deliver(item_id)
     erase(erasure.ledger, Selection(run_id="r1"))
     erasure.ask("moby-dick", run="r2")
-    pending = list(erasure.ledger.pending("r2", destination="file:///out", retry_refused=True))
+    pending = list(erasure.ledger.items.pending("r2", destination="file:///out", retry_refused=True))
     assert pending == []
-    assert erasure.ledger.claim([item_id], retry_refused=True) == []
-    progress = erasure.ledger.progress("r2")
+    assert erasure.ledger.items.claim([item_id], retry_refused=True) == []
+    progress = erasure.ledger.runs.progress("r2")
     assert (progress.items[ItemState.ERASED], progress.items[ItemState.DELIVERED], progress.owned) == (1, 0, 0)
     spec = BatchSpec(PromptSpec(["moby-dick", "new"]), model=MODEL)
     plan = make_plan(spec, erasure.ledger)
     assert (plan.erased, plan.owned, plan.to_buy) == (1, 0, 1)
     # Another edition is another purchase.
     [fresh] = erasure.ask("moby-dick", run="r3", edition="again")
-    assert list(erasure.ledger.pending("r3", destination=None)) == [fresh]
+    assert list(erasure.ledger.items.pending("r3", destination=None)) == [fresh]
 
 
 @pytest.mark.parametrize("state", ["planned", "refused", "unknown", "generated"])
@@ -156,31 +157,31 @@ def test_items_of_every_state_are_erased_and_the_sum_closes(erasure: ErasureHarn
             "unknown": Unknown("cut while drawing moby-dick"),
             "generated": Answered([NewImage(0, "https://cdn.test/moby-dick", None, None)], PRICE, "reply"),
         }[state]
-        erasure.ledger.settle(call_id, outcome)
-        erasure.ledger.release([item_id])
-    before = erasure.ledger.account()
+        erasure.ledger.calls.settle(call_id, outcome)
+        erasure.ledger.items.release([item_id])
+    before = erasure.ledger.costs.of()
     assert erase(erasure.ledger, Selection(edition="may")).items == 1
-    after = erasure.ledger.account()
+    after = erasure.ledger.costs.of()
     assert "moby" not in texts(erasure.ledger)
     assert (after.billed, after.billed_at_most) == (before.billed, before.billed_at_most)
     assert erasure.harness.state(item_id) is ItemState.ERASED
-    assert list(erasure.ledger.pending("r1", destination=None, retry_refused=True)) == []
+    assert list(erasure.ledger.items.pending("r1", destination=None, retry_refused=True)) == []
 
 
 def test_a_late_reply_for_an_erased_item_counts_its_money_and_keeps_no_word(erasure: ErasureHarness) -> None:
     [item_id] = erasure.ask("moby-dick", run="r1")
     call_id = erasure.harness.send(item_id)
-    erasure.ledger.settle(call_id, Unknown("time-out"))
-    erasure.ledger.release([item_id])
+    erasure.ledger.calls.settle(call_id, Unknown("time-out"))
+    erasure.ledger.items.release([item_id])
     erase(erasure.ledger, Selection(run_id="r1"))
     late = Answered([NewImage(0, "https://cdn.test/moby-dick", None, "moby-dick, revised")], PRICE, "reply")
-    assert erasure.ledger.settle(call_id, late)
+    assert erasure.ledger.calls.settle(call_id, late)
     assert "moby" not in texts(erasure.ledger)
     assert erasure.harness.state(item_id) is ItemState.ERASED
     assert erasure.harness.image(call_id).state == ImageState.ERASED
-    account = erasure.ledger.account()
+    account = erasure.ledger.costs.of()
     assert (account.erased.credits, account.unknown.calls, account.billed) == (PRICE, 0, PRICE)
-    assert erasure.ledger.images_to_deliver([item_id], destination="file:///out") == []
+    assert erasure.ledger.images.to_deliver([item_id], destination="file:///out") == []
 
 
 def test_a_rewritten_text_goes_with_the_last_image_that_uses_it(erasure: ErasureHarness) -> None:
@@ -190,23 +191,23 @@ def test_a_rewritten_text_goes_with_the_last_image_that_uses_it(erasure: Erasure
     mine, other = (Item(MODEL, "moby-dick", {}, edition, rewrite=wanted) for edition in ("1", "2"))
     for run, item in (("r1", mine), ("r2", other)):
         erasure.harness.start(run)
-        ledger.add_run_items(run, [RunItem(0, item, "whales.csv", 1)])
-    ledger.claim([wanted.id])
-    intent = CallIntent("pi-text", wanted.id, "r1", ledger.holder.id, 1000, 1, None, "chat/model", "chat")
-    assert ledger.begin(intent) is Begun.YES
-    ledger.settle("pi-text", Rewritten("a white whale", 70, "reply", None))
-    ledger.release([wanted.id])
+        ledger.runs.add_items(run, [RunItem(0, item, "whales.csv", 1)])
+    ledger.items.claim([wanted.id])
+    intent = CallIntent("pi-text", wanted.id, "r1", ledger.worker.id, 1000, 1, None, "chat/model", "chat")
+    assert ledger.calls.begin(intent) is BeginResult.YES
+    ledger.calls.settle("pi-text", Rewritten("a white whale", 70, "reply", None))
+    ledger.items.release([wanted.id])
     for item in (mine, other):
         erasure.deliver(item.id)
-    billed = ledger.account().billed
+    billed = ledger.costs.of().billed
 
     assert erase(ledger, Selection(run_id="r1")).items == 1
-    assert ledger.text_states([other.id]) == {wanted.id: ItemState.DELIVERED}, "another image still uses it"
+    assert ledger.rewrites.states([other.id]) == {wanted.id: ItemState.DELIVERED}, "another image still uses it"
     assert erase(ledger, Selection(run_id="r2")).items == 1
     left = texts(ledger)
     for word in ("moby", "whale"):
         assert word not in left
-    assert ledger.account().billed == billed == 2 * PRICE + 70
+    assert ledger.costs.of().billed == billed == 2 * PRICE + 70
     assert erasure.files() == []
 
 
@@ -214,7 +215,7 @@ def test_what_is_being_worked_on_is_left_alone(erasure: ErasureHarness) -> None:
     [flying, idle] = erasure.ask("in flight", "idle", run="r1")
     erasure.harness.send(flying)
     selection = Selection(run_id="r1")
-    assert survey(erasure.ledger, selection).held == 1
+    assert preview(erasure.ledger, selection).held == 1
     assert erase(erasure.ledger, selection).items == 1
     assert (erasure.harness.state(flying), erasure.harness.state(idle)) == (ItemState.SENT, ItemState.ERASED)
 
@@ -226,7 +227,7 @@ def test_what_other_runs_ask_for_is_erased_only_if_told(erasure: ErasureHarness)
     selection = Selection(tags={"client": "acme"})
     assert erase(erasure.ledger, selection).items == 0
     assert erasure.harness.state(item_id) is ItemState.DELIVERED
-    assert survey(erasure.ledger, selection, shared=True).shared == 0
+    assert preview(erasure.ledger, selection, shared=True).shared == 0
     assert erase(erasure.ledger, selection, shared=True).items == 1
     assert "both" not in texts(erasure.ledger)
 
@@ -295,11 +296,11 @@ def test_a_process_that_dies_in_between_leaves_what_the_same_command_finishes(
     [item_id] = erasure.ask("moby-dick", run="r1")
     erasure.deliver(item_id)
 
-    def dies(_self: Ledger, _ids: list[str]) -> list[str]:
+    def dies(_self: Erasure, _ids: list[str]) -> list[str]:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "blank", dies)
+        patch.setattr(Erasure, "redact", dies)
         with pytest.raises(KeyboardInterrupt):
             erase(erasure.ledger, Selection(run_id="r1"))
     assert erasure.files() == []

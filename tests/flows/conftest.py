@@ -91,7 +91,7 @@ class House:
             result = error
         if isinstance(result, FailedRun | MissingResult):
             # A busy server that was told of the end twice: its second answer has no result. The ledger has it.
-            run = self.ledger.run(str(state.state_details.flow_run_id))
+            run = self.ledger.runs.get(str(state.state_details.flow_run_id))
             assert run["outcome"] == state.name
             return make_report(self.ledger, run["id"], outcome=run["outcome"], message=state.message or "")
         if isinstance(result, IncompleteRun):

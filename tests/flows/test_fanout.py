@@ -24,7 +24,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.ledger import Account, UnknownPolicy
+from prefect_imagen.core.ledger import CostSummary, UnknownPolicy
 from prefect_imagen.core.run.report import IncompleteRun, RunReport
 from prefect_imagen.flows import imagen_fanout, imagen_pipeline, imagen_repair
 from prefect_imagen.sandbox import SandboxServer
@@ -106,8 +106,8 @@ class Farm:
         return result
 
     @property
-    def account(self) -> Account:
-        return self.catalog.get_ledger().account()
+    def account(self) -> CostSummary:
+        return self.catalog.get_ledger().costs.of()
 
     def billed(self) -> list[str]:
         return [entry["client_request_id"] for entry in self.sandbox.bill()["entries"]]
@@ -180,7 +180,7 @@ def test_shards_on_two_workers_make_one_run(farm: Farm) -> None:
     assert len(farm.billed()) == len(set(farm.billed())) == 40
     assert farm.account.billed == farm.sandbox.bill()["credits"]
     ledger = farm.catalog.get_ledger()
-    assert len(ledger.catalog(run_id=report.run_id)) == 40
+    assert len(ledger.images.catalog(run_id=report.run_id)) == 40
     holders = {row["holder_id"] for row in _rows(farm, "SELECT DISTINCT holder_id FROM imagen_calls")}
     assert len(holders) == 2
     with get_client(sync_client=True) as client:
@@ -244,7 +244,7 @@ def test_a_worker_killed_in_the_middle_of_two_thousand(farm: Farm) -> None:
     imagen_repair(
         farm.store, farm.credentials, farm.catalog, unknown=UnknownPolicy.RETRY, concurrency=8, return_state=True
     )
-    after = farm.catalog.get_ledger().progress(report.run_id)
+    after = farm.catalog.get_ledger().runs.progress(report.run_id)
     assert after.items["delivered"] == count
     assert farm.account.billed <= farm.sandbox.bill()["credits"] <= farm.account.billed_at_most
 
@@ -324,7 +324,7 @@ def test_dask_workers_make_the_same_bill_and_catalog_as_threads(farm: Farm) -> N
 
     def seen(run: RunReport) -> list[Any]:
         told = ("prompt", "state", "model", "content_type", "cost_credits", "width", "height")
-        return [[row[name] for name in told] for row in ledger.catalog(run_id=run.run_id)]
+        return [[row[name] for name in told] for row in ledger.images.catalog(run_id=run.run_id)]
 
     assert seen(report) == seen(threads)
     holders = _rows(farm, f"SELECT DISTINCT holder_id FROM imagen_calls WHERE run_id = '{report.run_id}'")

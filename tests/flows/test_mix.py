@@ -47,7 +47,7 @@ def test_hold_buys_nothing_twice_and_retry_at_most_what_is_unknown(house: House,
     assert report.states["delivered"] == count
     assert 0 < bought_twice(house) <= asked_for
     # The API's log was asked about each of them: the account has every call, credit for credit, and so what was twice.
-    account = house.ledger.account()
+    account = house.ledger.costs.of()
     assert account.unknown.calls == 0
     assert account.billed == house.sandbox.bill()["credits"]
     assert account.delivered.calls - count == bought_twice(house)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import ImageRequest
-from prefect_imagen.core.ledger import Begun, CallIntent, Item, Ledger, RunItem, RunSpec, UnknownPolicy
-from prefect_imagen.core.ledger.schema import holders
+from prefect_imagen.core.ledger import BeginResult, CallIntent, Item, Ledger, RunItem, RunSpec, UnknownPolicy
+from prefect_imagen.core.ledger.schema import workers
 from prefect_imagen.core.purchase import ReplySpool
 from prefect_imagen.core.repair import IncompleteRepair, RepairReport
 from prefect_imagen.core.run.services import RunSettings, spool_folder
@@ -63,16 +63,16 @@ def test_an_answer_in_the_spool_of_a_dead_process_is_not_bought_again(house: Hou
     item = Item(MODEL, "a fox in the spool", {})
     dead = Ledger(str(house.database))
     dead.bind("sandbox")
-    dead.start_run(RunSpec("dead", MODEL))
-    dead.add_run_items("dead", [RunItem(0, item, "x", 1)])
-    dead.claim([item.id])
-    intent = CallIntent("pi-" + "7" * 32, item.id, "dead", dead.holder.id, 106_000, 1, 7, MODEL, "2025-11")
-    assert dead.begin(intent) is Begun.YES
+    dead.runs.start(RunSpec("dead", MODEL))
+    dead.runs.add_items("dead", [RunItem(0, item, "x", 1)])
+    dead.items.claim([item.id])
+    intent = CallIntent("pi-" + "7" * 32, item.id, "dead", dead.worker.id, 106_000, 1, 7, MODEL, "2025-11")
+    assert dead.calls.begin(intent) is BeginResult.YES
     raw = house.credentials.get_client().generate(ImageRequest.build(MODEL, item.prompt, {}).body(seed=7), intent.id)
     ReplySpool(spool_folder(RunSettings()) / dead.id / "replies").save(intent.id, raw)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    this = sa.update(holders).where(holders.c.id == dead.holder.id).values(pid=gone.pid)
+    this = sa.update(workers).where(workers.c.id == dead.worker.id).values(pid=gone.pid)
     dead.write(lambda connection: connection.execute(this))
 
     report = house.run([item.prompt], unknown=UnknownPolicy.RETRY)

@@ -34,10 +34,10 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def other(house: House) -> Iterator[Ledger]:
     """Another process, as the ledger sees it, that has taken up the first three of six prompts."""
     ledger = Ledger(str(house.database))
-    ledger.start_run(RunSpec("elsewhere", MODEL, flow_run_name="swift-fox", destination="s3://x/y"))
+    ledger.runs.start(RunSpec("elsewhere", MODEL, flow_run_name="swift-fox", destination="s3://x/y"))
     rows = [RunItem(n, Item(MODEL, f"shared {n}", {}), "x", n) for n in range(3)]
-    ledger.add_run_items("elsewhere", rows)
-    assert len(ledger.claim([row.item.id for row in rows])) == 3
+    ledger.runs.add_items("elsewhere", rows)
+    assert len(ledger.items.claim([row.item.id for row in rows])) == 3
     yield ledger
     ledger.close()
 

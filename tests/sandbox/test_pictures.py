@@ -106,7 +106,7 @@ def test_every_motif_paints_every_shape(size, monkeypatch):
         assert picture.size == size
         # Real contrast, not a flat field.
         low, high = picture.convert("L").getextrema()
-        assert high - low > 50, motif[0]
+        assert high - low > 50, motif[0].__name__
 
 
 def test_without_dejavu_the_built_in_font_letters_the_picture(monkeypatch):

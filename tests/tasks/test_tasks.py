@@ -147,7 +147,7 @@ def test_batches_can_be_mapped(
     @flow
     def mapped() -> int:
         run = expand_prompts([f"prompt {n}" for n in range(6)], store=store, catalog=catalog)
-        ids = list(catalog.get_ledger().pending(run.run_id, destination=store.get_store().destination))
+        ids = list(catalog.get_ledger().items.pending(run.run_id, destination=store.get_store().destination))
         batches = [Batch(run.run_id, tuple(ids[n : n + 2])) for n in (0, 2, 4)]
         futures = generate_images.map(batches, unmapped(credentials), store=unmapped(store), catalog=unmapped(catalog))
         return sum(len(generated.item_ids) for generated in futures.result())
@@ -175,10 +175,10 @@ def test_an_api_that_is_down_is_for_a_retry_and_costs_nothing(
     with pytest.raises(Unavailable, match="cannot reach the API"):
         down(AimlApiCredentials(api_key=SecretStr("key"), base_url="http://127.0.0.1:9"))
     ledger = catalog.get_ledger()
-    run_id = ledger.latest_run()
+    run_id = ledger.runs.latest()
     assert run_id is not None
-    assert ledger.progress(run_id).items["planned"] == 1
-    assert ledger.account().billed_at_most == 0
+    assert ledger.runs.progress(run_id).items["planned"] == 1
+    assert ledger.costs.of().billed_at_most == 0
     assert sandbox.calls() == []
     assert len(tries) == 2
 
@@ -194,4 +194,4 @@ def test_bad_input_is_not_retried(
 
     with pytest.raises(BadInput, match="aspect_ratio: '5:7' is not allowed"):
         refused()
-    assert catalog.get_ledger().latest_run() is None
+    assert catalog.get_ledger().runs.latest() is None

@@ -172,10 +172,10 @@ def all_exceptions() -> list[type[ImagenError]]:
 def a_value(kind: type[ImagenError], name: str, annotation: str) -> Any:
     """Some value of a parameter, by its annotation."""
     if name == "report":
-        from prefect_imagen.core.ledger import Account, Line
+        from prefect_imagen.core.ledger import CostLine, CostSummary
         from prefect_imagen.core.run.report import RunReport
 
-        account = Account(*([Line(1, 2)] * len(Account.__dataclass_fields__)))
+        account = CostSummary(*([CostLine(1, 2)] * len(CostSummary.__dataclass_fields__)))
         states = {"delivered": 1, "planned": 1}
         return RunReport("r", "Incomplete", "why", None, "c", 2, 2, states, 0, 1, 0, account)
     for part, value in (

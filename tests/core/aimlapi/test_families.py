@@ -57,8 +57,8 @@ class Counter:
         request = ImageRequest.build(model, "a red fox in the snow", parameters)
         item = Item(model.spec.id, request.prompt, request.identity(), edition=model.contract_name)
         run = f"run-{item.id}"
-        self.ledger.start_run(RunSpec(run, model.name, parameters, destination=self.store.destination))
-        self.ledger.add_run_items(run, [RunItem(0, item, "x", 1)])
+        self.ledger.runs.start(RunSpec(run, model.name, parameters, destination=self.store.destination))
+        self.ledger.runs.add_items(run, [RunItem(0, item, "x", 1)])
         purchaser = Purchaser(
             client=self.client,
             ledger=self.ledger,
@@ -70,9 +70,9 @@ class Counter:
             parameters=parameters,
             backoff=Backoff(first=0.01, maximum=0.02),
         )
-        (claimed,) = self.ledger.claim([item.id])
+        (claimed,) = self.ledger.items.claim([item.id])
         purchaser.buy(claimed)
-        self.ledger.release([item.id], keep_paid=True)
+        self.ledger.items.release([item.id], keep_paid=True)
         return item.id
 
     def deliver(self, item_id: str) -> list[Any]:
@@ -88,10 +88,10 @@ class Counter:
             halt=self.halt,
             patience=5,
         )
-        tasks = self.ledger.images_to_deliver([item_id], destination=self.store.destination)
+        tasks = self.ledger.images.to_deliver([item_id], destination=self.store.destination)
         files = [downloader.download(task) for task in tasks]
         record(self.ledger, self.spool, [uploader.upload(file) for file in files])
-        self.ledger.release([item_id])
+        self.ledger.items.release([item_id])
         return files
 
 
@@ -139,11 +139,11 @@ def test_asked_replied_delivered(spec: ModelSpec, contract: str, counter: Counte
     counter.sandbox.reset()
     parameters = needed(model)
     item_id = counter.buy(model, parameters)
-    assert counter.ledger.states([item_id]) == {item_id: ItemState.GENERATED}, counter.sandbox.calls()
+    assert counter.ledger.items.states([item_id]) == {item_id: ItemState.GENERATED}, counter.sandbox.calls()
     files = counter.deliver(item_id)
     assert [file.state for file in files] == [FileState.READY]
-    assert counter.ledger.states([item_id]) == {item_id: ItemState.DELIVERED}
-    (row,) = [row for row in counter.ledger.catalog() if row["item_id"] == item_id]
+    assert counter.ledger.items.states([item_id]) == {item_id: ItemState.DELIVERED}
+    (row,) = [row for row in counter.ledger.images.catalog() if row["item_id"] == item_id]
     bill = counter.sandbox.bill()
     assert [entry["client_request_id"] for entry in bill["entries"]] == [row["client_request_id"]]
     assert row["wire_model"] == model.wire_model
@@ -204,7 +204,7 @@ def test_base64_in_every_form(form: str, data_uri: bool, counter: Counter) -> No
         gets = counter.sandbox.stats()["cdn_gets"]
         assert [file.state for file in counter.deliver(item_id)] == [FileState.READY]
         assert counter.sandbox.stats()["cdn_gets"] == gets
-        assert counter.ledger.states([item_id]) == {item_id: ItemState.DELIVERED}
+        assert counter.ledger.items.states([item_id]) == {item_id: ItemState.DELIVERED}
     finally:
         counter.sandbox.clear_faults()
 
@@ -220,6 +220,6 @@ def test_the_first_contract_of_imagen4(tmp_path: Path, open_ledger: Callable[...
         made = Counter(sandbox, open_ledger(str(tmp_path / "ledger.db")), tmp_path)
         item_id = made.buy(load_registry().resolve("google/imagen4/preview@2025-05"), {"negative_prompt": "dogs"})
         assert [file.state for file in made.deliver(item_id)] == [FileState.READY]
-        (row,) = made.ledger.catalog()
+        (row,) = made.ledger.images.catalog()
         assert (row["cost_source"], row["cost_credits"]) == ("price list", sandbox.bill()["credits"])
         made.close()

@@ -47,13 +47,13 @@ class Post:
         call_id = self.harness.send(item)
         raw = self.client.generate(ImageRequest.build(MODEL, prompt, parameters).body(seed=7), call_id)
         self.spool.replies.save(call_id, raw)
-        assert self.ledger.settle(call_id, classify_reply(raw, list_price=1).outcome)
-        self.ledger.release([item])
+        assert self.ledger.calls.settle(call_id, classify_reply(raw, list_price=1).outcome)
+        self.ledger.items.release([item])
         return call_id
 
     def tasks(self, call_id: str, destination: str | None = None) -> list[ImageTask]:
         item = self.harness.call(call_id).item_id
-        return self.ledger.images_to_deliver([item], destination=destination or self.store.destination)
+        return self.ledger.images.to_deliver([item], destination=destination or self.store.destination)
 
     def downloader(self, **options: Any) -> Downloader:
         return Downloader(
@@ -112,7 +112,7 @@ def test_a_reply_becomes_objects_and_rows(post: Post) -> None:
     assert [(file.state, file.width, file.height, file.ext) for file in files] == [
         (FileState.READY, 1408, 768, "png")
     ] * 2
-    rows = post.ledger.catalog()
+    rows = post.ledger.images.catalog()
     assert [row["state"] for row in rows] == ["stored", "stored"]
     for row in rows:
         path = Path(row["uri"].removeprefix("file://"))
@@ -173,7 +173,7 @@ def test_what_is_twice_no_image_is_quarantined_and_kept(post: Post, fault: str) 
     assert "kept as" in image.reason
     assert post.harness.state(image.item_id) is ItemState.LOST
     assert post.objects() == []
-    assert post.ledger.account().lost.calls == 1
+    assert post.ledger.costs.of().lost.calls == 1
 
 
 @pytest.mark.parametrize(

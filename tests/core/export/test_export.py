@@ -40,8 +40,8 @@ def filled(harness: Any) -> Any:
     [other] = harness.plan(1, prefix=AWKWARD)
     call_id = harness.send(other)
     image = NewImage(0, f"https://cdn.test/{AWKWARD[:3]}.png", None, "a fox, \x00revised")
-    harness.ledger.settle(call_id, Answered([image], 104_000, "reply", seed=2**70, inference_id="i,1"))
-    harness.ledger.release([other])
+    harness.ledger.calls.settle(call_id, Answered([image], 104_000, "reply", seed=2**70, inference_id="i,1"))
+    harness.ledger.items.release([other])
     harness.plan(1, edition="may")  # owned, asked for by the second run as well
     return harness
 

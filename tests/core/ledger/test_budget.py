@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.ledger import Begun, CallOutcome, ItemState, Ledger, Period, Unbilled, Unknown
-from prefect_imagen.core.ledger.schema import calls, spending
+from prefect_imagen.core.ledger import BeginResult, CallOutcome, ItemState, Ledger, Period, Unbilled, Unknown
+from prefect_imagen.core.ledger.schema import budget_windows, calls
 
 from ..conftest import PRICE, RESERVE, LedgerHarness, answer
 
@@ -22,7 +22,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.moment = datetime(2026, 3, 30, 12, tzinfo=UTC)
-        for module in ("calls", "budget", "ledger"):
+        for module in ("calls", "budgets"):
             monkeypatch.setattr(f"prefect_imagen.core.ledger.{module}.datetime", self._class())
 
     def _class(self) -> Any:
@@ -41,87 +41,87 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def begin(harness: LedgerHarness, item: str) -> Begun:
+def begin(harness: LedgerHarness, item: str) -> BeginResult:
     if harness.state(item) is not ItemState.CLAIMED:
-        harness.ledger.claim([item])
-    return harness.ledger.begin(harness.intent(item))
+        harness.ledger.items.claim([item])
+    return harness.ledger.calls.begin(harness.intent(item))
 
 
 def test_a_day_is_one_budget_for_every_run(harness: LedgerHarness, clock: Clock) -> None:
-    harness.ledger.set_budget(Period.DAY, 3 * RESERVE)
+    harness.ledger.budgets.set(Period.DAY, 3 * RESERVE)
     first = harness.plan(2)
-    assert [begin(harness, item) for item in first] == [Begun.YES, Begun.YES]
+    assert [begin(harness, item) for item in first] == [BeginResult.YES, BeginResult.YES]
     harness.start("other")
     second = harness.plan(2, prefix="owl")
-    assert [begin(harness, item) for item in second] == [Begun.YES, Begun.DAY_BUDGET_REACHED]
+    assert [begin(harness, item) for item in second] == [BeginResult.YES, BeginResult.DAY_BUDGET_REACHED]
     assert harness.state(second[1]) is ItemState.CLAIMED
     assert harness.money() == (RESERVE, 0), "what the day does not cover is not reserved in the run, either"
-    (day,) = harness.ledger.budgets("other")
+    (day,) = harness.ledger.budgets.states("other")
     assert (day.reserved, day.spent, day.left, day.window) == (3 * RESERVE, 0, 0, "2026-03-30")
     assert day.frees_at == datetime(2026, 3, 31, tzinfo=UTC)
     clock.moment += timedelta(days=1)
-    assert begin(harness, second[1]) is Begun.YES
+    assert begin(harness, second[1]) is BeginResult.YES
 
 
 def test_what_is_settled_is_counted_where_it_was_sent(harness: LedgerHarness, clock: Clock) -> None:
-    harness.ledger.set_budget(Period.DAY, 10 * RESERVE)
-    harness.ledger.set_budget(Period.MONTH, 20 * RESERVE)
+    harness.ledger.budgets.set(Period.DAY, 10 * RESERVE)
+    harness.ledger.budgets.set(Period.MONTH, 20 * RESERVE)
     items = harness.plan(4)
     late, lost, free = (harness.send(item) for item in items[:3])
     clock.moment += timedelta(days=2)  # April
     harness.send(items[3])
-    harness.ledger.settle(late, answer(1, PRICE))
-    harness.ledger.settle(lost, Unknown("cut"))
-    harness.ledger.settle(free, Unbilled("429", ItemState.PLANNED))
-    day, month = harness.ledger.budgets()
+    harness.ledger.calls.settle(late, answer(1, PRICE))
+    harness.ledger.calls.settle(lost, Unknown("cut"))
+    harness.ledger.calls.settle(free, Unbilled("429", ItemState.PLANNED))
+    day, month = harness.ledger.budgets.states()
     assert (day.reserved, day.spent, month.reserved, month.spent) == (RESERVE, 0, RESERVE, 0)
-    before = {(row.period, row.window): (row.reserved, row.spent) for row in harness.rows(spending)}
+    before = {(row.period, row.window): (row.reserved, row.spent) for row in harness.rows(budget_windows)}
     assert before["day", "2026-03-30"] == before["month", "2026-03"] == (RESERVE, PRICE)
-    harness.ledger.settle(lost, answer(1, PRICE))
-    after = {(row.period, row.window): (row.reserved, row.spent) for row in harness.rows(spending)}
+    harness.ledger.calls.settle(lost, answer(1, PRICE))
+    after = {(row.period, row.window): (row.reserved, row.spent) for row in harness.rows(budget_windows)}
     assert after["day", "2026-03-30"] == (0, 2 * PRICE)
 
 
 def test_a_budget_that_is_set_late_counts_from_midnight(harness: LedgerHarness, clock: Clock) -> None:
     bought, unknown, flying, other = harness.plan(4)
     harness.buy(bought)
-    harness.ledger.settle(harness.send(unknown), Unknown("cut"))
+    harness.ledger.calls.settle(harness.send(unknown), Unknown("cut"))
     harness.send(flying)
-    harness.ledger.set_budget(Period.DAY, PRICE + 2 * RESERVE)
-    (day,) = harness.ledger.budgets()
+    harness.ledger.budgets.set(Period.DAY, PRICE + 2 * RESERVE)
+    (day,) = harness.ledger.budgets.states()
     assert (day.spent, day.reserved) == (PRICE, 2 * RESERVE)
-    assert begin(harness, other) is Begun.DAY_BUDGET_REACHED
-    harness.ledger.set_budget(Period.DAY, PRICE + 3 * RESERVE)
-    assert begin(harness, other) is Begun.YES
-    harness.ledger.clear_budget(Period.DAY)
-    assert harness.ledger.budgets() == []
+    assert begin(harness, other) is BeginResult.DAY_BUDGET_REACHED
+    harness.ledger.budgets.set(Period.DAY, PRICE + 3 * RESERVE)
+    assert begin(harness, other) is BeginResult.YES
+    harness.ledger.budgets.clear(Period.DAY)
+    assert harness.ledger.budgets.states() == []
 
 
 def test_a_day_begins_at_midnight_in_its_time_zone(harness: LedgerHarness, clock: Clock) -> None:
-    harness.ledger.set_budget(Period.DAY, RESERVE, "Pacific/Auckland")
+    harness.ledger.budgets.set(Period.DAY, RESERVE, "Pacific/Auckland")
     one, two, three = harness.plan(3)
-    assert begin(harness, one) is Begun.YES  # 01:00 of the 31st there
-    (day,) = harness.ledger.budgets()
+    assert begin(harness, one) is BeginResult.YES  # 01:00 of the 31st there
+    (day,) = harness.ledger.budgets.states()
     assert (day.window, day.frees_at) == ("2026-03-31", datetime(2026, 3, 31, 11, tzinfo=UTC))
     assert "it frees at 2026-04-01 00:00 NZDT" in str(day)
     clock.moment += timedelta(hours=22)
-    assert begin(harness, two) is Begun.DAY_BUDGET_REACHED
+    assert begin(harness, two) is BeginResult.DAY_BUDGET_REACHED
     clock.moment += timedelta(hours=2)
-    assert begin(harness, two) is Begun.YES
+    assert begin(harness, two) is BeginResult.YES
     # Summer time ends on April 5: that day has 25 hours.
     clock.moment = datetime(2026, 4, 4, 12, tzinfo=UTC)
-    (day,) = harness.ledger.budgets()
+    (day,) = harness.ledger.budgets.states()
     assert day.frees_at is not None
     assert day.frees_at - datetime(2026, 4, 4, 11, tzinfo=UTC) == timedelta(hours=25)
-    assert begin(harness, three) is Begun.YES
+    assert begin(harness, three) is BeginResult.YES
 
 
 def test_the_tightest_budget_decides_and_the_others_are_given_back(harness: LedgerHarness, clock: Clock) -> None:
-    harness.ledger.set_budget(Period.DAY, 2 * RESERVE)
-    harness.ledger.set_budget(Period.MONTH, RESERVE)
+    harness.ledger.budgets.set(Period.DAY, 2 * RESERVE)
+    harness.ledger.budgets.set(Period.MONTH, RESERVE)
     one, two = harness.plan(2)
-    assert [begin(harness, item) for item in (one, two)] == [Begun.YES, Begun.MONTH_BUDGET_REACHED]
-    assert [state.reserved for state in harness.ledger.budgets()] == [RESERVE, RESERVE]
+    assert [begin(harness, item) for item in (one, two)] == [BeginResult.YES, BeginResult.MONTH_BUDGET_REACHED]
+    assert [state.reserved for state in harness.ledger.budgets.states()] == [RESERVE, RESERVE]
     assert harness.money() == (RESERVE, 0)
 
 
@@ -134,24 +134,24 @@ def test_of_all_that_reserve_at_once_only_as_many_pass_as_fit(
         harness.start()
         harness.todo = harness.plan(10, prefix=f"fox {n}")
         harnesses.append(harness)
-    harnesses[0].ledger.set_budget(Period.DAY, 15 * RESERVE + RESERVE - 1)
+    harnesses[0].ledger.budgets.set(Period.DAY, 15 * RESERVE + RESERVE - 1)
     start = threading.Barrier(4)
 
     def spend(harness: LedgerHarness) -> int:
         start.wait()
         passed = 0
         for number, item in enumerate(harness.todo):
-            harness.ledger.claim([item])
+            harness.ledger.items.claim([item])
             intent = harness.intent(item)
-            if harness.ledger.begin(intent) is Begun.YES:
+            if harness.ledger.calls.begin(intent) is BeginResult.YES:
                 passed += 1
                 if number % 2:
-                    harness.ledger.settle(intent.id, answer(1, RESERVE))
+                    harness.ledger.calls.settle(intent.id, answer(1, RESERVE))
         return passed
 
     with ThreadPoolExecutor(4) as threads:
         assert sum(threads.map(spend, harnesses)) == 15
-    (day,) = harnesses[0].ledger.budgets()
+    (day,) = harnesses[0].ledger.budgets.states()
     with harnesses[0].ledger.read() as connection:
         flying = connection.scalar(sa.select(sa.func.count()).where(calls.c.outcome == CallOutcome.SENT))
     assert (day.used, day.reserved) == (15 * RESERVE, flying * RESERVE)
@@ -161,7 +161,7 @@ def test_a_budget_may_be_set_while_others_spend(postgres: str, open_ledger: Call
     spender, setter = LedgerHarness(open_ledger(postgres)), LedgerHarness(open_ledger(postgres))
     spender.start()
     items = spender.plan(40)
-    begun: list[Begun] = []
+    begun: list[BeginResult] = []
 
     def spend() -> None:
         begun.extend(begin(spender, item) for item in items)
@@ -170,32 +170,32 @@ def test_a_budget_may_be_set_while_others_spend(postgres: str, open_ledger: Call
     thread.start()
     while len(begun) < 5:
         assert thread.is_alive()
-    setter.ledger.set_budget(Period.DAY, 20 * RESERVE)
+    setter.ledger.budgets.set(Period.DAY, 20 * RESERVE)
     thread.join()
-    assert begun.count(Begun.YES) == max(20, begun.index(Begun.DAY_BUDGET_REACHED))
-    (day,) = setter.ledger.budgets()
-    assert day.reserved == begun.count(Begun.YES) * RESERVE
+    assert begun.count(BeginResult.YES) == max(20, begun.index(BeginResult.DAY_BUDGET_REACHED))
+    (day,) = setter.ledger.budgets.states()
+    assert day.reserved == begun.count(BeginResult.YES) * RESERVE
 
 
 def test_four_fifths_of_a_budget_are_told_once(harness: LedgerHarness, clock: Clock) -> None:
     harness.start(budget=10 * RESERVE)
-    harness.ledger.set_budget(Period.MONTH, 10 * RESERVE)
+    harness.ledger.budgets.set(Period.MONTH, 10 * RESERVE)
     items = harness.plan(10)
     for item in items[:7]:
         harness.send(item)
-    assert harness.ledger.take_budget_warnings("run") == []
+    assert harness.ledger.budgets.pop_warnings("run") == []
     harness.send(items[7])
-    told = harness.ledger.take_budget_warnings("run")
+    told = harness.ledger.budgets.pop_warnings("run")
     assert [warning.state.period for warning in told] == [Period.RUN, Period.MONTH]
     assert told[0].state.used == 8 * RESERVE
     harness.send(items[8])
-    assert harness.ledger.take_budget_warnings("run") == []
+    assert harness.ledger.budgets.pop_warnings("run") == []
     clock.moment += timedelta(days=31)
-    assert harness.ledger.take_budget_warnings("run") == []
+    assert harness.ledger.budgets.pop_warnings("run") == []
 
 
 def test_what_cannot_be_a_budget_is_refused(harness: LedgerHarness) -> None:
     with pytest.raises(BadInput, match="not a time zone"):
-        harness.ledger.set_budget(Period.DAY, 1, "Mars/Olympus")
+        harness.ledger.budgets.set(Period.DAY, 1, "Mars/Olympus")
     with pytest.raises(BadInput, match="--budget-usd"):
-        harness.ledger.set_budget(Period.RUN, 1)
+        harness.ledger.budgets.set(Period.RUN, 1)

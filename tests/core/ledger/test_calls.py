@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.ledger import (
     Answered,
-    Begun,
+    BeginResult,
     CallOutcome,
     ImageState,
     ItemState,
@@ -54,7 +54,7 @@ def test_what_an_outcome_makes_of_call_money_and_item(
     call_id = harness.send(item)
     assert harness.money() == (RESERVE, 0)
     assert (harness.state(item), harness.call(call_id).outcome) == (ItemState.SENT, "sent")
-    assert harness.ledger.settle(call_id, outcome)
+    assert harness.ledger.calls.settle(call_id, outcome)
     call = harness.call(call_id)
     assert (call.outcome, call.billed, harness.money(), harness.state(item)) == (call_state, billed, money, item_state)
     assert call.settled == (None if billed is None else money[1])
@@ -66,7 +66,7 @@ def test_everything_a_reply_tells_is_kept(harness: Any) -> None:
     call_id = harness.send(item)
     image = NewImage(0, "https://cdn.test/ä?x=%2F", "image/webp", "a rewritten fox")
     blank = NewImage(1, None, None, None, blocked="marked")
-    harness.ledger.settle(call_id, Answered([image, blank], 5, "price list", 2**70, 201, "inf", "req"))
+    harness.ledger.calls.settle(call_id, Answered([image, blank], 5, "price list", 2**70, 201, "inf", "req"))
     call = harness.call(call_id)
     assert (call.returned, call.cost_source, call.http_status) == (2, "price list", 201)
     assert (call.inference_id, call.request_id, call.seed) == ("inf", "req", "7")
@@ -83,10 +83,10 @@ def test_a_seed_of_the_reply_is_kept_where_none_was_sent(harness: Any) -> None:
     import dataclasses
 
     (item,) = harness.plan(1)
-    harness.ledger.claim([item])
+    harness.ledger.items.claim([item])
     intent = dataclasses.replace(harness.intent(item), seed=None)
-    harness.ledger.begin(intent)
-    harness.ledger.settle(intent.id, Answered(answer().images, 1, "reply", seed=2**70))
+    harness.ledger.calls.begin(intent)
+    harness.ledger.calls.settle(intent.id, Answered(answer().images, 1, "reply", seed=2**70))
     assert harness.call(intent.id).seed == str(2**70)
 
 
@@ -94,20 +94,20 @@ def test_text_that_no_database_holds_does_not_keep_a_paid_reply_out(harness: Any
     (item,) = harness.plan(1)
     call_id = harness.send(item)
     image = NewImage(0, "https://cdn.test/\x00", "image/\ud800", "half \udfff a pair, a NUL \x00")
-    assert harness.ledger.settle(call_id, Answered([image], 1, "reply", None, 200, "\x00", "\ud800"))
+    assert harness.ledger.calls.settle(call_id, Answered([image], 1, "reply", None, 200, "\x00", "\ud800"))
     assert harness.image(call_id).revised_prompt == "half ? a pair, a NUL \ufffd"
     other = harness.send(harness.plan(1, prefix="owl")[0])
-    assert harness.ledger.settle(other, Refused("NUL \x00"))
+    assert harness.ledger.calls.settle(other, Refused("NUL \x00"))
 
 
 def test_a_reply_is_recorded_once(harness: Any) -> None:
     (item,) = harness.plan(1)
     call_id = harness.send(item)
-    assert harness.ledger.settle(call_id, answer())
+    assert harness.ledger.calls.settle(call_id, answer())
     for again in (answer(2), Unknown("late"), Refused("late", 7), Unbilled("late", ItemState.FAILED)):
-        assert not harness.ledger.settle(call_id, again)
+        assert not harness.ledger.calls.settle(call_id, again)
     assert (harness.money(), harness.state(item)) == ((0, PRICE), ItemState.GENERATED)
-    assert not harness.ledger.settle("never sent", answer())
+    assert not harness.ledger.calls.settle("never sent", answer())
 
 
 def test_a_reply_that_two_processes_record_at_once_counts_once(harness: Any, open_ledger: OpenLedger) -> None:
@@ -118,7 +118,7 @@ def test_a_reply_that_two_processes_record_at_once_counts_once(harness: Any, ope
 
         def record(ledger: Ledger, call_id: str = call_id, start: threading.Barrier = start) -> bool:
             start.wait()
-            return ledger.settle(call_id, answer())
+            return ledger.calls.settle(call_id, answer()).recorded
 
         with ThreadPoolExecutor(2) as threads:
             assert sum(threads.map(record, ledgers)) == 1
@@ -127,11 +127,11 @@ def test_a_reply_that_two_processes_record_at_once_counts_once(harness: Any, ope
 
 def test_nothing_is_sent_without_a_claim(harness: Any, open_ledger: OpenLedger) -> None:
     item, other_item = harness.plan(2)
-    assert harness.ledger.begin(harness.intent(item)) is Begun.CLAIM_LOST
-    open_ledger(str(harness.ledger.url)).claim([other_item])
-    assert harness.ledger.begin(harness.intent(other_item)) is Begun.CLAIM_LOST
+    assert harness.ledger.calls.begin(harness.intent(item)) is BeginResult.CLAIM_LOST
+    open_ledger(str(harness.ledger.url)).items.claim([other_item])
+    assert harness.ledger.calls.begin(harness.intent(other_item)) is BeginResult.CLAIM_LOST
     harness.send(item)
-    assert harness.ledger.begin(harness.intent(item)) is Begun.CLAIM_LOST, "sent twice at once"
+    assert harness.ledger.calls.begin(harness.intent(item)) is BeginResult.CLAIM_LOST, "sent twice at once"
     assert harness.money() == (RESERVE, 0)
 
 
@@ -140,30 +140,30 @@ def test_a_budget_covers_what_is_reserved_and_what_is_spent(harness: Any) -> Non
     a, b, c = harness.plan(3)
     first = harness.send(a)
     second = harness.send(b)
-    harness.ledger.claim([c])
-    assert harness.ledger.begin(harness.intent(c)) is Begun.BUDGET_REACHED
+    harness.ledger.items.claim([c])
+    assert harness.ledger.calls.begin(harness.intent(c)) is BeginResult.BUDGET_REACHED
     assert harness.state(c) is ItemState.CLAIMED
-    harness.ledger.settle(first, Unbilled("429", ItemState.FAILED))
-    harness.ledger.settle(second, Unknown("cut"))
+    harness.ledger.calls.settle(first, Unbilled("429", ItemState.FAILED))
+    harness.ledger.calls.settle(second, Unknown("cut"))
     assert harness.money() == (RESERVE, 0), "an unknown call stays reserved"
     third = harness.send(c)
-    harness.ledger.settle(third, answer(1, RESERVE))
+    harness.ledger.calls.settle(third, answer(1, RESERVE))
     assert harness.money() == (RESERVE, RESERVE)
-    harness.ledger.release([a])
-    assert harness.ledger.claim([a])
-    assert harness.ledger.begin(harness.intent(a)) is Begun.BUDGET_REACHED
-    assert harness.ledger.settle(second, Refused("late"))
-    assert harness.ledger.begin(harness.intent(a)) is Begun.YES
+    harness.ledger.items.release([a])
+    assert harness.ledger.items.claim([a])
+    assert harness.ledger.calls.begin(harness.intent(a)) is BeginResult.BUDGET_REACHED
+    assert harness.ledger.calls.settle(second, Refused("late"))
+    assert harness.ledger.calls.begin(harness.intent(a)) is BeginResult.YES
 
 
 def test_threads_never_pass_a_budget_together(harness: Any) -> None:
     harness.start("capped", budget=10 * RESERVE + 1)
     wanted = harness.plan(40)
-    harness.ledger.claim(wanted)
+    harness.ledger.items.claim(wanted)
     with ThreadPoolExecutor(16) as threads:
-        begun = list(threads.map(lambda item: harness.ledger.begin(harness.intent(item)), wanted))
-    assert begun.count(Begun.YES) == 10
-    assert begun.count(Begun.BUDGET_REACHED) == 30
+        begun = list(threads.map(lambda item: harness.ledger.calls.begin(harness.intent(item)), wanted))
+    assert begun.count(BeginResult.YES) == 10
+    assert begun.count(BeginResult.BUDGET_REACHED) == 30
     assert harness.money() == (10 * RESERVE, 0)
 
 
@@ -172,20 +172,20 @@ def test_a_run_that_is_taken_up_again_keeps_what_it_spent(harness: Any) -> None:
     a, b = harness.plan(2)
     harness.buy(a, 1, RESERVE)
     harness.start("capped", budget=RESERVE)
-    harness.ledger.claim([b])
-    assert harness.ledger.begin(harness.intent(b)) is Begun.BUDGET_REACHED
+    harness.ledger.items.claim([b])
+    assert harness.ledger.calls.begin(harness.intent(b)) is BeginResult.BUDGET_REACHED
 
 
 def test_a_late_reply_moves_its_call_from_unknown_to_answered(harness: Any) -> None:
     (item,) = harness.plan(1)
     call_id = harness.send(item)
-    harness.ledger.settle(call_id, Unknown("timed out"))
-    harness.ledger.release([item])
-    assert harness.ledger.settle(call_id, answer(2))
+    harness.ledger.calls.settle(call_id, Unknown("timed out"))
+    harness.ledger.items.release([item])
+    assert harness.ledger.calls.settle(call_id, answer(2))
     assert (harness.call(call_id).outcome, harness.state(item)) == (CallOutcome.ANSWERED, ItemState.GENERATED)
     assert harness.call(call_id).reason is None
     assert harness.money() == (0, PRICE)
-    assert len(harness.ledger.images_to_deliver([item], destination="file:///a")) == 2
+    assert len(harness.ledger.images.to_deliver([item], destination="file:///a")) == 2
 
 
 @pytest.mark.parametrize(
@@ -201,28 +201,31 @@ def test_a_late_reply_moves_its_call_from_unknown_to_answered(harness: Any) -> N
 def test_a_late_reply_while_a_newer_call_is_in_flight(harness: Any, outcome: Outcome, money: tuple[int, int]) -> None:
     (item,) = harness.plan(1)
     first = harness.send(item)
-    harness.ledger.settle(first, Unknown("timed out"))
-    harness.ledger.release([item])
+    harness.ledger.calls.settle(first, Unknown("timed out"))
+    harness.ledger.items.release([item])
     second = harness.send(item, unknown=UnknownPolicy.RETRY)
-    assert harness.ledger.settle(first, answer())
+    assert harness.ledger.calls.settle(first, answer())
     assert harness.state(item) is ItemState.SENT, "the newer call is still in flight"
-    assert harness.ledger.settle(second, outcome)
+    assert harness.ledger.calls.settle(second, outcome)
     assert (harness.state(item), harness.money()) == (ItemState.GENERATED, money)
-    assert harness.ledger.begin(harness.intent(item)) is Begun.CLAIM_LOST, "bought a third time"
-    harness.ledger.release([item])
-    tasks = harness.ledger.images_to_deliver([item], destination=None)
+    assert harness.ledger.calls.begin(harness.intent(item)) is BeginResult.CLAIM_LOST, "bought a third time"
+    harness.ledger.items.release([item])
+    tasks = harness.ledger.images.to_deliver([item], destination=None)
     assert first in {task.call_id for task in tasks}
-    assert harness.ledger.claim([item], unknown=UnknownPolicy.RETRY, retry_refused=True)[0].state is ItemState.GENERATED
+    assert (
+        harness.ledger.items.claim([item], unknown=UnknownPolicy.RETRY, retry_refused=True)[0].state
+        is ItemState.GENERATED
+    )
 
 
 def test_a_late_reply_stops_a_purchase_that_is_about_to_be_sent(harness: Any) -> None:
     (item,) = harness.plan(1)
     first = harness.send(item)
-    harness.ledger.settle(first, Unknown("timed out"))
-    harness.ledger.release([item])
-    assert harness.ledger.claim([item], unknown=UnknownPolicy.RETRY)
-    assert harness.ledger.settle(first, answer())
-    assert harness.ledger.begin(harness.intent(item)) is Begun.CLAIM_LOST
+    harness.ledger.calls.settle(first, Unknown("timed out"))
+    harness.ledger.items.release([item])
+    assert harness.ledger.items.claim([item], unknown=UnknownPolicy.RETRY)
+    assert harness.ledger.calls.settle(first, answer())
+    assert harness.ledger.calls.begin(harness.intent(item)) is BeginResult.CLAIM_LOST
     assert (harness.state(item), harness.money()) == (ItemState.GENERATED, (0, PRICE))
 
 
@@ -230,38 +233,38 @@ def test_a_late_reply_after_the_newer_call_was_delivered(harness: Any) -> None:
     """Both are paid, so both are delivered, and the item counts once."""
     (item,) = harness.plan(1)
     first = harness.send(item)
-    harness.ledger.settle(first, Unknown("timed out"))
-    harness.ledger.release([item])
+    harness.ledger.calls.settle(first, Unknown("timed out"))
+    harness.ledger.items.release([item])
     second = harness.send(item, unknown=UnknownPolicy.RETRY)
-    harness.ledger.settle(second, answer())
-    harness.ledger.release([item])
+    harness.ledger.calls.settle(second, answer())
+    harness.ledger.items.release([item])
     harness.finish(second)
     assert harness.state(item) is ItemState.DELIVERED
-    harness.ledger.settle(first, answer())
+    harness.ledger.calls.settle(first, answer())
     assert harness.state(item) is ItemState.GENERATED
     harness.finish(first)
-    account = harness.ledger.account()
+    account = harness.ledger.costs.of()
     assert (account.delivered.calls, account.delivered.credits, account.unknown.calls) == (2, 2 * PRICE, 0)
 
 
 def test_a_log_that_says_failed_frees_an_unknown_item(harness: Any) -> None:
     (item,) = harness.plan(1)
     call_id = harness.send(item)
-    harness.ledger.settle(call_id, Unknown("cut"))
-    harness.ledger.release([item])
-    assert harness.ledger.settle(call_id, Unbilled("the API's log says failed", ItemState.PLANNED))
+    harness.ledger.calls.settle(call_id, Unknown("cut"))
+    harness.ledger.items.release([item])
+    assert harness.ledger.calls.settle(call_id, Unbilled("the API's log says failed", ItemState.PLANNED))
     assert (harness.state(item), harness.money()) == (ItemState.PLANNED, (0, 0))
 
 
 def test_a_log_that_says_succeeded_makes_a_lost_item(harness: Any) -> None:
     (item,) = harness.plan(1)
     call_id = harness.send(item)
-    harness.ledger.settle(call_id, Unknown("cut"))
-    harness.ledger.release([item])
-    assert harness.ledger.settle(call_id, Answered([], PRICE, "log"))
+    harness.ledger.calls.settle(call_id, Unknown("cut"))
+    harness.ledger.items.release([item])
+    assert harness.ledger.calls.settle(call_id, Answered([], PRICE, "log"))
     assert (harness.state(item), harness.money()) == (ItemState.LOST, (0, PRICE))
-    assert harness.ledger.account().lost.credits == PRICE
-    assert harness.ledger.catalog() == []
+    assert harness.ledger.costs.of().lost.credits == PRICE
+    assert harness.ledger.images.catalog() == []
 
 
 def test_calls_of_an_item_are_numbered(harness: Any) -> None:
@@ -270,7 +273,7 @@ def test_calls_of_an_item_are_numbered(harness: Any) -> None:
     for _ in range(3):
         call_id = harness.send(item)
         numbers.append(harness.call(call_id).number)
-        harness.ledger.settle(call_id, Unbilled("429", ItemState.CLAIMED))
+        harness.ledger.calls.settle(call_id, Unbilled("429", ItemState.CLAIMED))
     assert numbers == [1, 2, 3]
 
 
@@ -280,7 +283,7 @@ def test_no_image_is_recorded_without_its_money(harness: Any) -> None:
     call_id = harness.send(item)
     twice = Answered([NewImage(0, "a", None, None), NewImage(0, "b", None, None)], PRICE, "reply")
     with pytest.raises(sa.exc.IntegrityError):
-        harness.ledger.settle(call_id, twice)
+        harness.ledger.calls.settle(call_id, twice)
     assert (harness.call(call_id).outcome, harness.money(), harness.state(item)) == (
         "sent",
         (RESERVE, 0),
@@ -293,39 +296,42 @@ def test_no_image_is_recorded_without_its_money(harness: Any) -> None:
 def test_an_intent_that_is_written_twice_is_begun_once(harness: Any) -> None:
     """A commit that broke off may have been one; the writer runs its operation again."""
     (item,) = harness.plan(1)
-    harness.ledger.claim([item])
+    harness.ledger.items.claim([item])
     intent = harness.intent(item)
-    assert [harness.ledger.begin(intent), harness.ledger.begin(intent)] == [Begun.YES, Begun.YES]
+    assert [harness.ledger.calls.begin(intent), harness.ledger.calls.begin(intent)] == [
+        BeginResult.YES,
+        BeginResult.YES,
+    ]
     assert len(harness.rows(calls)) == 1
     assert harness.money() == (RESERVE, 0)
-    assert harness.ledger.begin(harness.intent(item)) is Begun.CLAIM_LOST
-    harness.ledger.settle(intent.id, answer())
-    assert harness.ledger.begin(intent) is Begun.CLAIM_LOST
+    assert harness.ledger.calls.begin(harness.intent(item)) is BeginResult.CLAIM_LOST
+    harness.ledger.calls.settle(intent.id, answer())
+    assert harness.ledger.calls.begin(intent) is BeginResult.CLAIM_LOST
 
 
 def test_a_group_near_the_cap_is_covered_as_far_as_it_goes(harness: Any) -> None:
     harness.start("capped", budget=3 * RESERVE + 1)
     ids = harness.plan(5)
-    harness.ledger.claim(ids)
+    harness.ledger.items.claim(ids)
     intents = [harness.intent(item_id, reserve=RESERVE if n else 2 * RESERVE) for n, item_id in enumerate(ids)]
     lost = harness.intent("somebody else's")
     begun = harness.ledger.write(lambda connection: begin(connection, [intents[0], lost, *intents[1:]]))
-    assert begun == [Begun.YES, Begun.CLAIM_LOST, Begun.YES, *[Begun.BUDGET_REACHED] * 3]
+    assert begun == [BeginResult.YES, BeginResult.CLAIM_LOST, BeginResult.YES, *[BeginResult.BUDGET_REACHED] * 3]
     assert harness.money() == (3 * RESERVE, 0)
     assert [harness.state(item_id) for item_id in ids] == [ItemState.SENT] * 2 + [ItemState.CLAIMED] * 3
     again = harness.ledger.write(lambda connection: begin(connection, intents[:2]))
-    assert again == [Begun.YES] * 2
+    assert again == [BeginResult.YES] * 2
     assert harness.money() == (3 * RESERVE, 0)
     assert len(harness.rows(calls)) == 2
 
 
 def test_one_item_is_begun_once_in_a_group(harness: Any) -> None:
     (item_id,) = harness.plan(1)
-    harness.ledger.claim([item_id])
+    harness.ledger.items.claim([item_id])
     begun = harness.ledger.write(
         lambda connection: begin(connection, [harness.intent(item_id), harness.intent(item_id)])
     )
-    assert begun == [Begun.YES, Begun.CLAIM_LOST]
+    assert begun == [BeginResult.YES, BeginResult.CLAIM_LOST]
     assert len(harness.rows(calls)) == 1
 
 
@@ -343,10 +349,11 @@ def test_outcomes_of_every_kind_in_one_group(harness: Any) -> None:
     harness.start("together")
     sent = [harness.send(item_id) for item_id in together]
     group = [*zip(sent, outcomes, strict=True), (sent[0], answer(5)), ("pi-nobody", answer())]
-    assert harness.ledger.write(lambda connection: settle(connection, group)) == [True] * 6 + [False] * 2
+    settled = harness.ledger.write(lambda connection: settle(connection, group))
+    assert [one.recorded for one in settled] == [True] * 6 + [False] * 2
     harness.start("singly")
     alone = [harness.send(item_id) for item_id in singly]
-    assert all(harness.ledger.settle(call_id, outcome) for call_id, outcome in zip(alone, outcomes, strict=True))
+    assert all(harness.ledger.calls.settle(call_id, outcome) for call_id, outcome in zip(alone, outcomes, strict=True))
     assert harness.money("together") == harness.money("singly") == (RESERVE, 2 * PRICE + 52_000)
     ignored = {"id", "item_id", "run_id", "sent_at", "ended_at", "call_id"}
 
@@ -363,10 +370,11 @@ def test_two_calls_of_one_item_in_one_group(harness: Any) -> None:
     """A late reply and the end of the call that was to replace it: the images stay, nothing is bought again."""
     (item_id,) = harness.plan(1)
     late = harness.send(item_id)
-    harness.ledger.settle(late, Unknown("cut"))
-    harness.ledger.release([item_id])
+    harness.ledger.calls.settle(late, Unknown("cut"))
+    harness.ledger.items.release([item_id])
     newer = harness.send(item_id, unknown=UnknownPolicy.RETRY)
     group = [(newer, Unbilled("429", ItemState.PLANNED)), (late, answer()), (late, answer())]
-    assert harness.ledger.write(lambda connection: settle(connection, group)) == [True, True, False]
+    settled = harness.ledger.write(lambda connection: settle(connection, group))
+    assert [one.recorded for one in settled] == [True, True, False]
     assert harness.state(item_id) is ItemState.GENERATED
     assert harness.money() == (0, PRICE)

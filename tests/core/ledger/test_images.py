@@ -23,7 +23,7 @@ from prefect_imagen.core.ledger import (
     Unknown,
     UnknownPolicy,
 )
-from prefect_imagen.core.ledger.account import Line
+from prefect_imagen.core.ledger.costs import CostLine
 from prefect_imagen.core.ledger.schema import calls
 
 OpenLedger = Callable[..., Ledger]
@@ -56,7 +56,7 @@ def test_a_try_in_vain_is_counted(harness: Any) -> None:
     call_id = harness.buy(item)
     harness.finish(call_id, P)
     harness.finish(call_id, P)
-    (task,) = harness.ledger.images_to_deliver([item], destination="file:///a")
+    (task,) = harness.ledger.images.to_deliver([item], destination="file:///a")
     assert (task.attempts, harness.image(call_id).reason) == (2, "because")
     harness.finish(call_id)
     assert harness.image(call_id).reason is None
@@ -65,20 +65,20 @@ def test_a_try_in_vain_is_counted(harness: Any) -> None:
 def test_what_is_to_be_delivered_says_where_from(harness: Any) -> None:
     (item,) = harness.plan(1, edition="e")
     call_id = harness.buy(item, 2)
-    tasks = harness.ledger.images_to_deliver([item], destination="file:///a")
+    tasks = harness.ledger.images.to_deliver([item], destination="file:///a")
     assert [task.image_id for task in tasks] == [f"{call_id}-0", f"{call_id}-1"]
     task = tasks[0]
     assert (task.source_url, task.copy_from, task.edition) == ("https://cdn.test/0.png", None, "e")
-    assert (task.sent_from, task.sent_on) == (harness.ledger.holder.host, harness.call(call_id).sent_at.date())
+    assert (task.sent_from, task.sent_on) == (harness.ledger.worker.host, harness.call(call_id).sent_at.date())
 
 
 def test_a_stored_image_is_copied_to_a_second_place_and_stays_where_it_is(harness: Any) -> None:
     (item,) = harness.plan(1)
     call_id = harness.buy(item)
     harness.finish(call_id, at="a")
-    assert harness.ledger.images_to_deliver([item], destination="file:///a") == []
-    assert harness.ledger.images_to_deliver([item], destination=None) == []
-    (task,) = harness.ledger.images_to_deliver([item], destination="file:///b")
+    assert harness.ledger.images.to_deliver([item], destination="file:///a") == []
+    assert harness.ledger.images.to_deliver([item], destination=None) == []
+    (task,) = harness.ledger.images.to_deliver([item], destination="file:///b")
     assert (task.source_url, task.copy_from) == (None, f"file:///a/{call_id}-0.png")
     assert task.sha256 == "ab" * 32
     # A copy that fails changes nothing about the original.
@@ -88,15 +88,15 @@ def test_a_stored_image_is_copied_to_a_second_place_and_stays_where_it_is(harnes
     harness.finish(call_id, at="b")
     harness.finish(call_id, at="b")
     assert harness.image(call_id).uri == f"file:///a/{call_id}-0.png"
-    assert harness.ledger.images_to_deliver([item], destination="file:///b") == []
-    assert harness.ledger.account().billed == PRICE
+    assert harness.ledger.images.to_deliver([item], destination="file:///b") == []
+    assert harness.ledger.costs.of().billed == PRICE
 
 
 def test_results_of_many_images_are_one_transaction(harness: Any) -> None:
     wanted = harness.plan(3)
     done = [ImageResult(harness.buy(item), 0, item, L, reason="dead") for item in wanted]
-    harness.ledger.finish_images(done)
-    harness.ledger.finish_images([])
+    harness.ledger.images.finish(done)
+    harness.ledger.images.finish([])
     assert {harness.state(item) for item in wanted} == {ItemState.LOST}
 
 
@@ -105,8 +105,8 @@ def test_calls_that_wait_for_an_image_are_told(harness: Any) -> None:
     harness.finish(a, index=0)
     harness.finish(b, index=0)
     harness.finish(b, L, index=1)
-    assert harness.ledger.waiting_calls([a, b, "no such call"]) == {a}
-    assert harness.ledger.waiting_calls([]) == set()
+    assert harness.ledger.images.pending_calls([a, b, "no such call"]) == {a}
+    assert harness.ledger.images.pending_calls([]) == set()
 
 
 def test_the_rows_of_a_call_add_up_to_its_cost(harness: Any) -> None:
@@ -115,9 +115,9 @@ def test_the_rows_of_a_call_add_up_to_its_cost(harness: Any) -> None:
     cases = [(which, cost) for which in places for cost in (0, 1, 2, 104_000, 104_001, 104_002, 104_003)]
     for item, (which, cost) in zip(harness.plan(len(cases)), cases, strict=True):
         images = [NewImage(place, f"https://cdn.test/{place}", None, None) for place in which]
-        harness.ledger.settle(harness.send(item), Answered(images, cost, "reply"))
+        harness.ledger.calls.settle(harness.send(item), Answered(images, cost, "reply"))
     shares: dict[str, list[int]] = {}
-    for row in harness.ledger.catalog():
+    for row in harness.ledger.images.catalog():
         shares.setdefault(row["item_id"], []).append(row["cost_credits"])
     costs = {row.item_id: row.settled for row in harness.rows(calls)}
     assert {item: sum(parts) for item, parts in shares.items()} == costs
@@ -130,7 +130,7 @@ def test_a_row_of_the_catalog_says_everything(harness: Any) -> None:
     (item,) = harness.plan(1, edition="e")
     call_id = harness.buy(item, 2, 104_001)
     harness.finish(call_id)
-    first, second = harness.ledger.catalog()
+    first, second = harness.ledger.images.catalog()
     assert (first["state"], second["state"]) == ("stored", "pending")
     assert first["image_id"] == f"{call_id}-0"
     assert (first["cost_credits"], second["cost_credits"]) == (52_001, 52_000)
@@ -168,8 +168,8 @@ def test_the_catalog_of_a_run_has_what_it_owned_already(harness: Any) -> None:
         harness.finish(harness.buy(item))
     harness.start("second")
     assert harness.plan(1) == [a]
-    assert [row["item_id"] for row in harness.ledger.catalog(run_id="second")] == [a]
-    assert len(harness.ledger.catalog(limit=1)) == 1
+    assert [row["item_id"] for row in harness.ledger.images.catalog(run_id="second")] == [a]
+    assert len(harness.ledger.images.catalog(limit=1)) == 1
 
 
 def test_other_programs_read_the_catalog(database: str, harness: Any) -> None:
@@ -192,29 +192,29 @@ def test_every_credit_has_its_line(harness: Any) -> None:
     harness.buy(generated, 1, 1)
     harness.finish(harness.buy(delivered, 1, 20))
     harness.finish(harness.buy(lost, 1, 300), L)
-    harness.ledger.settle(harness.send(refused), Refused("safety", 4000))
-    harness.ledger.settle(harness.send(free), Refused("safety"))
-    harness.ledger.settle(harness.send(unknown), Unknown("cut"))
+    harness.ledger.calls.settle(harness.send(refused), Refused("safety", 4000))
+    harness.ledger.calls.settle(harness.send(free), Refused("safety"))
+    harness.ledger.calls.settle(harness.send(unknown), Unknown("cut"))
     harness.send(flying)
-    harness.ledger.settle(harness.send(unbilled), Unbilled("429", ItemState.FAILED))
+    harness.ledger.calls.settle(harness.send(unbilled), Unbilled("429", ItemState.FAILED))
     # Unknown, bought again, then answered after all: both calls are the delivered item's.
-    harness.ledger.settle(first := harness.send(twice), Unknown("cut"))
-    harness.ledger.release([twice])
+    harness.ledger.calls.settle(first := harness.send(twice), Unknown("cut"))
+    harness.ledger.items.release([twice])
     second = harness.send(twice, unknown=UnknownPolicy.RETRY)
     for call_id in (second, first):
-        harness.ledger.settle(call_id, Answered([NewImage(0, "u", None, None)], 50_000, "reply"))
+        harness.ledger.calls.settle(call_id, Answered([NewImage(0, "u", None, None)], 50_000, "reply"))
         harness.finish(call_id)
-    account = harness.ledger.account()
-    assert account.generated == Line(1, 1)
-    assert account.delivered == Line(3, 100_020)
-    assert account.lost == Line(1, 300)
-    assert account.refused == Line(1, 4000)
-    assert account.unknown == Line(1, RESERVE)
-    assert account.in_flight == Line(1, RESERVE)
-    assert account.unbilled == Line(2, 0)
+    account = harness.ledger.costs.of()
+    assert account.generated == CostLine(1, 1)
+    assert account.delivered == CostLine(3, 100_020)
+    assert account.lost == CostLine(1, 300)
+    assert account.refused == CostLine(1, 4000)
+    assert account.unknown == CostLine(1, RESERVE)
+    assert account.in_flight == CostLine(1, RESERVE)
+    assert account.unbilled == CostLine(2, 0)
     assert (account.billed, account.billed_at_most) == (104_321, 104_321 + 2 * RESERVE)
-    assert harness.ledger.account("run") == account
-    assert harness.ledger.account("another").billed_at_most == 0
+    assert harness.ledger.costs.of("run") == account
+    assert harness.ledger.costs.of("another").billed_at_most == 0
     reserved, spent = harness.money()
     assert (reserved, spent) == (2 * RESERVE, account.billed)
 
@@ -222,39 +222,39 @@ def test_every_credit_has_its_line(harness: Any) -> None:
 def test_progress_counts_rows_items_and_what_was_owned(harness: Any) -> None:
     a, _b = harness.plan(2)
     harness.finish(harness.buy(a))
-    assert harness.ledger.progress("run").owned == 0, "it was bought by this run"
+    assert harness.ledger.runs.progress("run").owned == 0, "it was bought by this run"
     harness.plan(2)
-    assert harness.ledger.progress("run").owned == 0
+    assert harness.ledger.runs.progress("run").owned == 0
     harness.start("second", budget=5)
     harness.plan(2)
     harness.plan(3)
-    progress = harness.ledger.progress("second")
+    progress = harness.ledger.runs.progress("second")
     assert (progress.rows, progress.total, progress.owned, progress.images, progress.budget) == (5, 3, 1, 1, 5)
     assert (progress.items[ItemState.DELIVERED], progress.items[ItemState.PLANNED]) == (1, 2)
     assert set(progress.items) == set(ItemState)
     with pytest.raises(KeyError):
-        harness.ledger.progress("none")
+        harness.ledger.runs.progress("none")
     with pytest.raises(KeyError):
-        harness.ledger.run("none")
+        harness.ledger.runs.get("none")
 
 
 def test_a_run_is_told_and_finished(harness: Any, open_ledger: OpenLedger) -> None:
     harness.start("second", tags={"ä": "ö"})
-    assert harness.ledger.latest_run() == "second"
+    assert harness.ledger.runs.latest() == "second"
     other = open_ledger(str(harness.ledger.url))
-    assert other.latest_run(of_this_process=True) is None
-    harness.ledger.finish_run("second", "Completed")
-    run = harness.ledger.run("second")
+    assert other.runs.latest(of_this_process=True) is None
+    harness.ledger.runs.finish("second", "Completed")
+    run = harness.ledger.runs.get("second")
     assert (run["outcome"], run["tags"], run["model"]) == ("Completed", {"ä": "ö"}, "google/imagen4/preview")
     harness.start("second")
-    assert harness.ledger.run("second")["outcome"] is None
+    assert harness.ledger.runs.get("second")["outcome"] is None
 
 
 def test_rows_of_a_source_are_kept_as_they_are(harness: Any) -> None:
     row = {"text": "half \ud800, NUL \x00, ü", "n": 1.5, "none": None, "list": [1, {"a": 2}]}
-    harness.ledger.add_run_items("run", [RunItem(0, Item("m", "p", {}), "fi\udcffle.csv", 3, row, ("a", "b"))])
+    harness.ledger.runs.add_items("run", [RunItem(0, Item("m", "p", {}), "fi\udcffle.csv", 3, row, ("a", "b"))])
     from prefect_imagen.core.ledger.schema import run_items
 
     kept = harness.row(run_items, run_items.c.run_id == "run")
     assert (kept.row, kept.choices, kept.line) == (row, ["a", "b"], 3)
-    harness.ledger.add_run_items("run", [])
+    harness.ledger.runs.add_items("run", [])

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 from prefect_imagen.core.ledger import (
     Answered,
-    Begun,
+    BeginResult,
     CallIntent,
     ImageResult,
     ImageState,
@@ -39,9 +39,9 @@ from prefect_imagen.core.ledger import (
     Unknown,
     UnknownPolicy,
 )
-from prefect_imagen.core.ledger.claims import LOG
-from prefect_imagen.core.ledger.holders import Holder, reap
-from prefect_imagen.core.ledger.schema import calls, holders, images, items, runs, spending
+from prefect_imagen.core.ledger.conditions import LOG
+from prefect_imagen.core.ledger.schema import budget_windows, calls, images, items, runs, workers
+from prefect_imagen.core.ledger.workers import Worker, release_dead_workers
 
 RESERVE, PRICE, BUDGET, MONTH = 10, 9, 120, 100
 ITEMS = 4
@@ -68,7 +68,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory(prefix="imagen-machine-")
         self.ledger = Ledger(f"{self.folder.name}/ledger.db")
         self.sent: dict[str, Sent] = {}
-        self.holders: list[Holder] = []
+        self.holders: list[Worker] = []
         self.held: dict[str, str] = {}
         self.retries: Counter[str] = Counter()
         self.given_up: set[str] = set()
@@ -82,16 +82,16 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize()
     def plan(self) -> None:
         self.items = [Item("m", f"p{n}", {}) for n in range(ITEMS)]
-        self.ledger.start_run(RunSpec("run", "m", budget=BUDGET))
-        self.ledger.set_budget(Period.MONTH, MONTH, "Europe/Berlin")
+        self.ledger.runs.start(RunSpec("run", "m", budget=BUDGET))
+        self.ledger.budgets.set(Period.MONTH, MONTH, "Europe/Berlin")
         rows = [RunItem(n, item, "x", n) for n, item in enumerate(self.items)]
-        self.ledger.add_run_items("run", [*rows, RunItem(99, self.items[0], "x", 99)])
+        self.ledger.runs.add_items("run", [*rows, RunItem(99, self.items[0], "x", 99)])
         for _ in range(2):
             self._born()
 
     def _born(self) -> None:
-        me = Holder.of_this_process()
-        holder = Holder(uuid.uuid4().hex, me.host, me.boot, me.pid)
+        me = Worker.of_this_process()
+        holder = Worker(uuid.uuid4().hex, me.host, me.boot, me.pid)
         self.ledger.write(holder.register)
         self.holders.append(holder)
 
@@ -103,7 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
         who=st.integers(0, 1), n=st.integers(0, ITEMS - 1), unknown=st.sampled_from(UnknownPolicy), again=st.booleans()
     )
     def claim(self, who: int, n: int, unknown: UnknownPolicy, again: bool) -> None:
-        from prefect_imagen.core.ledger.claims import claim
+        from prefect_imagen.core.ledger.items import claim
 
         item, holder, before = self.items[n].id, self.holders[who].id, self._states()
         won = self.ledger.write(lambda c: claim(c, [item], holder, unknown=unknown, retry_refused=again))
@@ -120,7 +120,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1), n=st.integers(0, ITEMS - 1))
     def release(self, who: int, n: int) -> None:
-        from prefect_imagen.core.ledger.claims import release
+        from prefect_imagen.core.ledger.items import release
 
         item, holder = self.items[n].id, self.holders[who].id
         flying = self._states()[item] is ItemState.SENT
@@ -133,8 +133,8 @@ class LedgerMachine(RuleBasedStateMachine):
         item, holder = self.items[n].id, self.holders[who].id
         state = self._states()[item]
         call_id = uuid.uuid4().hex
-        begun = self.ledger.begin(CallIntent(call_id, item, "run", holder, RESERVE, 1, None, "m", "c"))
-        if begun is not Begun.YES:
+        begun = self.ledger.calls.begin(CallIntent(call_id, item, "run", holder, RESERVE, 1, None, "m", "c"))
+        if begun is not BeginResult.YES:
             return
         assert state is ItemState.CLAIMED
         assert self.held[item] == holder, "sent without a claim"
@@ -152,10 +152,10 @@ class LedgerMachine(RuleBasedStateMachine):
         call_id = data.draw(st.sampled_from(self._open()))
         sent = self.sent[call_id]
         if end == "lost":
-            assert self.ledger.settle(call_id, Unknown("cut")) is not sent.logged
+            assert self.ledger.calls.settle(call_id, Unknown("cut")) is not sent.logged
             return
         if sent.logged and end != "reply":
-            assert not self.ledger.settle(call_id, Refused("safety", sent.billed)), "it is known to be billed"
+            assert not self.ledger.calls.settle(call_id, Refused("safety", sent.billed)), "it is known to be billed"
             return
         if sent.answer is not None and end == "refused":
             outcome: Answered | Refused | Unbilled = Refused("safety", sent.billed)
@@ -169,8 +169,8 @@ class LedgerMachine(RuleBasedStateMachine):
         sent.over = True
         if not isinstance(outcome, Answered):
             sent.answer = None
-        assert self.ledger.settle(call_id, outcome)
-        assert not self.ledger.settle(call_id, Unknown("again")), "a final outcome was changed"
+        assert self.ledger.calls.settle(call_id, outcome)
+        assert not self.ledger.calls.settle(call_id, Unknown("again")), "a final outcome was changed"
 
     def _unknown(self) -> list[str]:
         with self.ledger.read() as connection:
@@ -189,22 +189,22 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             sent.over = True
             told = Unbilled("failed, says the log", ItemState.PLANNED)
-        assert self.ledger.settle(call_id, told)
-        assert not self.ledger.settle(call_id, told), "the log was heard twice"
+        assert self.ledger.calls.settle(call_id, told)
+        assert not self.ledger.calls.settle(call_id, told), "the log was heard twice"
 
     @rule()
     def give_up(self) -> None:
         """Somebody decides that what is unknown counts as failed."""
         self.given_up |= {item for item, state in self._states().items() if state is ItemState.UNKNOWN}
-        self.ledger.give_up_unknown("run")
+        self.ledger.items.fail_unknown("run")
 
     @rule(who=st.integers(0, 1))
     def oversleep(self, who: int) -> None:
         """A process that is taken for dead by its lease, and works on."""
         sleeper, other = self.holders[who], self.holders[1 - who]
-        late = sa.update(holders).where(holders.c.id == sleeper.id).values(heartbeat=holders.c.heartbeat - 1000)
+        late = sa.update(workers).where(workers.c.id == sleeper.id).values(heartbeat=workers.c.heartbeat - 1000)
         self.ledger.write(lambda c: c.execute(late))
-        self.ledger.write(lambda c: reap(c, other))
+        self.ledger.write(lambda c: release_dead_workers(c, other))
         self.held = {item: holder for item, holder in self.held.items() if holder != sleeper.id}
         self.ledger.write(sleeper.beat)
 
@@ -212,36 +212,36 @@ class LedgerMachine(RuleBasedStateMachine):
     def die(self, who: int) -> None:
         dead = self.holders.pop(who)
         me = self.holders[0]
-        self.ledger.write(lambda c: reap(c, me, force=(dead.id,)))
+        self.ledger.write(lambda c: release_dead_workers(c, me, force=(dead.id,)))
         self.held = {item: holder for item, holder in self.held.items() if holder != dead.id}
         self._born()
 
     @rule(n=st.integers(0, ITEMS - 1), state=st.sampled_from(ImageState), at=st.sampled_from("ab"))
     def deliver(self, n: int, state: ImageState, at: str) -> None:
         results = []
-        for task in self.ledger.images_to_deliver([self.items[n].id], destination=at):
+        for task in self.ledger.images.to_deliver([self.items[n].id], destination=at):
             stored = None
             if state is ImageState.STORED:
                 stored = StoredAt(at, "k", f"{at}/k", None, "image/png", 1, 1, 1, "00")
                 self.stored.add((task.call_id, task.index))
             results.append(ImageResult(task.call_id, task.index, task.item_id, state, stored, "r"))
-        self.ledger.finish_images(results)
+        self.ledger.images.finish(results)
 
     @invariant()
     def the_sum_closes(self) -> None:
         billed = sum(sent.billed for sent in self.sent.values())
-        account = self.ledger.account("run")
+        account = self.ledger.costs.of("run")
         assert account.billed <= billed <= account.billed_at_most
         if account.unknown.calls == 0 == account.in_flight.calls:
             assert account.billed == billed == account.billed_at_most
         lines = [getattr(account, name).calls for name in account.__dataclass_fields__]
         assert sum(lines) == len(self.sent)
-        progress = self.ledger.progress("run")
+        progress = self.ledger.runs.progress("run")
         assert progress.spent == account.billed
         assert progress.reserved == account.unknown.credits + account.in_flight.credits
         assert progress.spent + progress.reserved <= BUDGET
         with self.ledger.read() as connection:
-            windows = connection.execute(sa.select(spending.c.spent, spending.c.reserved)).all()
+            windows = connection.execute(sa.select(budget_windows.c.spent, budget_windows.c.reserved)).all()
         assert sum(row.spent for row in windows) == progress.spent
         assert sum(row.reserved for row in windows) == progress.reserved
         assert all(row.spent + row.reserved <= MONTH for row in windows)

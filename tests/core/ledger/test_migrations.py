@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.ledger import ItemState, Ledger, LedgerNotUsable, migrations
-from prefect_imagen.core.ledger.database import normalise_url
+from prefect_imagen.core.ledger.engine import normalise_url
 from prefect_imagen.core.ledger.schema import metadata
 
 OpenLedger = Callable[..., Ledger]
@@ -118,15 +118,15 @@ def test_rows_are_kept_and_can_be_worked_with(version_1: str, open_ledger: OpenL
     assert {name: len(found) + (name == "imagen_meta") for name, found in kept.items()} == before
     assert ledger.id == "7af85de0d4db4a38828b50a55c8df475"
     assert ledger.origin == "https://api.aimlapi.com"
-    items = ledger.progress("run").items
+    items = ledger.runs.progress("run").items
     assert items[ItemState.DELIVERED] == items[ItemState.UNKNOWN] == items[ItemState.SENT] == 1
-    assert ledger.account().unknown.calls == 1
-    assert ledger.account().billed == 208_001 + 3 * 104_000
+    assert ledger.costs.of().unknown.calls == 1
+    assert ledger.costs.of().billed == 208_001 + 3 * 104_000
     # The process of the old ledger is dead: what it had in flight is unknown, what it had claimed is free.
-    ledger.reap()
-    items = ledger.progress("run").items
+    ledger.release_dead_workers()
+    items = ledger.runs.progress("run").items
     assert (items[ItemState.UNKNOWN], items[ItemState.PLANNED], items[ItemState.SENT]) == (2, 2, 0)
-    assert len(ledger.catalog()) == 4
+    assert len(ledger.images.catalog()) == 4
 
 
 def test_steps_run_once_and_only_those_that_are_missing(

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.files import home
 from prefect_imagen.core.ledger import Ledger, LedgerMismatch, LedgerNotUsable, LedgerUnavailable
-from prefect_imagen.core.ledger.database import describe_url, normalise_url
+from prefect_imagen.core.ledger.engine import describe_url, normalise_url
 from prefect_imagen.core.ledger.schema import meta
 
 OpenLedger = Callable[..., Ledger]

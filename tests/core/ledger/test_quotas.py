@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import AimlApiClient
 from prefect_imagen.core.ledger import Ledger, LedgerUnavailable, SharedQuota
-from prefect_imagen.core.ledger.schema import holders, quota_shares, quotas
+from prefect_imagen.core.ledger.schema import quota_shares, quotas, workers
 from prefect_imagen.core.limits import CallLimiter, Demand, StopSignal, ThrottleEvent
 
 OpenLedger = Callable[..., Ledger]
@@ -149,8 +149,8 @@ def test_a_machine_that_is_silent_frees_its_slots(database: str, open_ledger: Op
     quota(other, in_flight=4).lease(demand())
     mine = quota(ledger, in_flight=4)
     assert mine.lease(demand()).in_flight == 0
-    silent = sa.update(holders).where(holders.c.id == other.holder.id)
-    ledger.write(lambda c: c.execute(silent.values(host="elsewhere", heartbeat=holders.c.heartbeat - 61)))
+    silent = sa.update(workers).where(workers.c.id == other.worker.id)
+    ledger.write(lambda c: c.execute(silent.values(host="elsewhere", heartbeat=workers.c.heartbeat - 61)))
     assert mine.lease(demand()).in_flight == 4
 
 

@@ -42,7 +42,7 @@ def queued(ledger: Ledger, count: int) -> None:
 def test_what_waits_during_a_commit_is_committed_together(database: str, open_ledger: OpenLedger) -> None:
     ledger = open_ledger(database)
     commits: list[None] = []
-    sa.event.listen(ledger._engine, "commit", lambda _connection: commits.append(None))
+    sa.event.listen(ledger.engine, "commit", lambda _connection: commits.append(None))
     entered, go = threading.Event(), threading.Event()
 
     def slow(connection: sa.Connection) -> None:
@@ -176,7 +176,7 @@ def test_a_server_that_went_away_and_came_back(postgres: str, open_ledger: OpenL
 def test_a_locked_sqlite_file_is_unavailable(
     sqlite: str, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_imagen.core.ledger.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("prefect_imagen.core.ledger.engine._BUSY_SECONDS", 0.05)
     ledger = open_ledger(sqlite)
     with sqlite3.connect(sqlite.removeprefix("sqlite:///"), isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -191,7 +191,7 @@ def test_a_locked_sqlite_file_is_waited_for(
     sqlite: str, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that is to be written waits in line, in its order, and is written once."""
-    monkeypatch.setattr("prefect_imagen.core.ledger.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("prefect_imagen.core.ledger.engine._BUSY_SECONDS", 0.05)
     ledger = open_ledger(sqlite)
     ledger.be_patient(60)
     with (
@@ -211,7 +211,7 @@ def test_a_locked_sqlite_file_is_waited_for(
 def test_patience_with_a_database_ends_for_all_at_once(
     sqlite: str, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_imagen.core.ledger.database._BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("prefect_imagen.core.ledger.engine._BUSY_SECONDS", 0.01)
     ledger = open_ledger(sqlite)
     ledger.be_patient(1.0)
     with (
@@ -252,21 +252,21 @@ def test_a_postgres_that_is_away_is_waited_for(own_postgres: Any, open_ledger: O
 
 def test_a_file_that_vanished_is_unavailable(tmp_path: Path, open_ledger: OpenLedger) -> None:
     ledger = open_ledger(str(tmp_path / "folder" / "ledger.db"))
-    ledger._engine.dispose()
+    ledger.engine.dispose()
     subprocess.run(["rm", "-r", str(tmp_path / "folder")], check=True)
     with pytest.raises(LedgerUnavailable):
-        ledger.account()
+        ledger.costs.of()
     with pytest.raises(LedgerUnavailable):
         ledger.write(put("a"))
 
 
 def _fill(url: str, name: str) -> None:
     ledger = Ledger(url)
-    ledger.start_run(RunSpec(name, "m"))
+    ledger.runs.start(RunSpec(name, "m"))
     for n in range(60):
         item = Item("m", f"{name} {n}", {})
-        ledger.add_run_items(name, [RunItem(n, item, "x", n)])
-        assert [claimed.id for claimed in ledger.claim([item.id])] == [item.id]
+        ledger.runs.add_items(name, [RunItem(n, item, "x", n)])
+        assert [claimed.id for claimed in ledger.items.claim([item.id])] == [item.id]
     ledger.close()
 
 

@@ -26,16 +26,16 @@ def test_a_row_is_what_was_bought_or_may_have_been(sqlite: str, open_ledger: Cal
         gone = replace(rows[0], active_index=1)
         assert gone.settled({gone.item.id: state}).model == (IMAGEN if taken else NANO), state
         assert rows[0].settled({rows[0].alternatives[0].id: state}).model == (NANO if taken else IMAGEN), state
-    ledger.start_run(RunSpec("run", IMAGEN))
-    ledger.add_run_items("run", rows)
-    assert ledger.used_models() == [IMAGEN]
+    ledger.runs.start(RunSpec("run", IMAGEN))
+    ledger.runs.add_items("run", rows)
+    assert ledger.items.used_models() == [IMAGEN]
     gone = replace(batch, terms=GONE)
-    assert ledger.switch_run_items("run", gone.run_items()) == 3
-    assert ledger.switch_run_items("run", gone.run_items()) == 0
-    assert set(ledger.used_models()) == {IMAGEN, NANO}
-    assert ledger.progress("run").total == 3
+    assert ledger.runs.switch_items("run", gone.run_items()) == 3
+    assert ledger.runs.switch_items("run", gone.run_items()) == 0
+    assert set(ledger.items.used_models()) == {IMAGEN, NANO}
+    assert ledger.runs.progress("run").total == 3
     other = open_batch(["another", *PROMPTS[1:]], fallback=NANO)
-    assert ledger.switch_run_items("run", other.run_items()) == 2, "a row whose prompt is another one now was switched"
+    assert ledger.runs.switch_items("run", other.run_items()) == 2, "a row whose prompt is another one now was switched"
 
 
 def test_a_plan_counts_who_is_bought_from(sqlite: str, open_ledger: Callable[..., Ledger]) -> None:

@@ -60,9 +60,9 @@ def test_the_ledger_takes_it_as_it_takes_the_batch(
 ) -> None:
     ledger = open_ledger(sqlite)
     batch = open_batch(str(write(spec, tmp_path / "p").name))
-    ledger.start_run(RunSpec("run", batch.resolve().name, batch.parameters, edition=batch.edition))
-    ledger.add_run_items("run", batch.run_items())
-    assert ledger.progress("run").total == make_plan(spec).items
+    ledger.runs.start(RunSpec("run", batch.resolve().name, batch.parameters, edition=batch.edition))
+    ledger.runs.add_items("run", batch.run_items())
+    assert ledger.runs.progress("run").total == make_plan(spec).items
     assert make_plan(spec, ledger).to_buy == 16
 
 

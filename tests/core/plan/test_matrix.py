@@ -34,8 +34,8 @@ def test_one_more_style_buys_exactly_the_new_items(sqlite: str, open_ledger: Cal
     ledger = open_ledger(sqlite)
     first = parti("photo|watercolour|3d render")
     assert first.check() == 4_896
-    ledger.start_run(RunSpec("run", MODEL))
-    ledger.add_run_items("run", first.run_items())
+    ledger.runs.start(RunSpec("run", MODEL))
+    ledger.runs.add_items("run", first.run_items())
     ledger.write(lambda connection: connection.execute(sa.update(items).values(state=ItemState.DELIVERED)))
     again = make_plan(first, ledger)
     assert (again.rows, again.items, again.owned, again.to_buy) == (9_792, 9_792, 9_792, 0)
@@ -81,8 +81,8 @@ def test_combinations_come_in_order_and_are_the_items_own() -> None:
 def test_the_price_is_that_of_the_combinations_still_to_buy(sqlite: str, open_ledger: Callable[..., Ledger]) -> None:
     ledger = open_ledger(sqlite)
     spec = BatchSpec(PromptSpec(["a fox"]), matrix={"num_images": [1, 4]})
-    ledger.start_run(RunSpec("run", MODEL))
-    ledger.add_run_items("run", list(spec.run_items())[1:])
+    ledger.runs.start(RunSpec("run", MODEL))
+    ledger.runs.add_items("run", list(spec.run_items())[1:])
     ledger.write(lambda connection: connection.execute(sa.update(items).values(state=ItemState.DELIVERED)))
     plan = make_plan(spec, ledger)
     assert (plan.owned, plan.to_buy, plan.images, plan.price) == (1, 1, 1, 104_000)
@@ -95,9 +95,9 @@ def test_what_is_owned_elsewhere_is_to_be_copied(sqlite: str, open_ledger: Calla
     ledger = open_ledger(sqlite)
     harness = shop_of(ledger)
     spec = BatchSpec(PromptSpec(["a fox", "an owl"]))
-    ledger.start_run(RunSpec("run", MODEL))
+    ledger.runs.start(RunSpec("run", MODEL))
     rows = list(spec.run_items())
-    ledger.add_run_items("run", rows)
+    ledger.runs.add_items("run", rows)
     harness.finish(harness.buy(rows[0].item.id))
     with ledger.read() as connection:
         there = connection.scalar(sa.text("SELECT destination FROM imagen_deliveries"))

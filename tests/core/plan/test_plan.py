@@ -110,24 +110,24 @@ def test_a_plan_knows_what_the_ledger_has(sqlite: str, open_ledger: Callable[...
     harness = shop_of(ledger)
     names = ["new", "delivered", "generated", "lost", "refused", "unknown", "flying", "failed", "claimed"]
     spec = batch(names)
-    ledger.start_run(RunSpec("run", MODEL))
+    ledger.runs.start(RunSpec("run", MODEL))
     rows = list(spec.run_items())
-    ledger.add_run_items("run", rows[1:])
+    ledger.runs.add_items("run", rows[1:])
     ids = dict(zip(names, (row.item.id for row in rows), strict=True))
     harness.finish(harness.buy(ids["delivered"]))
     harness.buy(ids["generated"])
     harness.finish(harness.buy(ids["lost"]), ImageState.LOST)
-    ledger.settle(harness.send(ids["refused"]), Refused("safety"))
-    ledger.settle(harness.send(ids["unknown"]), Unknown("cut"))
+    ledger.calls.settle(harness.send(ids["refused"]), Refused("safety"))
+    ledger.calls.settle(harness.send(ids["unknown"]), Unknown("cut"))
     harness.send(ids["flying"])
-    ledger.settle(harness.send(ids["failed"]), Unbilled("429", ItemState.FAILED))
-    ledger.claim([ids["claimed"]])
-    before = ledger.account()
+    ledger.calls.settle(harness.send(ids["failed"]), Unbilled("429", ItemState.FAILED))
+    ledger.items.claim([ids["claimed"]])
+    before = ledger.costs.of()
     plan = make_plan(spec, ledger)
     assert (plan.owned, plan.paid, plan.held, plan.refused, plan.to_buy) == (1, 1, 2, 2, 3)
     assert plan.owned + plan.paid + plan.held + plan.refused + plan.to_buy == plan.items == 9
     assert plan.price == 3 * 104_000
-    assert ledger.account() == before
+    assert ledger.costs.of() == before
     assert make_plan(batch(names, edition="2"), ledger).to_buy == 9
 
 

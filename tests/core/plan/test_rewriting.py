@@ -39,11 +39,11 @@ def ledger(sqlite: str, open_ledger: Callable[..., Ledger]) -> Ledger:
 
 def settle(ledger: Ledger, item_id: str, outcome: Any) -> None:
     """Buy one item, with this outcome."""
-    assert [item.id for item in ledger.claim([item_id])] == [item_id]
-    call = CallIntent(f"pi-{item_id[:30]}", item_id, "run", ledger.holder.id, 1000, 1, None, "m", "chat")
-    ledger.begin(call)
-    ledger.settle(call.id, outcome)
-    ledger.release([item_id])
+    assert [item.id for item in ledger.items.claim([item_id])] == [item_id]
+    call = CallIntent(f"pi-{item_id[:30]}", item_id, "run", ledger.worker.id, 1000, 1, None, "m", "chat")
+    ledger.calls.begin(call)
+    ledger.calls.settle(call.id, outcome)
+    ledger.items.release([item_id])
 
 
 def test_rows_come_by_prompt_text_combination_and_repeat() -> None:
@@ -120,9 +120,9 @@ def test_a_plan_counts_and_prices_the_texts() -> None:
 
 def test_a_plan_knows_what_is_owned_held_and_failed(ledger: Ledger) -> None:
     spec = batch(["a fox", "a dog"])
-    ledger.start_run(RunSpec("run", MODEL))
+    ledger.runs.start(RunSpec("run", MODEL))
     rows = list(spec.run_items())
-    ledger.add_run_items("run", rows)
+    ledger.runs.add_items("run", rows)
     texts = [row.item.rewrite.id for row in rows if row.item.rewrite]
     settle(ledger, texts[0], Rewritten("a red fox", 100, "reply"))
     settle(ledger, texts[1], Rewritten(None, 100, "reply", "too long"))
@@ -138,9 +138,9 @@ def test_a_plan_knows_what_is_owned_held_and_failed(ledger: Ledger) -> None:
 
 def test_texts_of_owned_images_are_not_bought(ledger: Ledger) -> None:
     spec = batch(["a fox"], rewrite=RewriteSpec("gpt-4o-mini"))
-    ledger.start_run(RunSpec("run", MODEL))
+    ledger.runs.start(RunSpec("run", MODEL))
     rows = list(spec.run_items())
-    ledger.add_run_items("run", rows)
+    ledger.runs.add_items("run", rows)
     settle(ledger, rows[0].item.id, Refused("no", 0))
     made = make_plan(spec, ledger)
     assert made.rewrites is not None
@@ -221,8 +221,8 @@ class TestFile:
 
 
 def test_the_ledger_keeps_source_and_wish(ledger: Ledger) -> None:
-    ledger.start_run(RunSpec("run", MODEL))
-    ledger.add_run_items("run", batch(["a fox"]).run_items())
+    ledger.runs.start(RunSpec("run", MODEL))
+    ledger.runs.add_items("run", batch(["a fox"]).run_items())
     with ledger.read() as connection:
         query = sa.select(items.c.kind, items.c.model, items.c.prompt, items.c.parameters, items.c.variation)
         rows = sorted(tuple(row) for row in connection.execute(query.order_by(items.c.kind, items.c.variation)))
@@ -232,4 +232,4 @@ def test_the_ledger_keeps_source_and_wish(ledger: Ledger) -> None:
         ("rewrite", "openai/gpt-4o-mini", "a fox", {"brief": "calm", "limit": 400}, 1),
         ("rewrite", "openai/gpt-4o-mini", "a fox", {"brief": "calm", "limit": 400}, 2),
     ]
-    assert ledger.progress("run").total == 2, "texts are no items of a run"
+    assert ledger.runs.progress("run").total == 2, "texts are no items of a run"

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest, load_registry
 from prefect_imagen.core.aimlapi.chat_models import resolve_chat_model
-from prefect_imagen.core.ledger import Account, Item, ItemState, Ledger, RunItem, RunSpec
+from prefect_imagen.core.ledger import CostSummary, Item, ItemState, Ledger, RunItem, RunSpec
 from prefect_imagen.core.ledger.schema import calls, items, rewrites
 from prefect_imagen.core.limits import Backoff, BalanceGuard, CallLimiter, HealthGate, StopSignal
 from prefect_imagen.core.plan import BatchSpec
@@ -52,7 +52,7 @@ class PurchaseHarness:
 
     def start(self, budget: int | None = None, run: str = "run") -> None:
         self.run = run
-        self.ledger.start_run(RunSpec(run, self.model, self.parameters, budget=budget))
+        self.ledger.runs.start(RunSpec(run, self.model, self.parameters, budget=budget))
 
     def plan(self, count: int) -> None:
         if self.rewrite is None:
@@ -64,7 +64,7 @@ class PurchaseHarness:
         else:
             prompts = PromptSpec([f"fox number {n}" for n in range(count)])
             rows = list(BatchSpec(prompts, self.model, self.parameters, rewrite=self.rewrite).run_items())
-        self.ledger.add_run_items(self.run, rows)
+        self.ledger.runs.add_items(self.run, rows)
         self.items = [row.item.id for row in rows]
 
     def purchaser(self) -> Purchaser:
@@ -86,12 +86,12 @@ class PurchaseHarness:
 
     def buy_all(self, **claim: Any) -> None:
         purchaser = self.purchaser()
-        claimed = [item for item in self.ledger.claim(self.items, **claim) if item.state is ItemState.CLAIMED]
+        claimed = [item for item in self.ledger.items.claim(self.items, **claim) if item.state is ItemState.CLAIMED]
         try:
             with ThreadPoolExecutor(THREADS) as threads:
                 list(threads.map(purchaser.buy, claimed))
         finally:
-            self.ledger.release(self.items)
+            self.ledger.items.release(self.items)
 
     def rewrite_all(self, **policy: Any) -> None:
         """Have the prompts rewritten, as one chunk of a run."""
@@ -113,7 +113,7 @@ class PurchaseHarness:
 
     def texts(self) -> dict[str, int]:
         """How many texts are in each state that occurs."""
-        return dict(Counter(map(str, self.ledger.text_states(self.items).values())))
+        return dict(Counter(map(str, self.ledger.rewrites.states(self.items).values())))
 
     def written(self) -> dict[str, str]:
         """Texts by the prompt and variation they were made from."""
@@ -133,17 +133,17 @@ class PurchaseHarness:
 
     def states(self) -> dict[str, int]:
         """How many items are in each state that occurs."""
-        return {str(state): n for state, n in self.ledger.progress(self.run).items.items() if n}
+        return {str(state): n for state, n in self.ledger.runs.progress(self.run).items.items() if n}
 
     def calls(self) -> list[Any]:
         with self.ledger.read() as connection:
             return list(connection.execute(sa.select(calls).order_by(calls.c.sent_at)))
 
-    def reconcile(self) -> Account:
+    def reconcile(self) -> CostSummary:
         """Hold the account against the provider's own bill, call by call; returns the account."""
         check_bill(self.ledger, self.sandbox)
-        account = self.ledger.account(self.run)
-        progress = self.ledger.progress(self.run)
+        account = self.ledger.costs.of(self.run)
+        progress = self.ledger.runs.progress(self.run)
         assert progress.spent == account.billed
         assert progress.reserved == account.unknown.credits
         assert progress.total == len(self.items)

@@ -130,7 +130,7 @@ def test_fewer_images_than_asked_for(make_harness: MakeHarness, billed: str) -> 
     assert harness.states() == {"generated": 50}
     assert sorted(call.returned for call in harness.calls()) == [2] * 10 + [3] * 40
     assert account.billed == PRICE * (150 if billed == "requested" else 140)
-    assert sum(row["cost_credits"] for row in harness.ledger.catalog()) == account.billed
+    assert sum(row["cost_credits"] for row in harness.ledger.images.catalog()) == account.billed
 
 
 @pytest.mark.parametrize("form", ["empty_200", "null_200", "http_400"])

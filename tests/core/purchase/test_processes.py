@@ -79,7 +79,7 @@ def test_a_cap_over_four_runs_that_want_four_times_as_much(
     database = request.getfixturevalue(kind)
     ledger = open_ledger(database)
     cap = cents * 20_000
-    ledger.set_budget(Period.DAY, cap)
+    ledger.budgets.set(Period.DAY, cap)
     sandbox.set_faults([{"fault": "cut_after_billing", "every": 10}, {"fault": "rate_limited", "every": 7}])
     count = cap // PRICE + 1
     wanted = [{**options, "catalog": database, "count": count, "prefix": f"run {n}", "log": False} for n in range(4)]
@@ -89,11 +89,11 @@ def test_a_cap_over_four_runs_that_want_four_times_as_much(
     assert bill <= account.billed_at_most <= cap
     assert bill > cap * 0.88, "the cap is used, not only kept"
     assert all(f"day's budget of ${cents // 100}.00" in one["halt"] for one in ended)
-    (day,) = ledger.budgets()
+    (day,) = ledger.budgets.states()
     assert (day.spent, day.reserved) == (account.billed, account.unknown.credits)
     # The end is one to go on from: with a higher cap the same commands buy the rest and nothing again.
     sandbox.clear_faults()
-    ledger.clear_budget(Period.DAY)
+    ledger.budgets.clear(Period.DAY)
     for one in wanted:
         states = run_chain(**{**one, "catalog": ledger, "log": True, "unknown": "retry"})["states"]
         assert states == {"delivered": count}

@@ -16,7 +16,8 @@ from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.delivery import Spool
 from prefect_imagen.core.errors import Unavailable
 from prefect_imagen.core.images import SpoolUnavailable
-from prefect_imagen.core.ledger import Ledger, LedgerUnavailable, Period
+from prefect_imagen.core.ledger import LedgerUnavailable, Period
+from prefect_imagen.core.ledger.calls import Calls
 from prefect_imagen.core.limits import BalanceGuard, CallLimiter, HealthGate, StopReason
 from prefect_imagen.core.purchase import ReplySpool, recover_replies
 from prefect_imagen.core.storage import StoreNotUsable
@@ -77,7 +78,7 @@ def test_no_paid_call_when_the_store_became_unusable(make_harness: MakeHarness) 
 
 def test_no_paid_call_while_the_ledger_is_away(make_harness: MakeHarness) -> None:
     harness = make_harness(1)
-    (claimed,) = harness.ledger.claim(harness.items)
+    (claimed,) = harness.ledger.items.claim(harness.items)
     harness.ledger.close()
     with pytest.raises(LedgerUnavailable):
         harness.purchaser().buy(claimed)
@@ -241,7 +242,7 @@ def crash_between_keep_and_settle(harness: Any, monkeypatch: pytest.MonkeyPatch)
         raise LedgerUnavailable("killed here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "settle", died)
+        patch.setattr(Calls, "settle", died)
         with pytest.raises(LedgerUnavailable, match="killed here"):
             harness.buy_all()
 
@@ -259,12 +260,12 @@ def test_a_spooled_reply_is_recorded_by_the_next_process(
     assert len(list(dead.replies.call_ids())) == 1
     dead.ledger.close()
     if reap_first:
-        alive.ledger.reap()
+        alive.ledger.release_dead_workers()
         assert alive.states() == {"unknown": 1}
     assert recover_replies(alive.ledger, alive.replies) == 1
     assert alive.states() == {"generated": 1}
     assert alive.reconcile().billed == PRICE
-    assert len(alive.ledger.images_to_deliver(alive.items, destination=None)) == 1
+    assert len(alive.ledger.images.to_deliver(alive.items, destination=None)) == 1
     assert recover_replies(alive.ledger, alive.replies) == 0
     assert len(list(dead.replies.call_ids())) == 1, "dropped before its images were dealt with"
 
@@ -278,7 +279,7 @@ def test_spooled_replies_without_images_are_recorded_and_cleared_away(
     crash_between_keep_and_settle(dead, monkeypatch)
     dead.ledger.close()
     alive = make_harness(1)
-    alive.ledger.reap()
+    alive.ledger.release_dead_workers()
     assert recover_replies(alive.ledger, alive.replies) == 1
     assert alive.states() == {"refused" if name == "safety_block" else "unknown": 1}
     assert list(alive.replies.call_ids()) == []
@@ -296,7 +297,7 @@ def test_base64_goes_through_the_spool(make_harness: MakeHarness) -> None:
     harness = make_harness(2, convert_base64_to_url=False)
     harness.buy_all()
     harness.reconcile()
-    tasks = harness.ledger.images_to_deliver(harness.items, destination=None)
+    tasks = harness.ledger.images.to_deliver(harness.items, destination=None)
     assert [task.source_url for task in tasks] == [None, None]
     raw = harness.replies.load(tasks[0].call_id)
     assert raw.read().images[0].base64.startswith("iVBOR")
@@ -362,7 +363,7 @@ def test_a_budget_waits_for_calls_in_flight_that_leave_some_of_it(make_harness: 
 
 def test_a_day_that_is_used_up_ends_the_run_by_name(make_harness: MakeHarness) -> None:
     harness = make_harness(6)
-    harness.ledger.set_budget(Period.DAY, 3 * RESERVE, "Europe/Berlin")
+    harness.ledger.budgets.set(Period.DAY, 3 * RESERVE, "Europe/Berlin")
     harness.buy_all()
     assert harness.halt.reason is StopReason.BUDGET
     assert "day's budget of $0.159" in harness.halt.message
@@ -370,7 +371,7 @@ def test_a_day_that_is_used_up_ends_the_run_by_name(make_harness: MakeHarness) -
     assert "it frees at" in harness.halt.message
     assert harness.states() == {"planned": 3, "generated": 3}
     harness.reconcile()
-    harness.ledger.clear_budget(Period.DAY)
+    harness.ledger.budgets.clear(Period.DAY)
     again = make_harness(6)
     again.buy_all()
     assert again.states() == {"generated": 6}

@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.aimlapi.chat_models import resolve_chat_model
 from prefect_imagen.core.ledger import ItemState, UnknownPolicy
-from prefect_imagen.core.ledger.claims import claim
-from prefect_imagen.core.ledger.holders import Holder, reap, this_host
+from prefect_imagen.core.ledger.calls import NOT_RECORDED
+from prefect_imagen.core.ledger.items import claim
 from prefect_imagen.core.ledger.schema import calls, images, items
+from prefect_imagen.core.ledger.workers import Worker, release_dead_workers, this_host
 from prefect_imagen.core.limits import StopReason
 from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
@@ -251,7 +252,7 @@ def test_a_prompt_that_does_not_fit_cannot_be_kept(make_harness: MakeHarness) ->
     harness = make_harness(1, rewrite=MINI, settings={"rewrite_fallback": RewriteFallback.KEEP})
     spec = BatchSpec(PromptSpec(["a long way " * 60]), rewrite=MINI)
     rows = [dataclasses.replace(row, position=1) for row in spec.run_items()]
-    harness.ledger.add_run_items(harness.run, rows)
+    harness.ledger.runs.add_items(harness.run, rows)
     harness.items = [row.item.id for row in rows]
     harness.sandbox.set_faults([fault("chat_refusal")])
     harness.rewrite_all()
@@ -314,11 +315,11 @@ def test_a_reply_that_a_killed_process_left_is_recorded(
     harness = make_harness(3, rewrite=MINI)
     with monkeypatch.context() as patched:
         patched.setattr(harness.replies, "delete", lambda call_id: None)
-        patched.setattr(harness.ledger, "settle", lambda call_id, outcome: False)
+        patched.setattr(harness.ledger.calls, "settle", lambda call_id, outcome: NOT_RECORDED)
         harness.rewrite_all()
     assert harness.texts() == {"sent": 3}
-    holder = harness.ledger.holder.id
-    harness.ledger.write(lambda connection: reap(connection, None, force=(holder,)))
+    holder = harness.ledger.worker.id
+    harness.ledger.write(lambda connection: release_dead_workers(connection, None, force=(holder,)))
     assert harness.texts() == {"unknown": 3}
     assert recover_replies(harness.ledger, harness.replies) == 3
     assert harness.texts() == {"delivered": 3}
@@ -389,8 +390,8 @@ def test_asking_again_means_once_a_run(make_harness: MakeHarness) -> None:
 def test_what_a_dead_process_held_is_bought(make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prefect_imagen.core.purchase.rewriter._REAP_EVERY", 1)
     harness = make_harness(2, rewrite=MINI)
-    texts = harness.ledger.rewrites_wanted(harness.items)
-    dead = Holder("dead", this_host(), "another boot", 2**22 + 1)
+    texts = harness.ledger.rewrites.missing(harness.items)
+    dead = Worker("dead", this_host(), "another boot", 2**22 + 1)
     harness.ledger.write(dead.register)
     harness.ledger.write(lambda connection: claim(connection, texts, dead.id))
     harness.rewrite_all()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import AimlApiClient
-from prefect_imagen.core.ledger import Account, Ledger, UnknownPolicy
+from prefect_imagen.core.ledger import CostSummary, Ledger, UnknownPolicy
 from prefect_imagen.core.ledger.schema import calls, images, items
 from prefect_imagen.core.repair import RepairReport, Stores, repair
 from prefect_imagen.core.run.services import RunSettings
@@ -64,7 +64,7 @@ class Workshop:
         """Calls on the provider's bill."""
         return len(self.sandbox.bill()["entries"])
 
-    def check(self, **options: Any) -> Account:
+    def check(self, **options: Any) -> CostSummary:
         return check_bill(self.ledger, self.sandbox, **options)
 
     def files(self) -> list[Path]:

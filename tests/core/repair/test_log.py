@@ -56,7 +56,7 @@ def test_the_log_does_not_take_back_what_was_decided(workshop: Workshop) -> None
     workshop.sandbox.set_faults([{"fault": "cut_after_billing", "times": 2}])
     workshop.run(3, log=False)
     workshop.sandbox.clear_faults()
-    workshop.ledger.give_up_unknown(None)
+    workshop.ledger.items.fail_unknown(None)
     assert ask_log(workshop.ledger, workshop.client).billed == 2
     assert workshop.states() == {"delivered": 1, "failed": 2}
     workshop.check(settled=True)
@@ -69,11 +69,11 @@ def test_a_lost_item_that_was_taken_up_and_not_bought_is_lost_again(workshop: Wo
     workshop.run(1, log=False)
     ask_log(workshop.ledger, workshop.client)
     (item,) = workshop.rows(items)
-    (claimed,) = workshop.ledger.claim([item.id], unknown=UnknownPolicy.RETRY)
+    (claimed,) = workshop.ledger.items.claim([item.id], unknown=UnknownPolicy.RETRY)
     assert claimed.state is ItemState.CLAIMED
-    workshop.ledger.release([item.id])
+    workshop.ledger.items.release([item.id])
     assert workshop.states() == {"lost": 1}
-    assert workshop.ledger.claim([item.id]) == []
+    assert workshop.ledger.items.claim([item.id]) == []
 
 
 def test_a_reply_that_turns_up_after_all_brings_the_images(workshop: Workshop) -> None:
@@ -82,11 +82,11 @@ def test_a_reply_that_turns_up_after_all_brings_the_images(workshop: Workshop) -
     ask_log(workshop.ledger, workshop.client)
     (call,) = workshop.calls()
     reply = Answered([NewImage(0, f"{workshop.sandbox.origin}/gone.png", "image/png", None)], call.settled, "reply")
-    assert workshop.ledger.settle(call.id, reply)
-    assert not workshop.ledger.settle(call.id, reply)
+    assert workshop.ledger.calls.settle(call.id, reply)
+    assert not workshop.ledger.calls.settle(call.id, reply)
     assert workshop.states() == {"generated": 1}
     workshop.check(settled=True)
-    assert workshop.ledger.progress(call.run_id).spent == call.settled
+    assert workshop.ledger.runs.progress(call.run_id).spent == call.settled
 
 
 def test_a_silent_log_changes_nothing(

@@ -30,9 +30,9 @@ def test_every_item_that_is_not_delivered_says_why(harness: Any) -> None:
     done, planned, lost, refused, unknown, failed = harness.plan(6)
     harness.finish(harness.buy(done))
     harness.finish(harness.buy(lost), ImageState.QUARANTINED)
-    harness.ledger.settle(harness.send(refused), Refused("safety: no"))
-    harness.ledger.settle(call := harness.send(unknown), Unknown("timed out"))
-    harness.ledger.settle(harness.send(failed), Unbilled("429", ItemState.FAILED))
+    harness.ledger.calls.settle(harness.send(refused), Refused("safety: no"))
+    harness.ledger.calls.settle(call := harness.send(unknown), Unknown("timed out"))
+    harness.ledger.calls.settle(harness.send(failed), Unbilled("429", ItemState.FAILED))
     report = make_report(harness.ledger, "run", message="see below")
     assert (report.outcome, report.complete, report.quarantined) == ("Incomplete", False, 1)
     assert [(item.item_id, item.state, item.reason, item.reserved) for item in report.open] == [

@@ -11,28 +11,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
-from .items import ItemKind
+from .database import Database
+from .identity import ItemKind
 from .schema import calls, items
 from .states import CallOutcome, ItemState
 
-__all__ = ["Account", "Line", "account"]
-
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CostLine:
     """Calls and what they cost, in credits."""
 
     calls: int = 0
     credits: int = 0
 
-    def __add__(self, other: Line) -> Line:
-        return Line(self.calls + other.calls, self.credits + other.credits)
+    def __add__(self, other: CostLine) -> CostLine:
+        return CostLine(self.calls + other.calls, self.credits + other.credits)
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class CostSummary:
     """Where the money went.
 
     Attributes:
@@ -47,15 +45,15 @@ class Account:
         unbilled: Calls that surely cost nothing, unbilled refusals included.
     """
 
-    delivered: Line
-    generated: Line
-    lost: Line
-    rewrites: Line
-    erased: Line
-    refused: Line
-    unknown: Line
-    in_flight: Line
-    unbilled: Line
+    delivered: CostLine
+    generated: CostLine
+    lost: CostLine
+    rewrites: CostLine
+    erased: CostLine
+    refused: CostLine
+    unknown: CostLine
+    in_flight: CostLine
+    unbilled: CostLine
 
     @property
     def billed(self) -> int:
@@ -71,24 +69,36 @@ class Account:
 _BY_ITEM = {ItemState.DELIVERED: "delivered", ItemState.LOST: "lost", ItemState.ERASED: "erased"}
 
 
-def account(connection: Connection, run_id: str | None = None) -> Account:
-    """Add up the calls of a run, or of the whole ledger."""
-    amount = sa.case(
-        (calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN)), calls.c.reserved),
-        else_=sa.func.coalesce(calls.c.settled, 0),
-    )
-    query = (
-        sa.select(calls.c.outcome, calls.c.billed, items.c.kind, items.c.state, sa.func.count(), sa.func.sum(amount))
-        .join(items, items.c.id == calls.c.item_id)
-        .group_by(calls.c.outcome, calls.c.billed, items.c.kind, items.c.state)
-    )
-    if run_id is not None:
-        query = query.where(calls.c.run_id == run_id)
-    lines: dict[str, Line] = {}
-    for outcome, billed, kind, state, count, amount_sum in connection.execute(query):
-        name = _line(CallOutcome(outcome), billed, ItemKind(kind), ItemState(state))
-        lines[name] = lines.get(name, Line()) + Line(count, int(amount_sum))
-    return Account(**{name: lines.get(name, Line()) for name in Account.__dataclass_fields__})
+class Costs:
+    """Adds up what was paid.
+
+    Args:
+        database: The open ledger.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, run_id: str | None = None) -> CostSummary:
+        """Add up the calls of a run; of the whole ledger for None."""
+        amount = sa.case(
+            (calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN)), calls.c.reserved),
+            else_=sa.func.coalesce(calls.c.settled, 0),
+        )
+        columns = (calls.c.outcome, calls.c.billed, items.c.kind, items.c.state)
+        query = (
+            sa.select(*columns, sa.func.count(), sa.func.sum(amount))
+            .join(items, items.c.id == calls.c.item_id)
+            .group_by(*columns)
+        )
+        if run_id is not None:
+            query = query.where(calls.c.run_id == run_id)
+        lines: dict[str, CostLine] = {}
+        with self._database.read() as connection:
+            for outcome, billed, kind, state, count, credits in connection.execute(query):
+                name = _line(CallOutcome(outcome), billed, ItemKind(kind), ItemState(state))
+                lines[name] = lines.get(name, CostLine()) + CostLine(count, int(credits))
+        return CostSummary(**{name: lines.get(name, CostLine()) for name in CostSummary.__dataclass_fields__})
 
 
 def _line(outcome: CallOutcome, billed: bool | None, kind: ItemKind, state: ItemState) -> str:

@@ -1,7 +1,6 @@
-"""What the language model that the sandbox plays writes: always the same to the same question, and well-behaved.
+"""The answers of the sandbox's language model: valid, and the same for the same question.
 
-Asked to rewrite a prompt, it adds to it what an art director might; asked anything else, it says what it was asked.
-What is wrong with a real model's answers is the business of the faults.
+It rewrites a prompt by adding up to four details, and repeats any other question. Faults make answers invalid.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ def write(texts: Sequence[str], response_format: Mapping[str, Any] | None) -> st
     """The answer to a conversation.
 
     Args:
-        texts: Its messages, the last one being the question.
-        response_format: As in the request, checked.
+        texts: Its messages; the last one is the question.
+        response_format: That of the request, already checked.
     """
     kind = (response_format or {}).get("type", "text")
     question = texts[-1]
@@ -68,10 +67,10 @@ def write(texts: Sequence[str], response_format: Mapping[str, Any] | None) -> st
 
 
 def rewritten(texts: Sequence[str]) -> str:
-    """A richer prompt than the one in the question, within the characters that the conversation names."""
+    """A richer prompt than the one in the question, within the number of characters that the conversation names."""
     limit = max((int(found) for text in texts for found in _LIMIT.findall(text)[-1:]), default=_USUAL)
     source = _source(texts[-1])
-    words = random.Random(texts[-1])  # noqa: S311 - an artist, not a secret
+    words = random.Random(texts[-1])  # noqa: S311 - not a secret
     text = fitting(source, max(_LEAST, min(limit, _USUAL) // 2))
     for detail in words.sample(_DETAILS, 4):
         if len(f"{text}, {detail}".encode("utf-16-le")) // 2 <= min(limit, _USUAL):
@@ -80,7 +79,7 @@ def rewritten(texts: Sequence[str]) -> str:
 
 
 def fitting(text: str, characters: int) -> str:
-    """A text cut to a length, between words where there are any."""
+    """A text cut to a length, between words if possible."""
     flat = " ".join(text.split())
     if len(flat) <= characters:
         return flat
@@ -89,7 +88,7 @@ def fitting(text: str, characters: int) -> str:
 
 
 def _source(question: str) -> str:
-    """The prompt in a question: in its JSON, where it is JSON or ends in it."""
+    """The prompt in a question that is or ends in a JSON object, else the question."""
     try:
         asked = json.loads(question[question.index("{") :])
     except ValueError:

@@ -19,13 +19,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..errors import ImagenError
-from .claims import resting_state
-from .database import database_now
-from .schema import calls, holders, images, items, rewrites
+from .conditions import state_after_release
+from .engine import database_now
+from .schema import calls, images, items, rewrites, workers
 from .states import CallOutcome, ItemState
 from .writer import Writer
-
-__all__ = ["HEARTBEAT_SECONDS", "LEASE_SECONDS", "Heartbeat", "Holder", "dead_holders", "reap", "this_host"]
 
 LEASE_SECONDS = 60.0
 """A holder that has not been heard of for so long is dead."""
@@ -73,7 +71,7 @@ def _is_alive(pid: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class Worker:
     """One process at work.
 
     Attributes:
@@ -89,29 +87,29 @@ class Holder:
     pid: int
 
     @classmethod
-    def of_this_process(cls) -> Holder:
+    def of_this_process(cls) -> Worker:
         """A new holder for the calling process."""
         return cls(uuid.uuid4().hex, this_host(), _boot(os.getpid()), os.getpid())
 
     def register(self, connection: Connection) -> None:
         """Write the holder's row."""
         row = {"id": self.id, "host": self.host, "boot": self.boot, "pid": self.pid, "started_at": datetime.now(UTC)}
-        connection.execute(sa.insert(holders), [{**row, "heartbeat": database_now(connection)}])
+        connection.execute(sa.insert(workers), [{**row, "heartbeat": database_now(connection)}])
 
     def beat(self, connection: Connection) -> None:
         """Renew every claim of this process with one statement."""
         connection.execute(
-            sa.update(holders).where(holders.c.id == self.id).values(heartbeat=database_now(connection), ended_at=None)
+            sa.update(workers).where(workers.c.id == self.id).values(heartbeat=database_now(connection), ended_at=None)
         )
 
 
-def dead_holders(connection: Connection, me: Holder | None, among: set[str] | None = None) -> list[str]:
+def dead_workers(connection: Connection, me: Worker | None, among: set[str] | None = None) -> list[str]:
     """Holders that are to be taken for dead; of those named only, if any are."""
     now, here = database_now(connection), this_host()
     # A holder that was declared dead too early and worked on (a machine that slept) is looked at as long as it holds.
-    holding = sa.exists().where(items.c.holder_id == holders.c.id)
-    looked_at = sa.or_(holders.c.ended_at.is_(None), holding) if among is None else holders.c.id.in_(among)
-    rows = connection.execute(sa.select(holders).where(looked_at))
+    holding = sa.exists().where(items.c.holder_id == workers.c.id)
+    looked_at = sa.or_(workers.c.ended_at.is_(None), holding) if among is None else workers.c.id.in_(among)
+    rows = connection.execute(sa.select(workers).where(looked_at))
     dead = []
     for row in rows:
         if me is not None and row.id == me.id:
@@ -122,7 +120,7 @@ def dead_holders(connection: Connection, me: Holder | None, among: set[str] | No
     return dead
 
 
-def reap(connection: Connection, me: Holder | None = None, *, force: tuple[str, ...] = ()) -> int:
+def release_dead_workers(connection: Connection, me: Worker | None = None, *, force: tuple[str, ...] = ()) -> int:
     """Free what dead holders held: claimed items become planned, sent calls and items become unknown.
 
     Args:
@@ -133,7 +131,7 @@ def reap(connection: Connection, me: Holder | None = None, *, force: tuple[str, 
     Returns:
         Calls that are now unknown.
     """
-    dead = [*force, *dead_holders(connection, me)]
+    dead = [*force, *dead_workers(connection, me)]
     if not dead:
         return 0
     now = datetime.now(UTC)
@@ -160,18 +158,20 @@ def reap(connection: Connection, me: Holder | None = None, *, force: tuple[str, 
         )
     )
     connection.execute(
-        sa.update(items).where(held, items.c.state == ItemState.CLAIMED).values(state=resting_state(), updated_at=now)
+        sa.update(items)
+        .where(held, items.c.state == ItemState.CLAIMED)
+        .values(state=state_after_release(), updated_at=now)
     )
     connection.execute(sa.update(items).where(held).values(holder_id=None))
-    connection.execute(sa.update(holders).where(holders.c.id.in_(dead)).values(ended_at=now))
+    connection.execute(sa.update(workers).where(workers.c.id.in_(dead)).values(ended_at=now))
     return unknown
 
 
 class Heartbeat:
     """A thread that keeps a holder alive."""
 
-    def __init__(self, holder: Holder, writer: Writer) -> None:
-        self._holder = holder
+    def __init__(self, worker: Worker, writer: Writer) -> None:
+        self._worker = worker
         self._writer = writer
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="imagen-heartbeat", daemon=True)
@@ -190,6 +190,6 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             try:
-                self._writer.run(self._holder.beat)
+                self._writer.run(self._worker.beat)
             except ImagenError:
                 continue  # the database is away; those who write say so, and the lease decides

@@ -2,7 +2,7 @@
 
 A run's budget stands in the run's row. Those of the day and the month stand in the ledger itself, so that they hold for
 every run, whoever starts it with which options. Each has a counter for its current window, and a call's highest price
-goes into every counter within the transaction that records the intent to send: four runs at once cannot pass a cap
+goes into every counter within the transaction that records the intent to send: four runs at once cannot pass a budget
 together. What is unknown stays reserved.
 
 A window's counter is made with its first call, from the calls that are there; so a budget counts from the window's
@@ -23,22 +23,12 @@ from sqlalchemy.engine import Connection
 
 from ..errors import BadInput
 from ..money import format_usd
-from .schema import calls, caps, holders, insert_new, runs, spending
+from .database import Database
+from .engine import database_now
+from .schema import budget_windows, calls, insert_new, runs, workers
+from .schema import budgets as budgets_table
 from .states import CallOutcome
-
-__all__ = [
-    "BudgetState",
-    "BudgetWarning",
-    "Period",
-    "budget_states",
-    "clear_budget",
-    "in_flight",
-    "pay",
-    "reserve",
-    "run_budget",
-    "set_budget",
-    "take_warnings",
-]
+from .workers import LEASE_SECONDS
 
 WARN_AT = 0.8
 """Part of a budget that is used when a warning is given, once a window."""
@@ -102,7 +92,7 @@ class BudgetWarning:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cap:
+class _Budget:
     period: Period
     limit: int
     zone: ZoneInfo
@@ -133,10 +123,10 @@ def zone_of(name: str) -> ZoneInfo:
         raise BadInput(f"{name!r} is not a time zone; use a name such as UTC or Europe/Berlin") from None
 
 
-_seen: weakref.WeakKeyDictionary[object, tuple[_Cap, ...]] = weakref.WeakKeyDictionary()
+_seen: weakref.WeakKeyDictionary[object, tuple[_Budget, ...]] = weakref.WeakKeyDictionary()
 
 
-def _caps(connection: Connection) -> tuple[_Cap, ...]:
+def _budgets(connection: Connection) -> tuple[_Budget, ...]:
     """The budgets of day and month, read once a transaction; in PostgreSQL nobody changes them until it is over.
 
     Where there are some, whoever counts waits for whoever counted first: a reservation sees all that were made before.
@@ -148,8 +138,8 @@ def _caps(connection: Connection) -> tuple[_Cap, ...]:
     if postgres:
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock_shared({_SETTING})"))
     found = tuple(
-        _Cap(Period(row.period), row.credits, zone_of(row.timezone))
-        for row in connection.execute(sa.select(caps).order_by(caps.c.period))
+        _Budget(Period(row.period), row.credits, zone_of(row.timezone))
+        for row in connection.execute(sa.select(budgets_table).order_by(budgets_table.c.period))
     )
     if found and postgres:
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_COUNTING})"))
@@ -158,29 +148,92 @@ def _caps(connection: Connection) -> tuple[_Cap, ...]:
     return found
 
 
-def set_budget(connection: Connection, period: Period, limit: int, timezone: str) -> None:
-    """Set the budget of the day or the month; it holds from the next call on, for every run of the ledger.
+class Budgets:
+    """The budgets of a ledger.
 
-    Raises:
-        BadInput: No such time zone, or a budget for runs in general: each run has its own.
+    Args:
+        database: The open ledger.
     """
-    if period is Period.RUN:
-        raise BadInput("a run's budget is given with the run (--budget-usd)")
-    zone_of(timezone)
-    clear_budget(connection, period)
-    connection.execute(
-        sa.insert(caps), [{"period": period, "credits": limit, "timezone": timezone, "set_at": datetime.now(UTC)}]
-    )
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def set(self, period: Period, limit: int, timezone: str = "UTC") -> None:
+        """Set what a day or a month may cost, in credits. It holds from the next call on, for every run of the ledger.
+
+        Args:
+            period: DAY or MONTH.
+            limit: Highest cost, in credits.
+            timezone: IANA name of the zone whose midnights begin a day and a month.
+
+        Raises:
+            BadInput: No such time zone, or RUN: each run has a budget of its own.
+        """
+        if period is Period.RUN:
+            raise BadInput("a run's budget is given with the run (--budget-usd)")
+        zone_of(timezone)
+        row = {"period": period, "credits": limit, "timezone": timezone, "set_at": datetime.now(UTC)}
+
+        def operation(connection: Connection) -> None:
+            _clear(connection, period)
+            connection.execute(sa.insert(budgets_table), [row])
+
+        self._database.write(operation)
+
+    def clear(self, period: Period) -> None:
+        """Remove the budget of the day or the month."""
+        self._database.write(lambda connection: _clear(connection, period))
+
+    def states(self, run_id: str | None = None) -> list[BudgetState]:
+        """The budgets that are set, and what is used of each: of a run, of the day, of the month.
+
+        Args:
+            run_id: The run; None for those of day and month only.
+        """
+        with self._database.read() as connection:
+            run = _run_state(connection, run_id) if run_id is not None else None
+            return [*([run] if run is not None else []), *_window_states(connection, datetime.now(UTC))]
+
+    def may_free(self, run_id: str, period: Period) -> bool:
+        """Whether calls are in flight that may yet cost less than is reserved for them in a budget.
+
+        Args:
+            run_id: The run that asks.
+            period: The budget.
+        """
+        with self._database.read() as connection:
+            alive_since = database_now(connection) - LEASE_SECONDS
+            query = (
+                sa.select(calls.c.id)
+                .join(workers, workers.c.id == calls.c.holder_id)
+                .where(
+                    calls.c.outcome == CallOutcome.SENT,
+                    workers.c.ended_at.is_(None),
+                    workers.c.heartbeat >= alive_since,
+                )
+                .limit(1)
+            )
+            if period is Period.RUN:
+                query = query.where(calls.c.run_id == run_id)
+            return connection.scalar(query) is not None
+
+    def pop_warnings(self, run_id: str) -> list[BudgetWarning]:
+        """Budgets of which four fifths are used by now; each is returned once, to the first caller.
+
+        Args:
+            run_id: The run that asks.
+        """
+        return self._database.write(lambda connection: _pop_warnings(connection, run_id, datetime.now(UTC)))
 
 
-def clear_budget(connection: Connection, period: Period) -> None:
-    """Remove a budget. Its counters go, too: they are made from the calls again where it is set anew."""
+def _clear(connection: Connection, period: Period) -> None:
+    """Remove a budget and its counters; they are made from the calls again when it is set anew."""
     if connection.dialect.name == "postgresql":
         # Waits for every transaction that has read the budgets, so that none counts by the old ones after this.
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_SETTING})"))
     _seen.pop(connection.get_transaction(), None)
-    connection.execute(sa.delete(caps).where(caps.c.period == period))
-    connection.execute(sa.delete(spending).where(spending.c.period == period))
+    connection.execute(sa.delete(budgets_table).where(budgets_table.c.period == period))
+    connection.execute(sa.delete(budget_windows).where(budget_windows.c.period == period))
 
 
 def reserve(connection: Connection, run_id: str, amount: int, now: datetime) -> Period | None:
@@ -189,22 +242,22 @@ def reserve(connection: Connection, run_id: str, amount: int, now: datetime) -> 
     Returns:
         The budget that does not cover it; None where all do.
     """
-    budgets = _caps(connection)
+    budgets = _budgets(connection)
     if connection.execute(_RESERVE, {"run": run_id, "amount": amount}).rowcount != 1:
         return Period.RUN
-    for number, cap in enumerate(budgets):
-        window = cap.window(now)
-        _open_window(connection, cap, window)
-        place = {"of": cap.period, "window_": window, "amount": amount, "cap": cap.limit}
+    for number, budget in enumerate(budgets):
+        window = budget.window(now)
+        _open_window(connection, budget, window)
+        place = {"of": budget.period, "window_": window, "amount": amount, "budget": budget.limit}
         if connection.execute(_COUNT, place).rowcount != 1:
             for other in budgets[:number]:
                 _add(connection, other.period, other.window(now), -amount, 0)
-            connection.execute(_PAY, {"run": run_id, "reservation": amount, "amount": 0})
-            return cap.period
+            connection.execute(_POST, {"run": run_id, "reservation": amount, "amount": 0})
+            return budget.period
     return None
 
 
-def pay(connection: Connection, run_id: str, ended: Sequence[tuple[datetime, int, int]]) -> None:
+def post(connection: Connection, run_id: str, ended: Sequence[tuple[datetime, int, int]]) -> None:
     """Turn reservations into what was billed, in the windows the calls were sent in.
 
     Args:
@@ -212,17 +265,17 @@ def pay(connection: Connection, run_id: str, ended: Sequence[tuple[datetime, int
         run_id: The run that pays.
         ended: Of each call, when it was sent, what is reserved for it, and what it cost.
     """
-    budgets = _caps(connection)
+    budgets = _budgets(connection)
     reserved, settled = sum(call[1] for call in ended), sum(call[2] for call in ended)
-    connection.execute(_PAY, {"run": run_id, "reservation": reserved, "amount": settled})
-    for cap in budgets:
+    connection.execute(_POST, {"run": run_id, "reservation": reserved, "amount": settled})
+    for budget in budgets:
         windows: dict[str, tuple[int, int]] = {}
         for sent_at, reservation, cost in ended:
-            window = cap.window(sent_at)
+            window = budget.window(sent_at)
             before = windows.get(window, (0, 0))
             windows[window] = (before[0] - reservation, before[1] + cost)
         for window, (released, spent) in windows.items():
-            _add(connection, cap.period, window, released, spent)
+            _add(connection, budget.period, window, released, spent)
 
 
 _RESERVE = (
@@ -233,21 +286,23 @@ _RESERVE = (
     )
     .values(reserved=runs.c.reserved + sa.bindparam("amount"))
 )
-_PAY = (
+_POST = (
     sa.update(runs)
     .where(runs.c.id == sa.bindparam("run"))
     .values(reserved=runs.c.reserved - sa.bindparam("reservation"), spent=runs.c.spent + sa.bindparam("amount"))
 )
-_THIS = sa.and_(spending.c.period == sa.bindparam("of"), spending.c.window == sa.bindparam("window_"))
+_THIS = sa.and_(budget_windows.c.period == sa.bindparam("of"), budget_windows.c.window == sa.bindparam("window_"))
 _COUNT = (
-    sa.update(spending)
-    .where(_THIS, spending.c.reserved + spending.c.spent + sa.bindparam("amount") <= sa.bindparam("cap"))
-    .values(reserved=spending.c.reserved + sa.bindparam("amount"))
+    sa.update(budget_windows)
+    .where(_THIS, budget_windows.c.reserved + budget_windows.c.spent + sa.bindparam("amount") <= sa.bindparam("budget"))
+    .values(reserved=budget_windows.c.reserved + sa.bindparam("amount"))
 )
 _ADD = (
-    sa.update(spending)
+    sa.update(budget_windows)
     .where(_THIS)
-    .values(reserved=spending.c.reserved + sa.bindparam("more"), spent=spending.c.spent + sa.bindparam("cost"))
+    .values(
+        reserved=budget_windows.c.reserved + sa.bindparam("more"), spent=budget_windows.c.spent + sa.bindparam("cost")
+    )
 )
 
 
@@ -255,20 +310,23 @@ def _add(connection: Connection, period: Period, window: str, reserved: int, spe
     connection.execute(_ADD, {"of": period, "window_": window, "more": reserved, "cost": spent})
 
 
-def _open_window(connection: Connection, cap: _Cap, window: str) -> None:
+def _open_window(connection: Connection, budget: _Budget, window: str) -> None:
     """Make the counter of a window, from the calls that were sent in it."""
-    if connection.scalar(sa.select(spending.c.period).where(_THIS), {"of": cap.period, "window_": window}) is not None:
+    if (
+        connection.scalar(sa.select(budget_windows.c.period).where(_THIS), {"of": budget.period, "window_": window})
+        is not None
+    ):
         return
-    reserved, spent = _sum(connection, cap, window)
+    reserved, spent = _sum(connection, budget, window)
     connection.execute(
-        insert_new(connection, spending),
-        [{"period": cap.period, "window": window, "reserved": reserved, "spent": spent, "warned": False}],
+        insert_new(connection, budget_windows),
+        [{"period": budget.period, "window": window, "reserved": reserved, "spent": spent, "warned": False}],
     )
 
 
-def _sum(connection: Connection, cap: _Cap, window: str) -> tuple[int, int]:
+def _sum(connection: Connection, budget: _Budget, window: str) -> tuple[int, int]:
     """What the calls of a window reserve and have cost."""
-    begin, end = cap.bounds(window)
+    begin, end = budget.bounds(window)
     open_ = calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN))
     reserved, spent = connection.execute(
         sa.select(
@@ -279,21 +337,24 @@ def _sum(connection: Connection, cap: _Cap, window: str) -> tuple[int, int]:
     return int(reserved), int(spent)
 
 
-def budget_states(connection: Connection, now: datetime) -> list[BudgetState]:
+def _window_states(connection: Connection, now: datetime) -> list[BudgetState]:
     """The budgets of day and month and what is used of them now."""
     states = []
-    for row in connection.execute(sa.select(caps).order_by(caps.c.period)):
-        cap = _Cap(Period(row.period), row.credits, zone_of(row.timezone))
-        window = cap.window(now)
+    for row in connection.execute(sa.select(budgets_table).order_by(budgets_table.c.period)):
+        budget = _Budget(Period(row.period), row.credits, zone_of(row.timezone))
+        window = budget.window(now)
         counter = connection.execute(
-            sa.select(spending.c.reserved, spending.c.spent).where(_THIS), {"of": cap.period, "window_": window}
+            sa.select(budget_windows.c.reserved, budget_windows.c.spent).where(_THIS),
+            {"of": budget.period, "window_": window},
         ).one_or_none()
-        reserved, spent = (counter.reserved, counter.spent) if counter is not None else _sum(connection, cap, window)
-        states.append(BudgetState(cap.period, cap.limit, spent, reserved, window, row.timezone, cap.bounds(window)[1]))
+        reserved, spent = (counter.reserved, counter.spent) if counter is not None else _sum(connection, budget, window)
+        states.append(
+            BudgetState(budget.period, budget.limit, spent, reserved, window, row.timezone, budget.bounds(window)[1])
+        )
     return states
 
 
-def run_budget(connection: Connection, run_id: str) -> BudgetState | None:
+def _run_state(connection: Connection, run_id: str) -> BudgetState | None:
     """A run's budget; None where it has none."""
     row = connection.execute(
         sa.select(runs.c.budget, runs.c.spent, runs.c.reserved).where(runs.c.id == run_id)
@@ -303,27 +364,7 @@ def run_budget(connection: Connection, run_id: str) -> BudgetState | None:
     return BudgetState(Period.RUN, row.budget, row.spent, row.reserved, run_id)
 
 
-def in_flight(connection: Connection, period: Period, run_id: str, *, alive_since: float) -> bool:
-    """Whether calls are in flight that may yet cost less than is reserved for them in a budget.
-
-    Args:
-        connection: Any.
-        period: The budget.
-        run_id: The run that asks.
-        alive_since: Heartbeat, in seconds of the database's clock, below which a holder is dead.
-    """
-    query = (
-        sa.select(calls.c.id)
-        .join(holders, holders.c.id == calls.c.holder_id)
-        .where(calls.c.outcome == CallOutcome.SENT, holders.c.ended_at.is_(None), holders.c.heartbeat >= alive_since)
-        .limit(1)
-    )
-    if period is Period.RUN:
-        query = query.where(calls.c.run_id == run_id)
-    return connection.scalar(query) is not None
-
-
-def take_warnings(connection: Connection, run_id: str, now: datetime) -> list[BudgetWarning]:
+def _pop_warnings(connection: Connection, run_id: str, now: datetime) -> list[BudgetWarning]:
     """The budgets of which four fifths are used since the last look; each is told once, to one caller."""
     used = runs.c.reserved + runs.c.spent
     told = connection.execute(
@@ -333,16 +374,16 @@ def take_warnings(connection: Connection, run_id: str, now: datetime) -> list[Bu
         )
         .values(warned=True)
     )
-    states = [run_budget(connection, run_id)] if told.rowcount == 1 else []
-    for state in budget_states(connection, now):
+    states = [_run_state(connection, run_id)] if told.rowcount == 1 else []
+    for state in _window_states(connection, now):
         if state.used < state.limit * WARN_AT:
             continue
         told = connection.execute(
-            sa.update(spending)
+            sa.update(budget_windows)
             .where(
-                spending.c.period == state.period,
-                spending.c.window == state.window,
-                spending.c.warned.is_(False),
+                budget_windows.c.period == state.period,
+                budget_windows.c.window == state.window,
+                budget_windows.c.warned.is_(False),
             )
             .values(warned=True)
         )

@@ -1,0 +1,104 @@
+"""SQL conditions and queries that several parts of the ledger share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from .schema import calls, deliveries, images, items, run_items
+from .states import CallOutcome, ImageState, ItemState
+
+T = TypeVar("T")
+_BATCH = 500
+
+LOG = "log"
+"""Cost source of a call whose reply was lost, and which the provider's log says was billed."""
+
+
+def in_batches(values: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
+    """Split values into lists of at most `size`: a statement takes a bounded number of parameters."""
+    iterator = iter(values)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def reply_lost() -> sa.ColumnElement[bool]:
+    """Condition on items: the provider's log says that a call was billed, and there is no image of it."""
+    logged = sa.exists().where(
+        calls.c.item_id == items.c.id, calls.c.outcome == CallOutcome.ANSWERED, calls.c.cost_source == LOG
+    )
+    return sa.and_(logged, ~sa.exists().where(images.c.item_id == items.c.id))
+
+
+def state_after_release(otherwise: ItemState = ItemState.PLANNED) -> sa.ColumnElement[str]:
+    """SQL expression for the state an item returns to when a claim ends without a call.
+
+    It follows from the item's earlier calls. An item that was claimed again after an unknown, lost or refused call is
+    still unknown, lost or refused; as a planned item it would be bought again without asking the policy.
+
+    Args:
+        otherwise: State of an item without such a call.
+    """
+    mine = sa.exists().where(calls.c.item_id == items.c.id)
+    return sa.case(
+        (mine.where(calls.c.outcome == CallOutcome.UNKNOWN), ItemState.UNKNOWN.value),
+        (
+            mine.where(calls.c.outcome == CallOutcome.ANSWERED, calls.c.cost_source == LOG),
+            ItemState.LOST.value,
+        ),
+        (mine.where(calls.c.outcome == CallOutcome.REFUSED), ItemState.REFUSED.value),
+        else_=otherwise.value,
+    )
+
+
+def delivered_at(destination: str | None) -> sa.ColumnElement[bool]:
+    """Condition on images: there is a copy at a destination."""
+    return sa.exists().where(
+        deliveries.c.call_id == images.c.call_id,
+        deliveries.c.idx == images.c.idx,
+        deliveries.c.destination == destination,
+    )
+
+
+def undelivered(destination: str | None) -> sa.ColumnElement[bool]:
+    """Condition on items: a stored image has no copy at a destination. Never true for a run without a destination."""
+    if destination is None:
+        return sa.false()
+    return sa.exists().where(
+        images.c.item_id == items.c.id, images.c.state == ImageState.STORED, ~delivered_at(destination)
+    )
+
+
+def items_of_run(run_id: str) -> sa.Select[tuple[str]]:
+    """Query for the ids of the items that a run's rows ask for."""
+    return sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)
+
+
+def items_and_rewrites_of_run(run_id: str) -> sa.CompoundSelect[tuple[str]]:
+    """Query for the ids of a run's items and of the rewrites they wait for."""
+    mine = items_of_run(run_id)
+    return sa.union(mine, sa.select(items.c.rewrite_id).where(items.c.id.in_(mine), items.c.rewrite_id.is_not(None)))
+
+
+def is_first_row(run_id: str) -> sa.ColumnElement[bool]:
+    """Condition on a run's rows: no earlier row asks for the same item. The item belongs to that row and its shard."""
+    earlier = run_items.alias()
+    return ~sa.exists().where(
+        earlier.c.run_id == run_id,
+        earlier.c.item_id == run_items.c.item_id,
+        # "+ 0" keeps SQLite from looking through all earlier rows, instead of through those of the item.
+        earlier.c.position + 0 < run_items.c.position,
+    )
+
+
+def first_rows(run_id: str) -> sa.Subquery:
+    """Subquery of `item_id` and `position`: the first row of a run that asks for each of its items."""
+    return (
+        sa.select(run_items.c.item_id, sa.func.min(run_items.c.position).label("position"))
+        .where(run_items.c.run_id == run_id)
+        .group_by(run_items.c.item_id)
+        .subquery()
+    )

@@ -1,0 +1,159 @@
+"""Opening the database: SQLite in WAL mode, or PostgreSQL.
+
+SQLite is written with `synchronous=FULL`: a commit that was reported is on disk, also after a power cut. It is the
+account book of real money; group commits (`core.ledger.writer`) pay for the safety.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from .errors import LedgerNotUsable, LedgerUnavailable
+
+_BUSY_SECONDS = 30
+
+
+def normalise_url(url: str) -> URL:
+    """Read a ledger's address: an SQLAlchemy URL, or the path of an SQLite file.
+
+    Example:
+        >>> str(normalise_url("/data/ledger.db"))
+        'sqlite:////data/ledger.db'
+        >>> normalise_url("postgresql://app@db/imagen").drivername
+        'postgresql+psycopg'
+
+    Raises:
+        LedgerNotUsable: Neither SQLite nor PostgreSQL, or an SQLite database in memory.
+    """
+    if "://" not in url:
+        return URL.create("sqlite", database=str(Path(url).expanduser().absolute()))
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise LedgerNotUsable(
+            "the catalog's URL cannot be read; use sqlite:////absolute/path or postgresql://…"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise LedgerNotUsable(f"a {backend} database cannot hold the ledger; use SQLite or PostgreSQL")
+    if not parsed.database or parsed.database == ":memory:":
+        raise LedgerNotUsable("an SQLite ledger needs a file: sqlite:////absolute/path/ledger.db")
+    return parsed.set(database=str(Path(parsed.database).expanduser().absolute()))
+
+
+def describe_url(url: URL) -> str:
+    """A ledger's address without its password, wherever in it that stands."""
+    shown = {name: "***" if "password" in name.lower() else value for name, value in url.query.items()}
+    return url.set(query=shown).render_as_string(hide_password=True)
+
+
+def create_engine(url: URL) -> Engine:
+    """Make an engine. Nothing is connected yet.
+
+    Raises:
+        LedgerNotUsable: The PostgreSQL driver is not installed.
+    """
+    if url.get_backend_name() == "sqlite":
+        return _sqlite_engine(url)
+    try:
+        return sa.create_engine(
+            url, pool_pre_ping=True, pool_size=5, max_overflow=10, connect_args={"connect_timeout": 10}
+        )
+    except ModuleNotFoundError:
+        raise LedgerNotUsable("PostgreSQL needs its driver: pip install 'prefect-imagen[postgres]'") from None
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not open transactions of its own: see _begin
+        _enter_wal(connection)
+        connection.execute("PRAGMA synchronous=FULL")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # Writers take the lock at once: a transaction that starts by reading cannot wait for it later.
+        writing = connection.get_execution_options().get("writing", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Change to write-ahead logging; of several processes that make one ledger, all but one find it locked.
+
+    SQLite's own time-out does not wait here, since two that change at once could wait for each other for ever.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def scrub(engine: Engine) -> bool | None:
+    """Rewrite an SQLite file without its free space; None for other databases, False where others use it just now."""
+    if engine.dialect.name != "sqlite":
+        return None
+    raw = engine.raw_connection()
+    try:
+        cursor = raw.cursor()
+        cursor.execute("VACUUM")
+        # What was written before is in the write-ahead log as well, until that is cut off.
+        (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        raw.close()
+    return not busy
+
+
+def database_now(connection: Connection) -> float:
+    """The database's clock, in seconds since 1970: the only clock all holders share."""
+    if connection.dialect.name == "postgresql":
+        return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    return float(connection.execute(sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0")).scalar_one())
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database, not the statement, is to blame: no connection, a full disk, a damaged file, no right."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or not isinstance(error, IntegrityError | DataError)
+    return isinstance(error, PoolTimeout)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether it is an outage that may pass by itself: no connection, a locked file, a full disk.
+
+    Not the loser of two transactions that got in each other's way: that one is run again at once.
+    """
+    if isinstance(error, DBAPIError):
+        conflict = str(getattr(error.orig, "sqlstate", None) or "").startswith("40")
+        mistake = (
+            getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        )  # in the statement: no such table
+        return error.connection_invalidated or (isinstance(error, OperationalError) and not (conflict or mistake))
+    return isinstance(error, PoolTimeout)
+
+
+def unavailable(error: BaseException, url: URL) -> LedgerUnavailable:
+    """Turn a driver's error into ours, without the URL's password or any parameters."""
+    cause = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines() or [type(error).__name__]
+    return LedgerUnavailable(f"the catalog at {describe_url(url)} does not answer: {cause[0]}")
