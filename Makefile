@@ -6,16 +6,17 @@ PARTS := core blocks tasks flows cli sandbox deployments
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-long bench bench-faults lint lint-deployments types format clean
+.PHONY: help demo test test-quick test-long bench bench-faults lint lint-deployments types format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; use make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@mkdir -p .typing/prefect_imagen
+	@ln -sfn ../../prefect_imagen/__init__.py .typing/prefect_imagen/__init__.py
 	@for part in $(PARTS); do ln -sfn ../../$$part .typing/prefect_imagen/$$part; done
 	@touch $@
 
@@ -23,7 +24,10 @@ demo: $(VENV)/.ready ## the main job on embedded parts: 24 images in a local S3,
 	$(BIN)/prefect-imagen demo
 
 test: $(VENV)/.ready lint types ## style, types, and all tests but the long matrices
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
+
+test-quick: $(VENV)/.ready ## the tests that start no server, in under a minute
+	$(BIN)/python -m pytest tests/core -m "not long and not slow" -n 2 --dist worksteal
 
 test-long: $(VENV)/.ready ## the kill, fault and scale matrices
 	$(BIN)/python -m pytest -m long
@@ -47,7 +51,7 @@ lint-deployments: $(VENV)-lint/.ready ## Dockerfile, compose, CloudFormation, wo
 	PREFECT_HOME=$(VENV)-lint/prefect $(VENV)-lint/bin/python tests/deployments/check_pools.py
 
 types: $(VENV)/.ready ## mypy, strict
-	MYPYPATH=.typing $(BIN)/mypy $(addprefix .typing/prefect_imagen/,$(PARTS))
+	MYPYPATH=.typing $(BIN)/mypy -p prefect_imagen
 
 format: $(VENV)/.ready ## let ruff rewrite
 	$(BIN)/ruff check --fix .

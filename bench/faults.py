@@ -143,7 +143,7 @@ def pipeline(base_url: str, prompts: list[str], folder: Path, threads: int, unkn
         return_state=True,
     )
     ledger = catalog.get_ledger()
-    delivered = {row["prompt"] for row in ledger.images.catalog() if row["state"] == "stored" and _is_whole(row["uri"])}
+    delivered = {row["prompt"] for row in ledger.catalog.rows() if row["state"] == "stored" and _is_whole(row["uri"])}
     with ledger.read() as connection:
         rows = connection.exec_driver_sql("SELECT prompt FROM imagen_items WHERE state = 'unknown'")
         return delivered, {row[0] for row in rows}

@@ -15,10 +15,9 @@ from typing import TypeVar
 
 from prefect.blocks.core import Block
 from pydantic import SecretStr
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from ..core.errors import BadInput
+from ..core.ledger import has_password
 from .catalog import ImageCatalog
 from .credentials import AimlApiCredentials
 from .stores import LocalImageStore, S3ImageStore, store_block
@@ -136,11 +135,6 @@ def catalog_block(reference: ImageCatalog | str | None) -> ImageCatalog:
         if not isinstance(block, ImageCatalog):
             raise BadInput(f"an ImageCatalog is needed here, not a {type(block).__name__}")
         return block
-    if "://" in reference:
-        try:
-            password = make_url(reference).password
-        except ArgumentError:
-            raise BadInput("the catalog's URL cannot be read") from None
-        if password is not None:
-            raise BadInput("a catalog URL with a password belongs into an ImageCatalog block, not into a parameter")
+    if "://" in reference and has_password(reference):
+        raise BadInput("a catalog URL with a password belongs into an ImageCatalog block, not into a parameter")
     return ImageCatalog(url=SecretStr(reference))

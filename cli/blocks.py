@@ -133,7 +133,7 @@ def _make(
     from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
     from ..blocks.stores import store_block
     from ..core.aimlapi import DEFAULT_BASE_URL
-    from ..core.ledger.engine import normalise_url
+    from ..core.ledger import normalise_url
     from .catalogs import catalog_url
 
     store = store_block(destination, endpoint_url=endpoint_url)

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.files import home
-from ..core.ledger import Ledger
-from ..core.ledger.engine import normalise_url
+from ..core.ledger import Ledger, normalise_url
 
 __all__ = ["catalog_url", "existing_ledger"]
 

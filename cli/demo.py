@@ -182,7 +182,7 @@ def _show(console: Console, report: RunReport, ready: Ready, parts: _Parts, plac
     from .summary import print_open
 
     rows = table("prompt", "size", "cost", "object", right=("cost",))
-    for row in ready.ledger.images.catalog(run_id=report.run_id):
+    for row in ready.ledger.catalog.rows(run_id=report.run_id):
         size = f"{row['width']}×{row['height']}" if row["width"] else row["state"]
         rows.add_row(row["prompt"], size, format_usd(row["cost_credits"]), _short(row["object_key"] or ""))
     console.print(rows)

@@ -190,9 +190,8 @@ def _database_lines(saved: _Saved, catalog: str | None) -> Iterator[_Line]:
     try:
         yield _Line("database", "ok", describe_ledger(ledger))
         yield from _account_lines(ledger, saved)
-        from .runs import list_runs
 
-        used = dict.fromkeys(str(row["model"]) for row in list_runs(ledger))
+        used = dict.fromkeys(str(row["model"]) for row in ledger.runs.all())
     except ImagenError as error:
         yield _Line("database", "problem", one_line(error))
         used = {}
@@ -202,7 +201,6 @@ def _database_lines(saved: _Saved, catalog: str | None) -> Iterator[_Line]:
 
 
 def _account_lines(ledger: Any, saved: _Saved) -> Iterator[_Line]:
-    from .runs import unknown_calls
 
     bound = ledger.origin
     try:
@@ -215,7 +213,7 @@ def _account_lines(ledger: Any, saved: _Saved) -> Iterator[_Line]:
             "problem",
             f"this ledger is the account of {bound}, but the key is for {origin}: use another catalog, or that key",
         )
-    waiting = unknown_calls(ledger)
+    waiting = ledger.calls.unknown()
     if waiting:
         yield _Line(
             "account",

@@ -96,14 +96,14 @@ def erase(
     from ..core.ledger import Selection
     from .batch import read_pairs
     from .catalogs import existing_ledger
-    from .runs import find_run, list_runs
+    from .runs import find_run
     from .stores import store_options
 
     before = moment_before(older_than, datetime.now(UTC)) if older_than is not None else None
     with existing_ledger(catalog, required=True) as ledger:
         if ledger is None:
             raise TypeError("a required ledger is never None")
-        run_id = find_run(list_runs(ledger), run)["run_id"] if run is not None else None
+        run_id = find_run(ledger.runs.all(), run)["run_id"] if run is not None else None
         selection = Selection(run_id, edition, read_pairs(tag, "--tag"), before)
         found = preview(ledger, selection, shared=shared)
         if not yes:

@@ -68,7 +68,7 @@ def export(
     from ..core.ledger import Selection
     from .batch import read_pairs
     from .catalogs import existing_ledger
-    from .runs import find_run, list_runs
+    from .runs import find_run
     from .stores import store_options
 
     wanted = Format(format_.value) if format_ is not None else None
@@ -79,7 +79,7 @@ def export(
     with existing_ledger(catalog, required=True) as ledger:
         if ledger is None:
             raise TypeError("a required ledger is never None")
-        run_id = find_run(list_runs(ledger), run)["run_id"] if run is not None else None
+        run_id = find_run(ledger.runs.all(), run)["run_id"] if run is not None else None
         selection = Selection(run_id, edition, read_pairs(tag, "--tag"))
         if out == "-":
             export_stream(ledger, sys.stdout.buffer, wanted or Format.CSV, selection)

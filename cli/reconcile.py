@@ -15,7 +15,6 @@ from .failures import INCOMPLETE, OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.ledger import Ledger
     from ..core.repair import RebuildReport, ReconcileReport
 
 __all__ = ["reconcile"]
@@ -89,7 +88,7 @@ def reconcile(
             raise TypeError("a required ledger is never None")
         reports = [
             compare(known, stores.open(place), apply=apply, quick=quick, stores=stores, client=client, say=say)
-            for place in ([to] if to is not None else _destinations(known))
+            for place in ([to] if to is not None else known.deliveries.destinations())
         ]
     if json:
         print_json([report.as_dict() for report in reports])
@@ -97,17 +96,6 @@ def reconcile(
         for report in reports:
             _show(stdout(), report)
     return OK if all(report.clean for report in reports) else INCOMPLETE
-
-
-def _destinations(ledger: Ledger) -> list[str]:
-    import sqlalchemy as sa
-
-    from ..core.ledger.schema import deliveries
-
-    with ledger.read() as connection:
-        return list(
-            connection.scalars(sa.select(deliveries.c.destination).distinct().order_by(deliveries.c.destination))
-        )
 
 
 def _show(console: Console, report: ReconcileReport) -> None:

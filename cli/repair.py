@@ -78,7 +78,7 @@ def repair(
     from ..core.request import DEFAULT_KEY_TEMPLATE
     from ..core.run.services import RunSettings
     from .catalogs import existing_ledger
-    from .runs import find_items, find_run, list_runs
+    from .runs import find_items, find_run
 
     key = os.environ.get(_KEY, "").strip()
     if unknown is _Unknown.RETRY and not key:
@@ -94,7 +94,7 @@ def repair(
                 Stores(options=store),
                 client=client,
                 settings=RunSettings(concurrency=concurrency, key_template=key_template or DEFAULT_KEY_TEMPLATE),
-                run_id=find_run(list_runs(ledger), run)["run_id"] if run is not None else None,
+                run_id=find_run(ledger.runs.all(), run)["run_id"] if run is not None else None,
                 item_ids=find_items(ledger, items) if items else None,
                 unknown=UnknownPolicy(unknown.value),
                 lost=lost,

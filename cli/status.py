@@ -46,14 +46,14 @@ def status(
     from ..core.run.report import make_report
     from .budget import as_dict
     from .catalogs import existing_ledger
-    from .runs import cost_by_tag, find_run, list_runs, unknown_calls
+    from .runs import find_run
 
     with existing_ledger(catalog, required=True) as ledger:
         if ledger is None:
             raise TypeError("a required ledger is never None")
-        runs = list_runs(ledger)
+        runs = ledger.runs.all()
         if by is not None:
-            costs = cost_by_tag(ledger, by)
+            costs = ledger.costs.by_tag(by)
             if json:
                 print_json(costs)
             else:
@@ -69,7 +69,7 @@ def status(
             raise BadInput(f"there is no run in {ledger.description} yet")
         row = find_run(runs, run)
         report = make_report(ledger, row["run_id"], outcome=row["outcome"] or "Running, or stopped without a word")
-        unknown = unknown_calls(ledger)
+        unknown = ledger.calls.unknown()
         whole = ledger.costs.of()
         budgets = ledger.budgets.states(row["run_id"])
         if json:

@@ -63,7 +63,7 @@ def contact_sheet(
     """
     rows = [
         row
-        for row in ledger.images.catalog(run_id=run_id, limit=limit)
+        for row in ledger.catalog.rows(run_id=run_id, limit=limit)
         if row["state"] == ImageState.STORED and row["destination"] == store.destination
     ]
     if not rows:

@@ -40,6 +40,29 @@ for _name in (
     os.environ.pop(_name, None)
 
 
+_SERVERS = {"aws", "own_postgres", "postgres_server", "prefect_api", "prompts_s3", "s3", "s3_server", "sandbox_process"}
+"""Fixtures that start a server; and values of parameters that ask for one."""
+_SLOWEST_FIRST = ("deployments", "flows", "cli", "docs", "sandbox", "tasks", "blocks")
+"""Folders of tests; each of these starts servers or processes, unlike most of `core`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what needs a server, and begin with the slow files, so that no worker ends alone with them."""
+    tests = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(tests).parts[0]
+        return _SLOWEST_FIRST.index(folder) if folder in _SLOWEST_FIRST else len(_SLOWEST_FIRST)
+
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        wanted = {*item.fixturenames, *(value for value in parameters if isinstance(value, str))}
+        if rank(item) < len(_SLOWEST_FIRST) or wanted & {*_SERVERS, "postgres"}:
+            item.add_marker("slow")
+    items.sort(key=rank)
+
+
 @pytest.fixture
 def imagen_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home of its own for the ledger and the spool."""

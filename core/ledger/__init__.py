@@ -2,8 +2,21 @@
 
 from ..request import UnknownPolicy
 from .budgets import BudgetState, BudgetWarning, Period
-from .calls import Answered, BeginResult, CallIntent, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
+from .calls import (
+    Answered,
+    BeginResult,
+    CallIntent,
+    NewImage,
+    Outcome,
+    RecordedCall,
+    Refused,
+    Rewritten,
+    Unbilled,
+    Unknown,
+)
 from .costs import CostLine, CostSummary
+from .deliveries import ImageStatus, StoredImage
+from .engine import has_password, normalise_url
 from .erasure import ErasableObject, ErasurePreview
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
 from .identity import Item, ItemKind, Rewrite
@@ -11,8 +24,9 @@ from .images import ImageResult, ImageTask, StoredAt
 from .items import ClaimedItem, LeasedItem, describe_workers
 from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
-from .rewrites import RewriteStatus
-from .runs import RunItem, RunProgress, RunSpec
+from .rebuilding import RebuiltCall, RebuiltImage
+from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
+from .runs import OpenItem, RunItem, RunProgress, RunSpec
 from .selection import Selection
 from .states import CallOutcome, ImageState, ItemState
 from .workers import LEASE_SECONDS, this_host
@@ -30,8 +44,10 @@ __all__ = [
     "CostSummary",
     "ErasableObject",
     "ErasurePreview",
+    "FailedRewrite",
     "ImageResult",
     "ImageState",
+    "ImageStatus",
     "ImageTask",
     "Item",
     "ItemKind",
@@ -43,10 +59,15 @@ __all__ = [
     "LedgerNotUsable",
     "LedgerUnavailable",
     "NewImage",
+    "OpenItem",
     "Outcome",
     "Period",
+    "RebuiltCall",
+    "RebuiltImage",
+    "RecordedCall",
     "Refused",
     "Rewrite",
+    "RewriteReport",
     "RewriteStatus",
     "Rewritten",
     "RunItem",
@@ -55,11 +76,14 @@ __all__ = [
     "Selection",
     "SharedQuota",
     "StoredAt",
+    "StoredImage",
     "Unbilled",
     "Unknown",
     "UnknownPolicy",
     "close_ledgers",
     "describe_workers",
+    "has_password",
+    "normalise_url",
     "open_ledger",
     "this_host",
 ]

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .budgets import Period, post, reserve
-from .conditions import LOG, in_batches, state_after_release
+from .conditions import LOG, in_batches, items_and_rewrites_of_run, state_after_release
 from .database import Database
+from .identity import ItemKind
 from .images import ImageTask, pending_images, settle_items
-from .schema import calls, images, insert_new, items, rewrites
+from .schema import calls, images, insert_new, items, rewrites, workers
 from .states import CallOutcome, ImageState, ItemState
 
 T = TypeVar("T")
@@ -174,6 +175,29 @@ class Settlement:
 NOT_RECORDED = Settlement(recorded=False)
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """A call as the ledger has it, for whoever finds its reply.
+
+    Attributes:
+        is_open: Whether a reply would be news.
+        is_alive: Whether the process that sent it still works on it.
+        kind: Of its item.
+        model: Canonical model id of its item.
+        parameters: Of its item.
+        requested: Images asked for.
+        reserved: Highest price, in credits.
+    """
+
+    is_open: bool
+    is_alive: bool
+    kind: ItemKind
+    model: str
+    parameters: Mapping[str, Any]
+    requested: int
+    reserved: int
+
+
 class Calls:
     """The paid calls of a ledger.
 
@@ -191,6 +215,80 @@ class Calls:
     def settle(self, call_id: str, outcome: Outcome) -> Settlement:
         """Commit what became of a call. A reply is recorded once, whoever brings it."""
         return self._database.write_together(settle, (call_id, outcome))
+
+    def find(self, call_id: str) -> RecordedCall | None:
+        """A call by its id; None if the ledger does not know it."""
+        alive = sa.and_(workers.c.ended_at.is_(None), workers.c.id != self._database.worker.id)
+        query = (
+            sa.select(
+                # A call that only the provider's log knew of can still get its reply.
+                sa.or_(
+                    calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN)),
+                    sa.and_(calls.c.outcome == CallOutcome.ANSWERED, calls.c.returned == 0),
+                ),
+                sa.func.coalesce(alive, sa.false()),
+                items.c.kind,
+                items.c.model,
+                items.c.parameters,
+                calls.c.requested,
+                calls.c.reserved,
+            )
+            .join(items, items.c.id == calls.c.item_id)
+            .outerjoin(workers, workers.c.id == calls.c.holder_id)
+            .where(calls.c.id == call_id)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        is_open, is_alive, kind, *rest = row
+        return RecordedCall(bool(is_open), bool(is_alive), ItemKind(kind), *rest)
+
+    def unknown(self, *, run_id: str | None = None, item_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Calls that were sent and have no known outcome, the latest first: what to ask the provider about.
+
+        `item_state` is `unknown` if a decision is still to be made; any other state says what was decided since.
+
+        Args:
+            run_id: Only calls for items of this run, whichever run sent them; None for all.
+            item_ids: Only calls for these items; None for all.
+        """
+        query = (
+            sa.select(
+                calls.c.id.label("client_request_id"),
+                calls.c.run_id,
+                calls.c.sent_at,
+                calls.c.ended_at,
+                calls.c.reserved,
+                calls.c.http_status,
+                calls.c.request_id.label("provider_request_id"),
+                calls.c.reason,
+                calls.c.wire_model.label("model"),
+                items.c.id.label("item_id"),
+                items.c.state.label("item_state"),
+                items.c.prompt,
+            )
+            .join(items, items.c.id == calls.c.item_id)
+            .where(calls.c.outcome == CallOutcome.UNKNOWN)
+        )
+        if run_id is not None:
+            query = query.where(calls.c.item_id.in_(items_and_rewrites_of_run(run_id)))
+        found: list[dict[str, Any]] = []
+        with self._database.read() as connection:
+            for batch in [None] if item_ids is None else in_batches(item_ids):
+                chosen = query if batch is None else query.where(calls.c.item_id.in_(batch))
+                found += [dict(row) for row in connection.execute(chosen).mappings()]
+        return sorted(found, key=lambda call: (call["sent_at"], call["client_request_id"]), reverse=True)
+
+    def sent_since(self, moment: datetime) -> tuple[int, int]:
+        """Number of calls that this process sent since a moment and that may be billed, and what they cost."""
+        mine = (calls.c.holder_id == self._database.worker.id, calls.c.sent_at >= moment)
+        query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(calls.c.settled), 0)).where(
+            *mine, calls.c.outcome != CallOutcome.UNBILLED
+        )
+        with self._database.read() as connection:
+            number, credits = connection.execute(query).one()
+        return int(number), int(credits)
 
     def reopen(self, call_ids: Sequence[str]) -> None:
         """Turn refusals that cost nothing and did not concern their items into unbilled calls.

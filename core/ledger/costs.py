@@ -9,13 +9,14 @@ billed = calls of delivered, generated, lost and erased items (calls that a newe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from .database import Database
 from .identity import ItemKind
-from .schema import calls, items
-from .states import CallOutcome, ItemState
+from .schema import calls, images, items, runs
+from .states import CallOutcome, ImageState, ItemState
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,47 @@ class Costs:
                 name = _line(CallOutcome(outcome), billed, ItemKind(kind), ItemState(state))
                 lines[name] = lines.get(name, CostLine()) + CostLine(count, int(credits))
         return CostSummary(**{name: lines.get(name, CostLine()) for name in CostSummary.__dataclass_fields__})
+
+    def by_tag(self, tag: str) -> list[dict[str, Any]]:
+        """What runs cost by the value of a tag, the dearest first; runs without the tag are together under None."""
+        paid = (
+            sa.select(
+                calls.c.run_id,
+                sa.func.count().label("calls"),
+                sa.func.sum(sa.case((calls.c.outcome == CallOutcome.UNKNOWN, 1), else_=0)).label("unknown"),
+            )
+            .group_by(calls.c.run_id)
+            .subquery()
+        )
+        stored = (
+            sa.select(calls.c.run_id, sa.func.count().label("images"))
+            .join(images, images.c.call_id == calls.c.id)
+            .where(images.c.state == ImageState.STORED)
+            .group_by(calls.c.run_id)
+            .subquery()
+        )
+        query = (
+            sa.select(
+                runs.c.tags,
+                runs.c.spent,
+                runs.c.reserved,
+                sa.func.coalesce(paid.c.calls, 0).label("calls"),
+                sa.func.coalesce(paid.c.unknown, 0).label("unknown"),
+                sa.func.coalesce(stored.c.images, 0).label("images"),
+            )
+            .outerjoin(paid, paid.c.run_id == runs.c.id)
+            .outerjoin(stored, stored.c.run_id == runs.c.id)
+        )
+        names = ("runs", "calls", "unknown_calls", "images", "spent_credits", "reserved_credits")
+        sums: dict[str | None, list[int]] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                line = sums.setdefault((row.tags or {}).get(tag), [0] * len(names))
+                values = (1, row.calls, row.unknown, row.images, row.spent, row.reserved)
+                for place, value in enumerate(values):
+                    line[place] += int(value)
+        rows = [{"value": value, **dict(zip(names, line, strict=True))} for value, line in sums.items()]
+        return sorted(rows, key=lambda row: (-row["spent_credits"], str(row["value"])))
 
 
 def _line(outcome: CallOutcome, billed: bool | None, kind: ItemKind, state: ItemState) -> str:

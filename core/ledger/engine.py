@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from ..errors import BadInput
 from .errors import LedgerNotUsable, LedgerUnavailable
 
 _BUSY_SECONDS = 30
@@ -49,6 +50,18 @@ def normalise_url(url: str) -> URL:
     if not parsed.database or parsed.database == ":memory:":
         raise LedgerNotUsable("an SQLite ledger needs a file: sqlite:////absolute/path/ledger.db")
     return parsed.set(database=str(Path(parsed.database).expanduser().absolute()))
+
+
+def has_password(url: str) -> bool:
+    """Whether an SQLAlchemy URL names a password.
+
+    Raises:
+        BadInput: The URL cannot be read.
+    """
+    try:
+        return make_url(url).password is not None
+    except ArgumentError:
+        raise BadInput("the catalog's URL cannot be read") from None
 
 
 def describe_url(url: URL) -> str:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..values import canonical_json
-from .conditions import delivered_at, first_rows, in_batches, items_of_run
+from .conditions import delivered_at, in_batches, items_of_run
 from .database import Database
 from .schema import calls, deliveries, images, insert_new, items, runs, workers
 from .states import ImageState, ItemState
@@ -87,6 +87,9 @@ class ImageResult:
     reason: str | None = None
 
 
+_OVER = (ItemState.LOST, ItemState.DELIVERED)
+
+
 class Images:
     """The images of a ledger.
 
@@ -128,6 +131,43 @@ class Images:
         """Commit what became of images."""
         self._database.write_together(finish_images, results)
 
+    def retry_lost(self, run_id: str | None) -> None:
+        """Make lost and quarantined images pending again: their source may be back.
+
+        Args:
+            run_id: Only images of this run's items; None for the whole ledger.
+        """
+        # An image that the provider blocked was never fetched, and has no attempts.
+        gone = sa.and_(
+            images.c.state.in_((ImageState.LOST, ImageState.QUARANTINED)),
+            images.c.attempts > 0,
+            images.c.source_url.is_not(None),
+        )
+        mine = sa.select(images.c.item_id).where(gone)
+        if run_id is not None:
+            mine = mine.where(images.c.item_id.in_(items_of_run(run_id)))
+        free = sa.and_(items.c.id.in_(mine), items.c.state.in_(_OVER), items.c.holder_id.is_(None))
+
+        def operation(connection: Connection) -> None:
+            reopened = list(connection.scalars(sa.select(items.c.id).where(free)))
+            for batch in in_batches(reopened):
+                connection.execute(
+                    sa.update(images).where(images.c.item_id.in_(batch), gone).values(state=ImageState.PENDING)
+                )
+                connection.execute(sa.update(items).where(items.c.id.in_(batch)).values(state=ItemState.GENERATED))
+
+        self._database.write(operation)
+
+    def count_in(self, state: ImageState, run_id: str) -> int:
+        """Number of images of a run's items that are in a state."""
+        query = (
+            sa.select(sa.func.count())
+            .select_from(images)
+            .where(images.c.item_id.in_(items_of_run(run_id)), images.c.state == state)
+        )
+        with self._database.read() as connection:
+            return connection.scalar(query) or 0
+
     def count_at(self, destination: str) -> int:
         """Number of images at a destination."""
         query = sa.select(sa.func.count()).where(deliveries.c.destination == destination)
@@ -149,22 +189,6 @@ class Images:
         )
         with self._database.read() as connection:
             return connection.scalar(query) or 0
-
-    def catalog(self, *, run_id: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
-        """Rows of the `catalog` view: of all items of a run in its order (owned ones too), or of everything.
-
-        Args:
-            run_id: The run; None for the whole ledger.
-            limit: Highest number of rows.
-        """
-        query = sa.select(sa.text("catalog.*")).select_from(sa.table("catalog"))
-        order: list[Any] = [sa.text("catalog.requested_at, catalog.item_id, catalog.image_index")]
-        if run_id is not None:
-            mine = first_rows(run_id)
-            query = query.join(mine, mine.c.item_id == sa.literal_column("catalog.item_id"))
-            order.insert(0, mine.c.position)
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query.order_by(*order).limit(limit)).mappings()]
 
 
 def _task(row: sa.Row[Any]) -> ImageTask:

@@ -242,6 +242,41 @@ class Items:
         with self._database.read() as connection:
             return states(connection, item_ids)
 
+    def of_run_in(self, state: ItemState, run_id: str | None) -> list[str]:
+        """Ids of images to be made that are in a state, the oldest first.
+
+        Args:
+            state: The state.
+            run_id: Only items of this run; None for the whole ledger.
+        """
+        return self._images_where(items.c.state == state, run_id, None)
+
+    def undecided(self, run_id: str | None, item_ids: Sequence[str] | None = None) -> list[str]:
+        """Ids of images whose reply nobody has: unknown items, and lost ones whose reply was billed and is lost.
+
+        Args:
+            run_id: Only items of this run; None for the whole ledger.
+            item_ids: Only these items; None for all.
+        """
+        lost = sa.and_(items.c.state == ItemState.LOST, reply_lost())
+        return self._images_where(sa.or_(items.c.state == ItemState.UNKNOWN, lost), run_id, item_ids)
+
+    def _images_where(
+        self, condition: sa.ColumnElement[bool], run_id: str | None, item_ids: Sequence[str] | None
+    ) -> list[str]:
+        query = (
+            sa.select(items.c.id)
+            .where(condition, items.c.kind == ItemKind.IMAGE)
+            .order_by(items.c.created_at, items.c.id)
+        )
+        if run_id is not None:
+            query = query.where(items.c.id.in_(items_of_run(run_id)))
+        found: list[str] = []
+        with self._database.read() as connection:
+            for batch in [None] if item_ids is None else in_batches(item_ids):
+                found += connection.scalars(query if batch is None else query.where(items.c.id.in_(batch)))
+        return found
+
     def used_models(self) -> list[str]:
         """Ids of the models that images were asked of, the latest first."""
         query = (

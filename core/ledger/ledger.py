@@ -11,17 +11,20 @@ from sqlalchemy.engine import Connection
 
 from .budgets import Budgets
 from .calls import Calls
+from .catalog import Catalog
 from .costs import Costs
 from .database import Database
+from .deliveries import Deliveries
 from .engine import normalise_url
 from .erasure import Erasure
 from .errors import LedgerMismatch, LedgerMissing
 from .images import Images
 from .items import Items
 from .migrations import SCHEMA_VERSION, check_version, migrate
+from .rebuilding import Rebuilding
 from .rewrites import Rewrites
 from .runs import Runs
-from .schema import insert_new, meta
+from .schema import calls, insert_new, meta
 from .workers import release_dead_workers
 
 
@@ -42,10 +45,13 @@ class Ledger(Database):
         items: What is wanted: claims and states.
         rewrites: Prompts that a language model rewrites.
         calls: Paid calls.
-        images: Images of answered calls, and where they are stored.
+        images: Images of answered calls, and what became of them.
+        deliveries: Where images are stored.
+        catalog: The view of images with their costs and places.
         budgets: What a run, a day or a month may cost.
         costs: Where the money went.
         erasure: Removal of prompts and images on request.
+        rebuilding: A lost ledger, made again from its objects.
     """
 
     def __init__(self, url: str, *, create: bool = True) -> None:
@@ -55,9 +61,12 @@ class Ledger(Database):
         self.rewrites = Rewrites(self)
         self.calls = Calls(self)
         self.images = Images(self)
+        self.deliveries = Deliveries(self)
+        self.catalog = Catalog(self)
         self.budgets = Budgets(self)
         self.costs = Costs(self)
         self.erasure = Erasure(self)
+        self.rebuilding = Rebuilding(self)
         try:
             self.id = self._open(create=create)
         except BaseException:
@@ -101,6 +110,20 @@ class Ledger(Database):
         """The API this ledger is bound to; None before the first run."""
         with self.read() as connection:
             return connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_origin"))
+
+    def adopt_id(self, ledger_id: str) -> bool:
+        """Continue as the ledger of an id, if this one has no calls of its own. Returns whether it has none."""
+
+        def operation(connection: Connection) -> bool:
+            if connection.scalar(sa.select(calls.c.id).limit(1)) is not None:
+                return False
+            connection.execute(sa.update(meta).where(meta.c.key == "ledger_id").values(value=ledger_id))
+            return True
+
+        adopted = self.write(operation)
+        if adopted:
+            self.id = ledger_id
+        return adopted
 
     def release_dead_workers(self) -> int:
         """Release what dead processes held. Returns the number of calls that became unknown."""

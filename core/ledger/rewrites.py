@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..request import UnknownPolicy
-from .conditions import in_batches
+from .conditions import in_batches, items_of_run
 from .database import Database
-from .schema import items, rewrites
-from .states import ItemState, buyable_states
+from .schema import calls, items, rewrites, run_items
+from .states import CallOutcome, ItemState, buyable_states
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,40 @@ class RewriteStatus:
     state: ItemState
     text: str | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRewrite:
+    """A text that a language model was asked for, and that is not there.
+
+    Attributes:
+        state: `refused` where nothing of use came, `unknown` where it is not known, `planned` where it was not come to.
+        prompt: What was to be rewritten.
+        variation: Which of its texts.
+        source: File and line that asked for it first.
+        reason: In a sentence.
+    """
+
+    state: str
+    prompt: str
+    variation: int
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteReport:
+    """The texts a run's images are made from.
+
+    Attributes:
+        states: Distinct texts by state; one that is there is `delivered`.
+        kept: Items that were made from the prompt as it was given.
+        failed: Texts that are not there, at most 100 of them.
+    """
+
+    states: Mapping[str, int]
+    kept: int
+    failed: tuple[FailedRewrite, ...]
 
 
 class Rewrites:
@@ -86,6 +120,57 @@ class Rewrites:
                 )
                 found |= dict.fromkeys(connection.scalars(query))
         return list(found)
+
+    def report(self, run_id: str, *, limit: int) -> RewriteReport | None:
+        """Count the rewrites that a run's images are made from; None if its prompts are sent as they are.
+
+        Args:
+            run_id: The run.
+            limit: Highest number of rewrites that are listed.
+        """
+        image, text = items.alias(), items.alias()
+        mine = sa.select(image.c.id, image.c.rewrite_id).where(image.c.id.in_(items_of_run(run_id))).subquery()
+        counted = (
+            sa.select(text.c.state, sa.func.count(sa.distinct(text.c.id)))
+            .join(mine, mine.c.rewrite_id == text.c.id)
+            .group_by(text.c.state)
+        )
+        # An item was made from its prompt as it is where none of its answered calls carried another text.
+        answered = sa.and_(calls.c.item_id == mine.c.id, calls.c.outcome == CallOutcome.ANSWERED)
+        kept = sa.select(sa.func.count()).where(
+            mine.c.rewrite_id.is_not(None),
+            sa.exists().where(answered),
+            ~sa.exists().where(answered, calls.c.prompt.is_not(None)),
+        )
+        first = (
+            sa.select(mine.c.rewrite_id, sa.func.min(run_items.c.position).label("position"))
+            .join(run_items, sa.and_(run_items.c.run_id == run_id, run_items.c.item_id == mine.c.id))
+            .group_by(mine.c.rewrite_id)
+            .subquery()
+        )
+        failed = (
+            sa.select(
+                text.c.state, text.c.prompt, text.c.variation, text.c.reason, run_items.c.source, run_items.c.line
+            )
+            .join(first, first.c.rewrite_id == text.c.id)
+            .join(run_items, sa.and_(run_items.c.run_id == run_id, run_items.c.position == first.c.position))
+            .where(text.c.state != ItemState.DELIVERED)
+            .order_by(first.c.position)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            if connection.scalar(sa.select(mine.c.id).where(mine.c.rewrite_id.is_not(None)).limit(1)) is None:
+                return None
+            states = {str(state): count for state, count in connection.execute(counted)}
+            without = connection.execute(failed).all()
+            return RewriteReport(
+                states={state.value: states[state] for state in ItemState if state in states},
+                kept=connection.scalar(kept) or 0,
+                failed=tuple(
+                    FailedRewrite(row.state, row.prompt, row.variation, f"{row.source}:{row.line}", row.reason or "")
+                    for row in without
+                ),
+            )
 
 
 def rewrite_statuses(connection: Connection, rewrite_ids: Iterable[str]) -> dict[str, RewriteStatus]:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .conditions import in_batches, is_first_row
+from .conditions import first_rows, in_batches, is_first_row
 from .database import Database
 from .identity import Item, ItemKind, Rewrite
 from .items import states
@@ -140,6 +140,29 @@ class RowProgress:
         return sum(self.items.get(state, 0) for state in (ItemState.DELIVERED, ItemState.REFUSED, ItemState.LOST))
 
 
+@dataclass(frozen=True, slots=True)
+class OpenItem:
+    """An item that was not delivered, and why.
+
+    Attributes:
+        item_id: The item.
+        state: Where it stands.
+        prompt: Its text.
+        source: File and line that asked for it.
+        reason: In a sentence.
+        client_request_id: Of its last call, to ask the provider about.
+        reserved: Credits that the last call may have cost, where that is not known.
+    """
+
+    item_id: str
+    state: str
+    prompt: str
+    source: str
+    reason: str
+    client_request_id: str | None
+    reserved: int
+
+
 class Runs:
     """The runs of a ledger.
 
@@ -237,6 +260,104 @@ class Runs:
             query = query.where(runs.c.holder_id == worker.id)
         with self._database.read() as connection:
             return connection.scalar(query)
+
+    def all(self) -> list[dict[str, Any]]:
+        """All runs, the latest first."""
+        counted = (
+            sa.select(sa.func.count(sa.distinct(run_items.c.item_id)))
+            .where(run_items.c.run_id == runs.c.id)
+            .scalar_subquery()
+        )
+        query = sa.select(
+            runs.c.id.label("run_id"),
+            runs.c.started_at,
+            runs.c.ended_at,
+            runs.c.outcome,
+            runs.c.model,
+            runs.c.edition,
+            runs.c.tags,
+            runs.c.destination,
+            counted.label("items"),
+            runs.c.budget.label("budget_credits"),
+            runs.c.spent.label("spent_credits"),
+            runs.c.reserved.label("reserved_credits"),
+            runs.c.flow_run_id,
+            runs.c.flow_run_name,
+            runs.c.flow_run_url,
+        ).order_by(runs.c.started_at.desc())
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def by_delivery(self, item_ids: Sequence[str], run_id: str | None = None) -> dict[str, list[str]]:
+        """Items grouped by the run they are delivered for: the latest run that wants them and has a destination.
+
+        Args:
+            item_ids: The items.
+            run_id: The only run that counts; None for all.
+        """
+        best: dict[str, str] = {}
+        with self._database.read() as connection:
+            for batch in in_batches(item_ids):
+                query = (
+                    sa.select(run_items.c.item_id, runs.c.id)
+                    .join(runs, runs.c.id == run_items.c.run_id)
+                    .where(run_items.c.item_id.in_(batch))
+                    .order_by(runs.c.destination.is_not(None), runs.c.started_at)
+                )
+                if run_id is not None:
+                    query = query.where(runs.c.id == run_id)
+                best.update((row.item_id, row.id) for row in connection.execute(query))
+        grouped: dict[str, list[str]] = {}
+        for item_id in item_ids:
+            if item_id in best:
+                grouped.setdefault(best[item_id], []).append(item_id)
+        return grouped
+
+    def open_items(self, run_id: str, *, limit: int) -> list[OpenItem]:
+        """Items of a run that are not delivered, in the order of its rows.
+
+        Args:
+            run_id: The run.
+            limit: Highest number of items.
+        """
+        first = first_rows(run_id)
+        other = calls.alias()
+        last = sa.select(sa.func.max(other.c.number)).where(other.c.item_id == items.c.id).scalar_subquery()
+        image_reason = sa.select(sa.func.min(images.c.reason)).where(images.c.item_id == items.c.id).scalar_subquery()
+        query = (
+            sa.select(
+                items.c.id,
+                items.c.state,
+                items.c.prompt,
+                items.c.reason,
+                image_reason.label("image_reason"),
+                run_items.c.source,
+                run_items.c.line,
+                calls.c.id.label("call_id"),
+                calls.c.reserved,
+                calls.c.settled,
+            )
+            .join(first, first.c.item_id == items.c.id)
+            .join(run_items, sa.and_(run_items.c.run_id == run_id, run_items.c.position == first.c.position))
+            .outerjoin(calls, sa.and_(calls.c.item_id == items.c.id, calls.c.number == last))
+            .where(items.c.state != ItemState.DELIVERED)
+            .order_by(first.c.position)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [
+            OpenItem(
+                item_id=row.id,
+                state=row.state,
+                prompt=row.prompt,
+                source=f"{row.source}:{row.line}",
+                reason=row.reason or row.image_reason or "",
+                client_request_id=row.call_id,
+                reserved=row.reserved if row.call_id is not None and row.settled is None else 0,
+            )
+            for row in rows
+        ]
 
     def progress(self, run_id: str) -> RunProgress:
         """Count a run's items by state, its images and its money.

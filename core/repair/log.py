@@ -12,16 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-import sqlalchemy as sa
+from typing import Any
 
 from ..aimlapi import AimlApiClient
 from ..aimlapi.errors import ApiError, RateLimited
 from ..aimlapi.logs import LOG_PAGE, LOG_REQUESTS_A_MINUTE, LogRow
 from ..errors import ImagenError
-from ..ledger import Answered, CallOutcome, ItemState, Ledger, Outcome, Unbilled
-from ..ledger.conditions import LOG, in_batches, items_and_rewrites_of_run
-from ..ledger.schema import calls
+from ..ledger import Answered, ItemState, Ledger, Outcome, Unbilled
+from ..ledger.conditions import LOG
 
 LOST_REASON = "reply: the API's log says that the call was billed; its answer is lost"
 FAILED_REASON = "the API's log says that the call failed and was not billed"
@@ -68,20 +66,19 @@ def ask_log(
         seconds: How long to go on asking; the log answers 200 requests a minute.
         sleep: Waits between requests.
     """
-    unknown = _unknown(ledger, run_id, item_ids)
+    unknown = ledger.calls.unknown(run_id=run_id, item_ids=item_ids)[::-1]
     pace = _Pace(seconds, sleep)
     unbilled = billed = 0
     problem = ""
     for window in _windows(unknown):
-        wanted = {call.id: call for call in window}
+        wanted = {call["client_request_id"] for call in window}
         try:
-            for row in _rows(client, window[0].sent_at - _SKEW, window[-1].sent_at + _SKEW, pace):
-                call = wanted.get(row.client_request_id)
+            for row in _rows(client, window[0]["sent_at"] - _SKEW, window[-1]["sent_at"] + _SKEW, pace):
                 outcome = _outcome(row)
-                if call is None or outcome is None:
+                if row.client_request_id not in wanted or outcome is None:
                     continue
-                del wanted[call.id]
-                if ledger.calls.settle(call.id, outcome):
+                wanted.remove(row.client_request_id)
+                if ledger.calls.settle(row.client_request_id, outcome):
                     unbilled += isinstance(outcome, Unbilled)
                     billed += isinstance(outcome, Answered)
                 if not wanted:
@@ -109,33 +106,13 @@ def _outcome(row: LogRow) -> Outcome | None:
     return None if row.credits else Unbilled(FAILED_REASON, ItemState.PLANNED, request_id=row.request_id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    id: str
-    sent_at: datetime
-
-
-def _unknown(ledger: Ledger, run_id: str | None, item_ids: Sequence[str] | None) -> list[_Call]:
-    query = (
-        sa.select(calls.c.id, calls.c.sent_at)
-        .where(calls.c.outcome == CallOutcome.UNKNOWN)
-        .order_by(calls.c.sent_at, calls.c.id)
-    )
-    if run_id is not None:
-        query = query.where(calls.c.item_id.in_(items_and_rewrites_of_run(run_id)))
-    found: list[_Call] = []
-    with ledger.read() as connection:
-        for batch in [None] if item_ids is None else in_batches(item_ids):
-            chosen = query if batch is None else query.where(calls.c.item_id.in_(batch))
-            found += [_Call(row.id, row.sent_at) for row in connection.execute(chosen)]
-    return sorted(found, key=lambda call: call.sent_at)
-
-
-def _windows(unknown: list[_Call]) -> Iterator[list[_Call]]:
+def _windows(unknown: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Calls that were sent about the same time, together: few pages, and none of an idle week."""
-    window: list[_Call] = []
+    window: list[dict[str, Any]] = []
     for call in unknown:
-        if window and (call.sent_at - window[-1].sent_at > 2 * _SKEW or call.sent_at - window[0].sent_at > _LONGEST):
+        if window and (
+            call["sent_at"] - window[-1]["sent_at"] > 2 * _SKEW or call["sent_at"] - window[0]["sent_at"] > _LONGEST
+        ):
             yield window
             window = []
         window.append(call)

@@ -12,22 +12,17 @@ foreign     anything else                                            left
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
-
-import sqlalchemy as sa
 
 from ..aimlapi import AimlApiClient
 from ..delivery import Spool
 from ..errors import ImagenError
 from ..images import NotAnImage, inspect
-from ..ledger import ImageResult, ImageState, ItemState, Ledger, StoredAt
-from ..ledger.conditions import in_batches
-from ..ledger.schema import deliveries, images, insert_new, items
+from ..ledger import ImageResult, ImageState, Ledger, StoredAt, StoredImage
 from ..run.services import RunSettings, spool_folder
 from ..storage import ObjectInfo, ObjectStore
 from .objects import FoundImage, image_objects, read_object
@@ -104,20 +99,6 @@ class ReconcileReport:
         return {**asdict(self), "findings": [asdict(finding) for finding in self.findings], "clean": self.clean}
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    call_id: str
-    index: int
-    item_id: str
-    key: str
-    bytes: int | None
-    sha256: str | None
-
-    @property
-    def image_id(self) -> str:
-        return f"{self.call_id}-{self.index}"
-
-
 def reconcile(
     ledger: Ledger,
     store: ObjectStore,
@@ -173,8 +154,8 @@ class _Reconcile:
         self._quick = quick
         self._spool = Spool(spool_folder(settings), ledger.id)
         self._orphans: list[tuple[int, FoundImage]] = []
-        self._missing: list[tuple[int, _Row]] = []
-        self._unnoted: list[tuple[int, _Row, ObjectInfo | None]] = []
+        self._missing: list[tuple[int, StoredImage]] = []
+        self._unnoted: list[tuple[int, StoredImage, ObjectInfo | None]] = []
         self._objects = self._recorded = 0
         self.findings: list[Finding] = []
 
@@ -183,7 +164,7 @@ class _Reconcile:
     def compare(self) -> None:
         """Find every difference."""
         listed = {info.key: info for info in image_objects(self._store)}
-        recorded = {row.key: row for row in self._rows()}
+        recorded = {row.key: row for row in self._ledger.deliveries.at(self._store.destination)}
         self._objects, self._recorded = len(listed), len(recorded)
         for key, row in recorded.items():
             if key not in listed:
@@ -201,70 +182,32 @@ class _Reconcile:
                     detail = f"SHA-256 {info.sha256[:16]}… instead of {row.sha256[:16]}…"
                     self._find(FindingKind.CHECKSUM, row.key, row.image_id, detail)
         self._unrecorded([info for key, info in listed.items() if key not in recorded])
-        self._catalog(listed, {(row.call_id, row.index) for row in recorded.values()})
-
-    def _rows(self) -> Iterator[_Row]:
-        """What the ledger says is stored here; what somebody is working on now is left alone."""
-        query = (
-            sa.select(
-                deliveries.c.call_id,
-                deliveries.c.idx,
-                images.c.item_id,
-                deliveries.c.key,
-                images.c.bytes,
-                images.c.sha256,
-            )
-            .join(images, sa.and_(images.c.call_id == deliveries.c.call_id, images.c.idx == deliveries.c.idx))
-            .join(items, items.c.id == images.c.item_id)
-            .where(deliveries.c.destination == self._store.destination, images.c.state != ImageState.ERASED)
-        )
-        with self._ledger.read() as connection:
-            for row in connection.execute(query):
-                yield _Row(*row)
+        self._unnoted_deliveries(listed)
 
     def _unrecorded(self, infos: Sequence[ObjectInfo]) -> None:
         heads = infos if self._quick else self._each(lambda info: self._store.head(info.key) or info, infos)
         found = [(info, read_object(info)) for info in heads]
-        known = self._known({image.call_id for _, image in found if image is not None})
+        call_ids = {image.call_id for _, image in found if image is not None}
+        known = self._ledger.deliveries.statuses(call_ids, self._store.destination)
         for info, image in found:
             if image is None or image.ledger_id not in (None, self._ledger.id):
                 self._find(FindingKind.FOREIGN, info.key, None, "not an image of this ledger")
                 continue
             image_id = f"{image.call_id}-{image.index}"
-            state = known.get((image.call_id, image.index))
-            if state is None:
+            status = known.get((image.call_id, image.index))
+            if status is None:
                 self._find(FindingKind.STRANGER, info.key, image_id, "the ledger does not know the call")
-            elif state == "held":
+            elif status.leased:
                 continue  # on its way: its row is written in a moment
             else:
                 self._orphans.append((len(self.findings), image))
-                self._find(FindingKind.ORPHAN, info.key, image_id, f"an image that the ledger calls {state}")
+                self._find(FindingKind.ORPHAN, info.key, image_id, f"an image that the ledger calls {status.state}")
 
-    def _known(self, call_ids: set[str]) -> dict[tuple[str, int], str]:
-        """The states of images, `held` for those of items that somebody works on."""
-        found: dict[tuple[str, int], str] = {}
-        with self._ledger.read() as connection:
-            for batch in in_batches(sorted(call_ids)):
-                query = (
-                    sa.select(images.c.call_id, images.c.idx, images.c.state, items.c.holder_id)
-                    .join(items, items.c.id == images.c.item_id)
-                    .where(images.c.call_id.in_(batch))
-                )
-                for row in connection.execute(query):
-                    found[row.call_id, row.idx] = "held" if row.holder_id is not None else str(row.state)
-        return found
-
-    def _catalog(self, listed: dict[str, ObjectInfo], delivered: set[tuple[str, int]]) -> None:
+    def _unnoted_deliveries(self, listed: dict[str, ObjectInfo]) -> None:
         """Images whose row, and so the catalog, says that they are here, without a delivery."""
-        query = sa.select(
-            images.c.call_id, images.c.idx, images.c.item_id, images.c.key, images.c.bytes, images.c.sha256
-        ).where(images.c.state == ImageState.STORED, images.c.destination == self._store.destination)
-        with self._ledger.read() as connection:
-            rows = [_Row(*row) for row in connection.execute(query)]
-        for row in rows:
-            if (row.call_id, row.index) not in delivered:
-                self._unnoted.append((len(self.findings), row, listed.get(row.key)))
-                self._find(FindingKind.CATALOG, row.key, row.image_id, "stored by its row, and no delivery is noted")
+        for image in self._ledger.deliveries.unrecorded_at(self._store.destination):
+            self._unnoted.append((len(self.findings), image, listed.get(image.key)))
+            self._find(FindingKind.CATALOG, image.key, image.image_id, "stored by its row, and no delivery is noted")
 
     def _each(self, function: Callable[[T], R], values: Sequence[T]) -> list[R]:
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="imagen-head") as threads:
@@ -290,15 +233,7 @@ class _Reconcile:
             if info is None or row.bytes not in (None, info.size):
                 self._missing.append((place, row))
                 continue
-            values = {
-                "call_id": row.call_id,
-                "idx": row.index,
-                "destination": self._store.destination,
-                "key": row.key,
-                "uri": self._store.uri(row.key),
-                "stored_at": datetime.now(UTC),
-            }
-            self._ledger.write(lambda c, values=values: c.execute(insert_new(c, deliveries), [values]))  # type: ignore[misc]
+            self._ledger.deliveries.add(row, self._store.destination, self._store.uri(row.key))
             self._mended(place, "the delivery is noted")
 
     def _adopt(self) -> None:
@@ -315,7 +250,7 @@ class _Reconcile:
             finally:
                 path.unlink(missing_ok=True)
             result = ImageResult(image.call_id, image.index, image.item_id, ImageState.STORED, stored)
-            self._reopen([image.item_id])
+            self._ledger.deliveries.reopen_items([image.item_id])
             self._ledger.images.finish([result])
             self._mended(place, "adopted")
 
@@ -339,89 +274,25 @@ class _Reconcile:
             sha256=fetched.sha256,
         )
 
-    def _reopen(self, item_ids: Sequence[str]) -> None:
-        """Items that are over have images to be dealt with again."""
-
-        def operation(connection: sa.Connection) -> None:
-            for batch in in_batches(item_ids):
-                connection.execute(
-                    sa.update(items)
-                    .where(
-                        items.c.id.in_(batch),
-                        items.c.state.in_((ItemState.LOST, ItemState.DELIVERED)),
-                        items.c.holder_id.is_(None),
-                    )
-                    .values(state=ItemState.GENERATED, updated_at=datetime.now(UTC))
-                )
-
-        self._ledger.write(operation)
-
     def _restore(self) -> None:
         """Forget that missing objects are there, then deliver them again from wherever their bytes can be had."""
         missing = [row for _, row in self._missing]
         if not missing:
             return
         self._store.preflight()
-        self._ledger.write(lambda connection: self._forget(connection, missing))
+        self._ledger.deliveries.remove(missing, self._store.destination)
         mender = Mender(self._ledger, self._stores, self._client, self._settings, None)
         mender.deliver(list(dict.fromkeys(row.item_id for row in missing)), at=self._store)
-        states = self._states({row.call_id for row in missing})
+        statuses = self._ledger.deliveries.statuses({row.call_id for row in missing}, self._store.destination)
         for place, row in self._missing:
-            state, here, reason = states.get((row.call_id, row.index), ("", False, ""))
-            if here:
+            status = statuses.get((row.call_id, row.index))
+            reason = status.reason if status is not None else ""
+            if status is not None and status.delivered:
                 self._mended(place, "stored again")
-            elif state == ImageState.LOST:
+            elif status is not None and status.state is ImageState.LOST:
                 self._mended(place, f"marked lost: {reason}")
             else:
                 self._note(place, f"not mended: {reason or 'its item is held, or no run has a destination for it'}")
-
-    def _forget(self, connection: sa.Connection, missing: Sequence[_Row]) -> None:
-        for row in missing:
-            this = sa.and_(images.c.call_id == row.call_id, images.c.idx == row.index)
-            connection.execute(
-                sa.delete(deliveries).where(
-                    deliveries.c.call_id == row.call_id,
-                    deliveries.c.idx == row.index,
-                    deliveries.c.destination == self._store.destination,
-                )
-            )
-            elsewhere = connection.execute(
-                sa.select(deliveries).where(deliveries.c.call_id == row.call_id, deliveries.c.idx == row.index).limit(1)
-            ).one_or_none()
-            if elsewhere is None:
-                connection.execute(
-                    sa.update(images)
-                    .where(this, images.c.state == ImageState.STORED)
-                    .values(state=ImageState.PENDING, destination=None, key=None, uri=None, stored_at=None)
-                )
-            else:
-                connection.execute(
-                    sa.update(images)
-                    .where(this, images.c.destination == self._store.destination)
-                    .values(destination=elsewhere.destination, key=elsewhere.key, uri=elsewhere.uri)
-                )
-            pending = sa.exists().where(images.c.item_id == items.c.id, images.c.state == ImageState.PENDING)
-            connection.execute(
-                sa.update(items)
-                .where(items.c.id == row.item_id, items.c.state == ItemState.DELIVERED, pending)
-                .values(state=ItemState.GENERATED, updated_at=datetime.now(UTC))
-            )
-
-    def _states(self, call_ids: set[str]) -> dict[tuple[str, int], tuple[str, bool, str]]:
-        here = sa.exists().where(
-            deliveries.c.call_id == images.c.call_id,
-            deliveries.c.idx == images.c.idx,
-            deliveries.c.destination == self._store.destination,
-        )
-        found = {}
-        with self._ledger.read() as connection:
-            for batch in in_batches(sorted(call_ids)):
-                query = sa.select(
-                    images.c.call_id, images.c.idx, images.c.state, here.label("here"), images.c.reason
-                ).where(images.c.call_id.in_(batch))
-                for row in connection.execute(query):
-                    found[row.call_id, row.idx] = (str(row.state), bool(row.here), row.reason or "")
-        return found
 
     def report(self) -> ReconcileReport:
         """Count."""

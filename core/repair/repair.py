@@ -11,14 +11,11 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import sqlalchemy as sa
-
 from ..aimlapi import AimlApiClient
 from ..delivery import Spool, record
 from ..errors import BadInput, ImagenError
-from ..ledger import CallOutcome, ClaimedItem, ImageState, ItemKind, ItemState, Ledger, UnknownPolicy
-from ..ledger.conditions import in_batches, reply_lost
-from ..ledger.schema import calls, images, items, run_items, runs
+from ..ledger import ClaimedItem, ImageState, ItemState, Ledger, UnknownPolicy
+from ..ledger.conditions import in_batches
 from ..purchase import recover_replies
 from ..run.services import RunContext, RunSettings, spool_folder
 from ..storage import ObjectStore, S3Store, open_store
@@ -161,16 +158,16 @@ def repair(
     work = Mender(ledger, stores, client, replace(settings or RunSettings(), unknown=unknown), run_id)
     say("recording what the spool has")
     work.settle_the_past()
-    chosen = _undecided(ledger, run_id, item_ids) if unknown is UnknownPolicy.RETRY else []
+    chosen = ledger.items.undecided(run_id, item_ids) if unknown is UnknownPolicy.RETRY else []
     if client is not None and ask:
         say("asking the API's log about unknown calls")
         work.asked = ask_log(ledger, client, run_id=run_id, item_ids=item_ids)
     if unknown is UnknownPolicy.FAIL:
         work.given_up = ledger.items.fail_unknown(run_id, item_ids)
     if lost:
-        _reopen(ledger, run_id)
-    todo = list(dict.fromkeys([*chosen, *_unfinished(ledger, run_id)]))
-    for run, mine in _by_run(ledger, todo, run_id).items():
+        ledger.images.retry_lost(run_id)
+    todo = list(dict.fromkeys([*chosen, *ledger.items.of_run_in(ItemState.GENERATED, run_id)]))
+    for run, mine in ledger.runs.by_delivery(todo, run_id).items():
         say(f"run {run}: {len(mine)} items")
         work.run(run, mine, buy=frozenset(chosen))
     return work.report(todo)
@@ -199,7 +196,7 @@ class Mender:
 
     def deliver(self, item_ids: Sequence[str], *, at: ObjectStore) -> None:
         """Bring images of items to a destination, whichever run had them made. Buys nothing."""
-        for run, mine in _by_run(self._ledger, item_ids, None).items():
+        for run, mine in self._ledger.runs.by_delivery(item_ids).items():
             self.run(run, mine, buy=frozenset(), at=at)
 
     def run(self, run_id: str, item_ids: Sequence[str], *, buy: frozenset[str], at: ObjectStore | None = None) -> None:
@@ -254,91 +251,16 @@ class Mender:
         """Count."""
         ledger = self._ledger
         states = Counter(state.value for state in ledger.items.states(item_ids).values())
-        mine = (calls.c.holder_id == ledger.worker.id, calls.c.sent_at >= self._began)
-        with ledger.read() as connection:
-            bought, billed = connection.execute(
-                sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(calls.c.settled), 0)).where(
-                    *mine, calls.c.outcome != CallOutcome.UNBILLED
-                )
-            ).one()
+        bought, billed = ledger.calls.sent_since(self._began)
         return RepairReport(
             replayed=self.replayed,
             log=self.asked,
             given_up=self.given_up,
             bought=bought,
-            billed=int(billed),
+            billed=billed,
             stored=self.stored,
             states=dict(states),
-            unknown=len(_in_state(ledger, items.c.state == ItemState.UNKNOWN, self._run_id, None)),
-            unfinished=len(_unfinished(ledger, self._run_id)),
+            unknown=len(ledger.items.of_run_in(ItemState.UNKNOWN, self._run_id)),
+            unfinished=len(ledger.items.of_run_in(ItemState.GENERATED, self._run_id)),
             problems=tuple(self._problems),
         )
-
-
-def _in_state(
-    ledger: Ledger, state: sa.ColumnElement[bool], run_id: str | None, item_ids: Sequence[str] | None
-) -> list[str]:
-    """Images to be made, of a run or of all, that are in a state."""
-    query = sa.select(items.c.id).where(state, items.c.kind == ItemKind.IMAGE).order_by(items.c.created_at, items.c.id)
-    if run_id is not None:
-        query = query.where(items.c.id.in_(sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)))
-    found: list[str] = []
-    with ledger.read() as connection:
-        for batch in [None] if item_ids is None else in_batches(item_ids):
-            found += connection.scalars(query if batch is None else query.where(items.c.id.in_(batch)))
-    return found
-
-
-def _undecided(ledger: Ledger, run_id: str | None, item_ids: Sequence[str] | None) -> list[str]:
-    """Items whose answer nobody has: it is not known whether they were billed, or known that they were."""
-    state = sa.or_(items.c.state == ItemState.UNKNOWN, sa.and_(items.c.state == ItemState.LOST, reply_lost()))
-    return _in_state(ledger, state, run_id, item_ids)
-
-
-def _unfinished(ledger: Ledger, run_id: str | None) -> list[str]:
-    return _in_state(ledger, items.c.state == ItemState.GENERATED, run_id, None)
-
-
-def _by_run(ledger: Ledger, item_ids: Sequence[str], run_id: str | None) -> dict[str, list[str]]:
-    """Which run each item is delivered for: the latest that has a destination for it."""
-    best: dict[str, str] = {}
-    with ledger.read() as connection:
-        for batch in in_batches(item_ids):
-            query = (
-                sa.select(run_items.c.item_id, runs.c.id)
-                .join(runs, runs.c.id == run_items.c.run_id)
-                .where(run_items.c.item_id.in_(batch))
-                .order_by(runs.c.destination.is_not(None), runs.c.started_at)
-            )
-            if run_id is not None:
-                query = query.where(runs.c.id == run_id)
-            best.update((row.item_id, row.id) for row in connection.execute(query))
-    grouped: dict[str, list[str]] = {}
-    for item_id in item_ids:
-        if item_id in best:
-            grouped.setdefault(best[item_id], []).append(item_id)
-    return grouped
-
-
-def _reopen(ledger: Ledger, run_id: str | None) -> None:
-    """Look again for images that are lost or were no images: a source may be back."""
-    # Not what the provider blanked: that was never fetched.
-    gone = sa.and_(images.c.state.in_((ImageState.LOST, ImageState.QUARANTINED)), images.c.attempts > 0)
-    mine = sa.select(images.c.item_id).where(gone, images.c.source_url.is_not(None))
-    if run_id is not None:
-        mine = mine.where(images.c.item_id.in_(sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)))
-
-    def operation(connection: sa.Connection) -> None:
-        free = sa.and_(
-            items.c.id.in_(mine), items.c.state.in_((ItemState.LOST, ItemState.DELIVERED)), items.c.holder_id.is_(None)
-        )
-        reopened = list(connection.scalars(sa.select(items.c.id).where(free)))
-        for batch in in_batches(reopened):
-            connection.execute(
-                sa.update(images)
-                .where(images.c.item_id.in_(batch), gone, images.c.source_url.is_not(None))
-                .values(state=ImageState.PENDING)
-            )
-            connection.execute(sa.update(items).where(items.c.id.in_(batch)).values(state=ItemState.GENERATED))
-
-    ledger.write(operation)

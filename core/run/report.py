@@ -2,79 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import sqlalchemy as sa
-
 from ..errors import BadInput, ImagenError
-from ..ledger import CallOutcome, CostSummary, ImageState, ItemState, Ledger, describe_workers
-from ..ledger.schema import calls, images, items, run_items
+from ..ledger import CostSummary, ImageState, ItemState, LeasedItem, Ledger, OpenItem, RewriteReport, describe_workers
 from ..money import credits_to_usd, format_usd
 from .models import run_models
 
-__all__ = ["FailedRewrite", "IncompleteRun", "OpenItem", "RewriteReport", "RunReport", "make_report"]
-
 _LISTED = 100
 _SETTLED = (ItemState.DELIVERED,)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenItem:
-    """An item that was not delivered, and why.
-
-    Attributes:
-        item_id: The item.
-        state: Where it stands.
-        prompt: Its text.
-        source: File and line that asked for it.
-        reason: In a sentence.
-        client_request_id: Of its last call, to ask the provider about.
-        reserved: Credits that the last call may have cost, where that is not known.
-    """
-
-    item_id: str
-    state: str
-    prompt: str
-    source: str
-    reason: str
-    client_request_id: str | None
-    reserved: int
-
-
-@dataclass(frozen=True, slots=True)
-class FailedRewrite:
-    """A text that a language model was asked for, and that is not there.
-
-    Attributes:
-        state: `refused` where nothing of use came, `unknown` where it is not known, `planned` where it was not come to.
-        prompt: What was to be rewritten.
-        variation: Which of its texts.
-        source: File and line that asked for it first.
-        reason: In a sentence.
-    """
-
-    state: str
-    prompt: str
-    variation: int
-    source: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RewriteReport:
-    """The texts a run's images are made from.
-
-    Attributes:
-        states: Distinct texts by state; one that is there is `delivered`.
-        kept: Items that were made from the prompt as it was given.
-        failed: Texts that are not there, at most 100 of them.
-    """
-
-    states: Mapping[str, int]
-    kept: int
-    failed: tuple[FailedRewrite, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +166,20 @@ def make_report(
         states={state.value: count for state, count in progress.items.items()},
         owned=progress.owned,
         images=progress.images,
-        quarantined=_quarantined(ledger, run_id),
+        quarantined=ledger.images.count_in(ImageState.QUARANTINED, run_id),
         account=ledger.costs.of(run_id),
-        open=tuple(_open_items(ledger, run_id, {item.item_id: f"held by {item.worker}" for item in held})),
+        open=tuple(_open_items(ledger, run_id, held)),
         held=len(held),
-        rewrites=_rewrites(ledger, run_id),
+        rewrites=ledger.rewrites.report(run_id, limit=_LISTED),
         **_models(run),
     )
+
+
+def _open_items(ledger: Ledger, run_id: str, held: Sequence[LeasedItem]) -> list[OpenItem]:
+    """The items that are not delivered; those that another run holds say so."""
+    reasons = {item.item_id: f"held by {item.worker}" for item in held}
+    found = ledger.runs.open_items(run_id, limit=_LISTED)
+    return [replace(item, reason=reasons.get(item.item_id, item.reason)) for item in found]
 
 
 def _models(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,107 +194,3 @@ def _models(run: Mapping[str, Any]) -> dict[str, Any]:
         "replaced": tuple(one.model.name for one in models[:place]),
         "omitted": models[place].omitted,
     }
-
-
-def _mine(run_id: str) -> sa.Select[tuple[str]]:
-    return sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id)
-
-
-def _quarantined(ledger: Ledger, run_id: str) -> int:
-    query = (
-        sa.select(sa.func.count())
-        .select_from(images)
-        .where(images.c.item_id.in_(_mine(run_id)), images.c.state == ImageState.QUARANTINED)
-    )
-    with ledger.read() as connection:
-        return connection.scalar(query) or 0
-
-
-def _rewrites(ledger: Ledger, run_id: str) -> RewriteReport | None:
-    image, text = items.alias(), items.alias()
-    mine = sa.select(image.c.id, image.c.rewrite_id).where(image.c.id.in_(_mine(run_id))).subquery()
-    counted = (
-        sa.select(text.c.state, sa.func.count(sa.distinct(text.c.id)))
-        .join(mine, mine.c.rewrite_id == text.c.id)
-        .group_by(text.c.state)
-    )
-    # An item was made from its prompt as it is where none of its answered calls carried another text.
-    answered = sa.and_(calls.c.item_id == mine.c.id, calls.c.outcome == CallOutcome.ANSWERED)
-    kept = sa.select(sa.func.count()).where(
-        mine.c.rewrite_id.is_not(None),
-        sa.exists().where(answered),
-        ~sa.exists().where(answered, calls.c.prompt.is_not(None)),
-    )
-    first = (
-        sa.select(mine.c.rewrite_id, sa.func.min(run_items.c.position).label("position"))
-        .join(run_items, sa.and_(run_items.c.run_id == run_id, run_items.c.item_id == mine.c.id))
-        .group_by(mine.c.rewrite_id)
-        .subquery()
-    )
-    failed = (
-        sa.select(text.c.state, text.c.prompt, text.c.variation, text.c.reason, run_items.c.source, run_items.c.line)
-        .join(first, first.c.rewrite_id == text.c.id)
-        .join(run_items, sa.and_(run_items.c.run_id == run_id, run_items.c.position == first.c.position))
-        .where(text.c.state != ItemState.DELIVERED)
-        .order_by(first.c.position)
-        .limit(_LISTED)
-    )
-    with ledger.read() as connection:
-        if connection.scalar(sa.select(mine.c.id).where(mine.c.rewrite_id.is_not(None)).limit(1)) is None:
-            return None
-        states = {str(state): count for state, count in connection.execute(counted)}
-        without = connection.execute(failed).all()
-        return RewriteReport(
-            states={state.value: states[state] for state in ItemState if state in states},
-            kept=connection.scalar(kept) or 0,
-            failed=tuple(
-                FailedRewrite(row.state, row.prompt, row.variation, f"{row.source}:{row.line}", row.reason or "")
-                for row in without
-            ),
-        )
-
-
-def _open_items(ledger: Ledger, run_id: str, held: Mapping[str, str]) -> list[OpenItem]:
-    first = (
-        sa.select(run_items.c.item_id, sa.func.min(run_items.c.position).label("position"))
-        .where(run_items.c.run_id == run_id)
-        .group_by(run_items.c.item_id)
-        .subquery()
-    )
-    other = calls.alias()
-    last = sa.select(sa.func.max(other.c.number)).where(other.c.item_id == items.c.id).scalar_subquery()
-    image_reason = sa.select(sa.func.min(images.c.reason)).where(images.c.item_id == items.c.id).scalar_subquery()
-    query = (
-        sa.select(
-            items.c.id,
-            items.c.state,
-            items.c.prompt,
-            items.c.reason,
-            image_reason.label("image_reason"),
-            run_items.c.source,
-            run_items.c.line,
-            calls.c.id.label("call_id"),
-            calls.c.reserved,
-            calls.c.settled,
-        )
-        .join(first, first.c.item_id == items.c.id)
-        .join(run_items, sa.and_(run_items.c.run_id == run_id, run_items.c.position == first.c.position))
-        .outerjoin(calls, sa.and_(calls.c.item_id == items.c.id, calls.c.number == last))
-        .where(items.c.state.not_in(_SETTLED))
-        .order_by(first.c.position)
-        .limit(_LISTED)
-    )
-    with ledger.read() as connection:
-        rows = connection.execute(query).all()
-    return [
-        OpenItem(
-            item_id=row.id,
-            state=row.state,
-            prompt=row.prompt,
-            source=f"{row.source}:{row.line}",
-            reason=held.get(row.id) or row.reason or row.image_reason or "",
-            client_request_id=row.call_id,
-            reserved=row.reserved if row.call_id is not None and row.settled is None else 0,
-        )
-        for row in rows
-    ]

@@ -40,8 +40,12 @@ __all__ = ["PromptsObject", "TriggerFailed", "create_run", "handler", "main", "r
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".parquet")
 """Objects with another ending are not files of prompts, and are left alone."""
 
-_TIMEOUT = 10.0
-_PAUSES = (0.5, 2.0)
+_PATIENCE = 100.0
+"""Seconds for which Prefect's API is asked again: a server on SQLite that is busy answers 503 after a minute."""
+_RESERVE = 5.0
+"""Seconds of Lambda's time that are left for the log and the answer."""
+_TIMEOUT = 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 _SECRETS_EXTENSION = "http://localhost:2773/secretsmanager/get"
 
 log = logging.getLogger("prefect-imagen.trigger")
@@ -77,11 +81,12 @@ class PromptsObject:
         return f"prefect-imagen-{hashlib.sha256(parts.encode()).hexdigest()}"
 
 
-def handler(event: Mapping[str, Any], _context: object = None) -> dict[str, Any]:
+def handler(event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
     """Create a run for each file of prompts in an event. What Lambda calls.
 
     Args:
         event: From S3, or from S3 through EventBridge.
+        context: Lambda's; it says how much time is left.
 
     Returns:
         `{"runs": [{"prompts", "flow_run_id", "created"}]}`; `created` is False for a run that was there already.
@@ -89,17 +94,25 @@ def handler(event: Mapping[str, Any], _context: object = None) -> dict[str, Any]
     Raises:
         TriggerFailed: At least one run could not be created; the others were, and are found again at the next try.
     """
+    deadline = time.monotonic() + _patience(context)
     runs: list[dict[str, Any]] = []
     failed: list[str] = []
     for found in read_event(event):
         try:
-            runs.append(create_run(found))
+            runs.append(create_run(found, deadline))
         except TriggerFailed as error:
             log.error("%s: %s", found.uri, error)  # noqa: TRY400 - the message says it all
             failed.append(f"{found.uri}: {error}")
     if failed:
         raise TriggerFailed("; ".join(failed))
     return {"runs": runs}
+
+
+def _patience(context: Any) -> float:
+    """The seconds that Prefect's API has, within the time that Lambda leaves."""
+    if context is None:
+        return _PATIENCE
+    return min(_PATIENCE, float(context.get_remaining_time_in_millis()) / 1000 - _RESERVE)
 
 
 def read_event(event: Mapping[str, Any]) -> Iterator[PromptsObject]:
@@ -136,18 +149,25 @@ def _object(bucket: str, key: str, facts: Mapping[str, Any], version: str) -> Pr
     return PromptsObject(bucket, key, known)
 
 
-def create_run(found: PromptsObject) -> dict[str, Any]:
+def create_run(found: PromptsObject, deadline: float | None = None) -> dict[str, Any]:
     """Create the run for a file of prompts, unless it is there.
+
+    Args:
+        found: The file.
+        deadline: Until when to ask an API that is away, by `time.monotonic()`.
 
     Raises:
         TriggerFailed: Prefect refuses, or does not answer; the message says which setting to look at.
     """
+    if deadline is None:
+        deadline = time.monotonic() + _PATIENCE
     deployment = os.environ.get("PREFECT_DEPLOYMENT") or "imagen_pipeline/on-demand"
     flow, _, name = deployment.partition("/")
     path = f"/deployments/name/{urllib.parse.quote(flow, safe='')}/{urllib.parse.quote(name, safe='')}"
-    _, there = _call("GET", path, None, hint=f"is {deployment!r} deployed?")
+    _, there = _call("GET", path, None, deadline, hint=f"is {deployment!r} deployed?")
     body = {"parameters": {"prompts": found.uri}, "idempotency_key": found.idempotency_key(deployment)}
-    status, run = _call("POST", f"/deployments/{there['id']}/create_flow_run", body, hint="see the deployment")
+    path = f"/deployments/{there['id']}/create_flow_run"
+    status, run = _call("POST", path, body, deadline, hint="see the deployment")
     created = status == http.HTTPStatus.CREATED
     log.info("%s: run %s %s", found.uri, run["id"], "created" if created else "was there already")
     return {"prompts": found.uri, "flow_run_id": run["id"], "created": created}
@@ -163,8 +183,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 _opener = urllib.request.build_opener(_NoRedirect)
 
 
-def _call(method: str, path: str, body: object, *, hint: str) -> tuple[int, Any]:
-    """Ask Prefect's API; again where it is away, which is safe since runs have idempotency keys."""
+def _call(method: str, path: str, body: object, deadline: float, *, hint: str) -> tuple[int, Any]:
+    """Ask Prefect's API, and again until the deadline while it is away; safe, because runs have idempotency keys."""
     url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not url.startswith(("http://", "https://")):
         raise TriggerFailed("PREFECT_API_URL is not set to http://… or https://…")
@@ -174,20 +194,33 @@ def _call(method: str, path: str, body: object, *, hint: str) -> tuple[int, Any]
         headers={"Content-Type": "application/json", "Accept": "application/json", **_authorization()},
         method=method,
     )
-    for pause in (*_PAUSES, None):
+    pause = _FIRST_PAUSE
+    while True:
+        wanted = 0.0
         try:
-            with _opener.open(request, timeout=_TIMEOUT) as response:
+            left = max(deadline - time.monotonic(), 1.0)
+            with _opener.open(request, timeout=min(_TIMEOUT, left)) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
                 if error.code < 500 and error.code != http.HTTPStatus.TOO_MANY_REQUESTS:
                     _refused(error, hint)
+                wanted = _retry_after(error)
                 problem = f"Prefect's API answers {error.code}"
         except (OSError, http.client.HTTPException, ValueError) as error:
             problem = f"Prefect's API does not answer as it should ({type(error).__name__})"
-        if pause is not None:
-            time.sleep(pause)
-    raise TriggerFailed(problem)
+        sleep = max(pause, wanted)
+        if time.monotonic() + sleep > deadline:
+            raise TriggerFailed(problem)
+        log.warning("%s: asking again in %.1f s", problem, sleep)
+        time.sleep(sleep)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _retry_after(error: urllib.error.HTTPError) -> float:
+    """The seconds that a refusal asks to wait; 0 where it names none, or a date."""
+    wanted = error.headers.get("Retry-After", "")
+    return float(wanted) if wanted.isdecimal() else 0.0
 
 
 def _refused(error: urllib.error.HTTPError, hint: str) -> NoReturn:

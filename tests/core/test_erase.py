@@ -118,7 +118,7 @@ def test_nothing_of_an_item_is_left_but_its_money(erasure: ErasureHarness) -> No
     after = erasure.ledger.costs.of()
     assert (after.billed, after.billed_at_most) == (before.billed, before.billed_at_most) == (2 * PRICE, 2 * PRICE)
     assert (after.erased.calls, after.erased.credits, after.delivered.calls) == (1, PRICE, 1)
-    row = next(row for row in erasure.ledger.images.catalog() if row["state"] == "erased")
+    row = next(row for row in erasure.ledger.catalog.rows() if row["state"] == "erased")
     assert (row["cost_credits"], row["prompt"], row["uri"], row["source_url"], row["sha256"]) == (
         PRICE,
         "",

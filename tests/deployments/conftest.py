@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 from ..asking import ask
+from ..waiting import until
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
@@ -73,7 +74,7 @@ class Office:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=240,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -161,9 +162,19 @@ class Office:
         """End a run that has not begun."""
         ask(f"{self.api}/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
 
-    def wait(self, run_id: str, *, seconds: float = 120) -> Any:
+    def wait(self, run_id: str, *, seconds: float = 180) -> Any:
         """The run, once it is over."""
-        return until(lambda: (run := self.run(run_id))["state"]["type"] in OVER and run, self.log, seconds=seconds)
+        run: Any = {}
+
+        def is_over() -> bool:
+            run.update(self.run(run_id))
+            return run["state"]["type"] in OVER
+
+        until(
+            is_over, f"the end of flow run {run_id}", seconds=seconds, pause=0.3,
+            details=lambda: f"{run.get('state')}\n{self.log()}",
+        )  # fmt: skip
+        return run
 
     def log(self) -> str:
         log = self.folder / "worker.log"
@@ -195,15 +206,6 @@ class Office:
         assert len(bought) == len(set(bought))
 
 
-def until(ask: Callable[[], Any], what: Callable[[], str], *, seconds: float = 120) -> Any:
-    """Ask until the answer is not empty."""
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.3)
-    return answer
-
-
 @contextlib.contextmanager
 def prefect_server(folder: Path, **environment: str) -> Iterator[str]:
     """A Prefect server of a test's own; gives its API's URL."""
@@ -230,7 +232,7 @@ def prefect_server(folder: Path, **environment: str) -> Iterator[str]:
         return False
 
     try:
-        until(answers, log.read_text, seconds=120)
+        until(answers, "the answer of a Prefect server", details=log.read_text)
         yield f"http://127.0.0.1:{port}/api"
     finally:
         server.terminate()

@@ -19,6 +19,7 @@ from prefect_imagen.deployments.automations import main
 from prefect_imagen.flows import events
 
 from ..asking import ask
+from ..waiting import until
 
 RUN = {
     "run_id": "r1", "flow_run_url": "http://prefect/r1", "outcome": "Blocked", "message": "out of credit",
@@ -128,8 +129,11 @@ def test_each_event_is_told(
     time.sleep(1)
     ask(f"{prefect_api}/events", [event])
     # A busy server takes its time, and may still be busy with what came before.
-    deadline, told = time.monotonic() + 150, []
-    while {"subject": subject, "body": body} not in told:
+    told: list[Any] = []
+
+    def is_told() -> bool:
         with contextlib.suppress(queue.Empty):
             told.append(phone.get(timeout=1))
-        assert time.monotonic() < deadline, told
+        return {"subject": subject, "body": body} in told
+
+    until(is_told, f"the message {subject!r}", seconds=150, details=lambda: told)

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import pytest
 import yaml
 
 from ..postgres import postgres_programs
+from ..waiting import until
 from .conftest import BIN, DEPLOYMENTS
 
 pytestmark = pytest.mark.long
@@ -97,11 +97,13 @@ class Services:
     def wait_healthy(self, service: str, seconds: float = 120) -> None:
         """Until the service's own health check passes."""
         check = self.document["services"][service]["healthcheck"]["test"][1:]
-        deadline = time.monotonic() + seconds
-        while subprocess.run(check, env=self.environment(service), capture_output=True, check=False).returncode:
+
+        def healthy() -> bool:
             assert self.running[service].poll() is None, self.log(service)
-            assert time.monotonic() < deadline, self.log(service)
-            time.sleep(0.5)
+            done = subprocess.run(check, env=self.environment(service), capture_output=True, check=False)
+            return done.returncode == 0
+
+        until(healthy, f"the health of {service}", seconds=seconds, pause=0.5, details=lambda: self.log(service))
 
     def log(self, service: str) -> str:
         return (self.folder / f"{service}.log").read_text(errors="replace")[-3000:]

@@ -14,7 +14,8 @@ import pytest
 from prefect_imagen.deployments.trigger import handler as trigger
 
 from ..asking import ask
-from .conftest import BIN, BUCKET, KEY, NIGHTLY, ROOT, Office, until
+from ..waiting import until
+from .conftest import BIN, BUCKET, KEY, NIGHTLY, ROOT, Office
 
 S3_EVENT = json.loads((ROOT / "tests" / "data" / "s3-object-created.json").read_text(encoding="utf-8"))
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -63,7 +64,7 @@ def day(office: Office) -> Day:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PREFECT_API_URL", office.api)
             answers = [trigger.handler(event), trigger.handler(event)]
-        said, _ = by_hand.communicate(timeout=120)
+        said, _ = by_hand.communicate(timeout=180)
     assert by_hand.returncode == 0, said + office.log()
     return Day(said, answers, nightly)
 
@@ -77,7 +78,8 @@ def _nights(office: Office) -> list[Any]:
             for run in ask(f"{office.api}/flow_runs/filter", filters)
             if run["auto_scheduled"] and run["deployment_id"] == office.deployment("nightly")["id"]
         ][:2],
-        office.log,
+        "runs of the schedule",
+        details=office.log,
     )
     return found
 
@@ -121,7 +123,7 @@ def test_a_night_waits_for_the_one_before(day: Day, office: Office) -> None:
 
 
 def test_an_event_becomes_a_run_of_typed_parameters(day: Day, office: Office) -> None:
-    (run,) = until(lambda: office.runs("on-event"), office.log)
+    (run,) = until(lambda: office.runs("on-event"), "a run of the event", details=office.log)
     assert run["created_by"]["type"] == "AUTOMATION"
     given = {name: run["parameters"][name] for name in ("prompts", "aspect_ratio", "edition", "tags", "budget_usd")}
     assert given == {
@@ -139,7 +141,7 @@ def test_the_same_event_twice_is_one_run(day: Day, office: Office) -> None:
 
 
 def test_an_event_cannot_name_a_file_of_the_worker(day: Day, office: Office) -> None:
-    until(lambda: office.runs("on-event"), office.log)
+    until(lambda: office.runs("on-event"), "a run of the event", details=office.log)
     asked = ("/etc/passwd.txt", "file:///etc/passwd.txt", f"s3://{BUCKET}/prompts/by-hand.txt")
     for prompts in asked:
         office.emit(event_id=str(uuid.uuid4()), payload={"prompts": prompts})
@@ -149,7 +151,11 @@ def test_an_event_cannot_name_a_file_of_the_worker(day: Day, office: Office) -> 
         found[:] = office.runs("on-event")[1:]
         return len(found) == len(asked)
 
-    until(all_there, lambda: f"{[run['parameters']['prompts'] for run in found]}\n{office.log()}", seconds=120)
+    until(
+        all_there,
+        "a run for each event",
+        details=lambda: f"{[run['parameters']['prompts'] for run in found]}\n{office.log()}",
+    )
     for run in found:
         office.cancel(run["id"])
     given = sorted(run["parameters"]["prompts"] for run in found)

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,6 +43,8 @@ class Fake(BaseHTTPRequestHandler):
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "/stolen")
+        if status == 503:
+            self.send_header("Retry-After", document)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -60,7 +63,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Fake]]:
         origin = f"http://127.0.0.1:{server.server_address[1]}"
         monkeypatch.setenv("PREFECT_API_URL", f"{origin}/api/")
         monkeypatch.setattr(trigger, "_SECRETS_EXTENSION", f"{origin}/secretsmanager/get")
-        monkeypatch.setattr(trigger, "_PAUSES", (0.0, 0.0))
+        monkeypatch.setattr(trigger, "_FIRST_PAUSE", 0.01)
         Fake.script, Fake.asked = [], []
         yield Fake
         server.shutdown()
@@ -128,18 +131,43 @@ def test_each_version_and_deployment_has_its_own_key() -> None:
 
 
 def test_it_asks_again_while_prefect_is_away(fake: type[Fake]) -> None:
-    fake.script = [(503, "away"), (429, "slowly"), (200, {"id": "d"}), (502, b"<html>"), (201, {"id": "r"})]
+    fake.script = [(503, "0"), (429, "slowly"), (503, "0"), (200, {"id": "d"}), (502, b"<html>"), (201, {"id": "r"})]
     assert handler(notification("p.csv"))["runs"] == [
         {"prompts": "s3://amzn-s3-demo-bucket/p.csv", "flow_run_id": "r", "created": True}
     ]
     assert [path for _, path, _ in fake.asked][-1] == "/api/deployments/d/create_flow_run"
 
 
+@pytest.mark.parametrize("answer", [(503, "0"), (200, b"not json")], ids=["503", "no-json"])
+def test_it_gives_up_before_lambdas_time_is_over(
+    fake: type[Fake], monkeypatch: pytest.MonkeyPatch, answer: tuple[int, Any]
+) -> None:
+    class Context:
+        def get_remaining_time_in_millis(self) -> int:
+            return 5_500
+
+    fake.script = [answer] * 1000
+    before = time.monotonic()
+    with pytest.raises(TriggerFailed, match=r"answers 503|does not answer as it should"):
+        handler(notification("p.csv"), Context())
+    assert time.monotonic() - before < 5
+    assert len(fake.asked) > 3
+
+
+def test_it_waits_as_long_as_prefect_asks(fake: type[Fake]) -> None:
+    fake.script = [(503, "1"), (200, {"id": "d"}), (201, {"id": "r"})]
+    before = time.monotonic()
+    assert handler(notification("p.csv"))["runs"][0]["created"]
+    assert time.monotonic() - before >= 1
+    # Longer than there is time: it does not wait for nothing.
+    fake.script = [(503, "3600")]
+    with pytest.raises(TriggerFailed, match="answers 503"):
+        handler(notification("p.csv"))
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ([(503, "")] * 3, "answers 503"),
-        ([(200, b"not json")] * 3, "does not answer as it should"),
         ([(401, "")], "refuses the login"),
         ([(404, {"detail": "Deployment not found"})], "is 'imagen_pipeline/on-demand' deployed"),
         ([(200, {"id": "d"}), (409, {"detail": "budget_usd: -1"})], "budget_usd: -1"),

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 from ..bill import check_bill
+from ..waiting import until, until_steady
 from .conftest import PARTI
 
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
@@ -76,11 +76,11 @@ class Runner:
         return len(self.sandbox.bill()["entries"])
 
     def wait_for_bill(self, count: int, process: subprocess.Popen[str]) -> None:
-        deadline = time.monotonic() + 120
-        while self.billed() < count:
+        def billed() -> bool:
             assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+            return self.billed() >= count
+
+        until(billed, f"{count} billed calls", pause=0.02)
 
 
 @pytest.fixture
@@ -117,9 +117,8 @@ def test_nothing_is_paid_for_while_the_store_is_away(runner: Runner, own_s3: Loc
     process = runner.start("--patience", "6")
     runner.wait_for_bill(60, process)
     own_s3.pause()
-    # What is in flight, and what is sent within the second that a sign of life is good for.
-    time.sleep(2.5)
-    while_away = runner.billed()
+    # Calls in flight end, and calls are sent for up to a second after the last sign of life.
+    while_away = until_steady(runner.billed, "the bill while the store is away")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     assert out, err
@@ -138,7 +137,7 @@ def test_a_store_that_comes_back_in_time_is_waited_for(runner: Runner, own_s3: L
     process = runner.start("--patience", "60")
     runner.wait_for_bill(60, process)
     own_s3.pause()
-    time.sleep(3)
+    until_steady(runner.billed, "the bill while the store is away")
     own_s3.restart()
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
@@ -154,11 +153,12 @@ def in_flight_for_ever(runner: Runner) -> None:
 
 def wait_for_slow_calls(runner: Runner, process: subprocess.Popen[str]) -> None:
     runner.wait_for_bill(60, process)
-    deadline = time.monotonic() + 60
-    while runner.sandbox.stats()["in_flight"] < 8:
+
+    def all_slow() -> bool:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        return bool(runner.sandbox.stats()["in_flight"] >= 8)
+
+    until(all_slow, "eight calls in flight", pause=0.02)
 
 
 def test_a_stop_waits_for_answers_only_so_long(runner: Runner) -> None:
@@ -182,8 +182,10 @@ def test_ctrl_c_twice_leaves_at_once(runner: Runner) -> None:
     process = runner.start()
     wait_for_slow_calls(runner, process)
     process.send_signal(signal.SIGINT)
-    time.sleep(1)
-    assert process.poll() is None, "it does not wait for what is in flight"
+    assert process.stderr is not None
+    said = next((line for line in process.stderr if "Ctrl-C again" in line), "")
+    assert said, "the first Ctrl-C was not announced"
+    assert process.poll() is None, "it does not wait for the calls in flight"
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 130

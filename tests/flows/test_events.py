@@ -10,6 +10,7 @@ import pytest
 from prefect_imagen.flows import events
 
 from ..asking import ask
+from ..waiting import until
 from .conftest import House
 
 
@@ -21,12 +22,16 @@ def recorded(api: str, run_id: str, *, at_least: int = 1, resource: str = "") ->
             "resource": {"id": [resource or f"prefect-imagen.run.{run_id}"]},
         }
     }
-    deadline = time.monotonic() + (120 if at_least else 5)
-    while True:
-        found: list[dict[str, Any]] = ask(f"{api}/events/filter", wanted)["events"]
-        if len(found) >= at_least or time.monotonic() > deadline:
-            return sorted(found, key=lambda event: event["occurred"])
-        time.sleep(0.2)
+    found: list[dict[str, Any]] = []
+
+    def all_there() -> bool:
+        found[:] = ask(f"{api}/events/filter", wanted)["events"]
+        return len(found) >= at_least
+
+    if at_least == 0:
+        time.sleep(2)  # time enough for what must not come
+    until(all_there, f"{at_least} events of {resource or run_id}", pause=0.2, details=lambda: found)
+    return sorted(found, key=lambda event: event["occurred"])
 
 
 def test_a_complete_run_sends_one_event_with_its_counts_and_money(house: House, prefect_api: str) -> None:

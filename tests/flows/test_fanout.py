@@ -180,7 +180,7 @@ def test_shards_on_two_workers_make_one_run(farm: Farm) -> None:
     assert len(farm.billed()) == len(set(farm.billed())) == 40
     assert farm.account.billed == farm.sandbox.bill()["credits"]
     ledger = farm.catalog.get_ledger()
-    assert len(ledger.images.catalog(run_id=report.run_id)) == 40
+    assert len(ledger.catalog.rows(run_id=report.run_id)) == 40
     holders = {row["holder_id"] for row in _rows(farm, "SELECT DISTINCT holder_id FROM imagen_calls")}
     assert len(holders) == 2
     with get_client(sync_client=True) as client:
@@ -324,7 +324,7 @@ def test_dask_workers_make_the_same_bill_and_catalog_as_threads(farm: Farm) -> N
 
     def seen(run: RunReport) -> list[Any]:
         told = ("prompt", "state", "model", "content_type", "cost_credits", "width", "height")
-        return [[row[name] for name in told] for row in ledger.images.catalog(run_id=run.run_id)]
+        return [[row[name] for name in told] for row in ledger.catalog.rows(run_id=run.run_id)]
 
     assert seen(report) == seen(threads)
     holders = _rows(farm, f"SELECT DISTINCT holder_id FROM imagen_calls WHERE run_id = '{report.run_id}'")

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect_imagen.sandbox import SandboxServer
 
+from ..waiting import until
 from .conftest import PARTI, House
 
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
@@ -115,11 +115,12 @@ def test_killed_between_text_and_image(house: House, prefect_api: str, tmp_path:
             return sum(entry["endpoint"] == endpoint for entry in sandbox.bill()["entries"])
 
         process = start()
-        deadline = time.monotonic() + 120
-        while not (bought("chat") >= 20 and bought("images") >= 5):
+
+        def some_of_each() -> bool:
             assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+            return bought("chat") >= 20 and bought("images") >= 5
+
+        until(some_of_each, "20 billed rewrites and 5 billed images", pause=0.02)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         sandbox.wait_idle()

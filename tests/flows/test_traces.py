@@ -14,6 +14,7 @@ from prefect_imagen.core.ledger import ItemState, Ledger, RunProgress
 from prefect_imagen.flows import ending, imagen_pipeline, progress
 
 from ..asking import ask
+from ..waiting import until
 from .conftest import House
 
 
@@ -26,12 +27,14 @@ def artifacts(api: str, run_id: str) -> dict[str, dict[str, Any]]:
 
 def materialized(api: str, key: str, *, at_least: int = 1) -> list[dict[str, Any]]:
     wanted = {"filter": {"event": {"prefix": ["prefect.asset."]}, "resource": {"id": [key]}}}
-    deadline = time.monotonic() + 60
-    while True:
-        found: list[dict[str, Any]] = ask(f"{api}/events/filter", wanted)["events"]
-        if len(found) >= at_least or time.monotonic() > deadline:
-            return found
-        time.sleep(0.2)
+    found: list[dict[str, Any]] = []
+
+    def all_there() -> bool:
+        found[:] = ask(f"{api}/events/filter", wanted)["events"]
+        return len(found) >= at_least
+
+    until(all_there, f"{at_least} materializations of {key}", pause=0.2, details=lambda: found)
+    return found
 
 
 def flow_run(api: str, run_id: str) -> dict[str, Any]:
@@ -46,7 +49,7 @@ def test_a_run_leaves_its_artifacts_its_tags_and_links_both_ways(house: House, p
     bar = left["imagen-progress"]
     assert (bar["type"], float(bar["data"])) == ("progress", 100.0)
     assert bar["description"] == "2 of 2 images; 2 delivered; $0.104 billed of $1.00"
-    assert left["imagen-contact-sheet"]["data"].startswith("data:image/jpeg;base64,")
+    assert left["imagen-contact-sheet"]["data"].startswith("![2 of 2 images](data:image/jpeg;base64,")
     url = f"{prefect_api.removesuffix('/api')}/runs/flow-run/{report.run_id}"
     text = left["imagen-report"]["data"]
     assert f"[This run in Prefect]({url})" in text
@@ -60,8 +63,14 @@ class Scripted:
     """A ledger as far as progress goes: ten items, of which as many are delivered as the test says."""
 
     delivered = 0
+    looks = 0
+
+    @property
+    def runs(self) -> Scripted:
+        return self
 
     def progress(self, _run_id: str) -> RunProgress:
+        self.looks += 1
         items = {**dict.fromkeys(ItemState, 0), ItemState.DELIVERED: self.delivered}
         items[ItemState.PLANNED] = 10 - self.delivered
         return RunProgress(10, items, 0, self.delivered, self.delivered * 104_000, 0, 2_000_000)
@@ -87,10 +96,9 @@ def test_the_progress_follows_a_run_and_is_written_now_and_then_only(
         with progress.ProgressArtifact(cast("Ledger", ledger), "run", images_per_item=1):
             for delivered in (3, 7):
                 ledger.delivered = delivered
-                deadline = time.monotonic() + 60
-                while not any(percent == delivered * 10 for percent, _ in written) and time.monotonic() < deadline:
-                    time.sleep(0.02)
-                time.sleep(0.3)  # many looks, and nothing new to write
+                until(lambda: delivered * 10 in [percent for percent, _ in written], f"{delivered}0 % to be written")  # noqa: B023
+                looks = ledger.looks
+                until(lambda: ledger.looks >= looks + 15, "15 looks with nothing new to write")  # noqa: B023
             ledger.delivered = 10
         return str(prefect.runtime.flow_run.id)
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import sysconfig
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ import psutil
 import pytest
 from prefect_imagen.sandbox import local_s3
 from prefect_imagen.sandbox.local_s3 import LocalS3, LocalS3Error, SeaweedFSMissing, find_weed
+
+from ..waiting import until
 
 
 def listeners(server: LocalS3) -> set[str]:
@@ -104,10 +105,7 @@ def test_the_server_ends_with_a_killed_process() -> None:
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL
     port, folder = done.stdout.split()
-    deadline = time.monotonic() + 20
-    while _is_open(int(port)):
-        assert time.monotonic() < deadline, "the server outlived its killed parent"
-        time.sleep(0.1)
+    until(lambda: not _is_open(int(port)), "the server to end after its killed parent", seconds=30)
     shutil.rmtree(folder)
 
 

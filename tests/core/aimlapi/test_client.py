@@ -456,6 +456,7 @@ def test_a_raw_reply_hides_its_body() -> None:
     assert "secret" not in repr(RawReply(200, {}, b"secret"))
 
 
+@pytest.mark.slow
 def test_a_call_in_flight_can_be_cut_off(serve: Serve, client: Client) -> None:
     """It ends at once, and what became of it is not known. The next call is not harmed."""
     entered, go = threading.Event(), threading.Event()
@@ -486,6 +487,7 @@ def test_a_call_in_flight_can_be_cut_off(serve: Serve, client: Client) -> None:
     go.set()
 
 
+@pytest.mark.slow
 def test_a_compression_bomb_is_bounded(serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few kilobytes that unpack to a gigabyte: read up to the cap, and the reply is unreadable, not a crash."""
     monkeypatch.setattr("prefect_imagen.core.aimlapi.client._MAX_REPLY_BYTES", 2**20)

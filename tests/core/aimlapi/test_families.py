@@ -143,7 +143,7 @@ def test_asked_replied_delivered(spec: ModelSpec, contract: str, counter: Counte
     files = counter.deliver(item_id)
     assert [file.state for file in files] == [FileState.READY]
     assert counter.ledger.items.states([item_id]) == {item_id: ItemState.DELIVERED}
-    (row,) = [row for row in counter.ledger.images.catalog() if row["item_id"] == item_id]
+    (row,) = [row for row in counter.ledger.catalog.rows() if row["item_id"] == item_id]
     bill = counter.sandbox.bill()
     assert [entry["client_request_id"] for entry in bill["entries"]] == [row["client_request_id"]]
     assert row["wire_model"] == model.wire_model
@@ -220,6 +220,6 @@ def test_the_first_contract_of_imagen4(tmp_path: Path, open_ledger: Callable[...
         made = Counter(sandbox, open_ledger(str(tmp_path / "ledger.db")), tmp_path)
         item_id = made.buy(load_registry().resolve("google/imagen4/preview@2025-05"), {"negative_prompt": "dogs"})
         assert [file.state for file in made.deliver(item_id)] == [FileState.READY]
-        (row,) = made.ledger.images.catalog()
+        (row,) = made.ledger.catalog.rows()
         assert (row["cost_source"], row["cost_credits"]) == ("price list", sandbox.bill()["credits"])
         made.close()

@@ -112,7 +112,7 @@ def test_a_reply_becomes_objects_and_rows(post: Post) -> None:
     assert [(file.state, file.width, file.height, file.ext) for file in files] == [
         (FileState.READY, 1408, 768, "png")
     ] * 2
-    rows = post.ledger.images.catalog()
+    rows = post.ledger.catalog.rows()
     assert [row["state"] for row in rows] == ["stored", "stored"]
     for row in rows:
         path = Path(row["uri"].removeprefix("file://"))

@@ -265,7 +265,7 @@ class TestBodies:
         with pytest.raises(FetchTransient, match=r"not finished within 0\.5 s"):
             fetch(serve(reply).url, deadline=0.5, read_timeout=0.3)
         stop.set()
-        assert 0.45 < time.monotonic() - began < 1.5
+        assert 0.45 < time.monotonic() - began < 4
 
     def test_silence_stops_at_the_read_timeout(self, serve: Serve, fetch: Any) -> None:
         stop = threading.Event()
@@ -277,15 +277,15 @@ class TestBodies:
         stop = threading.Event()
 
         def reply(out: BinaryIO, _: bytes) -> None:
-            stop.wait(0.4)
+            stop.wait(1.2)
             out.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx")
             stop.wait(5)
 
         began = time.monotonic()
-        with pytest.raises(FetchTransient, match=r"not finished within 0\.6 s"):
-            fetch(serve(reply).url, deadline=0.6)
+        with pytest.raises(FetchTransient, match=r"not finished within 1\.5 s"):
+            fetch(serve(reply).url, deadline=1.5)
         stop.set()
-        assert time.monotonic() - began < 0.95
+        assert time.monotonic() - began < 2.5
 
     def test_50_gb_declared(self, serve: Serve, fetch: Any) -> None:
         server = serve(answer(body=b"x", Content_Length=str(50 * 10**9)))

@@ -264,7 +264,7 @@ def test_a_log_that_says_succeeded_makes_a_lost_item(harness: Any) -> None:
     assert harness.ledger.calls.settle(call_id, Answered([], PRICE, "log"))
     assert (harness.state(item), harness.money()) == (ItemState.LOST, (0, PRICE))
     assert harness.ledger.costs.of().lost.credits == PRICE
-    assert harness.ledger.images.catalog() == []
+    assert harness.ledger.catalog.rows() == []
 
 
 def test_calls_of_an_item_are_numbered(harness: Any) -> None:

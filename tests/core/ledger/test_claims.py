@@ -167,6 +167,7 @@ def test_a_shard_answers_for_what_it_is_given(harness: Any) -> None:
     assert harness.ledger.runs.row_progress("run", first).items == {ItemState.PLANNED: 5}
 
 
+@pytest.mark.slow
 def test_the_work_of_pending_grows_with_the_run_and_no_faster(
     tmp_path: Path, open_ledger: OpenLedger, shop_of: Callable[[Ledger], Any]
 ) -> None:

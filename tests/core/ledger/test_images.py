@@ -117,7 +117,7 @@ def test_the_rows_of_a_call_add_up_to_its_cost(harness: Any) -> None:
         images = [NewImage(place, f"https://cdn.test/{place}", None, None) for place in which]
         harness.ledger.calls.settle(harness.send(item), Answered(images, cost, "reply"))
     shares: dict[str, list[int]] = {}
-    for row in harness.ledger.images.catalog():
+    for row in harness.ledger.catalog.rows():
         shares.setdefault(row["item_id"], []).append(row["cost_credits"])
     costs = {row.item_id: row.settled for row in harness.rows(calls)}
     assert {item: sum(parts) for item, parts in shares.items()} == costs
@@ -130,7 +130,7 @@ def test_a_row_of_the_catalog_says_everything(harness: Any) -> None:
     (item,) = harness.plan(1, edition="e")
     call_id = harness.buy(item, 2, 104_001)
     harness.finish(call_id)
-    first, second = harness.ledger.images.catalog()
+    first, second = harness.ledger.catalog.rows()
     assert (first["state"], second["state"]) == ("stored", "pending")
     assert first["image_id"] == f"{call_id}-0"
     assert (first["cost_credits"], second["cost_credits"]) == (52_001, 52_000)
@@ -168,8 +168,8 @@ def test_the_catalog_of_a_run_has_what_it_owned_already(harness: Any) -> None:
         harness.finish(harness.buy(item))
     harness.start("second")
     assert harness.plan(1) == [a]
-    assert [row["item_id"] for row in harness.ledger.images.catalog(run_id="second")] == [a]
-    assert len(harness.ledger.images.catalog(limit=1)) == 1
+    assert [row["item_id"] for row in harness.ledger.catalog.rows(run_id="second")] == [a]
+    assert len(harness.ledger.catalog.rows(limit=1)) == 1
 
 
 def test_other_programs_read_the_catalog(database: str, harness: Any) -> None:

@@ -126,7 +126,7 @@ def test_rows_are_kept_and_can_be_worked_with(version_1: str, open_ledger: OpenL
     ledger.release_dead_workers()
     items = ledger.runs.progress("run").items
     assert (items[ItemState.UNKNOWN], items[ItemState.PLANNED], items[ItemState.SENT]) == (2, 2, 0)
-    assert len(ledger.images.catalog()) == 4
+    assert len(ledger.catalog.rows()) == 4
 
 
 def test_steps_run_once_and_only_those_that_are_missing(

@@ -39,6 +39,7 @@ def test_threads_that_open_a_new_ledger_at_once_agree(database: str, open_ledger
         assert len(set(threads.map(opened, range(4)))) == 1
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_new_ledger_at_once_agree(sqlite: str) -> None:
     code = f"from prefect_imagen.core.ledger import Ledger; x = Ledger({sqlite!r}); print(x.id); x.close()"
     processes = [

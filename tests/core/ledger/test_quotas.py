@@ -130,6 +130,7 @@ def _hold(url: str, ready: Any) -> None:
     time.sleep(60)
 
 
+@pytest.mark.slow
 def test_a_killed_process_frees_its_slots(database: str, open_ledger: OpenLedger) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
@@ -164,6 +165,7 @@ def test_the_key_is_not_in_the_database(sqlite: str, open_ledger: OpenLedger) ->
     assert one != AimlApiClient("another-key").fingerprint(ledger.id)
 
 
+@pytest.mark.slow
 def test_a_limit_costs_a_commit_a_second_not_one_a_call(sqlite: str, open_ledger: OpenLedger) -> None:
     ledger = open_ledger(sqlite)
     halt = StopSignal()
@@ -217,6 +219,7 @@ def _buy(url: str, sends: Any, seconds: float) -> None:
     ledger.close()
 
 
+@pytest.mark.slow
 def test_two_processes_together_keep_the_limit(database: str) -> None:
     Ledger(database).close()
     context = multiprocessing.get_context("spawn")

@@ -172,7 +172,7 @@ def test_the_catalog_has_both_texts(harness: Any) -> None:
         call_id = send(harness, item_id, prompt)
         harness.ledger.calls.settle(call_id, answer())
         harness.ledger.images.finish([result(item_id, call_id)])
-    rows = {row["item_id"]: row for row in harness.ledger.images.catalog()}
+    rows = {row["item_id"]: row for row in harness.ledger.catalog.rows()}
     named = ("prompt", "source_prompt", "rewritten_by", "variation")
     assert [rows[image][name] for name in named] == ["a better fox", "fox 0", "chat/model", 1]
     assert [rows[kept][name] for name in named] == ["fox 1", "fox 1", None, 1]

@@ -176,6 +176,7 @@ def test_a_small_limit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert let_in > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [8, 64])
 def test_chance_is_not_taken_for_a_limit(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     """A service that sheds one call in twenty is not sent ever fewer."""

@@ -30,6 +30,7 @@ def parti(styles: str) -> BatchSpec:
     return BatchSpec(PromptSpec(PARTI, template=template), matrix=RATIOS)
 
 
+@pytest.mark.slow
 def test_one_more_style_buys_exactly_the_new_items(sqlite: str, open_ledger: Callable[..., Ledger]) -> None:
     ledger = open_ledger(sqlite)
     first = parti("photo|watercolour|3d render")

@@ -153,6 +153,7 @@ PLAN = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs elsewhere")
 def test_100_000_prompts_stay_small(tmp_path: Path) -> None:
     path = tmp_path / "many.txt"

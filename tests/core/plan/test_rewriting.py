@@ -147,6 +147,7 @@ def test_texts_of_owned_images_are_not_bought(ledger: Ledger) -> None:
     assert (made.to_buy, made.rewrites.to_buy, made.rewrites.texts) == (0, 0, 1)
 
 
+@pytest.mark.slow
 def test_a_plan_too_large_to_look_at_is_an_upper_bound() -> None:
     digits = "{0|1|2|3|4|5|6|7|8|9}" * 6
     made = make_plan(batch([digits]))

@@ -56,6 +56,7 @@ def test_a_prompt_knows_where_it_came_from(tmp_path: Path) -> None:
     assert len(set(prompts)) == 6
 
 
+@pytest.mark.slow
 def test_parti_prompts() -> None:
     spec = PromptSpec(str(PARTI))
     cells = [line.split("\t")[0].strip() for line in PARTI.read_text(encoding="utf-8").split("\n")[1:1633]]
@@ -211,6 +212,7 @@ def test_a_sample_is_reproducible_ordered_and_without_repetition(fifty: PromptSp
     assert replace(fifty, sample=999).count() == 50
 
 
+@pytest.mark.slow
 def test_a_sample_reaches_every_prompt_alike(fifty: PromptSpec) -> None:
     seen = Counter(
         prompt.text for seed in range(200) for prompt in replace(fifty, sample=5, sample_seed=seed).prompts()
@@ -272,6 +274,7 @@ def test_docstring_examples(name: str) -> None:
 # Wildcards, exclusions, caps ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_adding_a_style_adds_exactly_the_new_prompts() -> None:
     spec = PromptSpec(PARTI, template="{{ Prompt }}, {photo|watercolour|3d render}")
     before = Counter(prompt.text for prompt in spec.prompts())
@@ -357,6 +360,7 @@ def test_spread_shows_the_whole_space() -> None:
     assert [prompt.text for prompt in replace(spec, source=["x", "{a|b}"]).spread(10)] == ["x", "a", "b"]
 
 
+@pytest.mark.slow
 def test_a_million_combinations_pass_in_constant_memory() -> None:
     spec = PromptSpec(["{0|1|2|3|4|5|6|7|8|9}" * 6], exclude=["3 & 4"])
     tracemalloc.start()

@@ -164,6 +164,7 @@ def test_errors_name_the_place(source: str, position: int | None, says: str | No
     assert line[caret.index("^")] in caught.value.text
 
 
+@pytest.mark.slow
 def test_names_that_double_each_other_are_stopped() -> None:
     doubling = "${v0=xx}" + "".join(f"${{v{n + 1}=${{v{n}}}${{v{n}}}}}" for n in range(25))
     started = time.thread_time()

@@ -142,6 +142,7 @@ def test_what_cannot_be_counted_is_an_error_and_not_a_guess() -> None:
         applied(many, [f"a{n} & a{n + 20}" for n in range(20)])
 
 
+@pytest.mark.slow
 def test_large_wildcards_are_summarised_once() -> None:
     resolver = Resolver(Wildcards({"n": [f"v{n}" for n in range(20_000)]}))
     rules = Rules(["v7 & x"])

@@ -228,6 +228,7 @@ def test_rows_can_be_read_again_and_given_up_half_way(write: Write) -> None:
     assert len(list(source.rows())) == len(list(source.rows())) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["p.txt", "p.csv", "p.tsv", "p.jsonl"])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

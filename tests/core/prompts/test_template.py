@@ -76,6 +76,7 @@ def test_renders(template: str, expected: list[str] | None) -> None:
     assert expand(template, prompt="the {prompt}") == expected
 
 
+@pytest.mark.slow
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cn"]), max_size=30))
 def test_a_value_comes_out_as_it_is_wherever_it_stands(value: str) -> None:
     assert expand("{a|b{{ v }}}{{ v }}\\{{ v }}", v=value) == [f"a{value}\\{value}", f"b{value}{value}\\{value}"]

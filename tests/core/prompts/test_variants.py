@@ -129,6 +129,7 @@ def test_counts_and_picks_what_nobody_could_enumerate() -> None:
     assert next(many.expand()).text == "0" * 12
 
 
+@pytest.mark.slow
 def test_a_large_nested_group_is_expanded_lazily_in_the_same_order() -> None:
     # 100,001 branches' worth in one group: more than the pooled way holds.
     variants = parse("{" + "{0|1|2|3|4|5|6|7|8|9}" * 5 + "|x}{a|b}")
@@ -139,6 +140,7 @@ def test_a_large_nested_group_is_expanded_lazily_in_the_same_order() -> None:
     assert sum(1 for _ in variants.expand()) == 200_002
 
 
+@pytest.mark.slow
 def test_many_groups_side_by_side_do_not_recurse() -> None:
     variants = parse("{a|b}" * 20_000)
     assert variants.count() == 2**20_000

@@ -80,6 +80,7 @@ weighted = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(weighted, st.integers(0, 99))
 def test_everything_is_drawn_exactly_once(text: str, seed: int) -> None:
@@ -114,6 +115,7 @@ def test_a_space_that_nobody_can_enumerate() -> None:
     assert 5600 < zeros < 6200
 
 
+@pytest.mark.slow
 def test_weights_and_rules() -> None:
     space = Rules(["a & x"]).apply(parse("{9::a|b}{x|y}"), {})
     seen = Counter(sample(space, 1, seed)[0].text for seed in range(DRAWS))

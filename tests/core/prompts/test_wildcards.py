@@ -153,6 +153,7 @@ def test_circles(values: dict[str, list[str]], circle: str) -> None:
         parse("__a__", Resolver(Wildcards(values)))
 
 
+@pytest.mark.slow
 def test_a_long_list_is_resolved_once() -> None:
     found = Resolver(Wildcards({"n": [f"value {n}" for n in range(20_000)]}))
     for _ in range(200):

@@ -16,6 +16,7 @@ from prefect_imagen.core.ledger import Ledger
 from prefect_imagen.sandbox import SandboxServer
 
 from ...chain import as_process
+from ...waiting import until
 from .conftest import Workshop
 
 COUNT = 18
@@ -46,10 +47,7 @@ def kill_at(workshop: Workshop, draw: random.Random) -> int:
     options = workshop.options(COUNT, catalog=url, chunk=6, concurrency=4, log=False)
     wanted, delay = draw.randrange(COUNT + 1), draw.uniform(0, 0.4)
     process = subprocess.Popen(as_process(options), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while workshop.billed() < wanted and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: workshop.billed() >= wanted or process.poll() is not None, f"{wanted} billed calls", pause=0.01)
     if wanted == 0:
         delay += draw.uniform(0, 3)  # anywhere in its start, too
     time.sleep(delay)
@@ -66,6 +64,7 @@ def bought_twice(workshop: Workshop) -> int:
     return sum(count > 1 for count in counts.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=LONG) for seed in (1, *range(3, 21)))])
 def test_killed_then_run_again(killed: Workshop, seed: int) -> None:
     kill_at(killed, random.Random(seed))

@@ -50,7 +50,7 @@ def test_the_ledger_is_gone_and_nothing_is_bought_again(
     for prompt in PROMPTS:
         workshop.run(2, prefix=prompt[:340], **options)
     before = workshop.check(settled=True)
-    rows = {row["image_id"]: row for row in workshop.ledger.images.catalog()}
+    rows = {row["image_id"]: row for row in workshop.ledger.catalog.rows()}
     old_id = workshop.ledger.id
     prompts = {row.id: (row.prompt, row.parameters) for row in workshop.rows(items)}
 
@@ -60,7 +60,7 @@ def test_the_ledger_is_gone_and_nothing_is_bought_again(
     assert (report.items, report.calls, report.images, report.foreign) == (6, 6, 12, 0)
     assert report.ledger_id == workshop.ledger.id == old_id
     assert workshop.ledger.origin == "sandbox"
-    again = {row["image_id"]: row for row in workshop.ledger.images.catalog()}
+    again = {row["image_id"]: row for row in workshop.ledger.catalog.rows()}
     same = ["item_id", "uri", "bytes", "sha256", "images_requested", "images_returned", "state", "cost_credits"]
     if access:
         same += ["model", "width", "height", "seed", "wire_model", "contract", "edition", "cost_source"]

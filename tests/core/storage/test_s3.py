@@ -209,6 +209,7 @@ class TestAnswers:
         with pytest.raises(StoreNotUsable, match=f"s3://bucket.* access denied; these credentials need {need}"):
             store.preflight()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("status", "code"),
         [(503, "SlowDown"), (500, "InternalError"), (502, ""), (429, "TooManyRequests")],
@@ -245,6 +246,7 @@ class TestAnswers:
         assert put(store, file_of(PNG)).created is True
         assert [method for method, _ in seen] == ["PUT", "HEAD", "PUT"]
 
+    @pytest.mark.slow
     def test_conflicts_without_end(self, scripted: Any, file_of: FileOf) -> None:
         store, seen = scripted(*[(409, "ConditionalRequestConflict"), (404, "")] * 3)
         with pytest.raises(StoreUnavailable, match="keep getting in the way"):
@@ -278,6 +280,7 @@ class TestUnavailable:
                 with pytest.raises(StoreUnavailable, match="cannot connect"):
                     call()
 
+    @pytest.mark.slow
     def test_silent_server(self, file_of: FileOf) -> None:
         """Accepts, never answers: the probe gives up within its few seconds, without repeating."""
         with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -293,6 +296,7 @@ class TestUnavailable:
         assert config.retries["total_max_attempts"] == 2
         assert config.max_pool_connections >= 64
 
+    @pytest.mark.slow
     def test_down_and_back(self, file_of: FileOf, tmp_path: Path) -> None:
         with LocalS3(tmp_path / "own") as server:
             server.create_bucket("pictures")

@@ -1,0 +1,68 @@
+"""Bulk image generation for Prefect, with a ledger of every paid call.
+
+The names that users need are imported from here, and each is loaded when it is first asked for: `import prefect_imagen`
+alone imports neither Prefect nor SQLAlchemy.
+
+Example:
+    >>> from prefect_imagen import Limits, RunRequest
+    >>> RunRequest(aspect_ratio="16:9", limits=Limits(concurrency=16)).limits.concurrency
+    16
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .blocks import AimlApiCredentials as AimlApiCredentials
+    from .blocks import ImageCatalog as ImageCatalog
+    from .blocks import LocalImageStore as LocalImageStore
+    from .blocks import S3ImageStore as S3ImageStore
+    from .core.errors import BadInput as BadInput
+    from .core.errors import ImagenError as ImagenError
+    from .core.errors import Unavailable as Unavailable
+    from .core.request import Delivery as Delivery
+    from .core.request import ImageOptions as ImageOptions
+    from .core.request import Limits as Limits
+    from .core.request import Policy as Policy
+    from .core.request import PromptOptions as PromptOptions
+    from .core.request import Rewrite as Rewrite
+    from .core.request import RunRequest as RunRequest
+    from .core.run.report import IncompleteRun as IncompleteRun
+    from .core.run.report import RunReport as RunReport
+    from .flows import imagen_fanout as imagen_fanout
+    from .flows import imagen_pipeline as imagen_pipeline
+    from .flows import imagen_repair as imagen_repair
+    from .tasks import catalog_images as catalog_images
+    from .tasks import download_images as download_images
+    from .tasks import expand_prompts as expand_prompts
+    from .tasks import generate_images as generate_images
+    from .tasks import rewrite_prompts as rewrite_prompts
+    from .tasks import upload_images as upload_images
+
+_NAMES = {
+    "blocks": "AimlApiCredentials ImageCatalog LocalImageStore S3ImageStore",
+    "core.errors": "BadInput ImagenError Unavailable",
+    "core.request": "Delivery ImageOptions Limits Policy PromptOptions Rewrite RunRequest",
+    "core.run.report": "IncompleteRun RunReport",
+    "flows": "imagen_fanout imagen_pipeline imagen_repair",
+    "tasks": "catalog_images download_images expand_prompts generate_images rewrite_prompts upload_images",
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__version__ = version("prefect-imagen")
+__all__ = ["__version__", *_MODULE_OF]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
