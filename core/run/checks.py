@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
 from ..aimlapi.errors import ApiError, BadKey
-from ..aimlapi.market import fetch_provider_catalog
+from ..aimlapi.provider_catalog_fetch import fetch_provider_catalog
 from ..errors import BadInput
 from ..files import home
 from ..ledger import Ledger, LedgerMismatch
@@ -127,8 +127,8 @@ def with_terms(spec: AnyBatch, base_url: str, *, offline: bool = False) -> AnyBa
         WithdrawnModel: The model is gone, and no other may stand in for it.
         UnknownModel: One is not known.
     """
-    market = fetch_provider_catalog(base_url, home() / "cache", offline=offline, fresh=True)
-    ready = replace(spec, terms=make_terms(market, (spec.model, *spec.fallback)))
+    provider = fetch_provider_catalog(base_url, home() / "cache", offline=offline, fresh=True)
+    ready = replace(spec, terms=make_terms(provider, (spec.model, *spec.fallback)))
     try:
         ready.models()
     except WithdrawnModel as error:
