@@ -6,6 +6,7 @@ credits (2,000,000 to the US dollar). Times are UTC.
 
 from __future__ import annotations
 
+import enum
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator
+
+from .identity import ItemKind
+from .states import CallOutcome, ImageState, ItemState, RunOutcome
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -66,6 +70,12 @@ class FreeText(TypeDecorator[str]):
         return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
+def _one_of(table: str, column: str, values: type[enum.StrEnum]) -> sa.CheckConstraint:
+    """The rule that a column has one of an enum's values. An enum that grows needs a migration that makes it anew."""
+    allowed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({allowed})", name=f"{table}_{column}_is_known", info={"column": column})
+
+
 metadata = sa.MetaData()
 
 meta = sa.Table(
@@ -109,6 +119,7 @@ runs = sa.Table(
     sa.Column("ended_at", UtcDateTime),
     sa.Column("outcome", sa.Text),
     sa.Column("warned", sa.Boolean, comment="whether it was said that the budget is nearly used"),
+    _one_of("imagen_runs", "outcome", RunOutcome),
 )
 
 items = sa.Table(
@@ -128,6 +139,8 @@ items = sa.Table(
     sa.Column("holder_id", sa.Text, index=True),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+    _one_of("imagen_items", "kind", ItemKind),
+    _one_of("imagen_items", "state", ItemState),
 )
 
 # Which rows of the source asked for which item: duplicates and items that were owned before stay traceable.
@@ -171,6 +184,16 @@ calls = sa.Table(
     sa.Column("sent_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
     sa.UniqueConstraint("item_id", "number"),
+    _one_of("imagen_calls", "outcome", CallOutcome),
+)
+
+# At most one call of an item is in flight.
+ONE_IN_FLIGHT = sa.Index(
+    "imagen_calls_one_in_flight",
+    calls.c.item_id,
+    unique=True,
+    sqlite_where=calls.c.outcome == sa.literal_column(f"'{CallOutcome.SENT}'"),
+    postgresql_where=calls.c.outcome == sa.literal_column(f"'{CallOutcome.SENT}'"),
 )
 
 images = sa.Table(
@@ -193,6 +216,7 @@ images = sa.Table(
     sa.Column("key", sa.Text),
     sa.Column("uri", sa.Text),
     sa.Column("stored_at", UtcDateTime),
+    _one_of("imagen_images", "state", ImageState),
 )
 
 # What a language model made of a prompt: the text of a delivered item of the kind `rewrite`.
@@ -266,6 +290,18 @@ quota_shares = sa.Table(
     sa.Column("in_flight", sa.Integer),
     sa.Column("wanted", sa.Integer, nullable=False),
     sa.Column("granted", sa.Integer, nullable=False),
+)
+
+
+# Every change of an item's state and of a call's outcome, written by triggers: a subject is an item's or a call's id.
+history = sa.Table(
+    "imagen_history",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("before", sa.Text, comment="null for a call that was just sent"),
+    sa.Column("after", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
 )
 
 

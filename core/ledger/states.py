@@ -61,6 +61,17 @@ class ItemState(enum.StrEnum):
     ERASED = "erased"
 
 
+class RunOutcome(enum.StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "Completed"
+    INCOMPLETE = "Incomplete"
+    BUDGET_REACHED = "BudgetReached"
+    BLOCKED = "Blocked"
+    STOPPED = "Stopped"
+    REBUILT = "Rebuilt"
+
+
 def buyable_states(unknown: UnknownPolicy, *, retry_refused: bool) -> tuple[ItemState, ...]:
     """States of items that a run buys.
 
