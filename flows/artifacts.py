@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from ..core.ledger import Ledger
 from ..core.money import format_usd
@@ -24,16 +24,20 @@ _PROMPT = 80
 
 def leave_report(report: RunReport, ledger: Ledger) -> None:
     """Create the run's markdown report and its table of items."""
-    create_markdown_artifact(markdown(report), key=KEYS[0], description="What became of the run and its money")
+    create_markdown_artifact(markdown(report), key=KEYS[0], description="Run and cost summary")
     rows = table(report, ledger)
     if rows:
         create_table_artifact(rows, key=KEYS[1], description=_table_description(report, rows))
 
 
 def leave_contact_sheet(picture: bytes, shown: int, total: int) -> None:
-    """Create an image artifact from a JPEG of at most a few hundred kilobytes."""
+    """Create an artifact that shows a JPEG of at most a few hundred kilobytes.
+
+    It is markdown, because Prefect's UI writes the address of an image artifact below the image: here the whole file.
+    """
     uri = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
-    create_image_artifact(uri, key=KEYS[2], description=f"{shown} of {total} images")
+    description = f"{shown} of {total} images"
+    create_markdown_artifact(f"![{description}]({uri})", key=KEYS[2], description=description)
 
 
 # Marks that turn what follows around: a cell could make its neighbours read as something else.

@@ -113,7 +113,7 @@ def test_the_image_is_pinned_and_not_root() -> None:
     # Everything the build needs passes .dockerignore, and nothing else does.
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     packages = {path.name for path in ROOT.iterdir() if (path / "py.typed").exists()}
-    assert kept == packages | {"LICENSE", "NOTICE", "README.md", "pyproject.toml", "constraints.txt"}
+    assert kept == packages | {"LICENSE", "NOTICE", "README.md", "pyproject.toml", "setup.py", "constraints.txt"}
 
 
 def test_compose_publishes_to_this_machine_alone_and_watches_everything() -> None:
