@@ -1,11 +1,11 @@
 """Bringing a database to the schema of this package.
 
-A new database gets everything as `core.ledger.schema` has it. An older one runs the steps after its own version, and
-gets the `catalog` view anew. A step is a function of a connection, written with the helpers below; they leave alone
+A new database gets everything as `core.ledger.schema` has it. An older one runs the steps after its version; triggers
+and the `catalog` view are made anew. A step is a function of a connection, written with the helpers below. They skip
 what is there already, so a table that a step adds may get its later columns with it.
 
-To change the schema: change the table in `schema.py`, append a step to `_STEPS`, and see `test_migrations.py` compare a
-migrated database with a new one.
+To change the schema: change the table in `schema.py`, append a step to `_STEPS`, and see `test_migrations.py` compare
+a migrated database with a new one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def add_table(connection: Connection, table: sa.Table) -> None:
 
 
 def add_column(connection: Connection, column: sa.Column[object]) -> None:
-    """Add a column to a table that is there: one that may be null, or has a default of the server's.
+    """Add a column to an existing table: one that may be null, or that has a server default.
 
     Example:
         `add_column(connection, calls.c.colour)`
@@ -69,7 +69,7 @@ def add_column(connection: Connection, column: sa.Column[object]) -> None:
 
 
 def add_index(connection: Connection, index: sa.Index) -> None:
-    """Create an index on a table that is there."""
+    """Create an index on an existing table."""
     index.create(connection, checkfirst=True)
 
 
@@ -79,9 +79,9 @@ def _checks(table: sa.Table) -> list[sa.CheckConstraint]:
 
 
 def add_checks(connection: Connection, table: sa.Table) -> None:
-    """Give a table that is there its CHECK constraints.
+    """Give an existing table its CHECK constraints.
 
-    SQLite cannot add one to a table: it is made anew under another name, filled, and renamed, all in this transaction.
+    SQLite cannot add constraints: a new table is made, filled and renamed, all within the caller's transaction.
     """
     if connection.dialect.name == "postgresql":
         there = {check["name"] for check in sa.inspect(connection).get_check_constraints(table.name)}
@@ -96,7 +96,7 @@ def add_checks(connection: Connection, table: sa.Table) -> None:
     connection.execute(sa.schema.CreateTable(filled))
     connection.execute(sa.text(f"INSERT INTO {filled.name} ({columns}) SELECT {columns} FROM {table.name}"))
     connection.execute(sa.text(f"DROP TABLE {table.name}"))
-    # Else SQLite refuses to rename a table as long as a view names one that is not there.
+    # Otherwise SQLite refuses the renaming while a view names a table that does not exist.
     connection.execute(sa.text("PRAGMA legacy_alter_table = ON"))
     connection.execute(sa.text(f"ALTER TABLE {filled.name} RENAME TO {table.name}"))
     connection.execute(sa.text("PRAGMA legacy_alter_table = OFF"))
@@ -108,7 +108,7 @@ _NAMED = 20
 
 
 def broken_rules(connection: Connection) -> list[str]:
-    """Rows that break a rule of the schema, each in a few words; at most some of each kind."""
+    """Describe rows that break a rule of the schema, at most some of each kind."""
     found = []
     for table in (runs, items, calls, images):
         for check in _checks(table):
@@ -163,7 +163,7 @@ def create_view(connection: Connection) -> None:
     """Make the `catalog` view, in place of an older one.
 
     Raises:
-        LedgerNotUsable: Something that others made depends on columns that are no more.
+        LedgerNotUsable: A view of somebody else depends on columns that are gone.
     """
     if connection.dialect.name == "postgresql":
         try:

@@ -56,9 +56,9 @@ class JsonText(TypeDecorator[Any]):
 
 
 class FreeText(TypeDecorator[str]):
-    """Text from elsewhere (replies, error messages, file names) without what a database cannot hold.
+    """Text from outside (replies, error messages, file names) without characters that a database cannot hold.
 
-    PostgreSQL knows no NUL, UTF-8 no half of a surrogate pair. Neither may keep a paid reply out of the ledger.
+    PostgreSQL has no NUL, and UTF-8 no half of a surrogate pair. Neither may keep a paid reply out of the ledger.
     """
 
     impl = sa.Text
@@ -85,7 +85,7 @@ meta = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
-# A process that works on items. Heartbeats are in seconds of the database's clock, the only one all holders share.
+# A process that works on items. Heartbeats are in seconds of the database's clock, the only one that all workers share.
 workers = sa.Table(
     "imagen_holders",
     metadata,
@@ -143,7 +143,7 @@ items = sa.Table(
     _one_of("imagen_items", "state", ItemState),
 )
 
-# Which rows of the source asked for which item: duplicates and items that were owned before stay traceable.
+# The rows of a run's source and the item that each asks for; duplicates and owned items have rows, too.
 run_items = sa.Table(
     "imagen_run_items",
     metadata,
@@ -219,7 +219,7 @@ images = sa.Table(
     _one_of("imagen_images", "state", ImageState),
 )
 
-# What a language model made of a prompt: the text of a delivered item of the kind `rewrite`.
+# The text that a language model wrote: of a delivered item of the kind `rewrite`.
 rewrites = sa.Table(
     "imagen_rewrites",
     metadata,
@@ -229,7 +229,7 @@ rewrites = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
-# Where each stored image lies; an item that is wanted at a second place is copied there, not bought again.
+# Where each stored image is. An item that is wanted at a second destination is copied, not bought again.
 deliveries = sa.Table(
     "imagen_deliveries",
     metadata,
@@ -242,7 +242,7 @@ deliveries = sa.Table(
     sa.Column("stored_at", UtcDateTime, nullable=False),
 )
 
-# Budgets of the day and the month, and a counter for each window in which something was bought under one.
+# Budgets of the day and the month, and a counter for each window in which calls were made under one.
 budgets = sa.Table(
     "imagen_caps",
     metadata,
@@ -263,7 +263,7 @@ budget_windows = sa.Table(
 )
 
 
-# What is known of the limits of a key (its fingerprint) and a model. Times are seconds of the database's clock.
+# The rate limit that was observed for a key (its fingerprint) and a model. Times are seconds of the database's clock.
 quotas = sa.Table(
     "imagen_quotas",
     metadata,
@@ -278,7 +278,7 @@ quotas = sa.Table(
     sa.Column("cool_until", sa.Double, nullable=False, default=0.0),
 )
 
-# What each run at work was told of these limits, and the slots it has.
+# The limits that each active run was given, and the slots that it has.
 quota_shares = sa.Table(
     "imagen_quota_shares",
     metadata,
@@ -306,7 +306,7 @@ history = sa.Table(
 
 
 def insert_new(connection: Connection, table: sa.Table) -> Any:
-    """An insert that leaves rows alone which are there already."""
+    """An insert that skips rows whose key exists."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table).on_conflict_do_nothing()
 
