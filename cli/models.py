@@ -131,7 +131,7 @@ def check(
 
     from ..core.aimlapi import DEFAULT_BASE_URL, load_registry
     from ..core.aimlapi.client import normalise_base_url
-    from ..core.aimlapi.market import fetch_provider_catalog
+    from ..core.aimlapi.provider_catalog_fetch import fetch_provider_catalog
     from ..core.files import home
     from .catalogs import existing_ledger
 
@@ -141,13 +141,13 @@ def check(
         with existing_ledger(catalog, required=False) as ledger:
             used = ledger.items.used_models() if ledger is not None else []
     specs = [registry.resolve(name, allow_withdrawn=True).spec for name in dict.fromkeys(used)]
-    market = fetch_provider_catalog(
+    provider = fetch_provider_catalog(
         normalise_base_url(base_url or DEFAULT_BASE_URL), home() / "cache", offline=offline, fresh=True
     )
     today = datetime.now(UTC).date()
     rows = []
     for spec in specs:
-        notice = market.notice(spec)
+        notice = provider.notice(spec)
         left = (notice.shutdown - today).days if notice.shutdown is not None else None
         soon = notice.withdrawn(today) or (left is not None and left <= days)
         rows.append(
@@ -157,16 +157,16 @@ def check(
                 "shutdown": notice.shutdown.isoformat() if notice.shutdown is not None else None,
                 "days": left,
                 "successor": notice.successor,
-                "listed": market.lists(spec),
+                "listed": provider.lists(spec),
                 "soon": soon,
                 "reason": notice.reason,
             }
         )
     if json:
-        asked = market.heard_at.isoformat() if market.heard_at is not None else None
-        print_json({"models": rows, "catalogue_heard_at": asked, "problem": market.problem})
+        asked = provider.heard_at.isoformat() if provider.heard_at is not None else None
+        print_json({"models": rows, "catalogue_heard_at": asked, "problem": provider.problem})
     else:
-        _show_check(stdout(), rows, market.problem)
+        _show_check(stdout(), rows, provider.problem)
     return INCOMPLETE if any(row["soon"] for row in rows) else OK
 
 

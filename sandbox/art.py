@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from PIL import Image, ImageDraw
 
@@ -280,7 +280,9 @@ def _strata(on: _Canvas) -> None:
         on.below([(x, y + thickness) for x, y in line], round(22 + 120 * number / lines))
 
 
-MOTIFS: tuple[tuple[Callable[[_Canvas], None], tuple[int, int]], ...] = (
+_Motif: TypeAlias = tuple[Callable[[_Canvas], None], tuple[int, int]]
+
+MOTIFS: tuple[_Motif, ...] = (
     (_dunes, (120, 226)),
     (_peaks, (18, 150)),
     (_tiles, (40, 40)),
@@ -293,19 +295,20 @@ MOTIFS: tuple[tuple[Callable[[_Canvas], None], tuple[int, int]], ...] = (
 """The painter of each motif, and the tones of its background at the top and at the bottom."""
 
 
-def paint(width: int, height: int, chance: Random) -> tuple[Image.Image, Palette]:
+def paint(width: int, height: int, chance: Random, motifs: Sequence[_Motif] = MOTIFS) -> tuple[Image.Image, Palette]:
     """Paint one picture.
 
     Args:
         width: Width in pixels.
         height: Height in pixels.
         chance: Decides everything: the same state gives the same pixels.
+        motifs: One of them is painted.
 
     Returns:
         An RGB image, and the palette it was coloured with.
     """
     palette = chance.choice(PALETTES)
-    painter, (top, bottom) = chance.choice(MOTIFS)
+    painter, (top, bottom) = chance.choice(motifs)
     wide, high = width * _OVERSAMPLING, height * _OVERSAMPLING
     tones = Image.new("L", (wide, high), top)
     if top != bottom:

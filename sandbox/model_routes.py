@@ -13,7 +13,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.aimlapi.chat import load_chat_models
+from ..core.aimlapi.chat_models import load_chat_models
 from ..core.aimlapi.spec import ModelSpec
 from .error_bodies import now_iso, unknown_model
 from .openapi import model_document

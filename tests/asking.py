@@ -1,4 +1,4 @@
-"""BatchBase a Prefect server as its own clients do: patiently."""
+"""Asks a Prefect server as its own clients do: patiently."""
 
 from __future__ import annotations
 

@@ -32,3 +32,22 @@ def until(
             raise AssertionError(f"waited {seconds:g} s for {what}" + (f":\n{details()}" if details else ""))
         time.sleep(pause)
     return answer
+
+
+def until_steady(measure: Callable[[], T], what: str, *, steady: float = 1.0, seconds: float = 120) -> T:
+    """Ask until the answer has been the same for a while, and return it.
+
+    Args:
+        measure: Gives the answer.
+        what: What is to stop changing, for the message of a test that fails.
+        steady: Seconds without a change that are long enough.
+        seconds: How long to wait.
+    """
+    deadline = time.monotonic() + seconds
+    value, since = measure(), time.monotonic()
+    while time.monotonic() - since < steady:
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what} to stop changing"
+        time.sleep(0.05)
+        if (latest := measure()) != value:
+            value, since = latest, time.monotonic()
+    return value

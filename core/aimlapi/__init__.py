@@ -2,7 +2,7 @@
 
 from .client import DEFAULT_BASE_URL, AimlApiClient, RawReply
 from .common_parameters import Problem
-from .registry import UnknownModel, WithdrawnModel, load_registry
+from .registry import UnknownModel, WithdrawnModel, list_price, load_registry
 from .reply import Reply, ReplyImage
 from .request import ImageRequest, InvalidRequest
 from .spec import ModelSpec, ResolvedModel
@@ -20,5 +20,6 @@ __all__ = [
     "ResolvedModel",
     "UnknownModel",
     "WithdrawnModel",
+    "list_price",
     "load_registry",
 ]

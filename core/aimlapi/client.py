@@ -24,7 +24,7 @@ from ..errors import BadInput, ImagenError, Unavailable
 from ..http.sessions import BearerAuth, SessionPool, WatchedBody, read_bounded, retry_after_seconds
 from ..http.transport import NoAuth, PooledAdapter
 from ..money import CREDITS_PER_USD
-from .chat import ChatReply, read_chat
+from .chat_reply import ChatReply, read_chat
 from .errors import NotSent, ReplyLost, UnreadableReply, status_error
 from .logs import LOG_PAGE, LogPage, read_log
 from .reply import Reply, read_reply

@@ -30,7 +30,6 @@ _TEXT = FieldSpec(kind="text", description="")
 _TYPED = {"num_images": _INTEGER, "seed": _INTEGER}
 _SIZING = ("aspect_ratio", "size", "resolution")
 _WXH = re.compile(r"(\d{1,5})\s*[xX×]\s*(\d{1,5})")
-_MOST_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@
         ├── ServerError         500, 502, 503, 504, 524 …                                      unknown
         └── UnexpectedStatus    a redirect, an HTML page with a 4xx: not the API's own word    unknown
 
-`billing` of each says so. *Unknown* is not *failed*: the provider may have billed it, so it is never repeated without
-a person's, or a policy's, decision. The provider's docs say that failed requests are not billed; nobody has measured
-it for a 5xx, hence `ServerError` is unknown unless the user trusts the docs (`trust_unbilled_5xx`).
+`core.purchase.decision` says what is recorded for each. *Unknown* is not *failed*: the provider may have billed it, so
+it is never repeated unless a person or a policy decides so. The provider's docs say that failed requests are not
+billed; nobody has measured it for a 5xx, hence `ServerError` is unknown unless the user trusts the docs
+(`trust_unbilled_5xx`).
 Sources: AI/ML API docs, "Errors"; public captures of both envelopes, 2025-03 to 2026-08.
 """
 
 from __future__ import annotations
 
-import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,24 +34,12 @@ _TRUSTABLE_5XX = frozenset({500, 502, 503, 504})
 _MAX_MESSAGE = 500
 
 
-class Billing(enum.StrEnum):
-    """What an answer says of the bill."""
-
-    BILLED = "billed"
-    UNBILLED = "unbilled"
-    UNKNOWN = "unknown"
-
-
 class ApiError(ImagenError):
     """The API did not answer with images."""
-
-    billing = Billing.UNKNOWN
 
 
 class NotSent(ApiError):
     """The request never left: connection refused, name not resolved, TLS failed. Surely not billed."""
-
-    billing = Billing.UNBILLED
 
 
 class ReplyLost(ApiError):
@@ -95,19 +83,13 @@ class StatusError(ApiError):
 class InvalidByApi(StatusError):
     """400 or 422: the provider refuses this request; the same one again would be refused again."""
 
-    billing = Billing.UNBILLED
-
 
 class BadKey(StatusError):
     """401: the key is missing or wrong."""
 
-    billing = Billing.UNBILLED
-
 
 class Forbidden(StatusError):
     """403: this key may not make this request (scope, cap of the key)."""
-
-    billing = Billing.UNBILLED
 
 
 class OutOfCredit(Forbidden):
@@ -117,13 +99,9 @@ class OutOfCredit(Forbidden):
 class NotFound(StatusError):
     """404: no such path, or the model is gone."""
 
-    billing = Billing.UNBILLED
-
 
 class RateLimited(StatusError):
     """429: too many requests. `retry_after` is in seconds, or None where the API names no time."""
-
-    billing = Billing.UNBILLED
 
     def __init__(
         self,

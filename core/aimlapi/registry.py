@@ -143,3 +143,12 @@ def _load(path: Path | None, changed: int) -> Registry:
     del changed  # a part of the key
     models = known_models()
     return Registry(models=models if path is None else read_user_models(path, models))
+
+
+def list_price(model: str, images: int) -> int:
+    """Expected price of images of any known model, withdrawn ones included, in credits; 0 where it is not known."""
+    try:
+        price = load_registry().resolve(model, allow_withdrawn=True).spec.price
+    except BadInput:
+        return 0
+    return price.credits * images if price is not None else 0

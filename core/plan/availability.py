@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from ..aimlapi import ModelSpec, ResolvedModel, UnknownModel, WithdrawnModel, load_registry
-from ..aimlapi.market import DeprecationNotice, ProviderCatalog
+from ..aimlapi.provider_catalog import DeprecationNotice, ProviderCatalog
 from ..aimlapi.spec import Price
 from ..errors import BadInput
 
@@ -97,11 +97,11 @@ def _successor(spec: ModelSpec, terms: ModelAvailability) -> str | None:
     return None
 
 
-def make_terms(market: ProviderCatalog, names: Sequence[str]) -> ModelAvailability:
-    """What the market means for the models of a run.
+def make_terms(provider: ProviderCatalog, names: Sequence[str]) -> ModelAvailability:
+    """What the provider's catalog means for the models of a run.
 
     Args:
-        market: As asked.
+        provider: As fetched.
         names: The models, the one that is wanted first.
 
     Raises:
@@ -116,8 +116,8 @@ def make_terms(market: ProviderCatalog, names: Sequence[str]) -> ModelAvailabili
     retiring: dict[str, DeprecationNotice] = {}
     for name in names:
         model = registry.resolve(name, allow_withdrawn=True)
-        spec, notice = model.spec, market.notice(model.spec)
-        price = market.price(model)
+        spec, notice = model.spec, provider.notice(model.spec)
+        price = provider.price(model)
         if price is not None:
             prices[spec.id] = price
         if notice.successor is not None:
@@ -127,12 +127,12 @@ def make_terms(market: ProviderCatalog, names: Sequence[str]) -> ModelAvailabili
             continue
         if notice.retiring:
             retiring[spec.id] = notice
-        if (note := _note(spec.id, notice, market.lists(spec))) is not None:
+        if (note := _note(spec.id, notice, provider.lists(spec))) is not None:
             notes.append(note)
-    if market.problem and market.heard_at is None:
-        notes.append(f"{market.problem}: prices and dates are those this package came with")
-    elif market.problem:
-        notes.append(market.problem)
+    if provider.problem and provider.heard_at is None:
+        notes.append(f"{provider.problem}: prices and dates are those this package came with")
+    elif provider.problem:
+        notes.append(provider.problem)
     return ModelAvailability(prices, withdrawn, successors, tuple(notes), retiring)
 
 

@@ -12,6 +12,7 @@ anything else                                       unknown    no      goes on (
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from ..aimlapi import RawReply, Reply
@@ -31,29 +32,38 @@ from ..ledger import Answered, ItemState, NewImage, Outcome, Refused, Unbilled, 
 from ..limits import StopReason
 
 
+class NextStep(enum.Enum):
+    """What to do with an item after a call.
+
+    DONE: nothing more. RETRY_NOW: send a changed request immediately; it does not count as a try. RETRY_LATER: try
+    again after a pause, a bounded number of times. THROTTLED: try again once the limiter allows it; all calls wait.
+    """
+
+    DONE = "done"
+    RETRY_NOW = "retry now"
+    RETRY_LATER = "retry later"
+    THROTTLED = "throttled"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What to record, and what to do next.
 
     Attributes:
         outcome: For the ledger.
-        again: Whether the same item may be sent again.
-        at_once: Whether that is another question, which waits for nothing and is not counted as a try.
+        step: What to do with the item.
         retry_after: Seconds the service asks to wait.
-        crowded: Whether everybody should wait, not only this item.
-        halt: Why the run should stop, if it should.
+        stop: Why the run should stop, if it should: at once where the item is done, else when the tries are spent.
     """
 
     outcome: Outcome
-    again: bool = False
-    at_once: bool = False
+    step: NextStep = NextStep.DONE
     retry_after: float | None = None
-    crowded: bool = False
-    halt: StopReason | None = None
+    stop: StopReason | None = None
 
 
 def classify_reply(raw: RawReply, *, list_price: int, trust_unbilled_5xx: bool = False) -> Decision:
-    """Judge a complete answer.
+    """Decide what a complete answer means.
 
     Args:
         raw: As it came, or as it was found in the spool.
@@ -98,7 +108,7 @@ def _refused(raw: RawReply, reply: Reply, list_price: int) -> Refused:
 
 
 def classify_error(error: ApiError, *, trust_unbilled_5xx: bool = False) -> Decision:
-    """Judge an answer without images, or no answer at all."""
+    """Decide what an answer without images means, or no answer at all."""
     status = error.status if isinstance(error, StatusError) else None
     request_id = error.request_id if isinstance(error, StatusError) else None
     reason = str(error)
@@ -108,18 +118,18 @@ def classify_error(error: ApiError, *, trust_unbilled_5xx: bool = False) -> Deci
 
     match error:
         case NotSent():
-            return Decision(unbilled(ItemState.CLAIMED), again=True, halt=StopReason.API)
+            return Decision(unbilled(ItemState.CLAIMED), NextStep.RETRY_LATER, stop=StopReason.API)
         case RateLimited():
-            return Decision(unbilled(ItemState.CLAIMED), again=True, retry_after=error.retry_after, crowded=True)
+            return Decision(unbilled(ItemState.CLAIMED), NextStep.THROTTLED, error.retry_after)
         case BadKey():
-            return Decision(unbilled(ItemState.PLANNED), halt=StopReason.KEY)
+            return Decision(unbilled(ItemState.PLANNED), stop=StopReason.KEY)
         case OutOfCredit():
-            return Decision(unbilled(ItemState.PLANNED), halt=StopReason.CREDIT)
+            return Decision(unbilled(ItemState.PLANNED), stop=StopReason.CREDIT)
         case NotFound():
-            return Decision(unbilled(ItemState.PLANNED), halt=StopReason.MODEL)
+            return Decision(unbilled(ItemState.PLANNED), stop=StopReason.MODEL)
         case InvalidByApi() | Forbidden():
             return Decision(Refused(reason, 0, status, None, request_id))
         case ServerError() if trust_unbilled_5xx and error.trusted_unbilled():
-            return Decision(unbilled(ItemState.CLAIMED), again=True)
+            return Decision(unbilled(ItemState.CLAIMED), NextStep.RETRY_LATER)
         case _:
             return Decision(Unknown(reason, status, request_id))

@@ -28,7 +28,7 @@ from ..ledger import (
 )
 from ..limits import FORBIDDEN, Backoff, BalanceGuard, CallLimiter, HealthGate, StopReason, StopSignal
 from ..rewrite import RewriteFallback, no_second_rewriting
-from .decision import Decision
+from .decision import Decision, NextStep
 from .replies import ReplySpool
 from .requests import PaidImageRequest, PaidRequest
 
@@ -64,17 +64,17 @@ class Purchaser:
     """Buys items for one run. Thread-safe: `buy` runs in as many threads as there are calls in flight.
 
     Args:
-        client: Sends.
-        ledger: Knows.
-        replies: Keeps what was paid for.
+        client: Sends the paid requests.
+        ledger: Records claims, calls and outcomes.
+        replies: Persists raw replies before they are recorded.
         limiter: Bounds calls in flight.
-        gate: Passes only while the store works; None where images go nowhere yet.
-        spool_gate: Passes only while the spool takes files and is not over its cap.
-        breaker: Tells an empty account from a 403 about one request; one for a run.
+        gate: Waits while the store does not work; None where images go nowhere yet.
+        spool_gate: Waits while the spool is full or over its cap.
+        breaker: Tells an empty account from a 403 about one request; one for the whole run.
         halt: Stops the run.
         run_id: The run that pays.
-        model: What to buy, through which contract.
-        fallback_models: Models that may be bought, too, where the run's items are of them.
+        model: The model to buy from, with its contract.
+        fallback_models: Further models whose items the run may buy.
         parameters: The run's parameters; those of the wire form are not in the items.
         settings: How hard to try.
         backoff: How long to wait in between.
@@ -149,18 +149,21 @@ class Purchaser:
         number = 0
         while True:
             last = number + 1 == self._settings.tries
-            verdict = self._send_once(request, last=last)
-            if verdict is None or not verdict.again:
+            decision = self._send_once(request, last=last)
+            if decision is None or decision.step is NextStep.DONE:
                 return
-            if verdict.at_once or verdict.crowded:
-                continue  # another question; or no fault of the item's: the limiter makes everybody wait
+            if decision.step is not NextStep.RETRY_LATER:
+                continue
             number += 1
             if last:
-                if verdict.halt is not None:
-                    self._halt.set(verdict.halt, getattr(verdict.outcome, "reason", ""))
+                self._stop(decision)
                 return
-            if self._halt.sleep(self._backoff.delay(number, verdict.retry_after)):
+            if self._halt.sleep(self._backoff.delay(number, decision.retry_after)):
                 return
+
+    def _stop(self, decision: Decision) -> None:
+        if decision.stop is not None:
+            self._halt.set(decision.stop, getattr(decision.outcome, "reason", ""))
 
     def _request(self, item: ClaimedItem) -> PaidImageRequest | None:
         """How to ask for an item; None while the text for it is not there.
@@ -202,14 +205,14 @@ class Purchaser:
             if not self._begin(intent):
                 return None
             sent_at = time.monotonic()
-            verdict = self._weigh(intent, self._tell_limiter(self._send(request, intent), sent_at), sent_at)
-            if verdict.halt is not None and not verdict.again:
+            decision = self._classify_403(intent, self._tell_limiter(self._send(request, intent), sent_at), sent_at)
+            if decision.step is NextStep.DONE:
                 # Before the slot is free for the next one, and before the outcome is recorded.
-                self._halt.set(verdict.halt, getattr(verdict.outcome, "reason", ""))
-        images, verdict = self._record(intent, verdict, last=last)
+                self._stop(decision)
+        images, decision = self._record(intent, decision, last=last)
         if images and self._on_images is not None:
             self._on_images(images)
-        return verdict
+        return decision
 
     def _begin(self, intent: CallIntent) -> bool:
         """Commit the intent, once every budget covers it.
@@ -236,34 +239,34 @@ class Purchaser:
         states = {state.period: state for state in self._ledger.budgets.states(self._run_id)}
         return str(states.get(period, f"the {period}'s budget was reached"))
 
-    def _tell_limiter(self, verdict: Decision, sent_at: float) -> Decision:
+    def _tell_limiter(self, decision: Decision, sent_at: float) -> Decision:
         """Let the limiter learn from the answer. 429s without end are a reason to stop."""
-        if not verdict.crowded:
-            if not isinstance(verdict.outcome, Unknown | Unbilled) or verdict.outcome.http_status is not None:
+        if decision.step is not NextStep.THROTTLED:
+            if not isinstance(decision.outcome, Unknown | Unbilled) or decision.outcome.http_status is not None:
                 self._limiter.accepted(sent_at)
-            return verdict
-        strikes = self._limiter.on_throttled(sent_at, verdict.retry_after)
-        too_long = (verdict.retry_after or 0.0) > self._settings.longest_wait
+            return decision
+        strikes = self._limiter.on_throttled(sent_at, decision.retry_after)
+        too_long = (decision.retry_after or 0.0) > self._settings.longest_wait
         if strikes < self._settings.tries and not too_long:
-            return verdict
-        outcome = verdict.outcome
+            return decision
+        outcome = decision.outcome
         if isinstance(outcome, Unbilled):
             outcome = replace(outcome, item_state=ItemState.PLANNED)
-        return replace(verdict, outcome=outcome, again=False, halt=StopReason.RATE)
+        return replace(decision, outcome=outcome, step=NextStep.DONE, stop=StopReason.RATE)
 
-    def _weigh(self, intent: CallIntent, verdict: Decision, sent_at: float) -> Decision:
-        """A 403 is the item's own matter as long as it may be; then it ends the run and refuses nobody."""
-        outcome = verdict.outcome
+    def _classify_403(self, intent: CallIntent, decision: Decision, sent_at: float) -> Decision:
+        """Treat a 403 as a refusal of this item until the balance guard trips; then stop the run instead."""
+        outcome = decision.outcome
         if isinstance(outcome, Unknown) or outcome.http_status in (None, 429):
-            return verdict
+            return decision
         if outcome.http_status != FORBIDDEN or isinstance(outcome, Answered | Rewritten):
             self._breaker.record_ok(sent_at)
-            return verdict
+            return decision
         reason = getattr(outcome, "reason", "")
         if not self._breaker.record_forbidden(intent.id, intent.reserve):
             return Decision(Refused(reason, 0, outcome.http_status, None, outcome.request_id))
-        halt = verdict.halt or StopReason.KEY
-        return Decision(Unbilled(reason, ItemState.PLANNED, outcome.http_status, outcome.request_id), halt=halt)
+        stop = decision.stop or StopReason.KEY
+        return Decision(Unbilled(reason, ItemState.PLANNED, outcome.http_status, outcome.request_id), stop=stop)
 
     def _store_works(self) -> bool:
         for gate, reason in self._gates:
@@ -279,10 +282,10 @@ class Purchaser:
         try:
             raw = request.send(self._client, intent)
         except ApiError as error:
-            return request.judge(error)
+            return request.classify(error)
         if 200 <= raw.status < 300:
             self._keep(intent.id, raw)
-        return request.judge(raw)
+        return request.classify(raw)
 
     def _keep(self, call_id: str, raw: RawReply) -> None:
         """Write the reply to the spool. While that cannot be done nothing more is sent, and it is tried again."""
@@ -299,12 +302,12 @@ class Purchaser:
                 self._halt.set(StopReason.SPOOL, str(away))
             return
 
-    def _record(self, intent: CallIntent, verdict: Decision, *, last: bool) -> tuple[Sequence[ImageTask], Decision]:
+    def _record(self, intent: CallIntent, decision: Decision, *, last: bool) -> tuple[Sequence[ImageTask], Decision]:
         """Record what became of a send. Returns the images that are to be delivered, and how to go on."""
-        outcome = verdict.outcome
-        if isinstance(outcome, Unbilled) and verdict.again and last and not (verdict.at_once or verdict.crowded):
+        outcome = decision.outcome
+        if isinstance(outcome, Unbilled) and decision.step is NextStep.RETRY_LATER and last:
             # An API that cannot be reached says nothing about the item; anything else has spent its tries.
-            spent = ItemState.PLANNED if verdict.halt is not None else ItemState.FAILED
+            spent = ItemState.PLANNED if decision.stop is not None else ItemState.FAILED
             outcome = replace(outcome, item_state=spent)
         images = self._ledger.calls.settle(intent.id, outcome).images
         if outcome.http_status == FORBIDDEN and self._breaker.is_open:
@@ -312,4 +315,4 @@ class Purchaser:
             self._ledger.calls.reopen(self._breaker.calls)
         if isinstance(outcome, Refused | Rewritten | Unknown):
             self._replies.delete(intent.id)
-        return images, verdict
+        return images, decision

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..aimlapi import RawReply, load_registry
-from ..aimlapi.chat import ChatModel, resolve_chat_model
+from ..aimlapi import RawReply, list_price
+from ..aimlapi.chat_models import ChatModel, resolve_chat_model
 from ..aimlapi.errors import ApiError
 from ..errors import BadInput
 from ..ledger import ItemKind, Ledger, Outcome, RecordedCall
@@ -35,11 +35,12 @@ def recover_replies(ledger: Ledger, replies: ReplySpool) -> int:
 
 def _outcome(raw: RawReply, call: RecordedCall) -> Outcome:
     if call.kind != ItemKind.REWRITE:
-        return classify_reply(raw, list_price=_list_price(call.model, call.requested)).outcome
-    judged = classify_rewrite(
-        raw, limit=int(call.parameters["limit"]), model=_chat_model(call.model), assumed=call.reserved
-    )
-    return classify_error(judged).outcome if isinstance(judged, ApiError) else judged
+        return classify_reply(raw, list_price=list_price(call.model, call.requested)).outcome
+    limit, model = int(call.parameters["limit"]), _chat_model(call.model)
+    try:
+        return classify_rewrite(raw, limit=limit, model=model, assumed=call.reserved)[0]
+    except ApiError as error:
+        return classify_error(error).outcome
 
 
 def _chat_model(model: str) -> ChatModel | None:
@@ -47,11 +48,3 @@ def _chat_model(model: str) -> ChatModel | None:
         return resolve_chat_model(model)
     except BadInput:
         return None
-
-
-def _list_price(model: str, requested: int) -> int:
-    try:
-        spec = load_registry().resolve(model, allow_withdrawn=True).spec
-    except BadInput:
-        return 0
-    return spec.price.credits * requested if spec.price is not None else 0

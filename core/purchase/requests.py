@@ -1,4 +1,4 @@
-"""What is sent for an item, and what an answer to it means: all that buying an image and buying a text do not share."""
+"""Paid requests: what is sent for an item, and what an answer to it means."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .decision import Decision, classify_error, classify_reply
 
 
 class PaidRequest(Protocol):
-    """One item, and how it is asked for. It may be asked for differently once an answer has said what is wrong."""
+    """A request for one item. An answer may change it: then the next send asks in another way."""
 
     @property
     def item(self) -> ClaimedItem:
-        """What is bought."""
+        """The item to buy."""
 
     def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
-        """What the next send would be, with its highest price."""
+        """Describe the next send, with its highest price."""
 
     def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
         """Send it.
@@ -28,13 +28,13 @@ class PaidRequest(Protocol):
             ApiError: It was not sent, or no answer came.
         """
 
-    def judge(self, answer: RawReply | ApiError) -> Decision:
-        """What became of the send."""
+    def classify(self, answer: RawReply | ApiError) -> Decision:
+        """Decide what the answer means."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaidImageRequest:
-    """An item whose images are wanted.
+    """A request for the images of an item.
 
     Attributes:
         item: Claimed.
@@ -49,7 +49,7 @@ class PaidImageRequest:
     trust_unbilled_5xx: bool = False
 
     def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
-        """What is sent, with its highest price."""
+        """Describe the send, with its highest price."""
         return CallIntent(
             id=call_id,
             item_id=self.item.id,
@@ -67,8 +67,8 @@ class PaidImageRequest:
         """Send it."""
         return client.generate(self.request.body(seed=intent.seed), intent.id)
 
-    def judge(self, answer: RawReply | ApiError) -> Decision:
-        """What became of the send."""
+    def classify(self, answer: RawReply | ApiError) -> Decision:
+        """Decide what the answer means."""
         if isinstance(answer, ApiError):
             return classify_error(answer, trust_unbilled_5xx=self.trust_unbilled_5xx)
         return classify_reply(answer, list_price=self.request.price, trust_unbilled_5xx=self.trust_unbilled_5xx)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..aimlapi import AimlApiClient, RawReply
-from ..aimlapi.chat import ChatDialect, ChatForm, ChatModel, ChatReply, ChatRequest
+from ..aimlapi.chat_models import ChatModel
+from ..aimlapi.chat_reply import ChatReply
+from ..aimlapi.chat_request import ChatDialect, ChatForm, ChatRequest
 from ..aimlapi.errors import ApiError, InvalidByApi
 from ..ledger import CallIntent, ClaimedItem, ItemState, Rewrite, Rewritten, Unbilled
 from ..rewrite import TRIES, UnusableAnswer, make_request, read_answer
-from .decision import Decision, classify_error
+from .decision import Decision, NextStep, classify_error
 
 CHAT_CONTRACT = "chat"
 """What a call to a language model has for the name of its contract in the ledger."""
@@ -21,8 +24,8 @@ def rewrite_of(item: ClaimedItem) -> Rewrite:
     return Rewrite(item.model, item.prompt, str(wanted["brief"]), int(wanted["limit"]), item.variation or 1)
 
 
-def classify_rewrite(raw: RawReply, *, limit: int, model: ChatModel | None, assumed: int) -> Rewritten | ApiError:
-    """Judge a complete answer, as it came or as it was found in the spool.
+def classify_rewrite(raw: RawReply, *, limit: int, model: ChatModel | None, assumed: int) -> tuple[Rewritten, bool]:
+    """Read a complete answer, as it came or as it was found in the spool.
 
     Args:
         raw: The answer.
@@ -31,20 +34,20 @@ def classify_rewrite(raw: RawReply, *, limit: int, model: ChatModel | None, assu
         assumed: Credits that are taken where the reply names neither cost nor tokens.
 
     Returns:
-        The text, or why there is none; or the error that the answer is.
+        The text, or why there is none; and whether the answer ended for want of tokens.
+
+    Raises:
+        ApiError: The answer is an error.
     """
-    try:
-        reply = raw.read_chat()
-    except ApiError as error:
-        return error
-    credits_, source = _cost(reply, model, assumed)
-    told = {"http_status": raw.status, "inference_id": reply.inference_id, "request_id": reply.request_id}
+    reply = raw.read_chat()
+    cost, source = _cost(reply, model, assumed)
+    text, reason, state, cut = None, None, ItemState.REFUSED, False
     try:
         text = read_answer(reply, limit)
     except UnusableAnswer as error:
+        reason, cut = error.problem, error.cut
         state = ItemState.REFUSED if error.final else ItemState.PLANNED
-        return Rewritten(None, credits_, source, error.problem, state, **told)  # type: ignore[arg-type]
-    return Rewritten(text, credits_, source, **told)  # type: ignore[arg-type]
+    return Rewritten(text, cost, source, reason, state, raw.status, reply.inference_id, reply.request_id), cut
 
 
 def _cost(reply: ChatReply, model: ChatModel | None, assumed: int) -> tuple[int, str]:
@@ -116,51 +119,41 @@ class PaidRewriteRequest:
         """Send it."""
         return client.chat(self._request.body(self._form), intent.id)
 
-    def judge(self, answer: RawReply | ApiError) -> Decision:
+    def classify(self, answer: RawReply | ApiError) -> Decision:
         """What became of the send; an answer of no use is asked for anew, `TRIES` times in all."""
         if isinstance(answer, RawReply):
-            judged = classify_rewrite(
-                answer, limit=self._rewrite.limit, model=self._model, assumed=self._request.price_high
-            )
-            if isinstance(judged, Rewritten):
-                return self._judge_text(judged)
-            answer = judged
+            try:
+                return self._classify_text(
+                    *classify_rewrite(
+                        answer, limit=self._rewrite.limit, model=self._model, assumed=self._request.price_high
+                    )
+                )
+            except ApiError as error:
+                answer = error
         if isinstance(answer, InvalidByApi) and self._dialect.learn(self._form, answer.message):
             again = Unbilled(str(answer), ItemState.CLAIMED, answer.status, answer.request_id)
-            return Decision(again, again=True, at_once=True)
+            return Decision(again, NextStep.RETRY_NOW)
         return classify_error(answer, trust_unbilled_5xx=self._trust)
 
-    def _judge_text(self, judged: Rewritten) -> Decision:
+    def _classify_text(self, found: Rewritten, cut: bool) -> Decision:
         self._answers += 1
         last = self._answers >= TRIES
-        problem, final = judged.reason, judged.item_state is ItemState.REFUSED and judged.text is None
-        if judged.text is not None and not last and _known(judged.text, self._others):
+        problem, final = found.reason, found.item_state is ItemState.REFUSED and found.text is None
+        if found.text is not None and not last and _known(found.text, self._others):
             # The last one is taken all the same: two pictures of one text are of more use than one.
             problem = "it is the same as another variation"
         if problem is None:
-            return Decision(judged)
+            return Decision(found)
         if last or final:
             counted = f" (the last of {self._answers} answers)" if self._answers > 1 else ""
-            return Decision(_without_text(judged, f"{problem}{counted}", ItemState.REFUSED))
+            return Decision(replace(found, text=None, reason=f"{problem}{counted}", item_state=ItemState.REFUSED))
         self._problem = problem
-        if "out of tokens" in problem or "only reasoning" in problem:
+        if cut:
             self._thinking *= 2
         self._request = self._ask()
-        return Decision(_without_text(judged, problem, ItemState.CLAIMED), again=True, at_once=True)
+        again = replace(found, text=None, reason=problem, item_state=ItemState.CLAIMED)
+        return Decision(again, NextStep.RETRY_NOW)
 
 
 def _known(text: str, others: Sequence[str]) -> bool:
     return text.casefold() in {other.casefold() for other in others}
-
-
-def _without_text(judged: Rewritten, reason: str, state: ItemState) -> Rewritten:
-    return Rewritten(
-        None,
-        judged.credits,
-        judged.cost_source,
-        reason,
-        state,
-        judged.http_status,
-        judged.inference_id,
-        judged.request_id,
-    )

@@ -6,7 +6,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from ..aimlapi.chat import ChatDialect, ChatModel
+from ..aimlapi.chat_models import ChatModel
+from ..aimlapi.chat_request import ChatDialect
 from ..ledger import ClaimedItem, ItemState, Ledger, Rewrite, UnknownPolicy
 from ..limits import StopSignal
 from .purchaser import Purchaser
@@ -22,8 +23,8 @@ class Rewriter:
     """Buys texts for one run. Thread-safe: one for all chunks of a run in a process.
 
     Args:
-        purchaser: Pays.
-        ledger: Knows.
+        purchaser: Sends and records the paid calls.
+        ledger: Holds the rewrites and their states.
         halt: Stops the run.
         find_model: Language model by its canonical id.
         unknown: Whether a rewrite that may have been billed is bought again.

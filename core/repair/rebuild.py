@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..aimlapi import load_registry
-from ..errors import BadInput
+from ..aimlapi import list_price
 from ..ledger import Item, Ledger, LedgerMismatch, RebuiltCall, RebuiltImage
 from ..ledger.conditions import in_batches
 from ..run.checks import MARKER_KEY
@@ -140,7 +139,7 @@ def _call(store: ObjectStore, of_call: Sequence[FoundImage]) -> RebuiltCall:
         run_id=facts.get("run-id") or "rebuilt",
         requested=requested,
         returned=max(_number(facts.get("images-returned"), 0), len(of_call)),
-        credits=_number(cost, _list_price(model) * requested),
+        credits=_number(cost, list_price(model, requested)),
         cost_source=facts.get("cost-source", "price list") if cost is not None else "price list",
         wire_model=facts.get("wire-model", model),
         contract=facts.get("contract", ""),
@@ -180,10 +179,3 @@ def _day(text: str | None) -> datetime:
     with contextlib.suppress(ValueError):
         return datetime.fromisoformat(text or "").replace(tzinfo=UTC)
     return datetime.now(UTC)
-
-
-def _list_price(model: str) -> int:
-    with contextlib.suppress(BadInput):
-        price = load_registry().resolve(model, allow_withdrawn=True).spec.price
-        return price.credits if price is not None else 0
-    return 0

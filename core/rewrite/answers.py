@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..aimlapi.chat import ChatReply
+from ..aimlapi.chat_reply import ChatReply
 from ..aimlapi.fields import prompt_length
 
 _THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..aimlapi import ImageRequest, ResolvedModel
-from ..aimlapi.chat import ChatModel, resolve_chat_model
+from ..aimlapi.chat_models import ChatModel, resolve_chat_model
 from ..errors import BadInput
 from ..ledger import Rewrite
 
@@ -28,7 +28,7 @@ class RewriteSpec:
     """How prompts are rewritten.
 
     Attributes:
-        model: Id or alias of a language model, see `core.aimlapi.chat`.
+        model: Id or alias of a language model, see `core.aimlapi.chat_models`.
         variations: Texts for each prompt, each a purchase and an image of its own.
         brief: What the new text should be like, in the user's words; may be empty.
         price: `IN,OUT` in USD per million tokens; needed for a model whose price is not known.

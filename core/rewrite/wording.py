@@ -10,7 +10,8 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 
-from ..aimlapi.chat import ChatModel, ChatRequest
+from ..aimlapi.chat_models import ChatModel
+from ..aimlapi.chat_request import ChatRequest
 from ..ledger import Rewrite
 
 TRIES = 3

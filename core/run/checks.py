@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
 from ..aimlapi.errors import ApiError, BadKey
-from ..aimlapi.market import fetch_provider_catalog
+from ..aimlapi.provider_catalog_fetch import fetch_provider_catalog
 from ..errors import BadInput
 from ..files import home
 from ..ledger import Ledger, LedgerMismatch
@@ -31,8 +31,8 @@ def with_terms(spec: AnyBatch, base_url: str, *, offline: bool = False) -> AnyBa
         WithdrawnModel: The model is gone, and no other may stand in for it.
         UnknownModel: One is not known.
     """
-    market = fetch_provider_catalog(base_url, home() / "cache", offline=offline, fresh=True)
-    ready = replace(spec, terms=make_terms(market, (spec.model, *spec.fallback)))
+    provider = fetch_provider_catalog(base_url, home() / "cache", offline=offline, fresh=True)
+    ready = replace(spec, terms=make_terms(provider, (spec.model, *spec.fallback)))
     try:
         ready.models()
     except WithdrawnModel as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ..aimlapi import AimlApiClient
-from ..aimlapi.chat import resolve_chat_model
+from ..aimlapi.chat_models import resolve_chat_model
 from ..delivery import MAX_BYTES, DeliveryQueue, Downloader, Spool, Uploader
 from ..errors import BadInput
 from ..files import home

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 from ..bill import check_bill
-from ..waiting import until
+from ..waiting import until, until_steady
 from .conftest import PARTI
 
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
@@ -118,9 +117,8 @@ def test_nothing_is_paid_for_while_the_store_is_away(runner: Runner, own_s3: Loc
     process = runner.start("--patience", "6")
     runner.wait_for_bill(60, process)
     own_s3.pause()
-    # What is in flight, and what is sent within the second that a sign of life is good for.
-    time.sleep(2.5)
-    while_away = runner.billed()
+    # Calls in flight end, and calls are sent for up to a second after the last sign of life.
+    while_away = until_steady(runner.billed, "the bill while the store is away")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     assert out, err
@@ -139,7 +137,7 @@ def test_a_store_that_comes_back_in_time_is_waited_for(runner: Runner, own_s3: L
     process = runner.start("--patience", "60")
     runner.wait_for_bill(60, process)
     own_s3.pause()
-    time.sleep(3)
+    until_steady(runner.billed, "the bill while the store is away")
     own_s3.restart()
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
@@ -184,8 +182,10 @@ def test_ctrl_c_twice_leaves_at_once(runner: Runner) -> None:
     process = runner.start()
     wait_for_slow_calls(runner, process)
     process.send_signal(signal.SIGINT)
-    time.sleep(1)
-    assert process.poll() is None, "it does not wait for what is in flight"
+    assert process.stderr is not None
+    said = next((line for line in process.stderr if "Ctrl-C again" in line), "")
+    assert said, "the first Ctrl-C was not announced"
+    assert process.poll() is None, "it does not wait for the calls in flight"
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 130

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, cast
 
 import httpx
@@ -63,12 +62,14 @@ class Scripted:
     """A ledger as far as progress goes: ten items, of which as many are delivered as the test says."""
 
     delivered = 0
+    looks = 0
 
     @property
     def runs(self) -> Scripted:
         return self
 
     def progress(self, _run_id: str) -> RunProgress:
+        self.looks += 1
         items = {**dict.fromkeys(ItemState, 0), ItemState.DELIVERED: self.delivered}
         items[ItemState.PLANNED] = 10 - self.delivered
         return RunProgress(10, items, 0, self.delivered, self.delivered * 104_000, 0, 2_000_000)
@@ -95,7 +96,8 @@ def test_the_progress_follows_a_run_and_is_written_now_and_then_only(
             for delivered in (3, 7):
                 ledger.delivered = delivered
                 until(lambda: delivered * 10 in [percent for percent, _ in written], f"{delivered}0 % to be written")  # noqa: B023
-                time.sleep(0.3)  # many looks, and nothing new to write
+                looks = ledger.looks
+                until(lambda: ledger.looks >= looks + 15, "15 looks with nothing new to write")  # noqa: B023
             ledger.delivered = 10
         return str(prefect.runtime.flow_run.id)
 
@@ -127,8 +129,11 @@ def test_what_was_made_is_an_asset_of_its_destination_and_edition(house: House, 
     }
     assert "prefect-imagen" in {resource["prefect.resource.id"] for resource in event["related"]}
     # What was owned before is not made again.
-    assert house.run(["a fox", "a bear"], edition="may").owned == 2
-    time.sleep(0.5)
+    again = house.run(["a fox", "a bear"], edition="may")
+    assert again.owned == 2
+    # The run's own event is sent after those of its assets.
+    ended = {"filter": {"resource": {"id": [f"prefect-imagen.run.{again.run_id}"]}}}
+    until(lambda: ask(f"{prefect_api}/events/filter", ended)["events"], "the event of the second run's end")
     assert len(materialized(prefect_api, f"s3://{house.bucket}/out/edition=may")) == 1
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageFont
 from prefect_imagen.sandbox.art import MOTIFS, PALETTES, paint
 from prefect_imagen.sandbox.pictures import PictureSpec, encode_picture
 
@@ -99,10 +99,9 @@ def test_a_png_that_is_too_large_is_coded_with_fewer_colours():
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 1536), (1408, 768)])
-def test_every_motif_paints_every_shape(size, monkeypatch):
+def test_every_motif_paints_every_shape(size):
     for motif in MOTIFS:
-        monkeypatch.setattr("prefect_imagen.sandbox.art.MOTIFS", (motif,))
-        picture, _ = paint(*size, Random(5))
+        picture, _ = paint(*size, Random(5), motifs=(motif,))
         assert picture.size == size
         # Real contrast, not a flat field.
         low, high = picture.convert("L").getextrema()
@@ -112,8 +111,14 @@ def test_every_motif_paints_every_shape(size, monkeypatch):
 def test_without_dejavu_the_built_in_font_letters_the_picture(monkeypatch):
     from prefect_imagen.sandbox import captions
 
-    monkeypatch.setattr(captions, "_TEXT_FONTS", ())
-    monkeypatch.setattr(captions, "_STRONG_FONTS", ())
+    truetype = ImageFont.truetype
+
+    def missing(font, *arguments, **options):
+        if isinstance(font, str):
+            raise OSError("cannot open resource")
+        return truetype(font, *arguments, **options)
+
+    monkeypatch.setattr(ImageFont, "truetype", missing)
     captions._font.cache_clear()
     try:
         picture = Image.new("RGB", (512, 512), (128, 128, 128))

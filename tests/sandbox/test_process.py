@@ -98,10 +98,10 @@ def test_stop_is_final_and_harmless_twice():
 
 def test_a_dead_server_is_reported():
     with SandboxServer() as server:
-        assert server.pid is not None
-        os.kill(server.pid, signal.SIGKILL)
-        while _alive(server.pid):
-            time.sleep(0.01)
+        pid = server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not _alive(pid), "the server to die")
         with pytest.raises(SandboxFailed, match="does not answer"):
             server.stats()
 

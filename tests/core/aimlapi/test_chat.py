@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from prefect_imagen.core.aimlapi.chat import ChatDialect, ChatForm, read_chat
+from prefect_imagen.core.aimlapi.chat_reply import read_chat
+from prefect_imagen.core.aimlapi.chat_request import ChatDialect, ChatForm
 from prefect_imagen.core.aimlapi.errors import UnreadableReply
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from prefect_imagen.core.aimlapi import ImageRequest, UnknownModel, WithdrawnModel, load_registry
-from prefect_imagen.core.aimlapi.market import DeprecationNotice, ProviderCatalog, fetch_provider_catalog
+from prefect_imagen.core.aimlapi.provider_catalog import DeprecationNotice, ProviderCatalog
+from prefect_imagen.core.aimlapi.provider_catalog_fetch import fetch_provider_catalog
 from prefect_imagen.core.aimlapi.request import UnknownPrice
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.plan import BatchSpec, ModelAvailability, make_terms, open_batch
@@ -71,8 +72,8 @@ def api() -> Iterator[Api]:
 
 
 def quoted(pricing: Any, model: str = IMAGEN) -> Any:
-    market = ProviderCatalog("x", pricing={model: pricing})
-    return market.price(REGISTRY.resolve(model))
+    provider = ProviderCatalog("x", pricing={model: pricing})
+    return provider.price(REGISTRY.resolve(model))
 
 
 def test_a_price_is_divided_and_the_dearer_one_is_reserved() -> None:
@@ -146,48 +147,48 @@ def test_notices() -> None:
 def test_answers_are_kept_and_asked_for_again_by_etag(api: Api, tmp_path: Path) -> None:
     api.body = {"data": [{"id": IMAGEN, "aliases": ["imagen4/preview"], "pricing": {"kind": "variable"}}]}
     api.headers = {"ETag": 'W/"1"', "Cache-Control": "public, max-age=60"}
-    market = fetch_provider_catalog(api.base_url, tmp_path)
-    assert (market.problem, set(market.pricing)) == ("", {IMAGEN, "imagen4/preview"})
-    assert market.lists(REGISTRY.resolve(IMAGEN).spec) is True
-    assert market.lists(REGISTRY.resolve(NANO).spec) is False
+    provider = fetch_provider_catalog(api.base_url, tmp_path)
+    assert (provider.problem, set(provider.pricing)) == ("", {IMAGEN, "imagen4/preview"})
+    assert provider.lists(REGISTRY.resolve(IMAGEN).spec) is True
+    assert provider.lists(REGISTRY.resolve(NANO).spec) is False
     assert len(api.asked) == 2
     fetch_provider_catalog(api.base_url, tmp_path)
     assert len(api.asked) == 2, "it was asked within max-age"
     api.status = 304
     again = fetch_provider_catalog(api.base_url, tmp_path, fresh=True)
     assert [etag for _, etag in api.asked[2:]] == ['W/"1"'] * 2
-    assert (again.problem, again.pricing) == ("", market.pricing)
+    assert (again.problem, again.pricing) == ("", provider.pricing)
 
 
 def test_a_catalogue_that_is_away_is_remembered_for_a_week(api: Api, tmp_path: Path) -> None:
     api.body = {"data": [{"id": IMAGEN, "aliases": None, "status": "withdrawn"}]}
     fetch_provider_catalog(api.base_url, tmp_path)
     api.status = 500
-    market = fetch_provider_catalog(api.base_url, tmp_path, fresh=True)
-    assert "answered 500; what it said at" in market.problem
-    assert set(market.notices) == {IMAGEN}
+    provider = fetch_provider_catalog(api.base_url, tmp_path, fresh=True)
+    assert "answered 500; what it said at" in provider.problem
+    assert set(provider.notices) == {IMAGEN}
     for file in tmp_path.iterdir():
         kept = json.loads(file.read_text())
         file.write_text(json.dumps({**kept, "heard_at": kept["heard_at"] - 8 * 86_400}))
-    market = fetch_provider_catalog(api.base_url, tmp_path, fresh=True)
-    assert (market.heard_at, dict(market.notices)) == (None, {})
+    provider = fetch_provider_catalog(api.base_url, tmp_path, fresh=True)
+    assert (provider.heard_at, dict(provider.notices)) == (None, {})
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"data": 1}', b"[]", b'{"data": [', b"{" * 100_000])
 def test_what_cannot_be_read_is_no_catalogue(body: bytes, api: Api, tmp_path: Path) -> None:
     api.body = body
-    market = fetch_provider_catalog(api.base_url, tmp_path)
-    assert market.problem
-    assert market.price(REGISTRY.resolve(IMAGEN)) == REGISTRY.resolve(IMAGEN).spec.price
+    provider = fetch_provider_catalog(api.base_url, tmp_path)
+    assert provider.problem
+    assert provider.price(REGISTRY.resolve(IMAGEN)) == REGISTRY.resolve(IMAGEN).spec.price
 
 
 def test_it_is_quick_to_give_up_and_asks_once(api: Api, tmp_path: Path) -> None:
     api.delay = 30
-    market = fetch_provider_catalog(api.base_url, tmp_path, seconds=0.2)
-    assert "does not answer (ReadTimeout)" in market.problem
+    provider = fetch_provider_catalog(api.base_url, tmp_path, seconds=0.2)
+    assert "does not answer (ReadTimeout)" in provider.problem
     assert len(api.asked) == 1
-    market = fetch_provider_catalog("http://127.0.0.1:1/v1", tmp_path, seconds=0.2)
-    assert "does not answer (ConnectionError)" in market.problem
+    provider = fetch_provider_catalog("http://127.0.0.1:1/v1", tmp_path, seconds=0.2)
+    assert "does not answer (ConnectionError)" in provider.problem
 
 
 def test_a_broken_memory_and_a_folder_that_cannot_be_written(api: Api, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -200,8 +200,8 @@ def test_a_locked_sqlite_file_is_waited_for(
     ):
         other.execute("BEGIN IMMEDIATE")
         waiting = [pool.submit(ledger.write, put(f"k{n}")) for n in range(9)]
-        time.sleep(0.7)
-        assert not any(future.done() for future in waiting)
+        done, _ = wait(waiting, timeout=0.7, return_when=FIRST_COMPLETED)
+        assert not done, "written to a locked file, or given up"
         other.execute("ROLLBACK")
         assert [future.result(20) for future in waiting] == [f"k{n}" for n in range(9)]
     other.close()
@@ -241,9 +241,8 @@ def test_a_postgres_that_is_away_is_waited_for(own_postgres: Any, open_ledger: O
     own_postgres.stop()
     with ThreadPoolExecutor(2) as pool:
         written, read = pool.submit(ledger.write, put("b")), pool.submit(keys, ledger)
-        time.sleep(1)
-        assert not written.done()
-        assert not read.done()
+        done, _ = wait((written, read), timeout=1, return_when=FIRST_COMPLETED)
+        assert not done, "the database is away: nothing can be written or read, and nobody gives up yet"
         own_postgres.start()
         assert written.result(60) == "b"
         assert read.result(60) >= {"a"}

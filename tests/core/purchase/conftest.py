@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest, load_registry
-from prefect_imagen.core.aimlapi.chat import resolve_chat_model
+from prefect_imagen.core.aimlapi.chat_models import resolve_chat_model
 from prefect_imagen.core.ledger import CostSummary, Item, ItemState, Ledger, RunItem, RunSpec
 from prefect_imagen.core.ledger.schema import calls, items, rewrites
 from prefect_imagen.core.limits import Backoff, BalanceGuard, CallLimiter, HealthGate, StopSignal

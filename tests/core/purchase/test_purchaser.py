@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +21,8 @@ from prefect_imagen.core.limits import BalanceGuard, CallLimiter, HealthGate, St
 from prefect_imagen.core.purchase import ReplySpool, recover_replies
 from prefect_imagen.core.storage import StoreNotUsable
 from prefect_imagen.sandbox.process import SandboxServer
+
+from ...waiting import until, until_steady
 
 PRICE, RESERVE = 104_000, 106_000
 MakeHarness = Callable[..., Any]
@@ -96,13 +97,9 @@ def test_a_database_that_goes_away_in_the_middle_is_waited_for(make_harness: Mak
 
     with ThreadPoolExecutor(1) as threads:
         buying = threads.submit(harness.buy_all)
-        while billed() < 15:
-            time.sleep(0.01)
+        until(lambda: billed() >= 15, "15 billed calls")
         own_postgres.stop()
-        time.sleep(0.5)
-        while_away = billed()
-        time.sleep(1)
-        assert billed() == while_away < 60, "bought without an account"
+        assert until_steady(billed, "the bill while the database is away") < 60, "bought without an account"
         own_postgres.start()
         buying.result(60)
     assert harness.states() == {"generated": 60}
@@ -160,10 +157,17 @@ def test_a_balance_that_runs_out_is_the_end_of_the_run(make_harness: MakeHarness
 def test_a_spool_over_its_cap_pauses_the_buying(make_harness: MakeHarness, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", "ledger", max_bytes=50_000)
     (spool.images / "paid and not stored").write_bytes(b"x" * 60_000)
-    harness = make_harness(10, spool_gate=HealthGate(spool.check, patience=60))
+    probes = 0
+
+    def probe() -> None:
+        nonlocal probes
+        probes += 1
+        spool.check()
+
+    harness = make_harness(10, spool_gate=HealthGate(probe, patience=60))
     with ThreadPoolExecutor(1) as threads:
         buying = threads.submit(harness.buy_all)
-        time.sleep(1)
+        until(lambda: probes >= 2, "a second look for room in the spool")
         assert harness.sandbox.calls() == []
         spool.discard("paid and not stored")
         buying.result(60)
@@ -187,28 +191,24 @@ def test_a_disk_that_was_full_for_a_while_loses_no_reply(make_harness: MakeHarne
     harness = make_harness(30, spool_gate=HealthGate(spool.check, patience=60), convert_base64_to_url=False)
     harness.replies = spool.replies
     harness.sandbox.set_faults([{"fault": "slow_reply", "seconds": 0.2}])
-    full, kept = threading.Event(), ReplySpool.save
+    full, original = threading.Event(), ReplySpool.save
 
-    def keep(replies: ReplySpool, call_id: str, raw: RawReply) -> None:
+    def save(replies: ReplySpool, call_id: str, raw: RawReply) -> None:
         if full.is_set():
             raise OSError(28, "No space left on device")
-        kept(replies, call_id, raw)
+        original(replies, call_id, raw)
 
     def probe() -> None:
         if full.is_set():
             raise SpoolUnavailable("full")
 
     harness.spool_gate = HealthGate(probe, patience=60)
-    harness.replies.save = keep.__get__(harness.replies)  # type: ignore[method-assign]
+    harness.replies.save = save.__get__(harness.replies)  # type: ignore[method-assign]
     with ThreadPoolExecutor(1) as threads:
         buying = threads.submit(harness.buy_all)
-        while len(harness.sandbox.calls()) < 10:
-            time.sleep(0.01)
+        until(lambda: len(harness.sandbox.calls()) >= 10, "ten calls")
         full.set()
-        time.sleep(1.5)
-        while_full = len(harness.sandbox.calls())
-        time.sleep(0.5)
-        assert len(harness.sandbox.calls()) == while_full < 30
+        assert until_steady(lambda: len(harness.sandbox.calls()), "the calls while the disk is full") < 30
         full.clear()
         buying.result(60)
     harness.reconcile()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import RawReply
-from prefect_imagen.core.aimlapi.chat import resolve_chat_model
+from prefect_imagen.core.aimlapi.chat_models import resolve_chat_model
 from prefect_imagen.core.ledger import ItemState, UnknownPolicy
 from prefect_imagen.core.ledger.calls import NOT_RECORDED
 from prefect_imagen.core.ledger.items import claim
@@ -365,12 +365,12 @@ def test_costs_that_the_reply_does_not_name() -> None:
     answer = b'{"choices": [{"message": {"content": "{\\"prompt\\": \\"a fox\\"}"}}], "usage": %s}'
 
     def judged(usage: bytes) -> Any:
-        return classify_rewrite(RawReply(200, {}, answer % usage), limit=400, model=model, assumed=999)
+        return classify_rewrite(RawReply(200, {}, answer % usage), limit=400, model=model, assumed=999)[0]
 
     named = judged(b'{"prompt_tokens": 1000, "completion_tokens": 100}')
     assert (named.text, named.credits, named.cost_source) == ("a fox", 446, "price list")
     assert judged(b"null").credits == 999, "at its highest price, where there is no other"
-    empty = classify_rewrite(RawReply(200, {}, b"{}"), limit=400, model=model, assumed=999)
+    empty, _ = classify_rewrite(RawReply(200, {}, b"{}"), limit=400, model=model, assumed=999)
     assert (empty.text, empty.credits, empty.item_state) == (None, 0, ItemState.PLANNED)
 
 
