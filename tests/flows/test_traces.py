@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, cast
 
 import httpx
@@ -130,8 +129,11 @@ def test_what_was_made_is_an_asset_of_its_destination_and_edition(house: House, 
     }
     assert "prefect-imagen" in {resource["prefect.resource.id"] for resource in event["related"]}
     # What was owned before is not made again.
-    assert house.run(["a fox", "a bear"], edition="may").owned == 2
-    time.sleep(0.5)
+    again = house.run(["a fox", "a bear"], edition="may")
+    assert again.owned == 2
+    # The run's own event is sent after those of its assets.
+    ended = {"filter": {"resource": {"id": [f"prefect-imagen.run.{again.run_id}"]}}}
+    until(lambda: ask(f"{prefect_api}/events/filter", ended)["events"], "the event of the second run's end")
     assert len(materialized(prefect_api, f"s3://{house.bucket}/out/edition=may")) == 1
 
 
