@@ -6,7 +6,7 @@ PARTS := core blocks tasks flows cli sandbox deployments
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-quick test-long bench bench-faults lint lint-deployments types format clean
+.PHONY: help demo test test-quick test-long bench bench-faults lint lint-deployments types format clean docs
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -29,7 +29,7 @@ test: $(VENV)/.ready lint types ## style, types, and all tests but the long matr
 test-quick: $(VENV)/.ready ## the tests that start no server, in under a minute
 	$(BIN)/python -m pytest tests/core -m "not long and not slow" -n 2 --dist worksteal
 
-test-long: $(VENV)/.ready ## the kill, fault and scale matrices
+test-long: $(VENV)/.ready docs ## the kill, fault and scale matrices
 	$(BIN)/python -m pytest -m long
 
 lint: $(VENV)/.ready ## ruff
@@ -50,6 +50,15 @@ lint-deployments: $(VENV)-lint/.ready ## Dockerfile, compose, CloudFormation, wo
 	$(VENV)-lint/bin/check-jsonschema --builtin-schema vendor.github-workflows deployments/github/imagen.yml
 	PREFECT_HOME=$(VENV)-lint/prefect $(VENV)-lint/bin/python tests/deployments/check_pools.py
 
+# Apart, so that `make test` does not wait for it.
+$(VENV)-docs/.ready: pyproject.toml setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'pdoc>=16' --editable .
+	@touch $@
+
+docs: $(VENV)-docs/.ready ## the API reference, into build/docs; a warning is an error
+	$(VENV)-docs/bin/python docs/reference.py build/docs
+
 types: $(VENV)/.ready ## mypy, strict
 	MYPYPATH=.typing $(BIN)/mypy -p prefect_imagen
 
@@ -58,7 +67,7 @@ format: $(VENV)/.ready ## let ruff rewrite
 	$(BIN)/ruff format .
 
 clean: ## remove what was made
-	rm -rf $(VENV) $(VENV)-lint .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf $(VENV) $(VENV)-lint $(VENV)-docs .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
 
 bench: $(VENV)/.ready ## the pipeline beside a bare loop, on this machine
 	$(BIN)/python bench/throughput.py

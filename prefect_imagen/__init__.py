@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from .tasks import upload_images as upload_images
 
 _NAMES = {
-    "blocks": "AimlApiCredentials ImageCatalog LocalImageStore S3ImageStore",
-    "core.errors": "BadInput ImagenError Unavailable",
-    "core.request": "Delivery ImageOptions Limits Policy PromptOptions Rewrite RunRequest",
-    "core.run.report": "IncompleteRun RunReport",
     "flows": "imagen_fanout imagen_pipeline imagen_repair",
     "tasks": "catalog_images download_images expand_prompts generate_images rewrite_prompts upload_images",
+    "blocks": "AimlApiCredentials ImageCatalog LocalImageStore S3ImageStore",
+    "core.request": "Delivery ImageOptions Limits Policy PromptOptions Rewrite RunRequest",
+    "core.run.report": "IncompleteRun RunReport",
+    "core.errors": "BadInput ImagenError Unavailable",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
