@@ -316,6 +316,8 @@ class Run:
             The batch's items by state.
         """
         steps, policy = steps or self, self.request.policy
+        # Two runs of one process are one worker to the ledger: only what this batch has leased may be released.
+        leased: Sequence[str] = ()
         try:
             # Images are delivered as they are bought; the steps after the first collect what has arrived.
             with self.services.delivery_queue.tracking(batch.item_ids):
@@ -324,10 +326,11 @@ class Run:
                 ):
                     steps.rewrite(batch)
                 generated = steps.generate(batch)
-                if generated.item_ids:
+                leased = generated.item_ids
+                if leased:
                     steps.record(steps.upload(steps.download(generated)))
         finally:
-            self.ledger.items.release(batch.item_ids)
+            self.ledger.items.release(leased)
         return self._count(batch.item_ids)
 
     def rewrite(self, batch: Batch) -> Rewritten:
@@ -369,9 +372,12 @@ class Run:
                     f"{missing} prompts are to be rewritten first: call rewrite_prompts before generate_images"
                 )
             self.services.buy(to_buy)
-        finally:
             ledger.items.release([item.id for item in to_buy], keep_paid=True)
-        states = ledger.items.states([item.id for item in claimed])
+            states = ledger.items.states([item.id for item in claimed])
+        except BaseException:
+            with contextlib.suppress(ImagenError):  # it must not hide what went wrong
+                ledger.items.release([item.id for item in claimed])
+            raise
         ready = (item.id for item in claimed if states.get(item.id) in (ItemState.GENERATED, ItemState.DELIVERED))
         return Generated(self.id, tuple(ready), _counted(states.values()))
 
