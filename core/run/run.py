@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self
 
 from ..delivery import record
 from ..errors import BadInput, ImagenError
-from ..ledger import BudgetWarning, ImageResult, ItemState, Ledger, LedgerUnavailable, RunSpec
+from ..ledger import BudgetWarning, ClaimedItem, ImageResult, ItemState, Ledger, LedgerUnavailable, RunSpec
 from ..limits import StopReason
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch
@@ -366,11 +366,8 @@ class Run:
         claimed = ledger.items.claim(batch.item_ids, unknown=policy.unknown, retry_refused=policy.retry_refused)
         to_buy = [item for item in claimed if item.state is ItemState.CLAIMED]
         try:
-            missing = sum(1 for item in to_buy if item.rewrite and item.rewrite.state is ItemState.PLANNED)
-            if texts_required and missing:
-                raise BadInput(
-                    f"{missing} prompts are to be rewritten first: call rewrite_prompts before generate_images"
-                )
+            if texts_required:
+                _require_texts(to_buy)
             self.services.buy(to_buy)
             ledger.items.release([item.id for item in to_buy], keep_paid=True)
             states = ledger.items.states([item.id for item in claimed])
@@ -409,6 +406,12 @@ class Run:
 
     def _count(self, item_ids: Sequence[str]) -> dict[str, int]:
         return _counted(self.ledger.items.states(item_ids).values())
+
+
+def _require_texts(items: Sequence[ClaimedItem]) -> None:
+    missing = sum(1 for item in items if item.rewrite is not None and item.rewrite.state is ItemState.PLANNED)
+    if missing:
+        raise BadInput(f"{missing} prompts are to be rewritten first: call rewrite_prompts before generate_images")
 
 
 def _counted(states: Iterator[ItemState] | Any) -> dict[str, int]:
