@@ -15,13 +15,13 @@ from typing import Any
 from prefect_imagen.core.aimlapi import AimlApiClient
 from prefect_imagen.core.delivery import record
 from prefect_imagen.core.ledger import ItemState, Ledger, RunSpec, UnknownPolicy
-from prefect_imagen.core.ledger.conditions import in_batches
 from prefect_imagen.core.plan import open_batch
 from prefect_imagen.core.purchase import PurchaseSettings, recover_replies
 from prefect_imagen.core.repair import ask_log
 from prefect_imagen.core.run.checks import check_services
 from prefect_imagen.core.run.services import RunContext, RunSettings
 from prefect_imagen.core.storage import open_store
+from prefect_imagen.core.values import batched
 
 __all__ = ["run_chain"]
 
@@ -79,7 +79,7 @@ def run_chain(
         if log:
             ask_log(ledger, client, run_id=run_id)
         pending = ledger.items.pending(run_id, destination=target.destination, unknown=settings.unknown)
-        for batch in in_batches(pending, chunk):
+        for batch in batched(pending, chunk):
             _chunk(context, batch)
         ledger.runs.finish(run_id, "Completed")
         states = {state.value: number for state, number in ledger.runs.progress(run_id).items.items() if number}

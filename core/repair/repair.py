@@ -15,10 +15,10 @@ from ..aimlapi import AimlApiClient
 from ..delivery import Spool, record
 from ..errors import BadInput, ImagenError
 from ..ledger import ClaimedItem, ImageState, ItemState, Ledger, UnknownPolicy
-from ..ledger.conditions import in_batches
 from ..purchase import recover_replies
 from ..run.services import RunContext, RunSettings, spool_folder
 from ..storage import ObjectStore, S3Store, open_store
+from ..values import batched
 from .log import Asked, ask_log
 
 _CHUNK = 200
@@ -213,7 +213,7 @@ class Mender:
             self._problems[str(error)] = None
             return
         try:
-            for batch in in_batches(item_ids, _CHUNK):
+            for batch in batched(item_ids, _CHUNK):
                 self._batch(context, batch, buy)
         finally:
             context.close()
