@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ..aimlapi import ResolvedModel
 from ..aimlapi.request import Omission
 from ..ledger import Item, ItemState, Ledger, RunItem
-from ..rewrite import RewriteFallback, RewriteSpec, price, price_high
+from ..request import RewriteFallback
+from ..rewrite import RewriteSpec, price, price_high
 from ..rewrite.spec import LONGEST_SOURCE
 from ..values import batched
 from .combinations import ParameterSet

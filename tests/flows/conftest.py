@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import FailedRun, MissingResult
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
 from prefect_imagen.core.ledger import Ledger
+from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.report import IncompleteRun, RunReport, make_report
 from prefect_imagen.flows import imagen_pipeline
 from prefect_imagen.sandbox import SandboxServer
@@ -34,6 +35,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
 def sandbox() -> Iterator[SandboxServer]:
     with SandboxServer(pictures="fast", image_bytes=20_000, balance_usd=100_000) as server:
         yield server
+
+
+def flow_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of `imagen_pipeline` from options by the names of their flags."""
+    request = RunRequest.by_flag(options)
+    return {name: getattr(request, name) for name in RunRequest.model_fields}
 
 
 @dataclass
@@ -70,13 +77,14 @@ class House:
         return AimlApiCredentials(api_key=SecretStr("key-of-the-tests"), base_url=self.sandbox.base_url)
 
     def state(self, prompts: Any, **parameters: Any) -> State[Any]:
+        """Run the flow with options by the names of their flags."""
         return imagen_pipeline(
             prompts,
             self.store,
             self.credentials,
             self.catalog,
             return_state=True,
-            **{**self.defaults, **parameters},
+            **flow_options({**self.defaults, **parameters}),
         )
 
     def run(self, prompts: Any, **parameters: Any) -> RunReport:

@@ -35,7 +35,7 @@ def recorded(api: str, run_id: str, *, at_least: int = 1, resource: str = "") ->
 
 
 def test_a_complete_run_sends_one_event_with_its_counts_and_money(house: House, prefect_api: str) -> None:
-    report = house.run(["a fox", "a bear"], tags={"team": "spring"}, edition="may")
+    report = house.run(["a fox", "a bear"], tag={"team": "spring"}, edition="may")
     (event,) = recorded(prefect_api, report.run_id)
     assert event["event"] == "prefect-imagen.run.completed"
     payload = events.RunCompleted.model_validate(event["payload"])

@@ -24,10 +24,10 @@ PROMPTS = [
 
 def test_prompts_are_text_and_nothing_else(house: House) -> None:
     house.sandbox.set_faults([{"fault": "safety_block", "match": {"prompt_contains": "fox"}}])
-    report = first = house.run(PROMPTS, variants=False)
+    report = first = house.run(PROMPTS, no_variants=True)
     assert report.states["delivered"] + report.states["refused"] == len(PROMPTS)
     house.sandbox.clear_faults()
-    report = house.run(PROMPTS, variants=False, retry_refused=True)
+    report = house.run(PROMPTS, no_variants=True, retry_refused=True)
     assert report.states["delivered"] == len(PROMPTS), report.summary()
     assert sorted(row[0] for row in house.query("SELECT prompt FROM catalog")) == sorted(
         entry["prompt"] for entry in house.sandbox.bill()["entries"]
@@ -51,5 +51,5 @@ def test_prompts_are_text_and_nothing_else(house: House) -> None:
 
 def test_a_nul_is_bad_input_before_anything_is_sent(house: House) -> None:
     with pytest.raises(BadInput, match="character"):
-        house.run(["a fox \x00 in the snow"], variants=False)
+        house.run(["a fox \x00 in the snow"], no_variants=True)
     assert house.sandbox.calls() == []

@@ -34,7 +34,7 @@ def test_parti_prompts_are_bought_once_an_edition(house: House) -> None:
 
 
 def test_what_is_stored_is_what_was_served_and_what_the_catalog_says(house: House) -> None:
-    report = house.run(["a {red|blue} fox", "a dog"], num_images=2, aspect_ratio="16:9", tags={"team": "spring"})
+    report = house.run(["a {red|blue} fox", "a dog"], num_images=2, aspect_ratio="16:9", tag={"team": "spring"})
     assert (report.items, report.images) == (3, 6)
     rows = house.query(
         "SELECT uri, object_key, sha256, bytes, width, height, content_type, cost_credits, state, tags, source_line,"
@@ -240,7 +240,7 @@ def test_a_place_that_lost_its_mark_is_not_taken_for_the_one_delivered_to(house:
 
 
 def test_base64_replies_are_delivered_from_the_spool(house: House) -> None:
-    report = house.run([f"inline {n}" for n in range(10)], parameters={"convert_base64_to_url": False})
+    report = house.run([f"inline {n}" for n in range(10)], set={"convert_base64_to_url": False})
     assert (report.complete, report.images, len(house.objects())) == (True, 10, 10)
     assert house.sandbox.stats()["cdn_gets"] == 0
     spool = list((Path(house.database).parent / "imagen-home").rglob("*.reply"))

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import ImageRequest
-from prefect_imagen.core.ledger import BeginResult, CallIntent, Item, Ledger, RunItem, RunSpec, UnknownPolicy
+from prefect_imagen.core.ledger import BeginResult, CallIntent, Item, Ledger, RunItem, RunSpec
 from prefect_imagen.core.ledger.schema import workers
 from prefect_imagen.core.purchase import ReplySpool
 from prefect_imagen.core.repair import IncompleteRepair, RepairReport
-from prefect_imagen.core.run.services import RunSettings, spool_folder
+from prefect_imagen.core.request import Delivery, UnknownPolicy
+from prefect_imagen.core.run.services import spool_folder
 from prefect_imagen.flows import imagen_repair
 
 from ..bill import check_bill
@@ -69,7 +70,7 @@ def test_an_answer_in_the_spool_of_a_dead_process_is_not_bought_again(house: Hou
     intent = CallIntent("pi-" + "7" * 32, item.id, "dead", dead.worker.id, 106_000, 1, 7, MODEL, "2025-11")
     assert dead.calls.begin(intent) is BeginResult.YES
     raw = house.credentials.get_client().generate(ImageRequest.build(MODEL, item.prompt, {}).body(seed=7), intent.id)
-    ReplySpool(spool_folder(RunSettings()) / dead.id / "replies").save(intent.id, raw)
+    ReplySpool(spool_folder(Delivery()) / dead.id / "replies").save(intent.id, raw)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     this = sa.update(workers).where(workers.c.id == dead.worker.id).values(pid=gone.pid)

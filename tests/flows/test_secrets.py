@@ -16,10 +16,10 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect_imagen.blocks import ImageCatalog
 from prefect_imagen.blocks.references import references
+from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.report import IncompleteRun
-from prefect_imagen.core.run.services import RunSettings
 from prefect_imagen.flows import imagen_pipeline
-from prefect_imagen.tasks.attached import Work
+from prefect_imagen.tasks.runtime import RunConfig
 from pydantic import SecretStr
 
 from ..bill import check_bill
@@ -40,7 +40,7 @@ def _files_with(needles: tuple[bytes, ...], *folders: Path) -> list[tuple[Path, 
 
 def test_a_run_leaves_no_secret_behind(house: House, imagen_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     house.sandbox.set_faults([{"fault": "server_error", "every": 4}, {"fault": "download_404", "first_attempts": None}])
-    state = house.state(["a {red|blue|green} fox", "a dog"], parameters={"enhance_prompt": False})
+    state = house.state(["a {red|blue|green} fox", "a dog"], set={"enhance_prompt": False})
     result = state.result(raise_on_failure=False)
     assert isinstance(result, IncompleteRun)
     secrets = (KEY.encode(), house.s3.secret_key.encode())
@@ -74,7 +74,7 @@ def test_parameters_at_the_server_hold_no_secret(house: House) -> None:
 
 def test_what_a_distributed_runner_ships_holds_no_secret(house: House) -> None:
     with references(house.credentials, house.store, house.catalog) as (credentials, store, catalog):
-        shipped = cloudpickle.dumps(Work(credentials, store, catalog, RunSettings()))
+        shipped = cloudpickle.dumps(RunConfig(credentials, store, catalog, RunRequest()))
     assert KEY.encode() not in shipped
     assert house.s3.secret_key.encode() not in shipped
 
@@ -121,7 +121,7 @@ def test_a_run_on_postgres_leaves_no_password_behind(
     secrets = (PASSWORD.encode(), KEY.encode(), house.s3.secret_key.encode())
     assert _files_with(secrets, _prefects_own(), imagen_home) == []
     with references(house.credentials, house.store, catalog) as (credentials, store, reference):
-        shipped = cloudpickle.dumps(Work(credentials, store, reference, RunSettings()))
+        shipped = cloudpickle.dumps(RunConfig(credentials, store, reference, RunRequest()))
     printed = capfd.readouterr()
     spoken = _spoken(result) + str(state) + repr(result.report.as_dict()) + printed.out + printed.err
     for secret in secrets:

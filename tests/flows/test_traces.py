@@ -10,7 +10,7 @@ import pytest
 from prefect import flow
 from prefect_imagen.blocks import LocalImageStore
 from prefect_imagen.core.ledger import ItemState, Ledger, RunProgress
-from prefect_imagen.flows import ending, imagen_pipeline, progress
+from prefect_imagen.flows import imagen_pipeline, progress, publish
 
 from ..asking import ask
 from ..waiting import until
@@ -42,7 +42,7 @@ def flow_run(api: str, run_id: str) -> dict[str, Any]:
 
 
 def test_a_run_leaves_its_artifacts_its_tags_and_links_both_ways(house: House, prefect_api: str) -> None:
-    report = house.run(["a fox", "a bear"], tags={"team": "spring", "client": "acme"}, budget_usd=1)
+    report = house.run(["a fox", "a bear"], tag={"team": "spring", "client": "acme"}, budget_usd=1)
     left = artifacts(prefect_api, report.run_id)
     assert left.keys() == {"imagen-report", "imagen-items", "imagen-contact-sheet", "imagen-progress"}
     bar = left["imagen-progress"]
@@ -111,7 +111,7 @@ def test_the_progress_follows_a_run_and_is_written_now_and_then_only(
 
 
 def test_what_was_made_is_an_asset_of_its_destination_and_edition(house: House, prefect_api: str) -> None:
-    report = house.run(["a fox", "a bear"], edition="may", tags={"team": "spring"})
+    report = house.run(["a fox", "a bear"], edition="may", tag={"team": "spring"})
     (event,) = materialized(prefect_api, f"s3://{house.bucket}/out/edition=may")
     assert event["event"] == "prefect.asset.materialization.succeeded"
     assert event["payload"] | {"catalog": ""} == {
@@ -152,9 +152,9 @@ def test_a_prefect_server_that_refuses_everything_at_the_end_does_not_undo_a_run
         raise httpx.HTTPError("503 on a Friday evening")
 
     for name in ("leave_report", "leave_contact_sheet", "record_assets", "emit_run_ended", "get_client"):
-        monkeypatch.setattr(ending, name, refuse)
+        monkeypatch.setattr(publish, name, refuse)
     monkeypatch.setattr(progress, "create_progress_artifact", refuse)
-    report = house.run(["a fox"], tags={"team": "spring"})
+    report = house.run(["a fox"], tag={"team": "spring"})
     assert report.complete
     assert house.query("SELECT outcome FROM imagen_runs") == [("Completed",)]
 

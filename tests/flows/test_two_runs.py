@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from prefect_imagen.core.ledger import Item, Ledger, RunItem, RunSpec
-from prefect_imagen.core.run.services import RunSettings
 
 from ..bill import check_bill
 from .conftest import House
@@ -20,12 +19,11 @@ MODEL = "google/imagen4/preview"
 
 
 @pytest.fixture
-def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+def wait(house: House) -> Callable[[float], None]:
     """Sets how long a run waits for others."""
 
     def set_to(seconds: float) -> None:
-        settings = functools.partial(RunSettings, wait_for_others=seconds)
-        monkeypatch.setattr("prefect_imagen.flows.options.RunSettings", settings)
+        house.defaults["wait_for_others"] = seconds
 
     return set_to
 
