@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ from .failures import OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.ledger import BudgetState, CostSummary, Ledger
+    from ..core.ledger import BudgetState, CostSummary, Ledger, Transition
     from ..core.run.report import RunReport
 
 __all__ = ["status"]
@@ -35,6 +36,15 @@ def status(
             "--by", metavar="TAG", help="What all runs cost, by the value of a tag.", rich_help_panel="Output"
         ),
     ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            "--history",
+            metavar="ITEM",
+            help="What happened to an item and its calls, by its id or a call's, or how it begins.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -46,11 +56,15 @@ def status(
     from ..core.run.report import make_report
     from .budget import as_dict
     from .catalogs import existing_ledger
-    from .runs import find_run
+    from .runs import find_items, find_run
 
     with existing_ledger(catalog, required=True) as ledger:
         if ledger is None:
             raise TypeError("a required ledger is never None")
+        if history is not None:
+            (item_id,) = find_items(ledger, [history])
+            _show_history(item_id, ledger.items.history(item_id), json=json)
+            return OK
         runs = ledger.runs.all()
         if by is not None:
             costs = ledger.costs.by_tag(by)
@@ -101,6 +115,17 @@ def _account(whole: CostSummary) -> dict[str, Any]:
 
 def _moment(value: Any) -> str:
     return f"{value.astimezone():%Y-%m-%d %H:%M:%S}" if value is not None else ""
+
+
+def _show_history(item_id: str, changes: Sequence[Transition], *, json: bool) -> None:
+    if json:
+        print_json([asdict(change) for change in changes])
+        return
+    rows = table("when", "what", "before", "after")
+    for change in changes:
+        rows.add_row(_moment(change.at), change.call_id or "item", change.before or "—", change.after)
+    stdout().print(f"item {item_id}", style="bold", soft_wrap=True)
+    stdout().print(rows)
 
 
 def _show_runs(console: Console, runs: list[dict[str, Any]], ledger: Ledger) -> None:

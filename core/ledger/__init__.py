@@ -21,14 +21,14 @@ from .erasure import ErasableObject, ErasurePreview
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
 from .identity import Item, ItemKind, Rewrite
 from .images import ImageResult, ImageTask, StoredAt
-from .items import ClaimedItem, LeasedItem, describe_workers
+from .items import ClaimedItem, LeasedItem, Transition, describe_workers
 from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
 from .rebuilding import RebuiltCall, RebuiltImage
 from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
 from .runs import OpenItem, RunItem, RunProgress, RunSpec
 from .selection import Selection
-from .states import CallOutcome, ImageState, ItemState
+from .states import CallOutcome, ImageState, ItemState, RunOutcome
 from .workers import LEASE_SECONDS, this_host
 
 __all__ = [
@@ -71,12 +71,14 @@ __all__ = [
     "RewriteStatus",
     "Rewritten",
     "RunItem",
+    "RunOutcome",
     "RunProgress",
     "RunSpec",
     "Selection",
     "SharedQuota",
     "StoredAt",
     "StoredImage",
+    "Transition",
     "Unbilled",
     "Unknown",
     "UnknownPolicy",

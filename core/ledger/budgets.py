@@ -1,12 +1,11 @@
-"""Budgets: what a run, a day or a month may cost, over everything that this ledger pays for.
+"""Budgets: what a run, a day or a month may cost.
 
-A run's budget stands in the run's row. Those of the day and the month stand in the ledger itself, so that they hold for
-every run, whoever starts it with which options. Each has a counter for its current window, and a call's highest price
-goes into every counter within the transaction that records the intent to send: four runs at once cannot pass a budget
-together. What is unknown stays reserved.
+A run's budget is in the run's row. Budgets of the day and the month belong to the ledger and hold for every run. Each
+has a counter for its current window. The transaction that records the intent of a call reserves its highest price in
+every counter, so concurrent runs cannot exceed a budget together. Calls with an unknown outcome stay reserved.
 
-A window's counter is made with its first call, from the calls that are there; so a budget counts from the window's
-beginning, also where it was set in the middle of it.
+A window's counter is created with its first call, from the calls that the window has by then. So a budget counts from
+the beginning of the window, even if it was set later.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from .states import CallOutcome
 from .workers import LEASE_SECONDS
 
 WARN_AT = 0.8
-"""Part of a budget that is used when a warning is given, once a window."""
+"""Part of a budget whose use causes a warning, once a window."""
 
 _SETTING, _COUNTING = 7_310_942_119, 7_310_942_120  # advisory locks of PostgreSQL; SQLite has one writer anyway
 
@@ -85,7 +84,7 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class BudgetWarning:
-    """Four fifths of a budget are used: said once a window."""
+    """Four fifths of a budget are used. Given once a window."""
 
     state: BudgetState
     run_id: str
@@ -102,7 +101,7 @@ class _Budget:
         return day if self.period is Period.DAY else day[:7]
 
     def bounds(self, window: str) -> tuple[datetime, datetime]:
-        """When a window begins and when the next one does: midnights there."""
+        """When a window begins and ends: midnights in the budget's time zone."""
         first = date.fromisoformat(window if self.period is Period.DAY else f"{window}-01")
         after = first + timedelta(days=1) if self.period is Period.DAY else (first + timedelta(days=31)).replace(day=1)
         return self._midnight(first), self._midnight(after)
@@ -127,9 +126,9 @@ _seen: weakref.WeakKeyDictionary[object, tuple[_Budget, ...]] = weakref.WeakKeyD
 
 
 def _budgets(connection: Connection) -> tuple[_Budget, ...]:
-    """The budgets of day and month, read once a transaction; in PostgreSQL nobody changes them until it is over.
+    """The budgets of day and month, read once a transaction; on PostgreSQL they are locked until it ends.
 
-    Where there are some, whoever counts waits for whoever counted first: a reservation sees all that were made before.
+    If there are any, transactions that count take turns, so that a reservation sees all earlier ones.
     """
     transaction = connection.get_transaction()
     if transaction in _seen:
@@ -237,10 +236,17 @@ def _clear(connection: Connection, period: Period) -> None:
 
 
 def reserve(connection: Connection, run_id: str, amount: int, now: datetime) -> Period | None:
-    """Reserve the highest price of calls that are about to be sent in every budget, or in none.
+    """Reserve an amount in every budget, or in none.
+
+    Args:
+        connection: Within a write transaction.
+        run_id: The run that pays.
+        amount: Highest price of the calls that are about to be sent, in credits.
+        now: The moment they are sent at.
+
 
     Returns:
-        The budget that does not cover it; None where all do.
+        The budget that does not cover the amount; None if all do.
     """
     budgets = _budgets(connection)
     if connection.execute(_RESERVE, {"run": run_id, "amount": amount}).rowcount != 1:
@@ -258,7 +264,7 @@ def reserve(connection: Connection, run_id: str, amount: int, now: datetime) -> 
 
 
 def post(connection: Connection, run_id: str, ended: Sequence[tuple[datetime, int, int]]) -> None:
-    """Turn reservations into what was billed, in the windows the calls were sent in.
+    """Release reservations and book what was billed, in the windows in which the calls were sent.
 
     Args:
         connection: Within a write transaction.
@@ -311,7 +317,7 @@ def _add(connection: Connection, period: Period, window: str, reserved: int, spe
 
 
 def _open_window(connection: Connection, budget: _Budget, window: str) -> None:
-    """Make the counter of a window, from the calls that were sent in it."""
+    """Create the counter of a window from the calls that were sent in it."""
     if (
         connection.scalar(sa.select(budget_windows.c.period).where(_THIS), {"of": budget.period, "window_": window})
         is not None
@@ -325,7 +331,7 @@ def _open_window(connection: Connection, budget: _Budget, window: str) -> None:
 
 
 def _sum(connection: Connection, budget: _Budget, window: str) -> tuple[int, int]:
-    """What the calls of a window reserve and have cost."""
+    """Credits reserved and spent by the calls of a window."""
     begin, end = budget.bounds(window)
     open_ = calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN))
     reserved, spent = connection.execute(
@@ -338,7 +344,7 @@ def _sum(connection: Connection, budget: _Budget, window: str) -> tuple[int, int
 
 
 def _window_states(connection: Connection, now: datetime) -> list[BudgetState]:
-    """The budgets of day and month and what is used of them now."""
+    """The budgets of day and month, and what is used of their current windows."""
     states = []
     for row in connection.execute(sa.select(budgets_table).order_by(budgets_table.c.period)):
         budget = _Budget(Period(row.period), row.credits, zone_of(row.timezone))
@@ -355,7 +361,7 @@ def _window_states(connection: Connection, now: datetime) -> list[BudgetState]:
 
 
 def _run_state(connection: Connection, run_id: str) -> BudgetState | None:
-    """A run's budget; None where it has none."""
+    """A run's budget; None if it has none."""
     row = connection.execute(
         sa.select(runs.c.budget, runs.c.spent, runs.c.reserved).where(runs.c.id == run_id)
     ).one_or_none()
@@ -365,7 +371,7 @@ def _run_state(connection: Connection, run_id: str) -> BudgetState | None:
 
 
 def _pop_warnings(connection: Connection, run_id: str, now: datetime) -> list[BudgetWarning]:
-    """The budgets of which four fifths are used since the last look; each is told once, to one caller."""
+    """Budgets of which four fifths are used, each once: the row that says so is changed in the same transaction."""
     used = runs.c.reserved + runs.c.spent
     told = connection.execute(
         sa.update(runs)

@@ -1,6 +1,6 @@
-"""The life of a paid call: its intent, and what became of it. Each function is one step of one transaction.
+"""Paid calls: the intent to send one, and what became of it.
 
-Both steps take many calls at once: what many threads ask for at the same time is written by the same few statements.
+`begin` and `settle` are steps of a group commit: each writes many calls with the same few statements.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class CallIntent:
-    """What is about to be sent.
+    """A call that is about to be sent.
 
     Attributes:
         id: Also the client request id that goes with the call.
@@ -56,7 +56,7 @@ class CallIntent:
 
 
 class BeginResult(enum.Enum):
-    """Whether a call may be sent; where a budget does not cover it, which one."""
+    """Whether a call may be sent; if not, why."""
 
     YES = "yes"
     CLAIM_LOST = "claim lost"
@@ -66,7 +66,7 @@ class BeginResult(enum.Enum):
 
     @property
     def period(self) -> Period | None:
-        """The budget that is reached, if one is."""
+        """The budget that is reached, if any."""
         return _REACHED.get(self)
 
 
@@ -80,7 +80,7 @@ _BEGUN = {period: begun for begun, period in _REACHED.items()}
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """An image as the reply tells of it; `blocked` where the provider's filter marked it."""
+    """An image of a reply; `blocked` says why if the provider's filter marked it."""
 
     index: int
     source_url: str | None
@@ -91,9 +91,9 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A readable reply with images. `credits` is what was billed, `cost_source` who says so.
+    """A readable reply with images. `credits` is what was billed; `cost_source` names the source of that.
 
-    Without images: the provider's log says that the call was billed, but its reply is lost; `reason` says so.
+    Without images, the provider's log says that the call was billed, and its reply is lost; `reason` says so.
     """
 
     images: Sequence[NewImage]
@@ -108,9 +108,9 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """A readable reply of a language model: a text, or (None) nothing of use, for a `reason`.
+    """A readable reply of a language model: a text, or None if it is not usable, for a `reason`.
 
-    Either way it is paid. Without a text, `item_state` says where that leaves the item: CLAIMED (again) or REFUSED.
+    Both are paid. Without a text, `item_state` is the next state of the item: CLAIMED (try again) or REFUSED.
     """
 
     text: str | None
@@ -125,7 +125,7 @@ class Rewritten:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The provider said no. `credits` is what it billed all the same."""
+    """The provider refused. `credits` is what it billed nevertheless."""
 
     reason: str
     credits: int = 0
@@ -136,7 +136,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unbilled:
-    """Surely not billed. `item_state` says where that leaves the item: CLAIMED (again), PLANNED or FAILED."""
+    """Surely not billed. `item_state` is the next state of the item: CLAIMED (try again), PLANNED or FAILED."""
 
     reason: str
     item_state: ItemState
@@ -146,7 +146,7 @@ class Unbilled:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Sent, and no readable answer came."""
+    """Sent, without a readable answer."""
 
     reason: str
     http_status: int | None = None
@@ -311,13 +311,17 @@ class Calls:
 
 
 def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[BeginResult]:
-    """Record intents and reserve their highest prices: must be committed before the calls are sent.
+    """Record intents and reserve their highest prices. This must be committed before the calls are sent.
 
-    Claims and budgets are checked by the statements that use them, so none can change in between. It may be run
-    again with the same intents, which are then begun already.
+    The statements that use claims and budgets also check them, so that none can change in between. A second run with
+    the same intents returns YES for those that were recorded.
+
+    Args:
+        connection: Within a write transaction.
+        intents: The calls.
 
     Returns:
-        What became of each intent, in order.
+        The result for each intent, in order.
     """
     now = datetime.now(UTC)
     told = dict.fromkeys((intent.id for intent in intents), BeginResult.CLAIM_LOST)
@@ -328,7 +332,7 @@ def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[BeginRe
         taken += [intent for intent in mine if intent.item_id in won and wanted[intent.item_id] is intent]
     lost = told.keys() - {intent.id for intent in taken}
     if lost:
-        # A commit that broke off may have been one: this very intent is begun once, however often it is written.
+        # A commit that broke off may have succeeded: an intent is recorded once, however often it is written.
         told.update((call_id, BeginResult.YES) for call_id in connection.scalars(_ALREADY_SENT, {"ids": sorted(lost)}))
     paid: list[CallIntent] = []
     for run_id, mine in _grouped(taken, lambda intent: intent.run_id).items():
@@ -351,10 +355,10 @@ def _grouped(values: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]
 
 
 def _reserve(connection: Connection, run_id: str, intents: list[CallIntent], now: datetime) -> dict[str, Period]:
-    """Reserve prices: of all at once, or near the end of a budget of as many as it covers, singly.
+    """Reserve the prices of all intents at once; near the end of a budget, one by one as far as it covers them.
 
     Returns:
-        The budget that does not cover it, for each intent that one does not.
+        For each intent that is not covered, the budget that is reached.
     """
     if reserve(connection, run_id, sum(intent.reserve for intent in intents), now) is None:
         return {}
@@ -421,7 +425,7 @@ def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list
 
 
 def _says_more(call: sa.Row[tuple[object, ...]], told: Outcome) -> bool:
-    """Whether an outcome is news: a call that only the provider's log knows of can still get its reply."""
+    """Whether an outcome is news. A call that was settled by the provider's log can still get its reply."""
     if call.outcome != CallOutcome.ANSWERED:
         return True
     return isinstance(told, Answered) and bool(told.images)
@@ -429,7 +433,7 @@ def _says_more(call: sa.Row[tuple[object, ...]], told: Outcome) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """A call, what is told of it, and what that makes of money and item. `settled` is None while it may be billed."""
+    """A call, its outcome, and what follows for money and item. `settled` is None while it may be billed."""
 
     call: sa.Row[tuple[object, ...]]
     told: Outcome
@@ -440,7 +444,7 @@ class _Settled:
     erased: bool = False
 
     def without_words(self) -> _Settled:
-        """The same for an item that was erased meanwhile: its money counts, its words and links are not kept."""
+        """The same for an item that was erased meanwhile: the money counts; texts and links are not kept."""
         told = self.told
         if isinstance(told, Answered):
             told = replace(told, images=[NewImage(image.index, None, None, None) for image in told.images])
@@ -456,7 +460,7 @@ class _Settled:
 
     @property
     def payment(self) -> tuple[int, int]:
-        """What is no longer reserved, and what is spent on top of what was."""
+        """Credits to release from the reservation, and credits to add to what is spent."""
         if self.call.outcome == CallOutcome.ANSWERED:
             return 0, (self.settled or 0) - (self.call.settled or 0)
         return self.call.reserved, self.settled or 0
@@ -467,7 +471,7 @@ class _Settled:
 
 
 def _erased(connection: Connection, rows: Iterable[sa.Row[tuple[object, ...]]]) -> set[str]:
-    """Items of the calls that were erased. Nobody erases what is in flight: only late replies have to be asked for."""
+    """Those items of the calls that are erased. No item in flight is erased, so only late replies are looked up."""
     late = sorted({row.item_id for row in rows if row.outcome != CallOutcome.SENT})
     return set(connection.scalars(_ERASED_ITEMS, {"ids": late})) if late else set()
 
@@ -475,12 +479,12 @@ def _erased(connection: Connection, rows: Iterable[sa.Row[tuple[object, ...]]]) 
 def _judged(call: sa.Row[tuple[object, ...]], told: Outcome) -> _Settled:
     match told:
         case Answered():
-            # Without images it is only the log's word: it does not take back what was decided of the item meanwhile.
+            # Without images it comes from the log only, and does not undo what was decided about the item meanwhile.
             state = ItemState.GENERATED if told.images else ItemState.LOST
             return _Settled(call, told, CallOutcome.ANSWERED, True, told.credits, state)
         case Rewritten():
             state = told.item_state if told.text is None else ItemState.DELIVERED
-            # The last word on a text is a refusal, so that the item is one again whenever it is taken up in vain.
+            # A final answer without a text is a refusal, so that the item is refused again when a claim is released.
             outcome = CallOutcome.REFUSED if state is ItemState.REFUSED else CallOutcome.ANSWERED
             return _Settled(call, told, outcome, told.credits > 0, told.credits, state)
         case Refused():
@@ -503,7 +507,7 @@ def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
         if isinstance(one.told, Rewritten) and one.told.text is not None
     ]
     if texts:
-        # Only the first text of a rewrite is kept: the images that were bought by it go on belonging to it.
+        # Only the first text of a rewrite is kept: images were bought with it.
         connection.execute(insert_new(connection, rewrites), texts)
     for run_id, paid in _grouped(settled, lambda one: one.call.run_id).items():
         over = [(one.call.sent_at, *one.payment) for one in paid if one.settled is not None]
@@ -523,7 +527,7 @@ def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
                 for one in moved
             ],
         )
-    # Where there is something to fetch, the item is not done with; where there is not, this may have been the end.
+    # An item without images to fetch may be finished already.
     over_already = [
         one.call.item_id
         for one in settled
@@ -628,11 +632,10 @@ _FINISH_CALL = (
 
 @functools.cache
 def _move_items(state: ItemState) -> sa.Update:
-    """Move items along, unless somebody has taken them up again since the call was sent.
+    """Statement that moves items to their next state, unless they were claimed again since the call was sent.
 
-    A late reply of an earlier call leaves an item to a newer call that is in flight; its images are kept and delivered
-    all the same, since they are paid. And an item that has images or a text once is never to be bought again, however a
-    newer call ends.
+    A late reply of an earlier call does not move an item with a newer call in flight; its images are paid, so they are
+    kept and delivered. An item that has images or a text is never bought again, however a newer call ends.
     """
     newer = sa.exists().where(calls.c.item_id == items.c.id, calls.c.number > sa.bindparam("call_number"))
     has_images = sa.exists().where(images.c.item_id == items.c.id)
@@ -642,7 +645,7 @@ def _move_items(state: ItemState) -> sa.Update:
     else:
         movable = sa.and_(items.c.state.in_((ItemState.SENT, ItemState.UNKNOWN)), ~newer)
     if state is ItemState.CLAIMED:
-        # Where the sender was declared dead meanwhile, nobody holds the item any more: it cannot stay claimed.
+        # If the sender was declared dead meanwhile, nobody holds the item: it cannot stay claimed.
         still_held = items.c.holder_id == sa.bindparam("call_worker")
         next_state: sa.ColumnElement[str] = sa.case((still_held, ItemState.CLAIMED.value), else_=state_after_release())
     elif state in (ItemState.PLANNED, ItemState.FAILED):

@@ -1,9 +1,9 @@
-"""The sum that always closes: every credit the provider billed belongs to exactly one line.
+"""Where the money went: every credit that the provider billed belongs to exactly one line.
 
-billed = calls of delivered, generated, lost and erased items (calls that a newer one superseded included)
-       + rewrites, those that came to nothing included
+billed = answered calls of delivered, generated, lost and erased items (superseded calls included)
+       + rewrites, also those that brought no text
        + refusals that were billed
-       + the billed part of the unknown calls, which lies between 0 and their reservation
+       + the billed part of the unknown calls, which is between 0 and their reservation
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class CostSummary:
         delivered: Answered calls of items with a stored image.
         generated: Answered calls of items whose images are not all dealt with.
         lost: Answered calls of items none of whose images could be stored.
-        rewrites: Answers of a language model, whether or not a text came of them.
+        rewrites: Answers of a language model, with or without a usable text.
         erased: Answered calls of items that were erased since.
         refused: Refusals the provider billed.
         unknown: Calls that may have been billed; `credits` is what is reserved for them.

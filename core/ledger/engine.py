@@ -1,7 +1,7 @@
 """Opening the database: SQLite in WAL mode, or PostgreSQL.
 
-SQLite is written with `synchronous=FULL`: a commit that was reported is on disk, also after a power cut. It is the
-account book of real money; group commits (`core.ledger.writer`) pay for the safety.
+SQLite is written with `synchronous=FULL`: a reported commit is on disk even after a power cut, since the ledger
+accounts for real money. Group commits (`core.ledger.writer`) make that affordable.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def has_password(url: str) -> bool:
 
 
 def describe_url(url: URL) -> str:
-    """A ledger's address without its password, wherever in it that stands."""
+    """A ledger's address without its password, which may also be in the query."""
     shown = {name: "***" if "password" in name.lower() else value for name, value in url.query.items()}
     return url.set(query=shown).render_as_string(hide_password=True)
 
@@ -105,9 +105,9 @@ def _sqlite_engine(url: URL) -> Engine:
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Change to write-ahead logging; of several processes that make one ledger, all but one find it locked.
+    """Change to write-ahead logging. Of several processes that create one ledger, all but one find it locked.
 
-    SQLite's own time-out does not wait here, since two that change at once could wait for each other for ever.
+    SQLite's own time-out does not apply here: two processes could wait for each other for ever.
     """
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
@@ -122,14 +122,14 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
 
 
 def scrub(engine: Engine) -> bool | None:
-    """Rewrite an SQLite file without its free space; None for other databases, False where others use it just now."""
+    """Rewrite an SQLite file without its free space. False if others use it, None for other databases."""
     if engine.dialect.name != "sqlite":
         return None
     raw = engine.raw_connection()
     try:
         cursor = raw.cursor()
         cursor.execute("VACUUM")
-        # What was written before is in the write-ahead log as well, until that is cut off.
+        # Earlier contents are also in the write-ahead log until it is truncated.
         (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.OperationalError:
         return False
@@ -139,23 +139,23 @@ def scrub(engine: Engine) -> bool | None:
 
 
 def database_now(connection: Connection) -> float:
-    """The database's clock, in seconds since 1970: the only clock all holders share."""
+    """The database's clock, in seconds since 1970: the only clock that all workers share."""
     if connection.dialect.name == "postgresql":
         return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
     return float(connection.execute(sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0")).scalar_one())
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database, not the statement, is to blame: no connection, a full disk, a damaged file, no right."""
+    """Whether the database failed, not the statement: no connection, a full disk, a damaged file, no permission."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or not isinstance(error, IntegrityError | DataError)
     return isinstance(error, PoolTimeout)
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether it is an outage that may pass by itself: no connection, a locked file, a full disk.
+    """Whether it is an outage that may pass: no connection, a locked file, a full disk.
 
-    Not the loser of two transactions that got in each other's way: that one is run again at once.
+    The loser of two conflicting transactions is not away: it is run again at once.
     """
     if isinstance(error, DBAPIError):
         conflict = str(getattr(error.orig, "sqlstate", None) or "").startswith("40")
@@ -167,6 +167,6 @@ def is_away(error: BaseException) -> bool:
 
 
 def unavailable(error: BaseException, url: URL) -> LedgerUnavailable:
-    """Turn a driver's error into ours, without the URL's password or any parameters."""
+    """Make a `LedgerUnavailable` of a driver's error, without the URL's password or any parameters."""
     cause = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines() or [type(error).__name__]
     return LedgerUnavailable(f"the catalog at {describe_url(url)} does not answer: {cause[0]}")

@@ -1,8 +1,8 @@
-"""Erasing items: what identifies is blanked, what was paid stays.
+"""Erasing items: what identifies them is removed, what was paid is kept.
 
-An erased item keeps its id, so that it is not bought again by mistake, its model, edition and times; its calls keep
-their amounts, outcomes and request ids. Gone are its prompt and parameters, the rows that asked for it, its links, keys
-and hashes, and what the provider wrote about it.
+An erased item keeps its id, so that it is not bought again by mistake, its model, edition and times. Its calls keep
+their amounts, outcomes and request ids. Removed are its prompt and parameters, the rows that asked for it, its links,
+keys and hashes, and what the provider wrote about it.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class ErasurePreview:
         images: Stored images of theirs.
         objects: Objects, copies included, by destination.
         bytes: Of the stored images.
-        credits: Paid for them: this stays on the account.
-        unknown: Calls of theirs whose outcome is not known: they stay reserved.
-        held: Items that fit and are being worked on: left alone.
-        shared: Items that fit and that other runs ask for, too: left alone unless they are included.
+        credits: What they cost; this is kept.
+        unknown: Their calls with an unknown outcome, which stay reserved.
+        held: Selected items that a worker holds: not erased.
+        shared: Selected items that other runs ask for, too: not erased unless they are included.
     """
 
     items: int
@@ -54,7 +54,7 @@ class ErasurePreview:
 
 @dataclass(frozen=True, slots=True)
 class ErasableObject:
-    """An object of an item. `needed` where an item that stays has the same object (equal content under one key)."""
+    """An object of an item. `needed` if an item that stays has the same object (equal content under one key)."""
 
     item_id: str
     destination: str
@@ -165,7 +165,7 @@ class Erasure:
 
 
 def _erasable(connection: Connection, selection: Selection, *, shared: bool) -> sa.Select[tuple[str]]:
-    """A query of the ids of the items that can be erased now."""
+    """Query for the ids of the items that can be erased now."""
     query = _meant(connection, selection).where(items.c.holder_id.is_(None), items.c.state.not_in(_AT_WORK))
     others = _asked_for_by_others(connection, selection)
     return query if shared or others is None else query.where(~others)
@@ -176,7 +176,7 @@ def _meant(connection: Connection, selection: Selection) -> sa.Select[tuple[str]
 
 
 def _asked_for_by_others(connection: Connection, selection: Selection) -> sa.ColumnElement[bool] | None:
-    """Whether a run asks for an item that is not meant; None where it is not runs that are meant."""
+    """Condition on items that runs outside the selection ask for; None if the selection does not name runs."""
     meant = selection.runs(connection)
     if meant is None:
         return None
@@ -225,7 +225,7 @@ def _preview(connection: Connection, selection: Selection, *, shared: bool) -> E
 
 
 def _redact(connection: Connection, item_ids: Sequence[str], worker_id: str) -> list[str]:
-    """Blank items that the caller holds and whose objects are deleted.
+    """Redact items that the caller holds and whose objects are deleted.
 
     Returns:
         Calls whose replies may still be in a spool.
@@ -268,12 +268,12 @@ def _redact_items(connection: Connection, which: sa.ColumnElement[bool], now: da
 
 
 def _redact_calls(connection: Connection, which: sa.ColumnElement[bool]) -> None:
-    """The provider's reasons may quote the prompt; amounts, times and request ids stay."""
+    """Remove the provider's reasons, which may quote the prompt. Amounts, times and request ids are kept."""
     connection.execute(sa.update(calls).where(which).values(reason=None, prompt=None))
 
 
 def _redact_rows(connection: Connection, batch: Sequence[str]) -> None:
-    """The rows that asked for items; and a run's own words, once none of its items is left."""
+    """Empty the rows that asked for items; and a run's name and parameters if all its items are erased."""
     connection.execute(sa.update(run_items).where(run_items.c.item_id.in_(batch)).values(source="", row={}, choices=[]))
     asked = sa.select(run_items.c.run_id).where(run_items.c.item_id.in_(batch))
     left = sa.exists().where(
@@ -283,7 +283,7 @@ def _redact_rows(connection: Connection, batch: Sequence[str]) -> None:
 
 
 def _redact_rewrites(connection: Connection, rewrite_ids: Sequence[str], now: datetime) -> list[str]:
-    """Texts by a language model that no item uses any more. Returns their calls."""
+    """Redact rewrites that no item uses any more. Returns their calls."""
     image = items.alias()
     used = sa.exists().where(image.c.rewrite_id == items.c.id, image.c.state != ItemState.ERASED)
     free = sa.and_(items.c.id.in_(rewrite_ids), items.c.state.not_in(_AT_WORK), ~used)

@@ -1,8 +1,8 @@
-"""What can be wrong with a ledger.
+"""Errors of the ledger.
 
 BadInput
 ├── LedgerNotUsable       the URL is wrong, a driver is missing, the schema is newer than this package
-│   └── LedgerMissing     there is none yet, and it was only to be looked at
+│   └── LedgerMissing     there is none yet, and none was to be made
 └── LedgerMismatch        the ledger belongs to another API, or the destination to another ledger
 Unavailable
 └── LedgerUnavailable     the database does not answer, or is locked for too long

@@ -1,4 +1,4 @@
-"""What an item is: the identity of one purchase."""
+"""The identity of an item: which purchases are the same."""
 
 from __future__ import annotations
 

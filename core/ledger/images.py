@@ -1,4 +1,4 @@
-"""The images of answered calls: what is still to fetch, and what became of each."""
+"""Images of answered calls: those that are to be fetched, and what became of each."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class ImageTask:
         model: Canonical model id.
         edition: Of the item.
         sent_on: Day the call was sent, UTC.
-        sent_from: Host of the process that sent it: where a base64 reply is spooled.
-        source_url: Where the provider serves it; None if the reply carried its bytes, or if it is to be copied.
+        sent_from: Host of the process that sent the call: a base64 reply is in its spool.
+        source_url: Where the provider serves it; None if the reply held its bytes, or if it is to be copied.
         content_type: As the reply claims, or as found when it was stored.
-        attempts: Times it was fetched in vain.
-        copy_from: URI of a stored copy, where it is only to be copied; else None.
+        attempts: Number of failed fetches.
+        copy_from: URI of a stored copy if it is only to be copied; else None.
         sha256: Of the stored copy.
-        facts: Of the purchase, to be kept with the object.
+        facts: Facts of the purchase that are stored with the object.
     """
 
     call_id: str
@@ -59,7 +59,7 @@ class ImageTask:
 
 @dataclass(frozen=True, slots=True)
 class StoredAt:
-    """A confirmed object and what is in it."""
+    """A confirmed object and its contents."""
 
     destination: str
     key: str
@@ -74,7 +74,7 @@ class StoredAt:
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What became of one image in one round.
+    """What became of an image in one attempt.
 
     `state` STORED comes with `stored`; QUARANTINED, LOST and PENDING (to be tried again) come with a `reason`.
     """
@@ -245,7 +245,7 @@ def pending_images(connection: Connection, call_ids: Sequence[str]) -> dict[str,
 
 
 def finish_images(connection: Connection, rounds: Sequence[Sequence[ImageResult]]) -> list[None]:
-    """Write what became of images and, from that, of their items: one transaction with whatever else is in it."""
+    """Record what became of images and, as a consequence, of their items. A step of a group commit."""
     now = datetime.now(UTC)
     results = [result for round_ in rounds for result in round_]
     stored = [_stored_row(result, result.stored, now) for result in results if result.stored is not None]
@@ -281,7 +281,7 @@ def _delivery_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def settle_items(connection: Connection, item_ids: Sequence[str]) -> None:
-    """Move generated items whose images are all terminal: delivered if one is stored, lost if none could be."""
+    """Move generated items without pending images: to delivered if an image is stored, else to lost."""
     for batch in in_batches(item_ids):
         connection.execute(_SETTLE_ITEMS, {"ids": batch, "now": datetime.now(UTC)})
 
@@ -302,7 +302,7 @@ _TASKS = (
 )
 _FACTS = ("content_type", "width", "height", "bytes", "sha256", "destination", "key", "uri")
 _THIS = sa.and_(images.c.call_id == sa.bindparam("call"), images.c.idx == sa.bindparam("index"))
-# Where it is stored already, this is a copy: the catalog keeps naming the first place.
+# If it is stored already, this is a copy: the catalog keeps the first place.
 _STORE = (
     sa.update(images)
     .where(_THIS, images.c.state != ImageState.STORED)

@@ -26,7 +26,7 @@ from .conditions import (
 from .database import Database
 from .identity import ItemKind
 from .rewrites import RewriteStatus, rewrite_statuses
-from .schema import calls, items, run_items, runs, workers
+from .schema import calls, history, items, run_items, runs, workers
 from .states import ItemState, buyable_states
 
 _PAID = (ItemState.GENERATED, ItemState.DELIVERED)
@@ -82,6 +82,23 @@ class LeasedItem:
         """The worker, described for a person."""
         what = f"run {self.run}" if self.run else "another run"
         return f"{what} (process {self.pid} on {self.host.split(' ', 1)[0]})"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of an item's state, or of a call's outcome.
+
+    Attributes:
+        at: When it was written.
+        call_id: The call; None for the item itself.
+        before: State or outcome before; None for a call that was just sent.
+        after: State or outcome after.
+    """
+
+    at: datetime
+    call_id: str | None
+    before: str | None
+    after: str
 
 
 def describe_workers(leased: Sequence[LeasedItem]) -> str:
@@ -276,6 +293,21 @@ class Items:
             for batch in [None] if item_ids is None else in_batches(item_ids):
                 found += connection.scalars(query if batch is None else query.where(items.c.id.in_(batch)))
         return found
+
+    def history(self, item_id: str) -> list[Transition]:
+        """Changes of an item's state and of the outcomes of its calls, the oldest first.
+
+        A ledger of an older version has none from before it was migrated.
+        """
+        mine = sa.or_(
+            history.c.subject == item_id, history.c.subject.in_(sa.select(calls.c.id).where(calls.c.item_id == item_id))
+        )
+        query = sa.select(history.c.subject, history.c.before, history.c.after, history.c.at)
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(mine).order_by(history.c.number)).all()
+        return [
+            Transition(row.at, None if row.subject == item_id else row.subject, row.before, row.after) for row in rows
+        ]
 
     def used_models(self) -> list[str]:
         """Ids of the models that images were asked of, the latest first."""

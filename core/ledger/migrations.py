@@ -1,11 +1,11 @@
 """Bringing a database to the schema of this package.
 
-A new database gets everything as `core.ledger.schema` has it. An older one runs the steps after its own version, and
-gets the `catalog` view anew. A step is a function of a connection, written with the helpers below; they leave alone
+A new database gets everything as `core.ledger.schema` has it. An older one runs the steps after its version; triggers
+and the `catalog` view are made anew. A step is a function of a connection, written with the helpers below. They skip
 what is there already, so a table that a step adds may get its later columns with it.
 
-To change the schema: change the table in `schema.py`, append a step to `_STEPS`, and see `test_migrations.py` compare a
-migrated database with a new one.
+To change the schema: change the table in `schema.py`, append a step to `_STEPS`, and see `test_migrations.py` compare
+a migrated database with a new one.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from sqlalchemy.engine import Connection
 from .errors import LedgerNotUsable
 from .schema import (
     CATALOG_VIEW,
+    ONE_IN_FLIGHT,
     budget_windows,
     budgets,
     calls,
+    history,
+    images,
     items,
     meta,
     metadata,
@@ -31,6 +34,7 @@ from .schema import (
     rewrites,
     runs,
 )
+from .states import CallOutcome
 
 _ADVISORY_LOCK = 7_310_942_118
 
@@ -43,7 +47,7 @@ def add_table(connection: Connection, table: sa.Table) -> None:
 
 
 def add_column(connection: Connection, column: sa.Column[object]) -> None:
-    """Add a column to a table that is there: one that may be null, or has a default of the server's.
+    """Add a column to an existing table: one that may be null, or that has a server default.
 
     Example:
         `add_column(connection, calls.c.colour)`
@@ -65,15 +69,101 @@ def add_column(connection: Connection, column: sa.Column[object]) -> None:
 
 
 def add_index(connection: Connection, index: sa.Index) -> None:
-    """Create an index on a table that is there."""
+    """Create an index on an existing table."""
     index.create(connection, checkfirst=True)
+
+
+def _checks(table: sa.Table) -> list[sa.CheckConstraint]:
+    found = (constraint for constraint in table.constraints if isinstance(constraint, sa.CheckConstraint))
+    return sorted(found, key=lambda check: str(check.name))
+
+
+def add_checks(connection: Connection, table: sa.Table) -> None:
+    """Give an existing table its CHECK constraints.
+
+    SQLite cannot add constraints: a new table is made, filled and renamed, all within the caller's transaction.
+    """
+    if connection.dialect.name == "postgresql":
+        there = {check["name"] for check in sa.inspect(connection).get_check_constraints(table.name)}
+        for check in _checks(table):
+            if check.name not in there:
+                connection.execute(sa.schema.AddConstraint(check, isolate_from_table=False))
+        return
+    columns = ", ".join(f'"{column["name"]}"' for column in sa.inspect(connection).get_columns(table.name))
+    query = "SELECT sql FROM sqlite_master WHERE tbl_name = :name AND type IN ('index', 'trigger') AND sql IS NOT NULL"
+    attached = connection.scalars(sa.text(query), {"name": table.name}).all()
+    filled = table.to_metadata(sa.MetaData(), name=f"{table.name}_new")
+    connection.execute(sa.schema.CreateTable(filled))
+    connection.execute(sa.text(f"INSERT INTO {filled.name} ({columns}) SELECT {columns} FROM {table.name}"))
+    connection.execute(sa.text(f"DROP TABLE {table.name}"))
+    # Otherwise SQLite refuses the renaming while a view names a table that does not exist.
+    connection.execute(sa.text("PRAGMA legacy_alter_table = ON"))
+    connection.execute(sa.text(f"ALTER TABLE {filled.name} RENAME TO {table.name}"))
+    connection.execute(sa.text("PRAGMA legacy_alter_table = OFF"))
+    for statement in attached:  # whoever made them
+        connection.exec_driver_sql(statement)
+
+
+_NAMED = 20
+
+
+def broken_rules(connection: Connection) -> list[str]:
+    """Describe rows that break a rule of the schema, at most some of each kind."""
+    found = []
+    for table in (runs, items, calls, images):
+        for check in _checks(table):
+            query = sa.select(*table.primary_key.columns, table.c[check.info["column"]])
+            for *key, value in connection.execute(query.where(sa.text(f"NOT ({check.sqltext})")).limit(_NAMED)):
+                found.append(f"{table.name} {'-'.join(map(str, key))}: the {check.info['column']} {value!r}")
+    several = (
+        sa.select(calls.c.item_id)
+        .where(calls.c.outcome == CallOutcome.SENT)
+        .group_by(calls.c.item_id)
+        .having(sa.func.count() > 1)
+        .limit(_NAMED)
+    )
+    for item_id in connection.scalars(several):
+        mine = sa.select(calls.c.id).where(calls.c.item_id == item_id, calls.c.outcome == CallOutcome.SENT)
+        found.append(f"{items.name} {item_id}: several calls in flight, {', '.join(connection.scalars(mine))}")
+    return found
+
+
+def create_triggers(connection: Connection) -> None:
+    """Make the triggers that write the history, in place of older ones."""
+    for table, column, insert in ((items, "state", False), (calls, "outcome", True)):
+        for event in ("UPDATE", "INSERT") if insert else ("UPDATE",):
+            name = f"{table.name}_{event.lower()}_history"
+            before = f"OLD.{column}" if event == "UPDATE" else "NULL"
+            of = f"UPDATE OF {column}" if event == "UPDATE" else event
+            when = f"WHEN (OLD.{column} <> NEW.{column})" if event == "UPDATE" else ""
+            for statement in _TRIGGERS[connection.dialect.name]:
+                sql = statement.format(name=name, table=table.name, of=of, when=when, before=before, column=column)
+                connection.exec_driver_sql(sql)
+
+
+_TRIGGERS = {
+    "sqlite": (
+        "DROP TRIGGER IF EXISTS {name}",
+        # Padded to microseconds, as SQLAlchemy writes and reads times.
+        """CREATE TRIGGER {name} AFTER {of} ON {table} FOR EACH ROW {when} BEGIN
+    INSERT INTO imagen_history (subject, "before", "after", at)
+    VALUES (NEW.id, {before}, NEW.{column}, strftime('%Y-%m-%d %H:%M:%f000', 'now')); END""",
+    ),
+    "postgresql": (
+        """CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO imagen_history (subject, "before", "after", at)
+    VALUES (NEW.id, {before}, NEW.{column}, clock_timestamp()); RETURN NULL; END $$""",
+        "DROP TRIGGER IF EXISTS {name} ON {table}",
+        "CREATE TRIGGER {name} AFTER {of} ON {table} FOR EACH ROW {when} EXECUTE FUNCTION {name}()",
+    ),
+}
 
 
 def create_view(connection: Connection) -> None:
     """Make the `catalog` view, in place of an older one.
 
     Raises:
-        LedgerNotUsable: Something that others made depends on columns that are no more.
+        LedgerNotUsable: A view of somebody else depends on columns that are gone.
     """
     if connection.dialect.name == "postgresql":
         try:
@@ -127,8 +217,27 @@ def _models(connection: Connection) -> None:
     add_column(connection, runs.c.models)
 
 
+def _rules(connection: Connection) -> None:
+    """Rules that the database holds: known states and outcomes, one call of an item in flight. And the history.
+
+    Raises:
+        LedgerNotUsable: A row breaks a rule.
+    """
+    broken = broken_rules(connection)
+    if broken:
+        raise LedgerNotUsable(
+            "the ledger cannot be brought to this package's schema, since rows break its rules; nothing was changed: "
+            + "; ".join(broken)
+        )
+    _drop_view(connection)
+    for table in (runs, items, calls, images):
+        add_checks(connection, table)
+    add_index(connection, ONE_IN_FLIGHT)
+    add_table(connection, history)
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models)
+_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 
@@ -166,6 +275,7 @@ def migrate(connection: Connection) -> None:
     else:
         for step in _STEPS[version - 1 :]:
             step(connection)
+    create_triggers(connection)
     create_view(connection)
     connection.execute(sa.delete(meta).where(meta.c.key == "schema_version"))
     connection.execute(sa.insert(meta), [{"key": "schema_version", "value": str(SCHEMA_VERSION)}])

@@ -2,7 +2,7 @@
 
 One row per key and model holds the schedule of permits and the rate observed from 429s; it outlives the runs. One row
 per active run (a *share*) holds the limits its user configured and its slots for calls in flight; it ends with its
-holder, so a process that dies frees its slots. Keys are stored as fingerprints only (`AimlApiClient.fingerprint`).
+worker, so a process that dies frees its slots. Keys are stored as fingerprints only (`AimlApiClient.fingerprint`).
 
 A lease is one short transaction for about a second of sending, and none at all while no limit is configured or
 observed: then a run only looks, every two seconds, whether there is one by now.
@@ -190,7 +190,7 @@ class SharedQuota:
         """Give the slots back."""
         if self._has_share:
             self._has_share = False
-            with contextlib.suppress(ImagenError):  # its holder's end does the same
+            with contextlib.suppress(ImagenError):  # the end of its worker does the same
                 mine = sa.delete(quota_shares).where(quota_shares.c.id == self._share_id)
                 self._ledger.write(lambda connection: connection.execute(mine))
 

@@ -14,7 +14,7 @@ from .database import Database
 from .identity import ItemKind
 from .runs import REBUILT
 from .schema import calls, deliveries, images, insert_new, items, meta, run_items, runs
-from .states import CallOutcome, ImageState, ItemState
+from .states import CallOutcome, ImageState, ItemState, RunOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def _add_run(connection: Connection, call: RebuiltCall, destination: str, worker
         "spent": 0,
         "started_at": call.sent_at,
         "ended_at": call.sent_at,
-        "outcome": "Rebuilt",
+        "outcome": RunOutcome.REBUILT,
     }
     connection.execute(insert_new(connection, runs), [row])
     connection.execute(sa.update(runs).where(runs.c.id == call.run_id).values(spent=runs.c.spent + call.credits))

@@ -1,4 +1,4 @@
-"""Runs: who asked for which items, within which budget, and how far each run is."""
+"""Runs: the items that each asks for, its budget, and its progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REBUILT = "rebuilt"
 """Key in `imagen_meta` of a ledger that was rebuilt from objects: its items may lack what the objects do not say."""
 
 _NOT_TAKEN = frozenset({ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED})
-"""States of items that were not bought, and surely not billed."""
+"""States of items that were surely not billed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +30,16 @@ class RunSpec:
 
     Attributes:
         id: Unique; a run that is started again under its id goes on.
-        model: Name that resolves to model and contract.
+        model: Name of the model, with its contract if one was named.
         parameters: As given, for every item.
-        models: What may be bought: plain data of `core.run.models`.
-        destination: URI of the place the images go to; None where the run only generates.
-        edition: Of all its items.
+        models: The models that may be bought, as plain data of `core.run.models`.
+        destination: URI of the place where images are stored; None if the run only generates.
+        edition: The edition of all its items.
         tags: Free labels, for the cost by campaign.
         budget: Highest spending of this run in credits, or None.
         flow_run_id: Prefect's id of the flow run.
-        flow_run_name: And its name.
-        flow_run_url: And its page in Prefect's UI, where that is known.
+        flow_run_name: Name of the flow run.
+        flow_run_url: Page of the flow run in Prefect's UI, if known.
     """
 
     id: str
@@ -61,12 +61,12 @@ class RunItem:
 
     Attributes:
         position: Its place in the run.
-        item: What is wanted.
+        item: The item of the wanted model.
         source: Where the prompt came from.
-        line: And on which line.
-        row: All of that line.
-        choices: What was chosen of its variants.
-        alternatives: The same from models that may stand in for the wanted one.
+        line: The line of the source.
+        row: All fields of that line.
+        choices: The variants that were chosen.
+        alternatives: The items of the fallback models.
         active_index: Which of them is bought, 0 for `item`, where none was bought before.
     """
 
@@ -80,10 +80,10 @@ class RunItem:
     active_index: int = 0
 
     def settled(self, states: Mapping[str, ItemState]) -> Item:
-        """The item that this row is: the first of its candidates that was bought or may have been, else the one to buy.
+        """Choose this row's item: the first candidate that was (or may have been) bought, otherwise the active one.
 
         Args:
-            states: Of the candidates, as far as the ledger knows them.
+            states: States of the candidates that the ledger knows.
         """
         candidates = (self.item, *self.alternatives)
         taken = (one for one in candidates if states.get(one.id, ItemState.PLANNED) not in _NOT_TAKEN)
@@ -92,7 +92,7 @@ class RunItem:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
         rows: Source rows (duplicates included).
@@ -102,8 +102,8 @@ class RunProgress:
         spent: Credits billed for calls of this run.
         reserved: Credits that calls in flight or unknown may still cost.
         budget: Cap in credits, or None.
-        texts: Distinct texts that its prompts are to be rewritten to.
-        written: Texts of these that are there.
+        texts: Distinct rewrites that its images wait for.
+        written: Rewrites of these that have a text.
     """
 
     rows: int
@@ -124,11 +124,11 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class RowProgress:
-    """How far the items of some rows are.
+    """Progress of the items of some rows.
 
     Attributes:
         items: Items by state; only states that occur. An item belongs to the first row that asks for it.
-        held: Items that somebody works on now.
+        held: Number of items that a worker holds.
     """
 
     items: Mapping[ItemState, int]
@@ -136,7 +136,7 @@ class RowProgress:
 
     @property
     def settled(self) -> int:
-        """Items that are as done as any run can make them by itself."""
+        """Number of items that a run cannot bring any further."""
         return sum(self.items.get(state, 0) for state in (ItemState.DELIVERED, ItemState.REFUSED, ItemState.LOST))
 
 
@@ -435,11 +435,11 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
 
 
 def _fill_in(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Complete items of a rebuilt ledger with what a run says of them: the same id is the same item.
+    """Complete items of a rebuilt ledger with a run's data: the same id is the same item.
 
     Args:
         connection: Within a write transaction.
-        rows: Of items, as they would be written if they were new.
+        rows: Rows of the items, as they would be inserted if they were new.
     """
     if connection.scalar(sa.select(meta.c.value).where(meta.c.key == REBUILT)) is None:
         return
@@ -453,7 +453,7 @@ def _fill_in(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _write_anew(connection: Connection, batch: list[RunItem]) -> None:
-    """Rewrites that were erased are planned again where images ask for them that were not (another edition)."""
+    """Re-plan erased rewrites that a non-erased image (e.g. of another edition) still needs."""
     wanted = {row.item.id: row.item.rewrite for row in batch if row.item.rewrite is not None}
     ids = sorted({rewrite.id for rewrite in wanted.values()})
     erased: set[str] = set()
@@ -475,7 +475,7 @@ def _write_anew(connection: Connection, batch: list[RunItem]) -> None:
 
 
 def _settled(connection: Connection, rows: Iterable[RunItem]) -> list[RunItem]:
-    """Rows with the one item that each of them is."""
+    """Rows with their alternatives resolved to one item each."""
     batch = list(rows)
     if not any(row.alternatives for row in batch):
         return batch
@@ -485,10 +485,10 @@ def _settled(connection: Connection, rows: Iterable[RunItem]) -> list[RunItem]:
 
 
 def _switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> int:
-    """Let rows whose item was not bought, and cannot be any more, be the item of a model that stands in.
+    """Point rows whose item was not bought and cannot be any more at the item of a fallback model.
 
     Returns:
-        Rows that are another item now.
+        Number of rows that have another item now.
     """
     asked = list(rows)
     batch = _settled(connection, asked)
@@ -500,7 +500,7 @@ def _switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunIte
     changed = [
         row
         for row, wanted in zip(batch, asked, strict=True)
-        # A source that was changed meanwhile says something else at this place: then the row stays what it was.
+        # If the source was changed meanwhile, this position holds another row: it keeps its item.
         if present.get(row.position) in {item.id for item in (wanted.item, *wanted.alternatives)} - {row.item.id}
     ]
     if changed:
@@ -542,7 +542,7 @@ def _rewrite_values(rewrite: Rewrite) -> dict[str, Any]:
 
 
 def _follow_limits(connection: Connection, batch: Sequence[RunItem]) -> None:
-    """Items that an earlier run left unbought, with another contract's limit, wait for the text of this run's."""
+    """Point items left unbought by an earlier run at this run's rewrite, whose length limit may differ."""
     wanted = {row.item.id: row.item.rewrite.id for row in batch if row.item.rewrite is not None}
     left = sa.and_(
         items.c.holder_id.is_(None), items.c.state.in_((ItemState.PLANNED, ItemState.FAILED, ItemState.REFUSED))

@@ -6,6 +6,7 @@ credits (2,000,000 to the US dollar). Times are UTC.
 
 from __future__ import annotations
 
+import enum
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator
+
+from .identity import ItemKind
+from .states import CallOutcome, ImageState, ItemState, RunOutcome
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -52,9 +56,9 @@ class JsonText(TypeDecorator[Any]):
 
 
 class FreeText(TypeDecorator[str]):
-    """Text from elsewhere (replies, error messages, file names) without what a database cannot hold.
+    """Text from outside (replies, error messages, file names) without characters that a database cannot hold.
 
-    PostgreSQL knows no NUL, UTF-8 no half of a surrogate pair. Neither may keep a paid reply out of the ledger.
+    PostgreSQL has no NUL, and UTF-8 no half of a surrogate pair. Neither may keep a paid reply out of the ledger.
     """
 
     impl = sa.Text
@@ -66,6 +70,12 @@ class FreeText(TypeDecorator[str]):
         return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
+def _one_of(table: str, column: str, values: type[enum.StrEnum]) -> sa.CheckConstraint:
+    """The rule that a column has one of an enum's values. An enum that grows needs a migration that makes it anew."""
+    allowed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({allowed})", name=f"{table}_{column}_is_known", info={"column": column})
+
+
 metadata = sa.MetaData()
 
 meta = sa.Table(
@@ -75,7 +85,7 @@ meta = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
-# A process that works on items. Heartbeats are in seconds of the database's clock, the only one all holders share.
+# A process that works on items. Heartbeats are in seconds of the database's clock, the only one that all workers share.
 workers = sa.Table(
     "imagen_holders",
     metadata,
@@ -109,6 +119,7 @@ runs = sa.Table(
     sa.Column("ended_at", UtcDateTime),
     sa.Column("outcome", sa.Text),
     sa.Column("warned", sa.Boolean, comment="whether it was said that the budget is nearly used"),
+    _one_of("imagen_runs", "outcome", RunOutcome),
 )
 
 items = sa.Table(
@@ -128,9 +139,11 @@ items = sa.Table(
     sa.Column("holder_id", sa.Text, index=True),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+    _one_of("imagen_items", "kind", ItemKind),
+    _one_of("imagen_items", "state", ItemState),
 )
 
-# Which rows of the source asked for which item: duplicates and items that were owned before stay traceable.
+# The rows of a run's source and the item that each asks for; duplicates and owned items have rows, too.
 run_items = sa.Table(
     "imagen_run_items",
     metadata,
@@ -171,6 +184,16 @@ calls = sa.Table(
     sa.Column("sent_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
     sa.UniqueConstraint("item_id", "number"),
+    _one_of("imagen_calls", "outcome", CallOutcome),
+)
+
+# At most one call of an item is in flight.
+ONE_IN_FLIGHT = sa.Index(
+    "imagen_calls_one_in_flight",
+    calls.c.item_id,
+    unique=True,
+    sqlite_where=calls.c.outcome == sa.literal_column(f"'{CallOutcome.SENT}'"),
+    postgresql_where=calls.c.outcome == sa.literal_column(f"'{CallOutcome.SENT}'"),
 )
 
 images = sa.Table(
@@ -193,9 +216,10 @@ images = sa.Table(
     sa.Column("key", sa.Text),
     sa.Column("uri", sa.Text),
     sa.Column("stored_at", UtcDateTime),
+    _one_of("imagen_images", "state", ImageState),
 )
 
-# What a language model made of a prompt: the text of a delivered item of the kind `rewrite`.
+# The text that a language model wrote: of a delivered item of the kind `rewrite`.
 rewrites = sa.Table(
     "imagen_rewrites",
     metadata,
@@ -205,7 +229,7 @@ rewrites = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
-# Where each stored image lies; an item that is wanted at a second place is copied there, not bought again.
+# Where each stored image is. An item that is wanted at a second destination is copied, not bought again.
 deliveries = sa.Table(
     "imagen_deliveries",
     metadata,
@@ -218,7 +242,7 @@ deliveries = sa.Table(
     sa.Column("stored_at", UtcDateTime, nullable=False),
 )
 
-# Budgets of the day and the month, and a counter for each window in which something was bought under one.
+# Budgets of the day and the month, and a counter for each window in which calls were made under one.
 budgets = sa.Table(
     "imagen_caps",
     metadata,
@@ -239,7 +263,7 @@ budget_windows = sa.Table(
 )
 
 
-# What is known of the limits of a key (its fingerprint) and a model. Times are seconds of the database's clock.
+# The rate limit that was observed for a key (its fingerprint) and a model. Times are seconds of the database's clock.
 quotas = sa.Table(
     "imagen_quotas",
     metadata,
@@ -254,7 +278,7 @@ quotas = sa.Table(
     sa.Column("cool_until", sa.Double, nullable=False, default=0.0),
 )
 
-# What each run at work was told of these limits, and the slots it has.
+# The limits that each active run was given, and the slots that it has.
 quota_shares = sa.Table(
     "imagen_quota_shares",
     metadata,
@@ -269,8 +293,20 @@ quota_shares = sa.Table(
 )
 
 
+# Every change of an item's state and of a call's outcome, written by triggers: a subject is an item's or a call's id.
+history = sa.Table(
+    "imagen_history",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("before", sa.Text, comment="null for a call that was just sent"),
+    sa.Column("after", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+
 def insert_new(connection: Connection, table: sa.Table) -> Any:
-    """An insert that leaves rows alone which are there already."""
+    """An insert that skips rows whose key exists."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table).on_conflict_do_nothing()
 

@@ -1,4 +1,4 @@
-"""Which part of the ledger is meant: a run, an edition, tags, an age."""
+"""A selection of items: by run, edition, tags and age."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .schema import calls, items, run_items, runs
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Items that fit everything that is given; all of them where nothing is.
+    """Items that match every given criterion; all items if none is given.
 
     Attributes:
-        run_id: Items that a run asks for, owned ones included.
-        edition: Items of an edition; the empty one is the one without a name.
+        run_id: Items that this run asks for, owned ones included.
+        edition: Items of this edition; the empty string is the edition without a name.
         tags: Items that runs with all these tags ask for.
-        before: Items whose last call, or where none was made whose planning, is older than this.
+        before: Items whose last call (or planning, if there was none) is older than this.
     """
 
     run_id: str | None = None
@@ -31,11 +31,11 @@ class Selection:
 
     @property
     def everything(self) -> bool:
-        """Whether nothing is given."""
+        """Whether no criterion is given."""
         return self.run_id is None and self.edition is None and not self.tags and self.before is None
 
     def runs(self, connection: Connection) -> list[str] | None:
-        """Ids of the runs whose items are meant; None where runs do not matter.
+        """Ids of the runs whose items are selected; None if runs do not matter.
 
         Tags are compared here, not in SQL: runs are few, and the two databases have no JSON functions in common.
         """
@@ -47,7 +47,7 @@ class Selection:
         return [row.id for row in connection.execute(query) if self.tags.items() <= row.tags.items()]
 
     def items(self, connection: Connection) -> sa.Select[tuple[str]]:
-        """A query of the ids of the items that are meant."""
+        """Query for the ids of the selected items."""
         query = sa.select(items.c.id)
         meant = self.runs(connection)
         if meant is not None:
@@ -62,6 +62,6 @@ class Selection:
 
 
 def _one_of(column: sa.Column[str], values: list[str]) -> sa.ColumnElement[bool]:
-    """Membership in any number of values: a statement takes a bounded number of parameters."""
+    """Condition that a column has one of any number of values; a single `IN` takes a bounded number."""
     parts = [column.in_(batch) for batch in in_batches(values)]
     return sa.or_(*parts) if parts else sa.false()

@@ -1,6 +1,7 @@
 """The states of calls, images and items, and what each means for the money.
 
-A *call* is one request to the paid endpoint, an *image* one image of its reply, an *item* what a user wants bought.
+A *call* is one request to the paid endpoint, an *image* one image of its reply, an *item* one purchase that a user
+wants.
 
     call    sent ──▶ answered     the reply is recorded                                billed
               ├────▶ refused      the provider said no; `billed` says which            as recorded
@@ -16,7 +17,7 @@ A *call* is one request to the paid endpoint, an *image* one image of its reply,
                                     ├───▶ failed     unbilled, retries spent
                                     └───▶ unknown
 
-            any that nobody works on ─▶ erased     on request: its prompt, images and links are gone, its money is not
+            any that no worker holds ─▶ erased     on request: prompt, images and links are removed, costs are kept
 """
 
 from __future__ import annotations
@@ -59,6 +60,17 @@ class ItemState(enum.StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
     ERASED = "erased"
+
+
+class RunOutcome(enum.StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "Completed"
+    INCOMPLETE = "Incomplete"
+    BUDGET_REACHED = "BudgetReached"
+    BLOCKED = "Blocked"
+    STOPPED = "Stopped"
+    REBUILT = "Rebuilt"
 
 
 def buyable_states(unknown: UnknownPolicy, *, retry_refused: bool) -> tuple[ItemState, ...]:

@@ -1,7 +1,7 @@
-"""Who works on what: a row per process, kept alive by one heartbeat in the database's own time.
+"""Workers: the processes that work on items, each with a row that one heartbeat renews in the database's time.
 
-A claim lasts as long as its holder. A holder is dead when its heartbeat is older than the lease, or at once when its
-process is gone from this very machine; what it had claimed is free again, and what it had sent is unknown.
+A claim lasts as long as its worker. A worker is dead when its heartbeat is older than the lease, or at once when its
+process is gone from this machine. Items that it had claimed are free again; calls that it had sent become unknown.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +25,7 @@ from .states import CallOutcome, ItemState
 from .writer import Writer
 
 LEASE_SECONDS = 60.0
-"""A holder that has not been heard of for so long is dead."""
+"""A worker without a heartbeat for this long is dead."""
 
 HEARTBEAT_SECONDS = 10.0
 
@@ -41,7 +40,7 @@ def _read(path: str) -> str:
 
 
 def this_host() -> str:
-    """This machine as far as process ids reach: containers on one node have pid namespaces of their own."""
+    """Name of the host and of the pid namespace: process ids of other containers on the host mean nothing here."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -50,7 +49,7 @@ def this_host() -> str:
 
 
 def _process_start(pid: int) -> str:
-    """When a process began, in clock ticks since boot: tells a reused pid from the old one. Empty if unknown."""
+    """When a process began, in clock ticks since boot, so that a reused pid is noticed. Empty if unknown."""
     stat = _read(f"/proc/{pid}/stat")
     return stat.rpartition(")")[2].split()[19] if stat else ""
 
@@ -88,25 +87,31 @@ class Worker:
 
     @classmethod
     def of_this_process(cls) -> Worker:
-        """A new holder for the calling process."""
+        """Create a worker for the calling process."""
         return cls(uuid.uuid4().hex, this_host(), _boot(os.getpid()), os.getpid())
 
     def register(self, connection: Connection) -> None:
-        """Write the holder's row."""
+        """Insert the worker's row."""
         row = {"id": self.id, "host": self.host, "boot": self.boot, "pid": self.pid, "started_at": datetime.now(UTC)}
         connection.execute(sa.insert(workers), [{**row, "heartbeat": database_now(connection)}])
 
     def beat(self, connection: Connection) -> None:
-        """Renew every claim of this process with one statement."""
+        """Renew the lease of every claim of this process, with one statement."""
         connection.execute(
             sa.update(workers).where(workers.c.id == self.id).values(heartbeat=database_now(connection), ended_at=None)
         )
 
 
 def dead_workers(connection: Connection, me: Worker | None, among: set[str] | None = None) -> list[str]:
-    """Holders that are to be taken for dead; of those named only, if any are."""
+    """Ids of the workers that are dead.
+
+    Args:
+        connection: For reading.
+        me: The caller, who is alive.
+        among: Only look at these workers; None for all.
+    """
     now, here = database_now(connection), this_host()
-    # A holder that was declared dead too early and worked on (a machine that slept) is looked at as long as it holds.
+    # A worker that was declared dead too early (its machine slept) is looked at as long as it holds items.
     holding = sa.exists().where(items.c.holder_id == workers.c.id)
     looked_at = sa.or_(workers.c.ended_at.is_(None), holding) if among is None else workers.c.id.in_(among)
     rows = connection.execute(sa.select(workers).where(looked_at))
@@ -121,15 +126,15 @@ def dead_workers(connection: Connection, me: Worker | None, among: set[str] | No
 
 
 def release_dead_workers(connection: Connection, me: Worker | None = None, *, force: tuple[str, ...] = ()) -> int:
-    """Free what dead holders held: claimed items become planned, sent calls and items become unknown.
+    """Release what dead workers held: claimed items become planned, sent calls and their items become unknown.
 
     Args:
         connection: Within a write transaction.
         me: The caller, who is alive.
-        force: Holders that are known to have stopped.
+        force: Workers that are known to have stopped.
 
     Returns:
-        Calls that are now unknown.
+        Number of calls that became unknown.
     """
     dead = [*force, *dead_workers(connection, me)]
     if not dead:
@@ -147,7 +152,7 @@ def release_dead_workers(connection: Connection, me: Worker | None = None, *, fo
         sa.update(items)
         .where(held, items.c.state == ItemState.SENT)
         .values(
-            # A late reply of an earlier call may have brought what was wanted while this call was in flight.
+            # A late reply of an earlier call may have brought the images or the text meanwhile.
             state=sa.case(
                 (has_images, ItemState.GENERATED.value),
                 (has_text, ItemState.DELIVERED.value),
@@ -168,7 +173,7 @@ def release_dead_workers(connection: Connection, me: Worker | None = None, *, fo
 
 
 class Heartbeat:
-    """A thread that keeps a holder alive."""
+    """A thread that renews a worker's lease."""
 
     def __init__(self, worker: Worker, writer: Writer) -> None:
         self._worker = worker
@@ -177,19 +182,17 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="imagen-heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the thread."""
         self._thread.start()
 
-    def stop(self, then: Callable[[], None] | None = None) -> None:
-        """Stop beating, then run `then`."""
+    def stop(self) -> None:
+        """Stop the thread and wait for its end."""
         self._stop.set()
         self._thread.join()
-        if then is not None:
-            then()
 
     def _run(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             try:
                 self._writer.run(self._worker.beat)
             except ImagenError:
-                continue  # the database is away; those who write say so, and the lease decides
+                continue  # the database is away: writers report it, and the lease decides

@@ -1,12 +1,12 @@
 """Group commit: many threads' writes, one transaction.
 
-Every paid call needs a commit before it is sent and one after it is answered. One thread does all the writing of a
-process; what arrives while it commits goes into the next transaction together. So the price of a durable commit is
-shared by all calls in flight, and SQLite never sees two writers of one process fight for its lock. Where many want the
-same step of the ledger, the step is run once for all of them: few statements with many rows.
+Every paid call needs a commit before it is sent and one after it is answered. One thread does all writes of a
+process; writes that arrive while it commits share the next transaction. So all calls in flight share the cost of a
+durable commit, and on SQLite no two writers of a process compete for the lock. If many threads want the same step, it
+runs once for all of them: few statements with many rows.
 
-It is also where an outage is waited for. Everything that is to be written stands in one line behind the operation that
-found the database away, the intent of the next paid call included: so nothing is sent until the database answers.
+The writer also waits for a database that is away. All later writes queue behind the one that found it away, among
+them the intent of the next paid call, so nothing is sent until the database answers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CONFLICTS = frozenset({"40001", "40P01"})  # PostgreSQL: serialization failure,
 
 @dataclass(frozen=True, slots=True)
 class _Job(Generic[V, T]):
-    """A value for a step; jobs of one group that name the same step are done by one run of it."""
+    """A value for a step. Jobs of one group with the same step are done by one run of it."""
 
     step: Callable[[Connection, list[V]], list[T]]
     value: V
@@ -48,13 +48,13 @@ class _Job(Generic[V, T]):
 class Writer:
     """Runs write operations in shared transactions.
 
-    An operation is a function of a connection; a step is one of a connection and many values. Either may run more than
-    once (after a conflict), so it must not have effects outside the database; and it reports what is expected (a lost
-    claim, a spent budget) by its result, since an exception rolls back the whole group and has each job run alone.
+    An operation is a function of a connection; a step is a function of a connection and many values. Both may run more
+    than once (after a conflict), so they must have no effects outside the database. Return expected failures (a lost
+    claim, a reached budget) as values: an exception rolls back the whole group and re-runs every job on its own.
 
     Attributes:
-        patience: Seconds that a database which is away is waited for. An operation whose commit broke off is run
-            again then, and may have been committed the first time: it must bear that.
+        patience: How long to wait for a database that is away, in seconds. An operation whose commit broke off is run
+            again, although it may have been committed the first time: operations must allow for that.
     """
 
     def __init__(self, engine: Engine, url: URL) -> None:
@@ -71,17 +71,17 @@ class Writer:
         """Run an operation and return its result once it is committed.
 
         Raises:
-            LedgerUnavailable: The database does not answer; nothing of the operation was committed, or, where the
-                connection broke within the commit itself, it cannot be told.
+            LedgerUnavailable: The database does not answer. Nothing was committed; only if the connection broke during
+                the commit itself is that not known.
         """
         return self._do(_Job(lambda connection, _: [operation(connection)], None))
 
     def run_together(self, step: Callable[[Connection, list[V]], list[T]], value: V) -> T:
-        """Run a step for a value, and for all other values that are waiting for the same step.
+        """Run a step for a value and for all other values that wait for the same step.
 
         Args:
-            step: Gives one result a value, in order. Told from others by identity.
-            value: For the step.
+            step: Returns one result per value, in order. Steps are told apart by identity: pass a module function.
+            value: This caller's value.
 
         Raises:
             LedgerUnavailable: As `run`.
@@ -101,7 +101,7 @@ class Writer:
         return job.future.result()
 
     def close(self) -> None:
-        """Finish what is queued and stop the thread."""
+        """Finish the queued writes and stop the thread."""
         with self._lock:
             self._closed = True
             self._closing.set()
@@ -139,7 +139,7 @@ class Writer:
                 with self._engine.begin() as connection:
                     results = _apply(connection, group)
                 break
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the threads that wait
+            except Exception as error:  # noqa: BLE001 - the waiting threads raise it
                 if is_away(error):
                     now = time.monotonic()
                     away_since = away_since or now

@@ -157,3 +157,22 @@ def test_cost_by_tag(terminal: Terminal, here: Here, bought: Any, tmp_path: Path
     assert "spring" in shown
     assert "(without it)" in shown
     check(terminal, tmp_path, settled=True)
+
+
+def test_the_history_of_an_item(terminal: Terminal, here: Here, bought: Any, tmp_path: Path) -> None:
+    bought(1)
+    (call,) = terminal.sandbox.calls()
+    name = call["client_request_id"]
+    changes = json.loads(here("status", "--history", name, "--json").out)
+    assert [change["after"] for change in changes if change["call_id"] is None] == [
+        "claimed",
+        "sent",
+        "generated",
+        "delivered",
+    ]
+    assert [change["after"] for change in changes if change["call_id"] == name] == ["sent", "answered"]
+    shown = here("status", "--history", name[:12]).out
+    assert "delivered" in shown
+    unknown = here("status", "--history", "nothing")
+    assert unknown.code == 2
+    assert "no item's or request's id begins" in unknown.err

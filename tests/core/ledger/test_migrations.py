@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +24,18 @@ DATA = Path(__file__).parents[2] / "data"
 @pytest.fixture
 def version_1(database: str) -> str:
     """URL of a ledger that version 1 made, with rows."""
+    return load(database, 1)
+
+
+@pytest.fixture
+def version_6(database: str) -> str:
+    """URL of a ledger that version 6 made, with items, calls and images in every state."""
+    return load(database, 6)
+
+
+def load(database: str, version: int) -> str:
     url = normalise_url(database)
-    script = (DATA / f"ledger-v1.{url.get_backend_name()}.sql").read_text()
+    script = (DATA / f"ledger-v{version}.{url.get_backend_name()}.sql").read_text()
     if url.get_backend_name() == "sqlite":
         sqlite3.connect(str(url.database)).executescript(script).connection.close()
         return database
@@ -53,7 +67,14 @@ def schema(ledger: Ledger) -> dict[str, Any]:
             else "SELECT pg_get_viewdef('catalog'::regclass)"
         )
         names = [name for name in inspector.get_table_names() if name.startswith("imagen_")]
+        triggers = (
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY 1"
+            if connection.dialect.name == "sqlite"
+            else "SELECT tgname, tgtype, proname, prosrc FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
+            "JOIN pg_class ON pg_class.oid = tgrelid WHERE relnamespace = current_schema()::regnamespace ORDER BY 1"
+        )
         return {
+            "triggers": [tuple(row) for row in connection.execute(sa.text(triggers))],
             "view": [column["name"] for column in inspector.get_columns("catalog")],
             "definition": str(connection.scalar(sa.text(definition))).split(),
             **{
@@ -67,6 +88,7 @@ def schema(ledger: Ledger) -> dict[str, Any]:
                         (str(i["name"]), *i["column_names"], i["unique"]) for i in inspector.get_indexes(name)
                     ),
                     "unique": sorted(tuple(u["column_names"]) for u in inspector.get_unique_constraints(name)),
+                    "checks": sorted((str(c["name"]), c["sqltext"]) for c in inspector.get_check_constraints(name)),
                 }
                 for name in names
             },
@@ -94,9 +116,11 @@ def test_the_fixture_is_a_ledger_of_version_1(version_1: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("create", [True, False])
-def test_a_migrated_ledger_is_like_a_new_one(version_1: str, new: str, open_ledger: OpenLedger, create: bool) -> None:
-    migrated = open_ledger(version_1, create=create)
+@pytest.mark.parametrize(("version", "create"), [(1, True), (1, False), (6, True)])
+def test_a_migrated_ledger_is_like_a_new_one(
+    database: str, new: str, open_ledger: OpenLedger, version: int, create: bool
+) -> None:
+    migrated = open_ledger(load(database, version), create=create)
     assert schema(migrated) == schema(open_ledger(new))
     with migrated.read() as connection:
         assert migrations.check_version(connection) == migrations.SCHEMA_VERSION
@@ -127,6 +151,106 @@ def test_rows_are_kept_and_can_be_worked_with(version_1: str, open_ledger: OpenL
     items = ledger.runs.progress("run").items
     assert (items[ItemState.UNKNOWN], items[ItemState.PLANNED], items[ItemState.SENT]) == (2, 2, 0)
     assert len(ledger.catalog.rows()) == 4
+
+
+def everything(ledger_url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables, as the database has them."""
+    engine = sa.create_engine(normalise_url(ledger_url))
+    with engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        names = [name for name in inspector.get_table_names() if name.startswith("imagen_")]
+        found = {}
+        for name in names:
+            columns = ", ".join(f'"{column}"' for column in sorted(c["name"] for c in inspector.get_columns(name)))
+            found[name] = sorted(map(tuple, connection.execute(sa.text(f"SELECT {columns} FROM {name}"))), key=repr)
+        found["catalog"] = sorted(map(tuple, connection.execute(sa.text("SELECT * FROM catalog"))), key=repr)
+    engine.dispose()
+    return found
+
+
+def test_a_ledger_of_version_6_keeps_every_row_and_goes_on(version_6: str, open_ledger: OpenLedger) -> None:
+    before = everything(version_6)
+    ledger = open_ledger(version_6)
+    after = everything(version_6)
+    assert after.pop("imagen_history") == []
+    for found in (before, after):
+        found["imagen_meta"] = [row for row in found["imagen_meta"] if "schema_version" not in row]
+    assert after == before
+    progress = ledger.runs.progress("first")
+    assert {state: count for state, count in progress.items.items() if count} == {
+        ItemState.PLANNED: 2,
+        ItemState.CLAIMED: 1,
+        ItemState.SENT: 1,
+        ItemState.GENERATED: 2,
+        ItemState.DELIVERED: 1,
+        ItemState.LOST: 3,
+        ItemState.REFUSED: 1,
+        ItemState.FAILED: 1,
+        ItemState.UNKNOWN: 1,
+        ItemState.ERASED: 1,
+    }
+    assert ledger.release_dead_workers() == 1
+    (call,) = [call for call in ledger.calls.unknown() if call["reason"].startswith("the process stopped")]
+    changes = [(one.call_id, one.before, one.after) for one in ledger.items.history(call["item_id"])]
+    assert changes == [(call["client_request_id"], "sent", "unknown"), (None, "sent", "unknown")]
+
+
+@pytest.mark.parametrize(
+    ("broken", "named"),
+    [
+        (
+            "UPDATE imagen_items SET state = 'bogus' WHERE prompt = 'fox 0'",
+            "imagen_items [0-9a-f]{64}: the state 'bogus'",
+        ),
+        ("UPDATE imagen_images SET state = '' WHERE idx = 1", "imagen_images pi-0+1-1: the state ''"),
+        ("UPDATE imagen_calls SET outcome = 'lost' WHERE id LIKE '%1'", "imagen_calls pi-0+1: the outcome 'lost'"),
+        ("UPDATE imagen_runs SET outcome = 'over' WHERE id = 'second'", "imagen_runs second: the outcome 'over'"),
+        (
+            "UPDATE imagen_calls SET outcome = 'sent' WHERE id LIKE '%8' OR id LIKE '%9'",
+            "imagen_items [0-9a-f]{64}: several calls in flight, pi-0+8, pi-0+9",
+        ),
+    ],
+)
+def test_a_ledger_that_breaks_a_rule_is_refused_and_not_changed(
+    version_6: str, open_ledger: OpenLedger, broken: str, named: str
+) -> None:
+    engine = sa.create_engine(normalise_url(version_6))
+    with engine.begin() as connection:
+        connection.execute(sa.text(broken))
+    engine.dispose()
+    before = everything(version_6)
+    with pytest.raises(LedgerNotUsable, match=named):
+        open_ledger(version_6)
+    assert everything(version_6) == before
+
+
+def test_a_process_that_is_killed_in_the_middle_leaves_the_old_ledger(version_6: str, open_ledger: OpenLedger) -> None:
+    before = everything(version_6)
+    code = (
+        "import os, signal\n"
+        "from prefect_imagen.core.ledger import Ledger, migrations\n"
+        "migrations.add_index = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"Ledger({version_6!r})"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert everything(version_6) == before
+    assert open_ledger(version_6).runs.progress("first").total == 14
+
+
+def test_what_others_made_of_the_tables_is_kept(sqlite: str, open_ledger: OpenLedger) -> None:
+    load(sqlite, 6)
+    made = {
+        "mine": "CREATE INDEX mine ON imagen_items (prompt)",
+        "seen": "CREATE TRIGGER seen AFTER DELETE ON imagen_items BEGIN SELECT 1; END",
+        "uris": "CREATE VIEW uris AS SELECT uri FROM catalog JOIN imagen_items USING (item_id)",
+    }
+    with contextlib.closing(sqlite3.connect(str(normalise_url(sqlite).database))) as connection:
+        connection.executescript(";".join(made.values()))
+    ledger = open_ledger(sqlite)
+    with ledger.read() as connection:
+        query = sa.text("SELECT name, sql FROM sqlite_master WHERE name IN ('mine', 'seen', 'uris')")
+        assert dict(connection.execute(query).all()) == made
 
 
 def test_steps_run_once_and_only_those_that_are_missing(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from prefect_imagen.core.limits import AdaptiveRate, CallLimiter, Schedule, StopSignal, ThrottleEvent
-from prefect_imagen.core.limits import limiter as limiter_module
+from prefect_imagen.core.limits.pacer import Step
 
 
 class Window:
@@ -65,25 +65,21 @@ class Simulation:
     def __init__(
         self,
         service: Any,
-        monkeypatch: pytest.MonkeyPatch,
         *,
         threads: int = 8,
         latency: float = 0.5,
         **configured: Any,
     ) -> None:
         self.now = 0.0
-        monkeypatch.setattr(limiter_module, "time", self)
         self.service, self.threads, self.latency = service, threads, latency
-        self.limiter = CallLimiter(threads, configured.get("per_minute"), StopSignal())
-        self.limiter._inside = threads
+        self.limiter = CallLimiter(threads, configured.get("per_minute"), StopSignal(), clock=lambda: self.now)
+        self.pacer = self.limiter.pacer
+        self.pacer.waiting = threads
         self.let_in: Counter[int] = Counter()
         self.turned_away: Counter[int] = Counter()
         self._events: list[tuple[float, int, Any]] = []
         self._order = itertools.count()
         self._chance = random.Random(1)
-
-    def monotonic(self) -> float:
-        return self.now
 
     def run(self, minutes: int) -> None:
         for _ in range(self.threads):
@@ -97,20 +93,16 @@ class Simulation:
         heapq.heappush(self._events, (moment, next(self._order), action))
 
     def _try(self) -> None:
-        steps, limiter = limiter_module._Step, self.limiter
-        with limiter._lock:
-            step, wait = limiter._next_step(self.now)
-            limiter._sending += step is steps.GO
-            limiter._leasing = limiter._leasing or step is steps.LEASE
-        if step is steps.GO:
+        step, wait = self.pacer.next_step(self.now)
+        if step is Step.GO:
             self._at(self.now + max(0.0, wait), lambda: self._go(wait))
             return
-        if step is steps.LEASE:
-            limiter._lease()
-        self._at(self.now + {steps.SLEEP: wait + 1e-6, steps.LOOK: 0.05, steps.LEASE: 0.0}[step], self._try)
+        if step is Step.LEASE:
+            self.limiter.lease()
+        self._at(self.now + {Step.SLEEP: wait + 1e-6, Step.LOOK: 0.05, Step.LEASE: 0.0}[step], self._try)
 
     def _go(self, wait: float) -> None:
-        if wait > 0 and self.now < self.limiter._cool_until:
+        if self.pacer.is_void(wait, self.now):
             self._leave()
             return
         sent_at, answer, minute = self.now, self.service.knock(self.now), int(self.now // 60)
@@ -130,8 +122,7 @@ class Simulation:
         self._leave()
 
     def _leave(self) -> None:
-        with self.limiter._lock:
-            self.limiter._stop_sending()
+        self.pacer.sent()
         self._at(self.now, self._try)
 
     def after(self, minute: int) -> tuple[float, float]:
@@ -145,11 +136,9 @@ class Simulation:
 @pytest.mark.parametrize("says_when", [False, True])
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize(("threads", "latency"), [(8, 0.5), (64, 3.0)])
-def test_a_limit_by_the_minute_is_found(
-    monkeypatch: pytest.MonkeyPatch, threads: int, latency: float, fixed: bool, says_when: bool
-) -> None:
+def test_a_limit_by_the_minute_is_found(threads: int, latency: float, fixed: bool, says_when: bool) -> None:
     service = Window(120, fixed=fixed, says_when=says_when)
-    simulation = Simulation(service, monkeypatch, threads=threads, latency=latency)
+    simulation = Simulation(service, threads=threads, latency=latency)
     simulation.run(10)
     let_in, turned_away = simulation.after(1)
     assert turned_away < 0.02
@@ -158,18 +147,16 @@ def test_a_limit_by_the_minute_is_found(
 
 @pytest.mark.parametrize(("threads", "latency"), [(8, 0.5), (64, 3.0)])
 @pytest.mark.parametrize("size", [10, 120])
-def test_a_limit_by_the_second_is_found(
-    monkeypatch: pytest.MonkeyPatch, threads: int, latency: float, size: int
-) -> None:
-    simulation = Simulation(Bucket(size, 2), monkeypatch, threads=threads, latency=latency)
+def test_a_limit_by_the_second_is_found(threads: int, latency: float, size: int) -> None:
+    simulation = Simulation(Bucket(size, 2), threads=threads, latency=latency)
     simulation.run(10)
     let_in, turned_away = simulation.after(2)
     assert turned_away < 0.03
     assert let_in > 0.93 * 120
 
 
-def test_a_small_limit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    simulation = Simulation(Window(10), monkeypatch)
+def test_a_small_limit_is_found() -> None:
+    simulation = Simulation(Window(10))
     simulation.run(10)
     let_in, turned_away = simulation.after(1)
     assert turned_away < 0.15, "three in twenty: each look for more costs a few of ten calls a minute"
@@ -178,25 +165,25 @@ def test_a_small_limit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [8, 64])
-def test_chance_is_not_taken_for_a_limit(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+def test_chance_is_not_taken_for_a_limit(threads: int) -> None:
     """A service that sheds one call in twenty is not sent ever fewer."""
-    simulation = Simulation(Shedding(0.05), monkeypatch, threads=threads)
+    simulation = Simulation(Shedding(0.05), threads=threads)
     simulation.run(8)
     assert simulation.after(4)[0] > 0.8 * simulation.let_in[0]
 
 
-def test_a_limit_that_was_raised_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_was_raised_is_found_out() -> None:
     service = Window(60)
-    simulation = Simulation(service, monkeypatch)
+    simulation = Simulation(service)
     simulation.run(3)
     service.most = 240
     simulation.run(25)
     assert simulation.let_in[24] > 180
 
 
-def test_a_limit_that_was_lowered_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_was_lowered_is_found_out() -> None:
     service = Window(240)
-    simulation = Simulation(service, monkeypatch)
+    simulation = Simulation(service)
     simulation.run(3)
     service.most = 60
     simulation.run(14)
@@ -205,16 +192,16 @@ def test_a_limit_that_was_lowered_is_found_out(monkeypatch: pytest.MonkeyPatch) 
     assert let_in > 50
 
 
-def test_who_is_told_meets_no_429(monkeypatch: pytest.MonkeyPatch) -> None:
-    simulation = Simulation(Window(120), monkeypatch, per_minute=120)
+def test_who_is_told_meets_no_429() -> None:
+    simulation = Simulation(Window(120), per_minute=120)
     simulation.run(4)
     assert not simulation.turned_away
     assert sum(simulation.let_in.values()) > 4 * 120 * 0.97
 
 
-def test_after_a_429_one_call_goes_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_429_one_call_goes_ahead() -> None:
     """A burst of those in flight, and then one call a pause, not one a thread."""
-    simulation = Simulation(Window(1, 3600), monkeypatch, threads=64)
+    simulation = Simulation(Window(1, 3600), threads=64)
     simulation.run(1)
     assert simulation.turned_away[0] <= 63 + 7
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -175,3 +176,11 @@ def test_values_that_json_has_no_form_for_stay_readable(tmp_path: Path) -> None:
     (read,) = plan.run_items()
     assert read.row == {"when": str(tmp_path), "share": ["nan", 0.5], "half": "\ud83e"}
     assert read.item == row.item
+
+
+def test_a_plan_file_that_was_written_earlier_gives_the_same_items() -> None:
+    plan = open_plan(Path(__file__).parents[2] / "data" / "plan-v1.jsonl")
+    assert plan is not None
+    ids = [row.item.id for row in plan.run_items()]
+    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    assert (len(ids), digest) == (24, "571b9371980ab8c2ee790c4dc896384edcd11abe4550d80cadfa22f9e6970a18")
