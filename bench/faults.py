@@ -128,6 +128,7 @@ def plain_loop(base_url: str, prompts: list[str], folder: Path, threads: int) ->
 def pipeline(base_url: str, prompts: list[str], folder: Path, threads: int, unknown: str) -> tuple[set[str], set[str]]:
     """`imagen_pipeline`. Returns the prompts that have an image, and those that are listed as unknown."""
     from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, LocalImageStore
+    from prefect_imagen.core.request import Policy, PromptOptions, UnknownPolicy
     from prefect_imagen.flows import imagen_pipeline
     from pydantic import SecretStr
 
@@ -138,8 +139,8 @@ def pipeline(base_url: str, prompts: list[str], folder: Path, threads: int, unkn
         AimlApiCredentials(api_key=SecretStr(_KEY), base_url=base_url),
         catalog,
         concurrency=threads,
-        variants=False,
-        unknown=unknown,
+        select=PromptOptions(variants=False),
+        policy=Policy(unknown=UnknownPolicy(unknown)),
         return_state=True,
     )
     ledger = catalog.get_ledger()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.aimlapi import ResolvedModel, load_registry
 from ..core.errors import BadInput
-from ..core.plan import AnyBatch, BatchOptions, open_batch, open_plan, read_fallback, read_parameters
+from ..core.plan import AnyBatch, open_batch, open_plan, read_parameters
+from ..core.request import RunRequest
 
 if TYPE_CHECKING:
     import typer
@@ -174,42 +175,31 @@ class Batch:
         Raises:
             BadInput: A number out of range.
         """
-        return open_batch(self.prompts, **self._options())
+        return open_batch(self.prompts, RunRequest.by_flag(self.flags()))
 
-    def flow_parameters(self) -> dict[str, Any]:
-        """The same as parameters of `imagen_pipeline`, those with a field of their own in it apart."""
-        own = ("aspect_ratio", "num_images", "seed")
-        return {
-            "prompts": self.prompts,
-            **self._options(),
-            **{name: self.parameters.get(name) for name in own},
-            "exclude": list(self.exclude or ()) or None,
-            "parameters": {name: value for name, value in self.parameters.items() if name not in own} or None,
-            "matrix": self.matrix or None,
-        }
-
-    def _options(self) -> BatchOptions:
+    def flags(self) -> dict[str, Any]:
+        """The same by the names of their flags; see `RunRequest.by_flag`."""
         return {
             "prompt_column": self.prompt_column,
             "template": self.template,
-            "variants": self.variants,
+            "no_variants": not self.variants,
             "wildcards": self.wildcards,
-            "exclude": self.exclude,
+            "exclude": tuple(self.exclude or ()),
             "per_row": self.per_row,
             "limit": self.limit,
             "sample": self.sample,
             "sample_seed": self.sample_seed,
             "max_prompts": self.max_prompts,
             "model": self.model,
-            "parameters": self.parameters,
+            "set": self.parameters,
             "matrix": self.matrix,
             "edition": self.edition,
             "repeat": self.repeat,
             "skip_invalid": self.skip_invalid,
             "rewrite": self.rewrite,
-            "rewrites": self.rewrites,
+            "rewrites": self.rewrites if self.rewrites != 1 else None,
             "brief": self.brief,
             "rewrite_price": self.rewrite_price,
-            "fallback": list(read_fallback(self.fallback)) or None,
+            "fallback": tuple(self.fallback or ()),
             "lenient": self.lenient,
         }

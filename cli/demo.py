@@ -148,7 +148,6 @@ class _Parts:
 
     def job(self, place: _Place) -> Job:
         """The run: four products in three styles and two lights."""
-        from ..core.run.services import RunSettings
         from .batch import Batch
         from .job import Job
 
@@ -168,10 +167,8 @@ class _Parts:
             base_url=self.sandbox.base_url,
             # A ledger each: owned images are copied to a new destination from the old one, which is not running.
             catalog=str(place.root.absolute() / ("catalog.db" if self.s3 is not None else "folder-catalog.db")),
-            settings=RunSettings(),
             store_options=self.s3.options if self.s3 is not None else {},
-            budget_usd=5,
-            tags={"campaign": "demo"},
+            options={"budget_usd": 5, "tag": {"campaign": "demo"}},
         )
 
 

@@ -11,11 +11,10 @@ from ..core.aimlapi.client import normalise_base_url
 from ..core.errors import BadInput, ImagenError
 from ..core.files import home
 from ..core.ledger import Ledger, open_ledger
-from ..core.money import usd_to_credits
 from ..core.plan import AnyBatch
-from ..core.run.checks import check_batch, check_services, with_terms
+from ..core.request import RunRequest
+from ..core.run.checks import CheckedBatch, Prepared, check_request, handed_over, prepare
 from ..core.run.report import IncompleteRun, RunReport, make_report
-from ..core.run.services import RunSettings
 from ..core.storage import LocalStore, ObjectStore, S3Store, open_store
 from .batch import Batch
 from .console import stderr
@@ -50,14 +49,8 @@ class Job:
         api_key: Never shown.
         base_url: Of the API.
         catalog: URL or path of the ledger; may hold a password.
-        settings: How to go about it.
         store_options: Fields of `S3Options` and `ObjectOptions`.
-        chunk_size: Items a chunk, or `auto`.
-        budget_usd: The run's cap.
-        tags: Labels.
-        on_incomplete: What Prefect shows a run as that leaves something undone: `fail` or `warn`.
-        adopt_ledger: Take over a destination of another ledger.
-        offline: Do not ask the API's catalogue first.
+        options: Further options of the run by the names of their flags.
     """
 
     batch: Batch
@@ -65,14 +58,13 @@ class Job:
     api_key: str = field(repr=False)
     base_url: str
     catalog: str = field(repr=False)
-    settings: RunSettings
     store_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    chunk_size: str | int = "auto"
-    budget_usd: float | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    on_incomplete: str = "fail"
-    adopt_ledger: bool = False
-    offline: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def request(self) -> RunRequest:
+        """All options."""
+        return RunRequest.by_flag({**self.batch.flags(), **self.options})
 
     def check(self) -> Ready:
         """Check all of it: first what needs no service, then the services. Sends nothing that costs.
@@ -81,30 +73,48 @@ class Job:
             BadInput: Anything wrong with the input.
             Unavailable: A service does not answer.
         """
-        if isinstance(self.chunk_size, int) and not 1 <= self.chunk_size <= 1000:
-            raise BadInput(f"--chunk-size: {self.chunk_size} is not allowed (1 to 1000, or auto)")
-        budget = usd_to_credits(self.budget_usd) if self.budget_usd is not None else None
         if not self.api_key:
             AimlApiClient(self.api_key, base_url=self.base_url)  # says what is missing
-        batch = with_terms(self.batch.spec(), normalise_base_url(self.base_url), offline=self.offline)
-        prompts = check_batch(batch, budget=budget)
+        request = self.request
+        checked = check_request(self.batch.prompts, request, normalise_base_url(self.base_url))
         client = AimlApiClient(self.api_key, base_url=self.base_url)
         store = open_store(self.to, **self.store_options)
         ledger = open_ledger(self.catalog)
-        check_services(client, ledger, store, adopt=self.adopt_ledger, tags=self.tags)
-        client.close()
-        return Ready(self, batch, ledger, store, prompts)
+        return Ready(self, prepare(request, client=client, ledger=ledger, store=store, checked=checked))
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A job that can be run. `batch` is what it asks for, on today's terms, `prompts` how many there are."""
+    """A job whose batch and services were checked."""
 
     job: Job
-    batch: AnyBatch
-    ledger: Ledger
-    store: ObjectStore
-    prompts: int
+    prepared: Prepared
+
+    @property
+    def batch(self) -> AnyBatch:
+        """What is bought, at today's prices."""
+        return self._checked.batch
+
+    @property
+    def prompts(self) -> int:
+        """How many prompts can be run."""
+        return self._checked.prompts
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+        return self.prepared.ledger
+
+    @property
+    def store(self) -> ObjectStore:
+        """The destination."""
+        return self.prepared.store
+
+    @property
+    def _checked(self) -> CheckedBatch:
+        if self.prepared.checked is None:
+            raise TypeError("a job has a batch")
+        return self.prepared.checked
 
     def run(self, *, verbose: bool, live: bool, server: LocalPrefect | None = None) -> Ended:
         """Run it, showing its progress on standard error.
@@ -123,7 +133,7 @@ class Ready:
         console = stderr()
         try:
             with (
-                orderly_stop(_STOPPING, seconds=self.job.settings.drain_seconds + _LAST_SECONDS),
+                orderly_stop(_STOPPING, seconds=self.prepared.request.delivery.drain_seconds + _LAST_SECONDS),
                 Progress(self.ledger, console, images_per_item=images_per_item, live=live) as progress,
             ):
                 progress.phase("starting Prefect")
@@ -135,7 +145,8 @@ class Ready:
                 if server is not None:
                     server.wait()
                 progress.phase("checking and planning")
-                state = imagen_pipeline(**parameters, return_state=True)
+                with handed_over(self.prepared):
+                    state = imagen_pipeline(**parameters, return_state=True)
                 result = _result(state)
         except (KeyboardInterrupt, Terminated) as stop:
             return self._stopped(Terminated.exit_code if isinstance(stop, Terminated) else INTERRUPTED)
@@ -151,29 +162,14 @@ class Ready:
 
         from ..blocks import AimlApiCredentials, ImageCatalog
 
-        job, settings = self.job, self.job.settings
+        job, request = self.job, self.prepared.request
+        own = {name: getattr(request, name) for name in RunRequest.model_fields}
         return {
-            **job.batch.flow_parameters(),
+            **own,
+            "prompts": job.batch.prompts,
             "store": self._store_block(),
             "credentials": AimlApiCredentials(api_key=SecretStr(job.api_key), base_url=job.base_url),
             "catalog": ImageCatalog(url=SecretStr(job.catalog)),
-            "tags": dict(job.tags) or None,
-            "budget_usd": job.budget_usd,
-            "concurrency": settings.concurrency,
-            "requests_per_minute": settings.requests_per_minute,
-            "shared_concurrency": settings.shared_concurrency,
-            "chunk_size": job.chunk_size,
-            "on_incomplete": job.on_incomplete,
-            "unknown": settings.unknown,
-            "retry_refused": settings.retry_refused,
-            "patience": settings.patience,
-            "drain_seconds": settings.drain_seconds,
-            "spool_max_bytes": settings.spool_max_bytes,
-            "key_template": settings.key_template,
-            "trust_unbilled_5xx": settings.purchase.trust_unbilled_5xx,
-            "rewrite_fallback": settings.purchase.rewrite_fallback.value,
-            "adopt_ledger": job.adopt_ledger,
-            "ask_catalogue": not job.offline,
         }
 
     def _store_block(self) -> Any:

@@ -76,7 +76,7 @@ def plan(
     del verbose, models
     from ..core.aimlapi import DEFAULT_BASE_URL
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan
-    from ..core.rewrite import RewriteFallback
+    from ..core.request import RewriteFallback
     from ..core.run.checks import with_terms
     from ..core.storage import open_store
     from .batch import Batch, typed_options

@@ -72,11 +72,9 @@ def repair(
     """
     del verbose
     from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
-    from ..core.ledger import UnknownPolicy
     from ..core.repair import Stores
     from ..core.repair import repair as mend
-    from ..core.request import DEFAULT_KEY_TEMPLATE
-    from ..core.run.services import RunSettings
+    from ..core.request import RunRequest, UnknownPolicy
     from .catalogs import existing_ledger
     from .runs import find_items, find_run
 
@@ -93,7 +91,7 @@ def repair(
                 ledger,
                 Stores(options=store),
                 client=client,
-                settings=RunSettings(concurrency=concurrency, key_template=key_template or DEFAULT_KEY_TEMPLATE),
+                request=RunRequest.by_flag({"concurrency": concurrency, "key_template": key_template}),
                 run_id=find_run(ledger.runs.all(), run)["run_id"] if run is not None else None,
                 item_ids=find_items(ledger, items) if items else None,
                 unknown=UnknownPolicy(unknown.value),

@@ -175,11 +175,6 @@ def run(
     """
     del models
     from ..core.aimlapi import DEFAULT_BASE_URL
-    from ..core.ledger import UnknownPolicy
-    from ..core.purchase import PurchaseSettings
-    from ..core.request import DEFAULT_KEY_TEMPLATE
-    from ..core.rewrite import RewriteFallback
-    from ..core.run.services import RunSettings
     from .batch import Batch, read_pairs, typed_options
     from .catalogs import catalog_url
     from .job import Job
@@ -222,22 +217,7 @@ def run(
         to=to,
         api_key=os.environ.get(_KEY, "").strip(),
         base_url=base_url or DEFAULT_BASE_URL,
-        offline=offline,
         catalog=catalog_url(catalog),
-        settings=RunSettings(
-            concurrency=concurrency,
-            requests_per_minute=requests_per_minute,
-            shared_concurrency=shared_concurrency,
-            unknown=UnknownPolicy(unknown.value),
-            retry_refused=retry_refused,
-            patience=patience,
-            drain_seconds=drain_seconds,
-            spool_max_bytes=spool_max_bytes,
-            key_template=key_template or DEFAULT_KEY_TEMPLATE,
-            purchase=PurchaseSettings(
-                trust_unbilled_5xx=trust_unbilled_5xx, rewrite_fallback=RewriteFallback(rewrite_fallback.value)
-            ),
-        ),
         store_options=store_options(
             endpoint_url=endpoint_url,
             sse=sse,
@@ -248,11 +228,25 @@ def run(
             role_arn=role_arn,
             external_id=external_id,
         ),
-        chunk_size=chunk_size if chunk_size == "auto" else int(chunk_size),
-        budget_usd=budget_usd,
-        tags=read_pairs(tag, "--tag"),
-        on_incomplete=on_incomplete.value,
-        adopt_ledger=adopt_ledger,
+        options={
+            "tag": read_pairs(tag, "--tag"),
+            "budget_usd": budget_usd,
+            "concurrency": concurrency,
+            "requests_per_minute": requests_per_minute,
+            "shared_concurrency": shared_concurrency,
+            "chunk_size": chunk_size if chunk_size == "auto" else int(chunk_size),
+            "unknown": unknown.value,
+            "retry_refused": retry_refused,
+            "trust_unbilled_5xx": trust_unbilled_5xx,
+            "rewrite_fallback": rewrite_fallback.value,
+            "on_incomplete": on_incomplete.value,
+            "offline": offline,
+            "key_template": key_template,
+            "adopt_ledger": adopt_ledger,
+            "patience": patience,
+            "drain_seconds": drain_seconds,
+            "spool_max_bytes": spool_max_bytes,
+        },
     )
     ready = job.check()
     arguments = context.obj or tuple(sys.argv[1:])
@@ -286,6 +280,6 @@ def _ask(ready: Ready) -> None:
     plan = make_plan(spec, ready.ledger)
     if plan.price > most:
         price = f"{format_usd(plan.price)} (at most {format_usd(plan.price_high)})"
-        if ready.job.budget_usd is not None:
-            price += f", under a budget of ${ready.job.budget_usd:,.2f}"
+        if ready.prepared.request.budget_usd is not None:
+            price += f", under a budget of ${ready.prepared.request.budget_usd:,.2f}"
         typer.confirm(f"Buy {plan.images:,} images for about {price}?", abort=True, err=True)

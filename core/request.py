@@ -10,15 +10,21 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from .errors import BadInput
 
 DEFAULT_MODEL = "google/imagen4/preview"
 DEFAULT_KEY_TEMPLATE = "{model}/{item_id}/{call}-{index}.{ext}"
+
+_SCHEDULED_DATE = "{scheduled_date}"
+_DECIDED_BY_A_PLAN = frozenset({"model", "template", "aspect_ratio", "edition", "select", "image", "rewrite"})
+_FREE_WITH_A_PLAN = frozenset({("image", "fallback"), ("image", "lenient")})
 
 
 class UnknownPolicy(enum.StrEnum):
@@ -127,6 +133,11 @@ Template = Annotated[
     Flag(metavar="TEXT|@FILE"),
 ]
 Concurrency = Annotated[int, Field(ge=1, le=512, description="Paid calls in flight."), Flag(metavar="N")]
+
+KeyTemplate = Annotated[str, Field(description="Names of objects."), Flag(metavar="TEXT", shown=DEFAULT_KEY_TEMPLATE)]
+Patience = Annotated[
+    float, Field(ge=0, le=86_400, description="Seconds to wait for a store that is away."), Flag(metavar="SECONDS")
+]
 
 
 class PromptOptions(Options):
@@ -300,19 +311,15 @@ class Policy(Options):
     ] = 300.0
     wait_for_others: Annotated[
         float, Field(ge=0, description="Seconds to wait at the end for items that another run is working on."), NO_FLAG
-    ] = 120.0
+    ] = 60.0
 
 
 class Delivery(Options):
     """How images get to the store, and how long a service that is away is waited for."""
 
-    key_template: Annotated[
-        str, Field(description="Names of objects."), Flag(metavar="TEXT", shown=DEFAULT_KEY_TEMPLATE)
-    ] = DEFAULT_KEY_TEMPLATE
+    key_template: KeyTemplate = DEFAULT_KEY_TEMPLATE
     adopt_ledger: Annotated[bool, Field(description="Take over a destination of another ledger.")] = False
-    patience: Annotated[
-        float, Field(ge=0, le=86_400, description="Seconds to wait for a store that is away."), Flag(metavar="SECONDS")
-    ] = 120.0
+    patience: Patience = 120.0
     drain_seconds: Annotated[
         float,
         Field(ge=0, le=3600, description="When stopped, seconds that calls in flight have to be answered."),
@@ -357,6 +364,40 @@ class RunRequest(Options):
     policy: Policy = Policy()
     delivery: Delivery = Delivery()
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Fields of the model, those with an option of their own included."""
+        own = {"aspect_ratio": self.aspect_ratio, "num_images": self.image.num_images, "seed": self.image.seed}
+        fields = {**own, **self.image.parameters}
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def scheduled(self, moment: datetime) -> Self:
+        """The request of a run that was scheduled for a moment: its day is filled in for `{scheduled_date}`.
+
+        Raises:
+            BadInput: There is no such time zone.
+
+        Example:
+            >>> from datetime import UTC
+            >>> nightly = RunRequest(edition="daily-{scheduled_date}", edition_timezone="Europe/Berlin")
+            >>> nightly.scheduled(datetime(2026, 3, 1, 23, 30, tzinfo=UTC)).edition
+            'daily-2026-03-02'
+        """
+        if _SCHEDULED_DATE not in self.edition:
+            return self
+        try:
+            zone = ZoneInfo(self.edition_timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise BadInput(
+                f"edition_timezone: {self.edition_timezone!r} is not a time zone; use a name such as Europe/Berlin"
+            ) from None
+        day = moment.astimezone(zone).date().isoformat()
+        return self.model_copy(update={"edition": self.edition.replace(_SCHEDULED_DATE, day)})
+
+    def with_(self, group: str, **changes: Any) -> Self:
+        """The same with other values in one group, which are not validated again."""
+        return self.model_copy(update={group: getattr(self, group).model_copy(update=changes)})
+
     @classmethod
     def by_flag(cls, given: Mapping[str, Any]) -> Self:
         """Make a request of options by their names on the command line, with `_` for `-`; None is as left out.
@@ -364,8 +405,8 @@ class RunRequest(Options):
         Flags that switch something off have its opposite: `{"no_variants": True}`.
 
         Raises:
-            BadInput: There is no such option; one about rewriting, and no language model.
-            pydantic.ValidationError: A value is out of bounds.
+            BadInput: There is no such option, or a value is out of bounds; an option about rewriting without a
+                language model.
         """
         known = {option.name: option for option in options_of(cls)}
         if wrong := [name for name in given if name not in known]:
@@ -385,7 +426,13 @@ class RunRequest(Options):
             raise BadInput(
                 f"{name} is about rewriting prompts: name the language model that does it (rewrite, --rewrite)"
             )
-        return cls.model_validate(fields)
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            where = tuple(str(part) for part in first["loc"])
+            name = next((one.name for one in known.values() if one.path == where[: len(one.path)]), ".".join(where))
+            raise BadInput(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +453,25 @@ class Option:
     def name(self) -> str:
         """Its name on the command line, with `_` for `-`."""
         return (self.flag.name or self.path[-1]).lstrip("-").replace("-", "_")
+
+    @property
+    def decides_items(self) -> bool:
+        """Whether it decides which items there are: a plan file has decided that already."""
+        return self.path[0] in _DECIDED_BY_A_PLAN and self.path not in _FREE_WITH_A_PLAN
+
+    def value(self, model: BaseModel) -> Any:
+        """Its value in a model; the default where the group is left out."""
+        found: Any = model
+        for name in self.path:
+            if found is None:
+                return self.default
+            found = getattr(found, name)
+        return found
+
+    @property
+    def default(self) -> Any:
+        """Its default; None where it has to be given."""
+        return None if self.field.is_required() else self.field.get_default(call_default_factory=True)
 
 
 def options_of(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Option]:

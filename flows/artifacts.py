@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from ..core.ledger import Ledger
 from ..core.money import format_usd
 from ..core.run.report import RunReport
-from ..tasks.links import flow_run_url
+from ..tasks.runtime import current_flow_run
 
 __all__ = ["KEYS", "leave_contact_sheet", "leave_report"]
 
@@ -104,7 +104,7 @@ def markdown(report: RunReport) -> str:
 
 def _links(report: RunReport) -> list[str]:
     """The way from here to the rows, and to the run if the report is read elsewhere."""
-    url = flow_run_url()
+    url = current_flow_run().url
     return [
         *([f"[This run in Prefect]({url})", ""] if url else []),
         "Its rows, and a file of them:",

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..core.money import credits_to_usd
 from ..core.run.report import RunReport
-from ..tasks.links import flow_run_url
+from ..tasks.runtime import current_flow_run
 
 __all__ = [
     "SHARE_OF_BUDGET_WARNING",
@@ -160,7 +160,7 @@ def emit_run_ended(report: RunReport, *, model: str, edition: str, tags: Mapping
     _send(
         kind(
             run_id=report.run_id,
-            flow_run_url=flow_run_url(),
+            flow_run_url=current_flow_run().url,
             outcome=report.outcome,
             message=report.message[:_TEXT],
             model=model,
@@ -192,7 +192,7 @@ def emit_unknown_waiting(report: RunReport) -> None:
     _send(
         UnknownWaiting(
             run_id=report.run_id,
-            flow_run_url=flow_run_url(),
+            flow_run_url=current_flow_run().url,
             items=waiting,
             at_most_usd=float(credits_to_usd(report.account.unknown.credits)),
             client_request_ids=tuple(ids[:_IDS]),

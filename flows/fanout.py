@@ -7,14 +7,13 @@ is unknown until somebody decides.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
 from uuid import UUID
 
-import prefect.runtime
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -23,30 +22,25 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
-from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
-from ..blocks.references import credentials_block, references
+from ..blocks.references import catalog_block
 from ..core.errors import BadInput, Unavailable
-from ..core.ledger import ItemState, UnknownPolicy
+from ..core.ledger import ItemState
 from ..core.limits import StopReason
-from ..core.money import usd_to_credits
-from ..core.plan import open_batch
-from ..core.run.checks import check_batch, with_terms
-from ..core.run.services import RunContext, RunSettings
-from ..tasks.attached import Work, shared_context
+from ..core.request import RunRequest
+from ..core.run.chunks import MAX_CHUNKS
+from ..core.run.run import Run
 from ..tasks.expand import expand_prompts
-from .chunks import MAX_CHUNKS, run_chunks
-from .described import described
-from .ending import leave_traces, tag_flow_run
-from .options import batch_options, run_settings
-from .pipeline import ask_about_unknown, count_run, imagen_pipeline, make_ready, outcome_of, state_of
-from .succession import name_successor, tell_of_models
+from ..tasks.runtime import shared_run
+from .parameters import document_parameters
+from .pipeline import Catalog, Credentials, Prompts, Store, TaskRuns, announce_model, connect, final_state, opened
+from .publish import publish, tag_flow_run
 
-__all__ = ["imagen_fanout", "imagen_shard"]
-
-_SETTINGS: TypeAdapter[RunSettings] = TypeAdapter(RunSettings)
-_NOT_HERE = ("prompts", "store", "credentials", "catalog", "on_incomplete")
+Request = Annotated[
+    RunRequest,
+    Field(description="The options of imagen_pipeline, in the same groups; concurrency is that of each shard."),
+]
 
 
 @flow(
@@ -55,7 +49,7 @@ _NOT_HERE = ("prompts", "store", "credentials", "catalog", "on_incomplete")
     task_runner=ThreadPoolTaskRunner(max_workers=MAX_CHUNKS),  # type: ignore[arg-type]
     validate_parameters=True,
 )
-@described
+@document_parameters
 def imagen_shard(
     run_id: Annotated[str, Field(description="A run in the ledger, planned by `imagen_fanout`.")],
     first: Annotated[int, Field(ge=0, description="First row.")],
@@ -65,11 +59,7 @@ def imagen_shard(
     catalog: Annotated[
         str | None, Field(description="Slug of a saved catalog: a PostgreSQL all workers reach.")
     ] = None,
-    settings: Annotated[RunSettings | None, Field(description="How to go about it.")] = None,
-    chunk_size: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=1000)], Field(description="Items a chunk of task runs.")
-    ] = "auto",
-    adopt_ledger: Annotated[bool, Field(description="Take over a destination of another ledger.")] = False,
+    request: Request = RunRequest(),
 ) -> State[Any]:
     """Buy and deliver what some rows of a run ask for. Started by `imagen_fanout`; may be started again at any time.
 
@@ -81,43 +71,32 @@ def imagen_shard(
     """
     rows = range(first, last + 1)
     # What other shards hold is none of this one's business; the parent sees to what is left over.
-    own = dataclasses.replace(settings or RunSettings(), wait_for_others=0.0)
-    with shared_context(run_id, Work(credentials, store, catalog, own)) as context:
-        try:
-            tags = dict(context.ledger.runs.get(run_id)["tags"])
-        except KeyError:
-            raise BadInput(f"there is no run {run_id} in this catalog; imagen_fanout plans it") from None
-        make_ready(context, adopt=adopt_ledger, tags=tags)
-        failures = run_chunks(context, chunk_size, len(rows), credentials, store, catalog, rows=rows)
-        progress = context.ledger.runs.row_progress(run_id, rows)
+    own = request.with_("policy", wait_for_others=0.0)
+    refs = (credentials, store, catalog)
+    try:
+        tags = dict(catalog_block(catalog).get_ledger().runs.get(run_id)["tags"])
+    except KeyError:
+        raise BadInput(f"there is no run {run_id} in this catalog; imagen_fanout plans it") from None
+    run = Run.open(connect(own.model_copy(update={"tags": tags}), refs), run_id, get_run_logger())
+    with shared_run(run_id, lambda: run):
+        failures = run.buy(TaskRuns(refs, own), len(rows), rows)
+        progress = run.ledger.runs.row_progress(run_id, rows)
     counts = {state.value: count for state, count in progress.items.items()}
     message = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     if progress.settled == sum(counts.values()):
         return Completed(message=message, data=counts)
-    why = "; ".join(failures) or context.halt.message
-    name = "Incomplete" if context.halt.reason is None else outcome_of(context.halt)
-    return Failed(name=name, message=f"{message}; {why}" if why else message)
+    why = "; ".join(failures) or run.services.halt.message
+    return Failed(name=run.outcome, message=f"{message}; {why}" if why else message)
 
 
 @flow(name="imagen_fanout", validate_parameters=True)
-@described
+@document_parameters
 def imagen_fanout(
-    prompts: Annotated[
-        str | list[str], Field(description="As for imagen_pipeline; read once, here, so no worker needs the file.")
-    ],
-    store: Annotated[
-        S3ImageStore | LocalImageStore | str, Field(description="A saved store, or `s3://bucket/prefix`.")
-    ],
-    credentials: Annotated[
-        AimlApiCredentials | None, Field(description="Saved credentials. None: AIMLAPI_API_KEY of every worker.")
-    ] = None,
-    catalog: Annotated[
-        ImageCatalog | str | None, Field(description="A saved catalog on a PostgreSQL that all workers reach.")
-    ] = None,
-    options: Annotated[
-        dict[str, Any] | None,
-        Field(description='Further parameters of imagen_pipeline by name: {"model": "imagen-4-fast", "limit": 100}.'),
-    ] = None,
+    prompts: Prompts,
+    store: Store,
+    credentials: Credentials = None,
+    catalog: Catalog = None,
+    request: Request = RunRequest(),
     shards: Annotated[int, Field(ge=1, le=1000, description="Runs of the deployment.")] = 4,
     deployment: Annotated[
         str, Field(description="Deployment of imagen_shard, on the work pool that is to do the work.")
@@ -127,13 +106,12 @@ def imagen_fanout(
         float, Field(ge=5, description="Seconds that a running shard may hold no item before it counts as dead.")
     ] = 120.0,
     wait: Annotated[bool, Field(description="Wait for the shards and report; or only start them.")] = True,
-    on_incomplete: Annotated[
-        Literal["fail", "warn"], Field(description="End as Failed or as Completed when items are not delivered.")
-    ] = "fail",
 ) -> State[Any]:
     """Plan a run here, have it bought and delivered by runs of a deployment, and report on all of it.
 
-    `concurrency` in the options is each shard's; `requests_per_minute` and `shared_concurrency` hold for all together.
+    The prompts are read once, here, so no worker needs the file. The blocks are saved ones, and the catalog is on a
+    PostgreSQL that all workers reach. `concurrency` is each shard's; `requests_per_minute` and `shared_concurrency`
+    hold for all together.
 
     Returns:
         As `imagen_pipeline`; without `wait`, `Completed` once the shards are started.
@@ -141,74 +119,34 @@ def imagen_fanout(
     Raises:
         BadInput: As `imagen_pipeline`; also an unsaved block, which cannot travel, or a deployment that is not there.
     """
-    given = _parameters(prompts, options or {})
-    settings, batch = run_settings(given), batch_options(given)
-    base_url = credentials_block(credentials).base_url
-    spec = with_terms(open_batch(prompts, **batch), base_url, offline=not given["ask_catalogue"])
-    if spec.rewrite is not None:
-        settings = dataclasses.replace(settings, rewrite_price=spec.rewrite.price)
-    budget = given["budget_usd"]
-    check_batch(spec, budget=usd_to_credits(budget) if budget is not None else None)
-    run_id = str(prefect.runtime.flow_run.id)
-    with references(credentials, store, catalog) as refs:
-        _must_travel(refs)
-        credentials_ref, store_ref, catalog_ref = refs
-        with shared_context(run_id, Work(credentials_ref, store_ref, catalog_ref, settings)) as context:
-            make_ready(context, adopt=given["adopt_ledger"], tags=given["tags"] or {})
-            planned = expand_prompts(
-                prompts,
-                **batch,
-                budget_usd=budget,
-                tags=given["tags"],
-                store=store_ref,
-                catalog=catalog_ref,
-                run_id=run_id,
-                adopt_ledger=given["adopt_ledger"],
-                terms=spec.terms,
-            )
-            tell_of_models(spec, run_id)
-            tag_flow_run(given["tags"] or {})
-            ask_about_unknown(context)
-            common = {
-                "run_id": run_id,
-                "store": store_ref,
-                "credentials": credentials_ref,
-                "catalog": catalog_ref,
-                "settings": _SETTINGS.dump_python(settings, mode="json"),
-                "chunk_size": given["chunk_size"],
-                "adopt_ledger": given["adopt_ledger"],
-            }
-            work = _Shards(context, deployment, common, planned.rows, shards, attempts=attempts, silence=silence)
-            work.start()
-            if not wait:
-                return Completed(message=f"{planned.items} items in {len(work)} shards, started")
-            failures = work.wait()
-            if settings.unknown is UnknownPolicy.FAIL:
-                context.ledger.items.fail_unknown(run_id)
-            report = name_successor(count_run(context, failures, ended=True), context, spec)
-            context.ledger.runs.finish(run_id, report.outcome)
-            leave_traces(report, context, source=prompts if isinstance(prompts, str) else None)
-    return state_of(report, on_incomplete)
+    with opened(prompts, request, store, credentials, catalog, check=_must_travel) as (run, refs):
+        planned = expand_prompts(prompts, run.request, store=refs[1], catalog=refs[2], run_id=run.id)
+        announce_model(run)
+        tag_flow_run(run.request.tags)
+        run.ask_log()
+        common = {
+            "run_id": run.id,
+            "store": refs[1],
+            "credentials": refs[0],
+            "catalog": refs[2],
+            "request": run.request.model_dump(mode="json"),
+        }
+        work = _Shards(run, deployment, common, planned.rows, shards, attempts=attempts, silence=silence)
+        work.start()
+        if not wait:
+            return Completed(message=f"{planned.items} items in {len(work)} shards, started")
+        report = run.finish(work.wait())
+        publish(report, run, source=prompts if isinstance(prompts, str) else None)
+    return final_state(report, request.policy.on_incomplete)
 
 
-def _parameters(prompts: str | list[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of `imagen_pipeline` by name, checked and with their defaults."""
-    known = imagen_pipeline.parameters.properties
-    wrong = [name for name in options if name not in known or name in _NOT_HERE]
-    if wrong:
-        raise BadInput(f"options: {', '.join(wrong)} cannot be given here")
-    given = {name: field.get("default") for name, field in known.items()}
-    given |= imagen_pipeline.validate_parameters({"prompts": prompts, "store": "unused", **options})
-    return given
-
-
-def _must_travel(refs: list[str | None]) -> None:
+def _must_travel(refs: Sequence[str | None]) -> None:
     for reference in refs:
         if reference is not None and reference.startswith("unsaved:"):
             raise BadInput("an unsaved block cannot travel to the workers: save it (`prefect-imagen blocks create`)")
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class _Shard:
     number: int
     rows: range
@@ -223,7 +161,7 @@ class _Shards:
 
     def __init__(
         self,
-        context: RunContext,
+        run: Run,
         deployment: str,
         common: Mapping[str, Any],
         rows: int,
@@ -232,7 +170,7 @@ class _Shards:
         attempts: int,
         silence: float,
     ) -> None:
-        self._context = context
+        self._run = run
         self._deployment = deployment
         self._common = common
         self._attempts = attempts
@@ -276,11 +214,11 @@ class _Shards:
         while open_ := [shard for shard in self._shards if not shard.done]:
             time.sleep(pause)
             try:
-                self._context.ledger.release_dead_workers()
-                runs = _flow_runs([shard.flow_run_id for shard in open_ if shard.flow_run_id is not None])
+                self._run.ledger.release_dead_workers()
+                found = _flow_runs([shard.flow_run_id for shard in open_ if shard.flow_run_id is not None])
                 for shard in open_:
                     if shard.flow_run_id is not None:
-                        self._look(shard, runs.get(shard.flow_run_id))
+                        self._look(shard, found.get(shard.flow_run_id))
             except Unavailable as error:
                 self._logger.warning("cannot look after the shards now: %s", error)
         return list(dict.fromkeys(self._failures))
@@ -290,14 +228,14 @@ class _Shards:
         if state is not None and (state.is_scheduled() or state.is_pending()):
             shard.seen = time.monotonic()  # no worker has taken it up yet
             return
-        progress = self._context.ledger.runs.row_progress(self._common["run_id"], shard.rows)
+        progress = self._run.ledger.runs.row_progress(self._common["run_id"], shard.rows)
         if state is not None and state.is_completed():
             shard.done = True
         elif state is not None and (state.is_cancelled() or state.name in _NO_USE):
             # Nothing that another start of it would change.
             self._end(shard, f"ended as {state.name}: {state.message}")
             if state.name == "BudgetReached":
-                self._context.halt.set(StopReason.BUDGET, state.message or "")
+                self._run.services.halt.set(StopReason.BUDGET, state.message or "")
         elif state is None or state.is_final():
             self._again(shard, progress.items, f"ended as {state.name}: {state.message}" if state else "is gone")
         elif progress.held:

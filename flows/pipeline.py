@@ -3,45 +3,77 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import prefect.runtime
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
-from ..blocks.references import credentials_block, references
-from ..core.delivery import MAX_BYTES
+from ..blocks.references import catalog_block, credentials_block, image_store_block, references
+from ..core import request as options
 from ..core.errors import BadInput, ImagenError
-from ..core.ledger import UnknownPolicy
-from ..core.limits import StopReason, StopSignal
-from ..core.money import usd_to_credits
-from ..core.plan import open_batch
-from ..core.purchase import recover_replies
-from ..core.repair import ask_log
-from ..core.run.checks import check_batch, check_services, with_terms
-from ..core.run.report import IncompleteRun, RunReport, make_report
-from ..core.run.services import RunContext
-from ..tasks.attached import Work, shared_context
+from ..core.ledger import BudgetWarning
+from ..core.request import Delivery, ImageOptions, Limits, Policy, PromptOptions, Rewrite, RunRequest
+from ..core.run.checks import CheckedBatch, Prepared, check_request, prepare, take_over
+from ..core.run.chunks import MAX_CHUNKS
+from ..core.run.report import IncompleteRun, RunReport
+from ..core.run.results import Batch
+from ..core.run.run import Run
+from ..tasks.chunk import process_chunk
 from ..tasks.expand import expand_prompts
-from .chunks import MAX_CHUNKS, run_chunks
-from .described import described
-from .edition import resolve_edition
-from .ending import announce, leave_traces, tag_flow_run
-from .options import batch_options, run_settings
+from ..tasks.runtime import shared_run
+from .events import emit_budget_warning, emit_model_retiring
+from .parameters import document_parameters
 from .progress import ProgressArtifact
-from .succession import name_successor, stand_in, tell_of_models
+from .publish import emit_end, publish, tag_flow_run
 
-__all__ = ["ask_about_unknown", "count_run", "imagen_pipeline", "make_ready", "outcome_of", "state_of"]
-
-_ASK_SECONDS = 120.0
-AspectRatio = Annotated[
-    str | None, Field(description="Such as 16:9; for every model. None: the model's default.", pattern=r"^\d+:\d+$")
+Prompts = Annotated[
+    str | list[str],
+    Field(
+        description="Path or s3:// URI of a TXT, CSV, TSV, JSONL or Parquet file of prompts; the prompts themselves; "
+        "or a plan of `prefect-imagen plan --out`, which is executed exactly."
+    ),
 ]
+Store = Annotated[
+    S3ImageStore | LocalImageStore | str,
+    Field(description="Where images go: a saved store, `s3://bucket/prefix`, or a folder."),
+]
+Credentials = Annotated[
+    AimlApiCredentials | None, Field(description="API key. None: AIMLAPI_API_KEY of the environment.")
+]
+Catalog = Annotated[
+    ImageCatalog | str | None,
+    Field(description="Ledger and catalog: a saved block, or the path of an SQLite file. None: this user's own."),
+]
+References = tuple[str | None, str | None, str | None]
+"""Credentials, store and catalog as tasks take them: by name, never by value."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRuns:
+    """Processes chunks as task runs of Prefect. See `core.run.chunks.Dispatcher`."""
+
+    references: References
+    request: RunRequest
+
+    def submit(self, batch: Batch, number: int) -> PrefectFuture[Any]:
+        """Start a task run for a chunk."""
+        return process_chunk.submit(batch, number, len(batch.item_ids), *self.references, self.request)
+
+    def wait_for_one(self, in_flight: Sequence[PrefectFuture[Any]]) -> tuple[PrefectFuture[Any], BaseException | None]:
+        """Wait until a task run has ended."""
+        ended = next(iter(as_completed(list(in_flight))))
+        outcome = ended.result(raise_on_failure=False)
+        return ended, outcome if isinstance(outcome, BaseException) else None
 
 
 def _run_name() -> str:
@@ -54,8 +86,9 @@ def _run_name() -> str:
         what = str(prompts).rsplit("/", 1)[-1]
     model = str(parameters.get("model") or "").rsplit("@", 1)[0].removeprefix("google/")
     edition = str(parameters.get("edition") or "")
-    with contextlib.suppress(BadInput):  # the flow itself says so
-        edition = resolve_edition(edition, str(parameters.get("edition_timezone") or "UTC"))
+    with contextlib.suppress(ValueError, BadInput):  # the flow itself says so
+        zone = str(parameters.get("edition_timezone") or "UTC")
+        edition = RunRequest(edition=edition, edition_timezone=zone).scheduled(scheduled_start()).edition
     parts = [what, model, edition]
     return " · ".join(part for part in parts if part)[:200] or "imagen_pipeline"
 
@@ -66,114 +99,37 @@ def _run_name() -> str:
     task_runner=ThreadPoolTaskRunner(max_workers=MAX_CHUNKS),  # type: ignore[arg-type]
     validate_parameters=True,
 )
-@described
+@document_parameters
 def imagen_pipeline(
-    prompts: Annotated[
-        str | list[str],
-        Field(
-            description="Path or s3:// URI of a TXT, CSV, TSV, JSONL or Parquet file of prompts; the prompts "
-            "themselves; or a plan of `prefect-imagen plan --out`, which is executed exactly."
-        ),
-    ],
-    store: Annotated[
-        S3ImageStore | LocalImageStore | str,
-        Field(description="Where images go: a saved store, `s3://bucket/prefix`, or a folder."),
-    ],
-    credentials: Annotated[
-        AimlApiCredentials | None, Field(description="API key. None: AIMLAPI_API_KEY of the environment.")
-    ] = None,
-    catalog: Annotated[
-        ImageCatalog | str | None,
-        Field(description="Ledger and catalog: a saved block, or the path of an SQLite file. None: this user's own."),
-    ] = None,
-    model: Annotated[str, Field(description="Id, alias, or MODEL@CONTRACT.")] = "google/imagen4/preview",
-    prompt_column: Annotated[str | None, Field(description="Column with the prompt.")] = None,
-    template: Annotated[str | None, Field(description="Jinja2 template over the columns of a row.")] = None,
-    variants: Annotated[bool, Field(description="Whether {a|b} in prompts is multiplied out.")] = True,
-    aspect_ratio: AspectRatio = None,
-    num_images: Annotated[int | None, Field(ge=1, le=10, description="Images a request; each is paid.")] = None,
-    seed: Annotated[int | None, Field(ge=0, description="Same seed for every prompt. None: one from its id.")] = None,
-    parameters: Annotated[
-        dict[str, Any] | None, Field(description="Further fields of the model, such as enhance_prompt.")
-    ] = None,
-    edition: Annotated[
-        str, Field(description="Asks for fresh images of the same prompts; {scheduled_date} is filled in.")
-    ] = "",
-    edition_timezone: Annotated[str, Field(description="Where {scheduled_date} begins at midnight.")] = "UTC",
-    repeat: Annotated[int, Field(ge=1, le=1000, description="Images of each prompt, each its own purchase.")] = 1,
-    limit: Annotated[int | None, Field(ge=1, description="First N prompts.")] = None,
-    sample: Annotated[int | None, Field(ge=1, description="N prompts drawn at random.")] = None,
-    sample_seed: Annotated[int, Field(description="Which random N.")] = 0,
-    skip_invalid: Annotated[bool, Field(description="Leave out prompts that do not fit the model.")] = False,
-    tags: Annotated[dict[str, str] | None, Field(description="Labels kept with the run and its images.")] = None,
-    budget_usd: Annotated[float | None, Field(gt=0, description="Most this run may cost, in USD.")] = None,
-    concurrency: Annotated[int, Field(ge=1, le=512, description="Paid calls in flight.")] = 8,
-    requests_per_minute: Annotated[
-        float | None,
-        Field(gt=0, description="Highest rate of paid calls, over all runs with this key and model. None: learnt."),
-    ] = None,
-    shared_concurrency: Annotated[
-        int | None, Field(ge=1, description="Paid calls in flight over all runs with this key and model.")
-    ] = None,
-    chunk_size: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=1000)], Field(description="Items a chunk of task runs.")
-    ] = "auto",
-    on_incomplete: Annotated[
-        Literal["fail", "warn"], Field(description="End as Failed or as Completed when items are not delivered.")
-    ] = "fail",
-    unknown: Annotated[
-        UnknownPolicy, Field(description="Items that may have been billed: hold, retry (may pay twice), or fail.")
-    ] = UnknownPolicy.HOLD,
-    retry_refused: Annotated[bool, Field(description="Ask again for what the provider refused before.")] = False,
-    spool_max_bytes: Annotated[
-        int, Field(ge=1, description="Bytes that are paid and not stored yet, above which nothing more is bought.")
-    ] = MAX_BYTES,
-    drain_seconds: Annotated[
-        float, Field(ge=0, le=3600, description="When stopped, seconds that calls in flight have to be answered.")
-    ] = 25.0,
-    patience: Annotated[float, Field(ge=0, le=86_400, description="Seconds to wait for a store that is away.")] = 120.0,
-    key_template: Annotated[str, Field(description="Names of objects.")] = "{model}/{item_id}/{call}-{index}.{ext}",
-    trust_unbilled_5xx: Annotated[
-        bool, Field(description="Take a 5xx as unbilled, as the API's docs say, and try again.")
-    ] = False,
-    adopt_ledger: Annotated[bool, Field(description="Take over a destination of another ledger.")] = False,
-    wildcards: Annotated[
-        str | None, Field(description="Folder or s3:// prefix with the values of __name__ in prompts.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, Field(description="Combinations of variants to leave out, such as: snow & beach.")
-    ] = None,
-    per_row: Annotated[int | None, Field(ge=1, description="N prompts of each row, drawn at random.")] = None,
-    max_prompts: Annotated[int | None, Field(ge=1, description="Refuse to run more prompts than this.")] = None,
-    matrix: Annotated[
-        dict[str, list[Any]] | None,
-        Field(description='Each prompt in every combination of these values: {"aspect_ratio": ["1:1", "16:9"]}.'),
+    prompts: Prompts,
+    store: Store,
+    credentials: Credentials = None,
+    catalog: Catalog = None,
+    model: options.ModelName = options.DEFAULT_MODEL,
+    template: options.Template = None,
+    aspect_ratio: options.AspectRatio = None,
+    edition: options.Edition = "",
+    edition_timezone: options.EditionTimezone = "UTC",
+    budget_usd: options.BudgetUsd = None,
+    tags: Annotated[dict[str, str] | None, Field(description="Labels kept with the run and with every image.")] = None,
+    concurrency: Annotated[
+        int | None, Field(ge=1, le=512, description="Paid calls in flight; a short form of the one in limits.")
     ] = None,
     rewrite: Annotated[
-        str | None, Field(description="Language model that rewrites each prompt first, such as openai/gpt-4o-mini.")
+        str | Rewrite | None,
+        Field(description="Language model that rewrites each prompt first, such as openai/gpt-4o-mini; or all of it."),
     ] = None,
-    rewrites: Annotated[int, Field(ge=1, le=100, description="Texts of each prompt, each with its own images.")] = 1,
-    brief: Annotated[str | None, Field(description="What the rewritten prompts should be like.")] = None,
-    rewrite_fallback: Annotated[
-        Literal["keep", "fail"],
-        Field(description="An image whose prompt could not be rewritten: fail, or keep the prompt as it is."),
-    ] = "fail",
-    rewrite_price: Annotated[
-        str | None,
-        Field(description="IN,OUT in USD per million tokens, for a language model whose price is not known."),
-    ] = None,
-    fallback: Annotated[
-        list[str] | None,
-        Field(
-            description="Models that stand in once the model is withdrawn, in that order; parameters are translated."
-        ),
-    ] = None,
-    lenient: Annotated[
-        bool, Field(description="Leave out parameters that the model cannot do, and say so, instead of refusing them.")
-    ] = False,
-    ask_catalogue: Annotated[
-        bool, Field(description="Ask the API's catalogue first: prices, and models that are withdrawn.")
-    ] = True,
+    select: Annotated[
+        PromptOptions, Field(description="Which prompts: column, variants, how many, which to leave out.")
+    ] = PromptOptions(),
+    image: Annotated[
+        ImageOptions, Field(description="Which images: number, seed, fields of the model, fallback models.")
+    ] = ImageOptions(),
+    limits: Annotated[Limits, Field(description="Calls in flight, calls a minute, size of a chunk.")] = Limits(),
+    policy: Annotated[
+        Policy, Field(description="What to do with items that are unknown, refused, or not delivered.")
+    ] = Policy(),
+    delivery: Annotated[Delivery, Field(description="Names of objects, patience, what is kept on disk.")] = Delivery(),
 ) -> State[Any]:
     """Generate, download, verify, upload and catalog an image for every prompt; buy nothing that is owned.
 
@@ -187,107 +143,128 @@ def imagen_pipeline(
     Raises:
         BadInput: Anything that is wrong with the input: nothing was sent and nothing was billed.
     """
-    given = dict(locals())  # the parameters by name, before anything else has one
-    settings, options = run_settings(given), batch_options(given)
-    batch = with_terms(
-        open_batch(prompts, **options), credentials_block(credentials).base_url, offline=not ask_catalogue
+    request = RunRequest(
+        model=model,
+        template=template,
+        aspect_ratio=aspect_ratio,
+        edition=edition,
+        edition_timezone=edition_timezone,
+        budget_usd=budget_usd,
+        tags=tags,
+        select=select,
+        image=image,
+        rewrite=rewrite,
+        limits=limits if concurrency is None else limits.model_copy(update={"concurrency": concurrency}),
+        policy=policy,
+        delivery=delivery,
     )
-    forms = batch.forms()
-    images_per_item = sum(form.num_images for form in forms) / len(forms)
-    if batch.rewrite is not None:
-        settings = replace(settings, rewrite_price=batch.rewrite.price)
-    check_batch(batch, budget=usd_to_credits(budget_usd) if budget_usd is not None else None)
-    run_id = str(prefect.runtime.flow_run.id)
-    with references(credentials, store, catalog) as (credentials_ref, store_ref, catalog_ref):
-        work = Work(credentials_ref, store_ref, catalog_ref, settings)
-        with shared_context(run_id, work) as context:
-            make_ready(context, adopt=adopt_ledger, tags=tags or {})
-            planned = expand_prompts(
-                prompts,
-                **options,
-                budget_usd=budget_usd,
-                tags=tags,
-                store=store_ref,
-                catalog=catalog_ref,
-                run_id=run_id,
-                adopt_ledger=adopt_ledger,
-                terms=batch.terms,
-            )
-            tell_of_models(batch, run_id)
-            tag_flow_run(tags or {})
-            ask_about_unknown(context)
-            try:
-                with ProgressArtifact(context.ledger, run_id, images_per_item=images_per_item):
-                    where = credentials_ref, store_ref, catalog_ref
-                    failures = run_chunks(context, chunk_size, planned.items, *where)
-                    while (following := stand_in(context, batch)) is not None:
-                        batch = following
-                        failures += run_chunks(context, chunk_size, planned.items, *where)
-            except BaseException as error:
-                # Cancelled, or a bug: nothing new is sent while the task runner waits for what is in flight.
-                context.halt.set(StopReason.STOPPED, f"the run was stopped ({type(error).__name__})")
-                with contextlib.suppress(ImagenError):  # it must not hide why the run stopped
-                    announce(count_run(context, []), context)
-                raise
-            if unknown is UnknownPolicy.FAIL:
-                context.ledger.items.fail_unknown(run_id)
-            report = name_successor(count_run(context, failures, ended=True), context, batch)
-            context.ledger.runs.finish(run_id, report.outcome)
-            leave_traces(report, context, source=prompts if isinstance(prompts, str) else None)
-    return state_of(report, on_incomplete)
+    with opened(prompts, request, store, credentials, catalog) as (run, refs):
+        planned = expand_prompts(prompts, run.request, store=refs[1], catalog=refs[2], run_id=run.id)
+        announce_model(run)
+        tag_flow_run(run.request.tags)
+        parameter_sets = run.batch.forms()
+        images_per_item = sum(one.num_images for one in parameter_sets) / len(parameter_sets)
+        try:
+            with ProgressArtifact(run.ledger, run.id, images_per_item=images_per_item):
+                report = run.complete(TaskRuns(refs, run.request), planned.items)
+        except BaseException:
+            with contextlib.suppress(ImagenError):  # it must not hide why the run stopped
+                emit_end(run.report(), run)
+            raise
+        publish(report, run, source=prompts if isinstance(prompts, str) else None)
+    return final_state(report, request.policy.on_incomplete)
 
 
-def make_ready(context: RunContext, *, adopt: bool, tags: dict[str, str]) -> None:
-    """Check the services, then settle what earlier processes left behind."""
-    if context.client is None:
-        raise BadInput("there are no API credentials to buy with")
-    check_services(context.client, context.ledger, context.store, adopt=adopt, tags=tags)
-    # In this order: the replies of processes that are alive are left to them, and so would be those of one that is not
-    # known to be dead yet. An answer that lies in the spool must not be bought again.
-    freed = context.ledger.release_dead_workers()
-    recorded = recover_replies(context.ledger, context.spool.replies)
-    logger = get_run_logger()
-    if recorded:
-        logger.info("recorded %d replies that an earlier process left in the spool", recorded)
-    if freed > recorded:
-        logger.warning("%d calls of a process that died are unknown: see `prefect-imagen status`", freed - recorded)
+def scheduled_start() -> datetime:
+    """When the current flow run was scheduled to start; now, outside of one."""
+    return prefect.runtime.flow_run.scheduled_start_time or datetime.now(UTC)
 
 
-def ask_about_unknown(context: RunContext) -> None:
-    """What earlier runs left unknown of these items, the API's log may tell: then nobody has to decide."""
-    if context.client is None:
-        return
-    asked = ask_log(context.ledger, context.client, run_id=context.run_id, seconds=_ASK_SECONDS)
-    if asked.calls:
-        get_run_logger().info(
-            "the API's log on %d unknown calls: %d not billed, %d billed and their answers lost, %d silent%s",
-            asked.calls,
-            asked.unbilled,
-            asked.billed,
-            asked.silent,
-            f" ({asked.problem})" if asked.problem else "",
+@contextmanager
+def opened(
+    prompts: str | list[str],
+    request: RunRequest,
+    store: S3ImageStore | LocalImageStore | str,
+    credentials: AimlApiCredentials | None,
+    catalog: ImageCatalog | str | None,
+    *,
+    check: Callable[[Sequence[str | None]], None] = lambda _: None,
+) -> Iterator[tuple[Run, References]]:
+    """Check a request and its services, then open its run for this flow and its tasks.
+
+    Where the caller of the flow has prepared the run already (the command line does), nothing is checked again.
+
+    Args:
+        prompts: As the flow got them.
+        request: As the flow got it.
+        store: Block or address.
+        credentials: Block; None for the environment.
+        catalog: Block or address.
+        check: Looks at the references before anything is asked.
+
+    Raises:
+        BadInput: Anything that is wrong with the input.
+        Unavailable: A service does not answer.
+    """
+    prepared = take_over()
+    checked: CheckedBatch | None = None
+    if prepared is None:
+        request = request.scheduled(scheduled_start())
+        checked = check_request(prompts, request, credentials_block(credentials).base_url)
+    with references(credentials, store, catalog) as refs:
+        check(refs)
+        if prepared is None:
+            prepared = connect(request, refs, checked)
+        run = Run.open(prepared, str(prefect.runtime.flow_run.id), get_run_logger())
+        run.on_budget_warning = _emit_budget_warning
+        with shared_run(run.id, lambda: run):
+            yield run, (refs[0], refs[1], refs[2])
+
+
+def _emit_budget_warning(run_id: str, warning: BudgetWarning) -> None:
+    state = warning.state
+    emit_budget_warning(
+        state.period.value, state.window, spent=state.spent, reserved=state.reserved, cap=state.limit, run_id=run_id
+    )
+
+
+def connect(request: RunRequest, refs: Sequence[str | None], checked: CheckedBatch | None = None) -> Prepared:
+    """Turn references into services and check these.
+
+    Raises:
+        BadInput: A block that is not there, or anything that `prepare` finds.
+        Unavailable: A service does not answer.
+    """
+    credentials, store, catalog = refs
+    ledger = catalog_block(catalog).get_ledger()
+    target = image_store_block(store or "").get_store()
+    return prepare(
+        request, client=credentials_block(credentials).get_client(), ledger=ledger, store=target, checked=checked
+    )
+
+
+def announce_model(run: Run) -> None:
+    """Send an event if the provider has announced that the model of a run will go."""
+    model = run.batch.resolve()
+    retiring = run.batch.terms.retiring.get(model.spec.id)
+    if retiring is not None:
+        emit_model_retiring(
+            model.spec.id,
+            shutdown_date=retiring.shutdown,
+            successor=retiring.successor,
+            message=retiring.reason,
+            run_id=run.id,
         )
 
 
-def count_run(context: RunContext, failures: list[str], *, ended: bool = False) -> RunReport:
-    halt = context.halt
-    report = make_report(context.ledger, context.run_id, message="; ".join(failures), ended=ended)
-    if report.complete or halt.reason is None:
-        return report
-    return replace(report, outcome=outcome_of(halt), message=f"{halt.reason}: {halt.message}")
-
-
-def outcome_of(halt: StopSignal) -> str:
-    """The name of the state that a halted run ends in."""
-    return "BudgetReached" if halt.reason is StopReason.BUDGET else "Blocked"
-
-
-def state_of(report: RunReport, on_incomplete: Literal["fail", "warn"]) -> State[Any]:
+def final_state(report: RunReport, on_incomplete: Literal["fail", "warn"]) -> State[Any]:
+    """The state that a flow run ends in."""
     logger = get_run_logger()
     if report.complete:
         logger.info(report.summary())
         return Completed(message=report.summary(), data=report)
-    logger.warning(report.summary())
+    # The command line prints the report itself.
+    logger.warning(report.summary(), extra={"imagen_summary": True})
     if on_incomplete == "warn":
         return Completed(name=report.outcome, message=report.summary(), data=report)
     return Failed(name=report.outcome, message=report.summary(), data=IncompleteRun(report))

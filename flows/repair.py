@@ -10,18 +10,18 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks import AimlApiCredentials, LocalImageStore, S3ImageStore
+from ..blocks.credentials import KEY_VARIABLE
 from ..blocks.references import catalog_block, credentials_block, image_store_block
-from ..core.ledger import UnknownPolicy
+from ..core import request as options
 from ..core.repair import IncompleteRepair, Stores, repair
-from ..core.run.services import RunSettings
-from .described import described
-
-__all__ = ["imagen_repair"]
+from ..core.request import Delivery, Limits, RunRequest, UnknownPolicy
+from .parameters import document_parameters
+from .pipeline import Catalog
 
 
 @flow(name="imagen_repair", validate_parameters=True)
-@described
+@document_parameters
 def imagen_repair(
     store: Annotated[
         S3ImageStore | LocalImageStore | str | None,
@@ -31,10 +31,7 @@ def imagen_repair(
         AimlApiCredentials | None,
         Field(description="To ask the API's log, and to buy again. None: AIMLAPI_API_KEY of the environment."),
     ] = None,
-    catalog: Annotated[
-        ImageCatalog | str | None,
-        Field(description="Ledger and catalog: a saved block, or the path of an SQLite file. None: this user's own."),
-    ] = None,
+    catalog: Catalog = None,
     run_id: Annotated[str | None, Field(description="Only this run's items. None: the whole ledger.")] = None,
     items: Annotated[list[str] | None, Field(description="Decide on these unknown items only: their ids.")] = None,
     unknown: Annotated[
@@ -42,9 +39,9 @@ def imagen_repair(
         Field(description="Items that may have been billed: hold, retry now (may pay twice), or fail."),
     ] = UnknownPolicy.HOLD,
     lost: Annotated[bool, Field(description="Also fetch again what is lost or was unreadable.")] = False,
-    concurrency: Annotated[int, Field(ge=1, le=512, description="Calls and downloads at once.")] = 8,
-    patience: Annotated[float, Field(ge=0, le=86_400, description="Seconds to wait for a store that is away.")] = 120.0,
-    key_template: Annotated[str, Field(description="Names of objects.")] = "{model}/{item_id}/{call}-{index}.{ext}",
+    concurrency: options.Concurrency = 8,
+    patience: options.Patience = 120.0,
+    key_template: options.KeyTemplate = options.DEFAULT_KEY_TEMPLATE,
 ) -> State[Any]:
     """Deliver what is paid for; ask the API's log about unknown calls; decide on what it does not know.
 
@@ -59,12 +56,14 @@ def imagen_repair(
     """
     logger = get_run_logger()
     ledger = catalog_block(catalog).get_ledger()
-    keyless = credentials is None and not os.environ.get("AIMLAPI_API_KEY") and unknown is not UnknownPolicy.RETRY
+    keyless = credentials is None and not os.environ.get(KEY_VARIABLE) and unknown is not UnknownPolicy.RETRY
     report = repair(
         ledger,
         Stores(image_store_block(store).get_store() if store is not None else None),
         client=None if keyless else credentials_block(credentials).get_client(),
-        settings=RunSettings(concurrency=concurrency, patience=patience, key_template=key_template),
+        request=RunRequest(
+            limits=Limits(concurrency=concurrency), delivery=Delivery(patience=patience, key_template=key_template)
+        ),
         run_id=run_id,
         item_ids=items,
         unknown=unknown,

@@ -1,17 +1,17 @@
 """One task a step: real Prefect tasks (`.map`, `.submit`, `.with_options`), useful alone in flows of one's own."""
 
-from .attached import StepUnavailable
+from ..core.run.results import Batch, Cataloged, Downloaded, Generated, PlannedRun, Rewritten, Uploaded
 from .catalog import catalog_images
 from .download import download_images
 from .expand import expand_prompts
 from .generate import generate_images
-from .manifests import Batch, Catalogued, Downloaded, Generated, PlannedRun, Rewritten, Uploaded
 from .rewrite import rewrite_prompts
+from .runtime import StepUnavailable
 from .upload import upload_images
 
 __all__ = [
     "Batch",
-    "Catalogued",
+    "Cataloged",
     "Downloaded",
     "Generated",
     "PlannedRun",

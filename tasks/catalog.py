@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ..core.delivery import record
-from ..core.run.services import RunSettings
-from .attached import Catalog, Work, attached
-from .manifests import Catalogued, Uploaded
-
-__all__ = ["catalog_images"]
+from ..core.request import RunRequest
+from ..core.run.results import Cataloged, Uploaded
+from .runtime import Catalog, RunConfig, attached
 
 
 @task(name="catalog_images", task_run_name="catalog_images", cache_policy=NO_CACHE)
@@ -20,14 +15,14 @@ def catalog_images(
     uploaded: Uploaded,
     *,
     catalog: Catalog = None,
-    settings: RunSettings | None = None,
-) -> Catalogued:
-    """Write what became of each image and item in one transaction, then clear the spool and let go of the items.
+    request: RunRequest | None = None,
+) -> Cataloged:
+    """Record the outcome of each image and item in one transaction, then clear the spool and release the items.
 
     Args:
         uploaded: From `upload_images`.
         catalog: The ledger; None for this user's own.
-        settings: Spool folder.
+        request: Spool folder.
 
     Returns:
         The batch's items by state.
@@ -35,9 +30,6 @@ def catalog_images(
     Raises:
         LedgerUnavailable: Nothing was recorded; a later run finds the objects and records them.
     """
-    work = Work(None, None, catalog, settings or RunSettings(), buys=False)
-    with attached(uploaded.run_id, work) as (context, _):
-        record(context.ledger, context.spool, uploaded.results)
-        context.ledger.items.release(uploaded.item_ids)
-        states = context.ledger.items.states(uploaded.item_ids)
-    return Catalogued(uploaded.run_id, uploaded.item_ids, dict(Counter(state.value for state in states.values())))
+    config = RunConfig(None, None, catalog, request or RunRequest(), buys=False)
+    with attached(uploaded.run_id, config) as (run, _):
+        return run.record(uploaded)

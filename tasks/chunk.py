@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import task
@@ -11,16 +11,39 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from ..core.run.services import RunSettings
-from .attached import Catalog, Credentials, Store, Work, shared_context
+from ..core.request import RunRequest
+from ..core.run.results import Batch, Cataloged, Downloaded, Generated, Rewritten, Uploaded
 from .catalog import catalog_images
 from .download import download_images
 from .generate import generate_images
-from .manifests import Batch
 from .rewrite import rewrite_prompts
+from .runtime import RunConfig, shared_run
 from .upload import upload_images
 
-__all__ = ["process_chunk"]
+
+@dataclass(frozen=True, slots=True)
+class _TaskRuns:
+    """The steps of a chunk as task runs of their own."""
+
+    credentials: str | None
+    store: str | None
+    catalog: str | None
+    request: RunRequest
+
+    def rewrite(self, batch: Batch) -> Rewritten:
+        return rewrite_prompts(batch, self.credentials, store=self.store, catalog=self.catalog, request=self.request)
+
+    def generate(self, batch: Batch) -> Generated:
+        return generate_images(batch, self.credentials, store=self.store, catalog=self.catalog, request=self.request)
+
+    def download(self, batch: Batch) -> Downloaded:
+        return download_images(batch, self.credentials, store=self.store, catalog=self.catalog, request=self.request)
+
+    def upload(self, downloaded: Downloaded) -> Uploaded:
+        return upload_images(downloaded, self.store, catalog=self.catalog, request=self.request)
+
+    def record(self, uploaded: Uploaded) -> Cataloged:
+        return catalog_images(uploaded, catalog=self.catalog, request=self.request)
 
 
 @task(name="imagen_chunk", task_run_name="chunk-{number} ({size} items)", cache_policy=NO_CACHE)
@@ -28,10 +51,10 @@ def process_chunk(
     batch: Batch,
     number: int,
     size: int,
-    credentials: Credentials,
-    store: Store,
-    catalog: Catalog,
-    settings: RunSettings,
+    credentials: str | None,
+    store: str | None,
+    catalog: str | None,
+    request: RunRequest,
 ) -> State[Mapping[str, int]]:
     """Take a batch of items through the chain. Its steps are task runs of their own, in this process.
 
@@ -44,32 +67,14 @@ def process_chunk(
         credentials: Reference; a distributed task runner ships it, so never the block itself.
         store: Reference.
         catalog: Reference.
-        settings: How to go about it.
+        request: Limits, policy and delivery of the run.
 
     Returns:
         A state whose message counts the items by state.
     """
-    with shared_context(batch.run_id, Work(credentials, store, catalog, settings)) as context:
-        try:
-            # What is bought sets off for the store at once; the steps after the first collect what has arrived.
-            with context.delivery_queue.tracking(batch.item_ids):
-                if context.ledger.rewrites.missing(
-                    batch.item_ids, unknown=settings.unknown, retry_refused=settings.retry_refused
-                ):
-                    rewrite_prompts(batch, credentials, store=store, catalog=catalog, settings=settings)
-                generated = generate_images(batch, credentials, store=store, catalog=catalog, settings=settings)
-                if generated.item_ids:
-                    downloaded = download_images(
-                        generated, credentials, store=store, catalog=catalog, settings=settings
-                    )
-                    uploaded = upload_images(downloaded, store, catalog=catalog, settings=settings)
-                    catalog_images(uploaded, catalog=catalog, settings=settings)
-        finally:
-            context.ledger.items.release(batch.item_ids)
-        states: dict[str, int] = dict(
-            Counter(state.value for state in context.ledger.items.states(batch.item_ids).values())
-        )
-    return _finished(states)
+    config = RunConfig(credentials, store, catalog, request)
+    with shared_run(batch.run_id, lambda: config.attach(batch.run_id)) as run:
+        return _finished(run.process(batch, _TaskRuns(credentials, store, catalog, request)))
 
 
 def _finished(states: Mapping[str, int]) -> State[Any]:

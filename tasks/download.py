@@ -5,11 +5,9 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ..core.run.services import RunSettings
-from .attached import Catalog, Credentials, Store, Work, attached
-from .manifests import Batch, Downloaded, Rows
-
-__all__ = ["download_images"]
+from ..core.request import RunRequest
+from ..core.run.results import Batch, Downloaded
+from .runtime import Catalog, Credentials, RunConfig, Store, attached
 
 
 @task(name="download_images", task_run_name="download_images", cache_policy=NO_CACHE)
@@ -19,7 +17,7 @@ def download_images(
     *,
     store: Store = None,
     catalog: Catalog = None,
-    settings: RunSettings | None = None,
+    request: RunRequest | None = None,
 ) -> Downloaded:
     """Fetch images into the spool and decode each of them whole. A URL that serves no image twice is quarantined.
 
@@ -28,7 +26,7 @@ def download_images(
         credentials: Only says which API's own addresses are trusted; the key is never sent to a download.
         store: Where images go: owned images that are not there are fetched from where they are.
         catalog: The ledger; None for this user's own.
-        settings: Spool folder, threads.
+        request: Spool folder, threads.
 
     Returns:
         One entry an image. A failed download is an entry, not an exception.
@@ -36,8 +34,6 @@ def download_images(
     Raises:
         SpoolUnavailable: The disk is full or read-only.
     """
-    work = Work(credentials, store, catalog, settings or RunSettings(), buys=False)
-    with attached(batch.run_id, work) as (context, _):
-        tasks = context.ledger.images.to_deliver(batch.item_ids, destination=context.destination)
-        files = context.delivery_queue.download(tasks)
-    return Downloaded(batch.run_id, batch.item_ids, Rows(files))
+    config = RunConfig(credentials, store, catalog, request or RunRequest(), buys=False)
+    with attached(batch.run_id, config) as (run, _):
+        return run.download(batch)

@@ -6,12 +6,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ..core.ledger import ImageState
-from ..core.run.services import RunSettings
-from .attached import Catalog, StepUnavailable, Store, Work, attached
-from .manifests import Downloaded, Rows, Uploaded
-from .retries import unavailable_only
-
-__all__ = ["upload_images"]
+from ..core.request import RunRequest
+from ..core.run.results import Downloaded, Uploaded
+from .runtime import Catalog, RunConfig, StepUnavailable, Store, attached, unavailable_only
 
 
 @task(
@@ -27,7 +24,7 @@ def upload_images(
     store: Store,
     *,
     catalog: Catalog = None,
-    settings: RunSettings | None = None,
+    request: RunRequest | None = None,
 ) -> Uploaded:
     """Put files into the store, create-only, with checksum and content type; the provider's bytes are kept as they are.
 
@@ -35,7 +32,7 @@ def upload_images(
         downloaded: From `download_images`.
         store: Block, slug or address.
         catalog: The ledger; None for this user's own.
-        settings: Key template, patience, threads.
+        request: Key template, patience, threads.
 
     Returns:
         One entry an image. An image that could not be stored is an entry, not an exception.
@@ -44,9 +41,10 @@ def upload_images(
         StepUnavailable: Nothing at all could be stored, since the store is down.
         BadInput: The store cannot be used.
     """
-    work = Work(None, store, catalog, settings or RunSettings(), buys=False)
-    with attached(downloaded.run_id, work) as (context, alone):
-        results = context.delivery_queue.upload(downloaded.files)
+    config = RunConfig(None, store, catalog, request or RunRequest(), buys=False)
+    with attached(downloaded.run_id, config) as (run, alone):
+        uploaded = run.upload(downloaded)
+    results = uploaded.results
     if alone and results and all(result.state is ImageState.PENDING for result in results):
         raise StepUnavailable(results[0].reason or "nothing could be stored")
-    return Uploaded(downloaded.run_id, downloaded.item_ids, Rows(results))
+    return uploaded

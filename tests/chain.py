@@ -1,4 +1,4 @@
-"""The whole chain without Prefect: plan, buy, download, upload, catalog. Also as a process that can be killed.
+"""A whole run without Prefect, on the pieces that flows and the command line use. Also as a process to be killed.
 
 python tests/chain.py '{"catalog": "...", "base_url": "...", "store": "...", "spool": "...", "count": 20}'
 """
@@ -9,21 +9,18 @@ import json
 import sys
 import uuid
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from prefect_imagen.core.aimlapi import AimlApiClient
-from prefect_imagen.core.delivery import record
-from prefect_imagen.core.ledger import ItemState, Ledger, RunSpec, UnknownPolicy
-from prefect_imagen.core.ledger.conditions import in_batches
-from prefect_imagen.core.plan import open_batch
-from prefect_imagen.core.purchase import PurchaseSettings, recover_replies
-from prefect_imagen.core.repair import ask_log
-from prefect_imagen.core.run.checks import check_services
-from prefect_imagen.core.run.services import RunContext, RunSettings
+from prefect_imagen.core.ledger import Ledger
+from prefect_imagen.core.money import credits_to_usd
+from prefect_imagen.core.request import RunRequest
+from prefect_imagen.core.run.checks import check_request, prepare
+from prefect_imagen.core.run.chunks import Threads
+from prefect_imagen.core.run.run import Run
 from prefect_imagen.core.storage import open_store
-
-__all__ = ["run_chain"]
 
 
 def run_chain(
@@ -47,62 +44,63 @@ def run_chain(
     adopt: bool = False,
     key: str = "key-of-the-tests",
 ) -> dict[str, Any]:
-    """Run so many prompts once, as the flow does; returns the run's id and its items by state."""
+    """Run so many prompts once; returns the run's id and its items by state.
+
+    Args:
+        catalog: A ledger, or where it is.
+        base_url: Of the API.
+        store: Address of the destination.
+        spool: Folder of the spools.
+        count: Prompts.
+        prefix: First word of each.
+        unknown: As the option.
+        budget: In credits.
+        tags: Of the run.
+        parameters: Of the model.
+        log: Whether to ask the API's log first.
+        trust_unbilled_5xx: As the option.
+        concurrency: As the option.
+        chunk: Items of a chunk.
+        read_timeout: Seconds for an answer.
+        s3: Options of the store.
+        adopt: Take over the destination of another ledger.
+        key: Of the API.
+    """
     ledger = catalog if isinstance(catalog, Ledger) else Ledger(catalog)
     client = AimlApiClient(key, base_url=base_url, read_timeout=read_timeout)
-    target = open_store(store, **(s3 or {}))
-    settings = RunSettings(
-        concurrency=concurrency,
-        unknown=UnknownPolicy(unknown),
-        spool=spool,
-        patience=20.0,
-        purchase=PurchaseSettings(trust_unbilled_5xx=trust_unbilled_5xx),
+    request = RunRequest.by_flag(
+        {
+            "set": dict(parameters or {}),
+            "tag": dict(tags or {}),
+            "budget_usd": float(credits_to_usd(budget)) if budget is not None else None,
+            "concurrency": concurrency,
+            "chunk_size": chunk,
+            "unknown": unknown,
+            "trust_unbilled_5xx": trust_unbilled_5xx,
+            "adopt_ledger": adopt,
+            "patience": 20.0,
+            "offline": True,
+        }
     )
-    spec = open_batch([f"{prefix} number {n}" for n in range(count)], parameters=dict(parameters or {}))
-    check_services(client, ledger, target, adopt=adopt)
-    run_id = uuid.uuid4().hex
-    context = RunContext(run_id, ledger=ledger, store=target, client=client, settings=settings)
+    request = request.with_("delivery", spool=spool).with_("policy", wait_for_others=0.0)
+    prompts = [f"{prefix} number {n}" for n in range(count)]
     try:
-        ledger.release_dead_workers()
-        recover_replies(ledger, context.spool.replies)
-        ledger.runs.start(
-            RunSpec(
-                run_id,
-                spec.resolve().name,
-                dict(parameters or {}),
-                destination=target.destination,
-                budget=budget,
-                tags=dict(tags or {}),
-            )
-        )
-        ledger.runs.add_items(run_id, spec.run_items())
-        if log:
-            ask_log(ledger, client, run_id=run_id)
-        pending = ledger.items.pending(run_id, destination=target.destination, unknown=settings.unknown)
-        for batch in in_batches(pending, chunk):
-            _chunk(context, batch)
-        ledger.runs.finish(run_id, "Completed")
-        states = {state.value: number for state, number in ledger.runs.progress(run_id).items.items() if number}
-        return {"run": run_id, "states": states, "halt": context.halt.message}
+        checked = check_request(prompts, request, base_url)
+        target = open_store(store, **(s3 or {}))
+        prepared = prepare(request, client=client, ledger=ledger, store=target, checked=checked)
+        with closing(Run.open(prepared, uuid.uuid4().hex)) as run:
+            planned = run.plan()
+            if log:
+                run.ask_log()
+            with run.stopping(), Threads(run.process) as threads:
+                failures = run.buy(threads, planned.items)
+            run.finish(failures)
+            states = {state.value: number for state, number in ledger.runs.progress(run.id).items.items() if number}
+            return {"run": run.id, "states": states, "halt": run.services.halt.message}
     finally:
-        context.close()
         client.close()
         if ledger is not catalog:
             ledger.close()
-
-
-def _chunk(context: RunContext, item_ids: list[str]) -> None:
-    ledger = context.ledger
-    claimed = ledger.items.claim(item_ids, unknown=context.settings.unknown)
-    to_buy = [item for item in claimed if item.state is ItemState.CLAIMED]
-    try:
-        list(context.purchase_pool.map(context.purchaser().buy, to_buy))
-        ledger.items.release([item.id for item in to_buy], keep_paid=True)
-        tasks = ledger.images.to_deliver([item.id for item in claimed], destination=context.destination)
-        files = list(context.delivery_pool.map(context.downloader.download, tasks))
-        record(ledger, context.spool, list(context.delivery_pool.map(context.uploader().upload, files)))
-    finally:
-        ledger.items.release(item_ids)
 
 
 def as_process(options: Mapping[str, Any]) -> list[str]:

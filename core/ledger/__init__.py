@@ -1,6 +1,5 @@
 """The ledger: every item, every paid call, every image. It knows databases and no HTTP."""
 
-from ..request import UnknownPolicy
 from .budgets import BudgetState, BudgetWarning, Period
 from .calls import (
     Answered,
@@ -81,7 +80,6 @@ __all__ = [
     "Transition",
     "Unbilled",
     "Unknown",
-    "UnknownPolicy",
     "close_ledgers",
     "describe_workers",
     "has_password",

@@ -1,7 +1,7 @@
 """Prompts, model and parameters become a batch of items; a plan says what it would cost, and can be kept in a file."""
 
-from .availability import ModelAvailability, make_terms, read_fallback
-from .batch import AnyBatch, BatchOptions, open_batch
+from .availability import ModelAvailability, make_terms
+from .batch import AnyBatch, open_batch
 from .combinations import Matrix, ParameterSet
 from .file import PlanFile, PlanWriter, open_plan
 from .plan import Plan, RewritePlan, make_plan
@@ -11,7 +11,6 @@ from .spec import BatchSpec, InvalidPrompt, InvalidPrompts, read_parameters
 __all__ = [
     "AnyBatch",
     "BatchBase",
-    "BatchOptions",
     "BatchSpec",
     "Candidate",
     "InvalidPrompt",
@@ -28,6 +27,5 @@ __all__ = [
     "make_terms",
     "open_batch",
     "open_plan",
-    "read_fallback",
     "read_parameters",
 ]

@@ -44,19 +44,6 @@ class ModelAvailability:
         return replace(self, withdrawn={**self.withdrawn, model.spec.id: ""})
 
 
-def read_fallback(texts: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Names of models, given one by one or with commas between them.
-
-    Raises:
-        BadInput: A name is empty.
-    """
-    given = [texts] if isinstance(texts, str) else list(texts or ())
-    names = tuple(name.strip() for text in given for name in text.split(","))
-    if not all(names):
-        raise BadInput("fallback: an empty name; write MODEL or MODEL,MODEL")
-    return names
-
-
 def resolve_all(model: str, fallback: Sequence[str], terms: ModelAvailability) -> tuple[ResolvedModel, ...]:
     """The model and those that may stand in for it, at today's prices, in the order they are asked.
 

@@ -1,107 +1,70 @@
-"""From the options of a user to a batch: prompts with what is asked for, or a plan that says so itself."""
+"""From a request to a batch: prompts with what is asked for, or a plan file that says so itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
 
 from ..errors import BadInput
 from ..prompts import PromptSpec
+from ..request import RunRequest, options_of
 from ..rewrite import RewriteSpec
-from .availability import read_fallback
 from .file import PlanFile, open_plan
 from .spec import BatchSpec
 
 AnyBatch = BatchSpec | PlanFile
 """What a run can be made of."""
 
-_REWRITING: Mapping[str, Any] = {"rewrite": None, "rewrites": 1, "brief": None, "rewrite_price": None}
-_WHICH = {option.name for option in fields(PromptSpec)} - {"source", "format", "s3"}
 
-
-class BatchOptions(TypedDict, total=False):
-    """Options of `PromptSpec` and `BatchSpec`, under their names; None is the same as left out.
-
-    Those of `RewriteSpec` are `rewrite` (the model), `rewrites` (variations), `brief` and `rewrite_price`.
-    """
-
-    prompt_column: str | None
-    template: str | None
-    variants: bool
-    wildcards: str | None
-    exclude: Sequence[str] | None
-    per_row: int | None
-    limit: int | None
-    sample: int | None
-    sample_seed: int
-    max_prompts: int | None
-    model: str
-    parameters: Mapping[str, Any] | None
-    matrix: Mapping[str, Sequence[Any]] | None
-    edition: str
-    repeat: int
-    skip_invalid: bool
-    rewrite: str | None
-    rewrites: int
-    brief: str | None
-    rewrite_price: str | None
-    fallback: Sequence[str] | str | None
-    lenient: bool
-
-
-def open_batch(prompts: str | Path | Sequence[str], **options: Unpack[BatchOptions]) -> AnyBatch:
-    """Make a batch of what a user gave.
+def open_batch(prompts: str | Path | Sequence[str], request: RunRequest | None = None) -> AnyBatch:
+    """Make a batch of prompts and a request.
 
     Args:
-        prompts: A file or an object in S3, with prompts or with a plan in it; or prompts as a list.
-        options: See `PromptSpec` and `BatchSpec`.
+        prompts: A file or an object in S3, with prompts or with a plan in it; or a list of prompts.
+        request: What to make of them; None for the defaults. `{scheduled_date}` in its edition is filled in already.
 
     Raises:
-        BadInput: An option out of range; or a plan, together with an option that would change it.
+        BadInput: An option out of range; or a plan file, together with an option that would change it.
 
     Example:
-        >>> open_batch(["a fox"], repeat=2).check()
-        1
+        >>> open_batch(["a {red|blue} fox"]).check()
+        2
     """
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    which = {name: value for name, value in given.items() if name in _WHICH}
-    what = {name: value for name, value in given.items() if name not in _WHICH and name not in _REWRITING}
-    fallback = read_fallback(given.pop("fallback", None))
-    lenient = bool(given.pop("lenient", False))
-    what = {name: value for name, value in what.items() if name not in ("fallback", "lenient")}
+    request = request or RunRequest()
+    image, select, rewrite = request.image, request.select, request.rewrite
     plan = open_plan(prompts)
-    if plan is None:
-        asking: dict[str, Any] = {"rewrite": _rewriting(given), "fallback": fallback, "lenient": lenient}
-        return BatchSpec(PromptSpec(prompts, **which), **what, **asking)
-    defaults = _defaults()
-    changed = [name for name, value in given.items() if value and value != defaults[name]]
-    if not given.get("variants", True):
-        changed.append("variants")
-    if changed:
-        raise BadInput(f"{plan.name} is a plan and says itself what is bought; leave out {', '.join(changed)}")
-    # Who may stand in for a model that is gone does not change what is wanted.
-    return replace(plan, fallback=fallback, lenient=lenient or plan.lenient)
-
-
-def _rewriting(given: Mapping[str, Any]) -> RewriteSpec | None:
-    """How prompts are rewritten, if they are.
-
-    Raises:
-        BadInput: A brief or the like, and no model that it is for.
-    """
-    if "rewrite" not in given:
-        for name in ("brief", "rewrite_price", "rewrites"):
-            if given.get(name, _REWRITING[name]) not in (_REWRITING[name], ""):
-                raise BadInput(
-                    f"{name} is about rewriting prompts: name the language model that does it (rewrite, --rewrite)"
-                )
-        return None
-    return RewriteSpec(given["rewrite"], given.get("rewrites", 1), given.get("brief", ""), given.get("rewrite_price"))
-
-
-def _defaults() -> dict[str, Any]:
-    every = (*fields(PromptSpec), *fields(BatchSpec))
-    known = {option.name: None if option.default is MISSING else option.default for option in every}
-    return {**known, **_REWRITING}
+    if plan is not None:
+        changed = [
+            ".".join(option.path)
+            for option in options_of(RunRequest)
+            if option.decides_items and option.value(request) != option.default
+        ]
+        if changed:
+            raise BadInput(f"{plan.name} is a plan and says itself what is bought; leave out {', '.join(changed)}")
+        return replace(plan, fallback=image.fallback, lenient=image.lenient or plan.lenient)
+    return BatchSpec(
+        PromptSpec(
+            prompts,
+            format=select.format,
+            prompt_column=select.column,
+            template=request.template,
+            variants=select.variants,
+            limit=select.limit,
+            sample=select.sample,
+            sample_seed=select.sample_seed,
+            wildcards=select.wildcards,
+            exclude=select.exclude,
+            per_row=select.per_row,
+            max_prompts=select.max_prompts,
+        ),
+        model=request.model,
+        parameters=request.parameters,
+        edition=request.edition,
+        repeat=image.repeat,
+        skip_invalid=select.skip_invalid,
+        matrix=image.matrix,
+        rewrite=RewriteSpec(rewrite.model, rewrite.variations, rewrite.brief, rewrite.price) if rewrite else None,
+        fallback=image.fallback,
+        lenient=image.lenient,
+    )

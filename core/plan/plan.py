@@ -10,7 +10,8 @@ from ..aimlapi import ResolvedModel
 from ..aimlapi.request import Omission
 from ..ledger import Item, ItemState, Ledger, RunItem
 from ..ledger.conditions import in_batches
-from ..rewrite import RewriteFallback, RewriteSpec, price, price_high
+from ..request import RewriteFallback
+from ..rewrite import RewriteSpec, price, price_high
 from ..rewrite.spec import LONGEST_SOURCE
 from .combinations import ParameterSet
 from .file import PlanFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ..aimlapi import AimlApiClient, ImageRequest, RawReply, ResolvedModel
@@ -27,31 +27,14 @@ from ..ledger import (
     Unknown,
 )
 from ..limits import FORBIDDEN, Backoff, BalanceGuard, CallLimiter, HealthGate, StopReason, StopSignal
-from ..rewrite import RewriteFallback, no_second_rewriting
+from ..request import Policy, RewriteFallback
+from ..rewrite import no_second_rewriting
 from .decision import Decision, NextStep
 from .replies import ReplySpool
 from .requests import PaidImageRequest, PaidRequest
 
 _LONGEST_CALL = 240.0
 _BUDGET_PAUSE = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class PurchaseSettings:
-    """How hard to try.
-
-    Attributes:
-        tries: Sends of one item that may come to nothing and surely cost nothing (refused connection); and 429s in a
-            row, with ever longer pauses, that are waited out before the run ends.
-        longest_wait: Longest `Retry-After` that is waited for, in seconds; a longer one ends the run.
-        trust_unbilled_5xx: Take 500, 502, 503 and 504 as unbilled, as the provider's docs say, and try again.
-        rewrite_fallback: What becomes of an image whose prompt could not be rewritten.
-    """
-
-    tries: int = 8
-    longest_wait: float = 300.0
-    trust_unbilled_5xx: bool = False
-    rewrite_fallback: RewriteFallback = RewriteFallback.FAIL
 
 
 _SPOOL_PAUSE = 0.5
@@ -76,7 +59,7 @@ class Purchaser:
         model: The model to buy from, with its contract.
         fallback_models: Further models whose items the run may buy.
         parameters: The run's parameters; those of the wire form are not in the items.
-        settings: How hard to try.
+        policy: Tries, the longest wait, and what a 5xx and a missing text mean.
         backoff: How long to wait in between.
         on_images: Told of what was bought as soon as it is recorded.
     """
@@ -96,7 +79,7 @@ class Purchaser:
         gate: HealthGate | None = None,
         spool_gate: HealthGate | None = None,
         breaker: BalanceGuard | None = None,
-        settings: PurchaseSettings | None = None,
+        policy: Policy | None = None,
         backoff: Backoff | None = None,
         on_images: Callable[[Sequence[ImageTask]], None] | None = None,
     ) -> None:
@@ -119,7 +102,7 @@ class Purchaser:
             for name, value in parameters.items()
             if name in model.contract.fields and not model.contract.fields[name].identity
         }
-        self._settings = settings or PurchaseSettings()
+        self._policy = policy or Policy()
         self._backoff = backoff or Backoff()
         self._on_images = on_images
 
@@ -148,7 +131,7 @@ class Purchaser:
         """
         number = 0
         while True:
-            last = number + 1 == self._settings.tries
+            last = number + 1 == self._policy.tries
             decision = self._send_once(request, last=last)
             if decision is None or decision.step is NextStep.DONE:
                 return
@@ -183,7 +166,7 @@ class Purchaser:
             own = {**no_second_rewriting(model), **own}
         request = ImageRequest.build(model, text, own)
         rewritten = item.rewrite.text if item.rewrite is not None else None
-        return PaidImageRequest(item, request, rewritten, self._settings.trust_unbilled_5xx)
+        return PaidImageRequest(item, request, rewritten, self._policy.trust_unbilled_5xx)
 
     def _text(self, item: ClaimedItem) -> str | None:
         if item.rewrite is None:
@@ -192,7 +175,7 @@ class Purchaser:
             return item.rewrite.text
         if item.rewrite.state not in _NO_TEXT:
             return None
-        if self._settings.rewrite_fallback is RewriteFallback.KEEP:
+        if self._policy.rewrite_fallback is RewriteFallback.KEEP:
             return item.prompt
         raise BadInput(f"no rewritten prompt ({item.rewrite.state}): {item.rewrite.reason}")
 
@@ -246,8 +229,8 @@ class Purchaser:
                 self._limiter.accepted(sent_at)
             return decision
         strikes = self._limiter.on_throttled(sent_at, decision.retry_after)
-        too_long = (decision.retry_after or 0.0) > self._settings.longest_wait
-        if strikes < self._settings.tries and not too_long:
+        too_long = (decision.retry_after or 0.0) > self._policy.longest_wait
+        if strikes < self._policy.tries and not too_long:
             return decision
         outcome = decision.outcome
         if isinstance(outcome, Unbilled):

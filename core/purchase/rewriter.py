@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..aimlapi.chat_models import ChatModel
 from ..aimlapi.chat_request import ChatDialect
-from ..ledger import ClaimedItem, ItemState, Ledger, Rewrite, UnknownPolicy
+from ..ledger import ClaimedItem, ItemState, Ledger, Rewrite
 from ..limits import StopSignal
+from ..request import UnknownPolicy
 from .purchaser import Purchaser
 from .rewrite import PaidRewriteRequest, rewrite_of
 

@@ -1,6 +1,6 @@
 """Mending: asking the provider about lost answers, delivering what is paid for, comparing ledger and store."""
 
-from .log import Asked, ask_log
+from ..purchase.log import Asked, ask_log
 from .rebuild import RebuildReport, rebuild
 from .reconcile import Finding, FindingKind, ReconcileReport, reconcile
 from .repair import IncompleteRepair, RepairReport, Stores, repair

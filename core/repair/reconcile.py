@@ -23,10 +23,11 @@ from ..delivery import Spool
 from ..errors import ImagenError
 from ..images import NotAnImage, inspect
 from ..ledger import ImageResult, ImageState, Ledger, StoredAt, StoredImage
-from ..run.services import RunSettings, spool_folder
+from ..request import RunRequest
+from ..run.services import spool_folder
 from ..storage import ObjectInfo, ObjectStore
 from .objects import FoundImage, image_objects, read_object
-from .repair import Mender, Stores
+from .repair import RepairSession, Stores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -105,7 +106,7 @@ def reconcile(
     *,
     apply: bool = False,
     quick: bool = False,
-    settings: RunSettings | None = None,
+    request: RunRequest | None = None,
     stores: Stores | None = None,
     client: AimlApiClient | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -117,7 +118,7 @@ def reconcile(
         store: The destination.
         apply: Mend what can be mended. Nothing is bought, overwritten or deleted.
         quick: Compare keys and sizes only, with no request an object.
-        settings: Spool folder, patience, names of objects.
+        request: Spool folder, patience, names of objects.
         stores: How other destinations are reached, that an object could be copied from.
         client: Says which API's own addresses images may be fetched from, where that is on this machine.
         say: Told what is being done.
@@ -126,7 +127,7 @@ def reconcile(
         BadInput: The store cannot be used.
         Unavailable: Store or database do not answer.
     """
-    work = _Reconcile(ledger, store, settings or RunSettings(), stores or Stores(store), client, quick=quick)
+    work = _Reconcile(ledger, store, request or RunRequest(), stores or Stores(store), client, quick=quick)
     say(f"listing {store.destination}")
     work.compare()
     if apply:
@@ -140,7 +141,7 @@ class _Reconcile:
         self,
         ledger: Ledger,
         store: ObjectStore,
-        settings: RunSettings,
+        request: RunRequest,
         stores: Stores,
         client: AimlApiClient | None,
         *,
@@ -148,11 +149,11 @@ class _Reconcile:
     ) -> None:
         self._ledger = ledger
         self._store = store
-        self._settings = settings
+        self._request = request
         self._stores = stores
         self._client = client
         self._quick = quick
-        self._spool = Spool(spool_folder(settings), ledger.id)
+        self._spool = Spool(spool_folder(request.delivery), ledger.id)
         self._orphans: list[tuple[int, FoundImage]] = []
         self._missing: list[tuple[int, StoredImage]] = []
         self._unnoted: list[tuple[int, StoredImage, ObjectInfo | None]] = []
@@ -281,8 +282,8 @@ class _Reconcile:
             return
         self._store.preflight()
         self._ledger.deliveries.remove(missing, self._store.destination)
-        mender = Mender(self._ledger, self._stores, self._client, self._settings, None)
-        mender.deliver(list(dict.fromkeys(row.item_id for row in missing)), at=self._store)
+        session = RepairSession(self._ledger, self._stores, self._client, self._request, None)
+        session.deliver(list(dict.fromkeys(row.item_id for row in missing)), at=self._store)
         statuses = self._ledger.deliveries.statuses({row.call_id for row in missing}, self._store.destination)
         for place, row in self._missing:
             status = statuses.get((row.call_id, row.index))

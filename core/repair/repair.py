@@ -5,21 +5,24 @@ Nothing in here buys, but for the items that a person chose with `unknown=retry`
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from ..aimlapi import AimlApiClient
-from ..delivery import Spool, record
+from ..delivery import Spool
 from ..errors import BadInput, ImagenError
-from ..ledger import ClaimedItem, ImageState, ItemState, Ledger, UnknownPolicy
+from ..ledger import ClaimedItem, ImageState, ItemState, Ledger
 from ..ledger.conditions import in_batches
 from ..purchase import recover_replies
-from ..run.services import RunContext, RunSettings, spool_folder
+from ..purchase.log import Asked, ask_log
+from ..request import RunRequest, UnknownPolicy
+from ..run.run import Run
+from ..run.services import Services, spool_folder
 from ..storage import ObjectStore, S3Store, open_store
-from .log import Asked, ask_log
 
 _CHUNK = 200
 
@@ -123,7 +126,7 @@ def repair(
     stores: Stores,
     *,
     client: AimlApiClient | None = None,
-    settings: RunSettings | None = None,
+    request: RunRequest | None = None,
     run_id: str | None = None,
     item_ids: Sequence[str] | None = None,
     unknown: UnknownPolicy = UnknownPolicy.HOLD,
@@ -137,7 +140,7 @@ def repair(
         ledger: Open.
         stores: How destinations are reached.
         client: To ask the log with, and to buy with; None leaves the unknown as it is.
-        settings: How to go about it.
+        request: Limits and delivery.
         run_id: Of this run's items only; None for the whole ledger.
         item_ids: Decide on these unknown items only.
         unknown: HOLD leaves them, FAIL counts them as failed, RETRY buys them again now.
@@ -155,7 +158,7 @@ def repair(
         ledger.bind(client.origin())
     elif unknown is UnknownPolicy.RETRY:
         raise BadInput("buying again needs an API key: set AIMLAPI_API_KEY")
-    work = Mender(ledger, stores, client, replace(settings or RunSettings(), unknown=unknown), run_id)
+    work = RepairSession(ledger, stores, client, (request or RunRequest()).with_("policy", unknown=unknown), run_id)
     say("recording what the spool has")
     work.settle_the_past()
     chosen = ledger.items.undecided(run_id, item_ids) if unknown is UnknownPolicy.RETRY else []
@@ -173,16 +176,16 @@ def repair(
     return work.report(todo)
 
 
-class Mender:
+class RepairSession:
     """Delivers items again, run by run, and counts what it did."""
 
     def __init__(
-        self, ledger: Ledger, stores: Stores, client: AimlApiClient | None, settings: RunSettings, run_id: str | None
+        self, ledger: Ledger, stores: Stores, client: AimlApiClient | None, request: RunRequest, run_id: str | None
     ) -> None:
         self._ledger = ledger
         self._stores = stores
         self._client = client
-        self._settings = settings
+        self._request = request
         self._run_id = run_id
         self._began = datetime.now(UTC)
         self.replayed = self.given_up = self.stored = 0
@@ -192,7 +195,8 @@ class Mender:
     def settle_the_past(self) -> None:
         """The dead processes, then what they left in the spool: replies of those that are alive are theirs."""
         self._ledger.release_dead_workers()
-        self.replayed = recover_replies(self._ledger, Spool(spool_folder(self._settings), self._ledger.id).replies)
+        spool = Spool(spool_folder(self._request.delivery), self._ledger.id)
+        self.replayed = recover_replies(self._ledger, spool.replies)
 
     def deliver(self, item_ids: Sequence[str], *, at: ObjectStore) -> None:
         """Bring images of items to a destination, whichever run had them made. Buys nothing."""
@@ -208,32 +212,26 @@ class Mender:
         try:
             store = at if at is not None else self._stores.open(destination)
             store.preflight()
-            context = RunContext(run_id, ledger=self._ledger, store=store, client=self._client, settings=self._settings)
+            services = Services(run_id, ledger=self._ledger, store=store, client=self._client, request=self._request)
         except ImagenError as error:
             self._problems[str(error)] = None
             return
-        try:
+        with contextlib.closing(Run(services)) as work:
             for batch in in_batches(item_ids, _CHUNK):
-                self._batch(context, batch, buy)
-        finally:
-            context.close()
-        if context.halt.reason is not None:
-            self._problems[f"{context.halt.reason}: {context.halt.message}"] = None
+                self._batch(work, batch, buy)
+        if services.halt.reason is not None:
+            self._problems[f"{services.halt.reason}: {services.halt.message}"] = None
 
-    def _batch(self, context: RunContext, item_ids: Sequence[str], buy: frozenset[str]) -> None:
+    def _batch(self, run: Run, item_ids: Sequence[str], buy: frozenset[str]) -> None:
         ledger = self._ledger
         paid = [item_id for item_id in item_ids if item_id not in buy]
-        claimed = ledger.items.claim(
-            [item_id for item_id in item_ids if item_id in buy], unknown=self._settings.unknown
-        )
+        wanted = [item_id for item_id in item_ids if item_id in buy]
+        claimed = ledger.items.claim(wanted, unknown=self._request.policy.unknown)
         claimed += [item for item in self._claim_paid(paid) if item.state is not ItemState.CLAIMED]
         held = [item.id for item in claimed]
         try:
-            context.buy([item for item in claimed if item.state is ItemState.CLAIMED])
-            tasks = ledger.images.to_deliver(held, destination=context.destination)
-            files = list(context.delivery_pool.map(context.downloader.download, tasks))
-            results = list(context.delivery_pool.map(context.uploader().upload, files))
-            record(ledger, context.spool, results)
+            run.services.buy([item for item in claimed if item.state is ItemState.CLAIMED])
+            results = run.deliver(held)
             self.stored += sum(result.state is ImageState.STORED for result in results)
             for result in results:
                 if result.state is ImageState.PENDING and result.reason:

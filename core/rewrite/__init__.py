@@ -3,14 +3,12 @@
 It sends nothing: `core.purchase` does, since every rewrite is paid.
 """
 
-from ..request import RewriteFallback
 from .answers import UnusableAnswer, read_answer
 from .spec import RewriteSpec, no_second_rewriting
 from .wording import TRIES, make_request, price, price_high
 
 __all__ = [
     "TRIES",
-    "RewriteFallback",
     "RewriteSpec",
     "UnusableAnswer",
     "make_request",

@@ -1,11 +1,13 @@
-"""Everything that can be found out before the first cent: each problem is a clear error, and nothing was sent."""
+"""What is checked before a run begins: each problem is a clear error, and nothing that costs was sent."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
 from ..aimlapi.errors import ApiError, BadKey
@@ -13,15 +15,109 @@ from ..aimlapi.provider_catalog_fetch import fetch_provider_catalog
 from ..errors import BadInput
 from ..files import home
 from ..ledger import Ledger, LedgerMismatch
-from ..money import format_usd
-from ..plan import AnyBatch, make_terms
+from ..money import format_usd, usd_to_credits
+from ..plan import AnyBatch, make_terms, open_batch
+from ..request import RunRequest
 from ..rewrite import make_request
-from ..storage import ObjectStore
-
-__all__ = ["MARKER_KEY", "bind_destination", "check_batch", "check_services", "with_terms"]
+from ..storage import KeyTemplate, ObjectStore
 
 MARKER_KEY = ".prefect-imagen-ledger.json"
 """The object at a destination that says whose ledger keeps its account."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBatch:
+    """A batch that was read once from end to end, at today's prices.
+
+    Attributes:
+        batch: What is asked for.
+        prompts: How many prompts can be run.
+    """
+
+    batch: AnyBatch
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request whose batch and services were checked: the only thing that `Run.open` takes.
+
+    Attributes:
+        request: What is asked for, and how.
+        client: The API; its key was accepted.
+        ledger: Bound to that API.
+        store: The destination; it may be written to, and is marked as this ledger's.
+        checked: The batch; None for a run that is on the ledger already.
+    """
+
+    request: RunRequest
+    client: AimlApiClient
+    ledger: Ledger
+    store: ObjectStore
+    checked: CheckedBatch | None = None
+
+
+_handed_over: ContextVar[Prepared | None] = ContextVar("prefect_imagen_prepared", default=None)
+
+
+@contextlib.contextmanager
+def handed_over(prepared: Prepared) -> Iterator[None]:
+    """Within, a flow that is called takes what was prepared instead of checking all of it again."""
+    token = _handed_over.set(prepared)
+    try:
+        yield
+    finally:
+        _handed_over.reset(token)
+
+
+def take_over() -> Prepared | None:
+    """What the caller of a flow has prepared, once."""
+    prepared = _handed_over.get()
+    _handed_over.set(None)
+    return prepared
+
+
+def check_request(prompts: str | Path | Sequence[str], request: RunRequest, base_url: str) -> CheckedBatch:
+    """Check everything that needs no key, no ledger and no store; ask the API for prices unless told not to.
+
+    Reads the source once.
+
+    Raises:
+        BadInput: What is wrong with prompts, model, parameters or budget.
+        WithdrawnModel: The model is gone, and no other may be used.
+    """
+    # Also where nothing else would look at it before the first image is stored.
+    KeyTemplate(request.delivery.key_template)
+    batch = with_terms(open_batch(prompts, request), base_url, offline=not request.policy.ask_catalogue)
+    budget = usd_to_credits(request.budget_usd) if request.budget_usd is not None else None
+    return CheckedBatch(batch, check_batch(batch, budget=budget))
+
+
+def prepare(
+    request: RunRequest,
+    *,
+    client: AimlApiClient,
+    ledger: Ledger,
+    store: ObjectStore,
+    checked: CheckedBatch | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Prepared:
+    """Check the services and bind ledger, API and destination to each other. Free calls only.
+
+    Args:
+        request: What is asked for.
+        client: The API.
+        ledger: Open.
+        store: The destination.
+        checked: From `check_request`; None for a run that is on the ledger already.
+        tags: Of the run; None for the request's.
+
+    Raises:
+        BadInput, Unavailable: As `check_services`.
+    """
+    adopt = request.delivery.adopt_ledger
+    check_services(client, ledger, store, adopt=adopt, tags=request.tags if tags is None else tags)
+    return Prepared(request, client, ledger, store, checked)
 
 
 def with_terms(spec: AnyBatch, base_url: str, *, offline: bool = False) -> AnyBatch:

@@ -10,8 +10,6 @@ from ..aimlapi import ResolvedModel, load_registry
 from ..aimlapi.spec import Price
 from ..plan import BatchBase
 
-__all__ = ["RunModel", "as_rows", "run_models"]
-
 
 @dataclass(frozen=True, slots=True)
 class RunModel:

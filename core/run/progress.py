@@ -7,8 +7,6 @@ from collections import deque
 from ..ledger import ItemState, RunProgress
 from ..money import format_usd
 
-__all__ = ["Speed", "counts", "done_percent", "duration", "money", "pace", "status_line"]
-
 _WINDOW_SECONDS = 30.0
 _FAILED = (ItemState.REFUSED, ItemState.FAILED, ItemState.LOST)
 _OVER = (ItemState.DELIVERED, ItemState.LOST, ItemState.REFUSED, ItemState.UNKNOWN, ItemState.ERASED)

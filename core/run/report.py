@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import BadInput, ImagenError
 from ..ledger import CostSummary, ImageState, ItemState, LeasedItem, Ledger, OpenItem, RewriteReport, describe_workers
+from ..limits import StopReason
 from ..money import credits_to_usd, format_usd
 from .models import run_models
 
@@ -39,6 +40,7 @@ class RunReport:
         replaced: Models that were wanted before it, and are withdrawn.
         successor: What the provider names instead of `model`, where it is not served any more.
         omitted: Parameters that were left out, since the model cannot do them (`lenient`).
+        stop: Why the run was stopped; None for a run that came to its end.
     """
 
     run_id: str
@@ -60,6 +62,7 @@ class RunReport:
     replaced: tuple[str, ...] = ()
     successor: str | None = None
     omitted: tuple[str, ...] = ()
+    stop: StopReason | None = None
 
     @property
     def complete(self) -> bool:

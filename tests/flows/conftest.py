@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import FailedRun, MissingResult
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
 from prefect_imagen.core.ledger import Ledger
+from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.report import IncompleteRun, RunReport, make_report
 from prefect_imagen.flows import imagen_pipeline
 from prefect_imagen.sandbox import SandboxServer
@@ -36,8 +37,14 @@ def sandbox() -> Iterator[SandboxServer]:
         yield server
 
 
+def flow_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of `imagen_pipeline` from options by the names of their flags."""
+    request = RunRequest.by_flag(options)
+    return {name: getattr(request, name) for name in RunRequest.model_fields}
+
+
 @dataclass
-class House:
+class FlowHarness:
     """One ledger, one bucket, one sandbox: what a test runs the flow with, and what it asks afterwards."""
 
     sandbox: SandboxServer
@@ -70,13 +77,14 @@ class House:
         return AimlApiCredentials(api_key=SecretStr("key-of-the-tests"), base_url=self.sandbox.base_url)
 
     def state(self, prompts: Any, **parameters: Any) -> State[Any]:
+        """Run the flow with options by the names of their flags."""
         return imagen_pipeline(
             prompts,
             self.store,
             self.credentials,
             self.catalog,
             return_state=True,
-            **{**self.defaults, **parameters},
+            **flow_options({**self.defaults, **parameters}),
         )
 
     def run(self, prompts: Any, **parameters: Any) -> RunReport:
@@ -125,17 +133,17 @@ class House:
 
 
 @pytest.fixture
-def house(
+def harness(
     prefect_api: str, s3_server: LocalS3, sandbox: SandboxServer, tmp_path: Path, imagen_home: Path
-) -> Iterator[House]:
+) -> Iterator[FlowHarness]:
     sandbox.clear_faults()
     sandbox.reset()
     bucket = f"test-{tmp_path.name.lower().replace('_', '-')[:40].strip('-')}-{abs(hash(str(tmp_path))) % 10**6}"
     s3_server.create_bucket(bucket)
-    house = House(sandbox, s3_server, bucket, tmp_path / "ledger.db", {"concurrency": 16, "patience": 20.0})
-    yield house
+    harness = FlowHarness(sandbox, s3_server, bucket, tmp_path / "ledger.db", {"concurrency": 16, "patience": 20.0})
+    yield harness
     sandbox.clear_faults()
-    house.assert_sum_closes()
+    harness.assert_sum_closes()
 
 
 @pytest.fixture

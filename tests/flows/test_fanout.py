@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,9 +22,11 @@ import psutil
 import psycopg
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ParameterTypeError
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.ledger import CostSummary, UnknownPolicy
+from prefect_imagen.core.ledger import CostSummary
+from prefect_imagen.core.request import Limits, RunRequest, UnknownPolicy
 from prefect_imagen.core.run.report import IncompleteRun, RunReport
 from prefect_imagen.flows import imagen_fanout, imagen_pipeline, imagen_repair
 from prefect_imagen.sandbox import SandboxServer
@@ -87,12 +89,14 @@ class Farm:
         self.workers.append(worker)
         return worker
 
-    def run(self, prompts: list[str], **parameters: Any) -> RunReport:
+    def run(self, prompts: list[str], options: Mapping[str, Any] | None = None, **parameters: Any) -> RunReport:
+        """Fan out with options by the names of their flags."""
         state = imagen_fanout(
             prompts,
             self.store,
             self.credentials,
             self.catalog,
+            RunRequest.by_flag(options or {}),
             deployment="imagen_shard/imagen-shard",
             return_state=True,
             **parameters,
@@ -174,7 +178,7 @@ def test_shards_on_two_workers_make_one_run(farm: Farm) -> None:
     farm.start_worker()
     farm.start_worker()
     prompts = [f"a fox of the farm, number {n}" for n in range(40)] + ["a fox of the farm, number 3"]
-    report = farm.run(prompts, shards=2, options={"concurrency": 8, "tags": {"campaign": "farm"}, "budget_usd": 10})
+    report = farm.run(prompts, shards=2, options={"concurrency": 8, "tag": {"campaign": "farm"}, "budget_usd": 10})
     assert report.complete, farm.log()
     assert (report.rows, report.items, report.states["delivered"]) == (41, 40, 40)
     assert len(farm.billed()) == len(set(farm.billed())) == 40
@@ -212,8 +216,8 @@ def test_what_cannot_be_sent_off_is_refused_before_anything_is_planned(
     credentials = AimlApiCredentials(api_key=SecretStr("key"), base_url=sandbox.base_url)
     with pytest.raises(BadInput, match="unsaved block cannot travel"):
         imagen_fanout(["a fox"], str(tmp_path / "out"), credentials)
-    with pytest.raises(BadInput, match="options: colour, store cannot be given"):
-        imagen_fanout(["a fox"], str(tmp_path / "out"), options={"colour": 1, "store": "x"})
+    with pytest.raises(ParameterTypeError, match="colour"):
+        imagen_fanout(["a fox"], str(tmp_path / "out"), request={"colour": 1})
 
 
 @pytest.mark.long
@@ -301,8 +305,8 @@ def test_dask_workers_make_the_same_bill_and_catalog_as_threads(farm: Farm) -> N
     source.write_text("\n".join(f"a fox of dask, number {n}" for n in range(24)))
     text = example("on_dask(").replace("s3://my-bucket/prompts.csv", str(source))
     text = text.replace('load("main")', f'load("{farm.name}")')
-    text = text.replace("concurrency=32", 'concurrency=4, chunk_size=6, edition="dask"')
-    names: dict[str, Any] = {"__name__": "__main__"}
+    text = text.replace("concurrency=32", 'concurrency=4, limits=Limits(chunk_size=6), edition="dask"')
+    names: dict[str, Any] = {"__name__": "__main__", "Limits": Limits}
     with distributed.LocalCluster(n_workers=2, threads_per_worker=4, processes=True, dashboard_address=None) as cluster:
         exec(text.replace("tcp://scheduler:8786", cluster.scheduler_address), names)
     report = names["report"]
@@ -314,7 +318,7 @@ def test_dask_workers_make_the_same_bill_and_catalog_as_threads(farm: Farm) -> N
         farm.catalog,
         edition="threads",
         concurrency=4,
-        chunk_size=6,
+        limits=Limits(chunk_size=6),
         return_state=True,
     ).result()
     bill = farm.sandbox.bill()["entries"]

@@ -10,10 +10,11 @@ import pytest
 from prefect import Task, flow
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, LocalImageStore
 from prefect_imagen.core.errors import BadInput, Unavailable
+from prefect_imagen.core.request import RunRequest
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.tasks import (
     Batch,
-    Catalogued,
+    Cataloged,
     Rewritten,
     catalog_images,
     download_images,
@@ -68,7 +69,7 @@ def test_a_flow_of_ones_own(
     credentials, store, catalog = blocks
 
     @flow
-    def mine() -> Catalogued:
+    def mine() -> Cataloged:
         run = expand_prompts(["a {red|blue} fox", "a dog"], store=store, catalog=catalog)
         generated = generate_images(run, credentials, store=store, catalog=catalog)
         downloaded = download_images(generated, credentials, store=store, catalog=catalog)
@@ -89,8 +90,8 @@ def test_a_flow_that_rewrites(
     options = {"rewrite": "gpt-4o-mini", "rewrites": 2, "brief": "calm"}
 
     @flow
-    def mine() -> tuple[Rewritten, Catalogued]:
-        run = expand_prompts(["a {red|blue} fox"], store=store, catalog=catalog, **options)
+    def mine() -> tuple[Rewritten, Cataloged]:
+        run = expand_prompts(["a {red|blue} fox"], store=store, catalog=catalog, request=RunRequest.by_flag(options))
         rewritten = rewrite_prompts(run, credentials, store=store, catalog=catalog)
         generated = generate_images(rewritten, credentials, store=store, catalog=catalog)
         downloaded = download_images(generated, credentials, store=store, catalog=catalog)
@@ -111,7 +112,7 @@ def test_the_step_that_rewrites_cannot_be_left_out(
 
     @flow
     def mine() -> None:
-        run = expand_prompts(["a fox"], store=store, catalog=catalog, rewrite="gpt-4o-mini")
+        run = expand_prompts(["a fox"], store=store, catalog=catalog, request=RunRequest(rewrite="gpt-4o-mini"))
         generate_images(run, credentials, store=store, catalog=catalog)
 
     with pytest.raises(BadInput, match="call rewrite_prompts before"):
@@ -125,7 +126,7 @@ def test_steps_that_failed_half_way_are_taken_up_where_they_stopped(
     credentials, store, catalog = blocks
 
     @flow
-    def halves() -> Catalogued:
+    def halves() -> Cataloged:
         run = expand_prompts(["a fox", "a dog"], store=store, catalog=catalog)
         generate_images(run, credentials, store=store, catalog=catalog)
         # The rest of the flow did not happen. A later one takes up what is paid.
@@ -190,7 +191,7 @@ def test_bad_input_is_not_retried(
 
     @flow
     def refused() -> None:
-        expand_prompts(["a fox"], parameters={"aspect_ratio": "5:7"}, store=store, catalog=catalog)
+        expand_prompts(["a fox"], RunRequest(aspect_ratio="5:7"), store=store, catalog=catalog)
 
     with pytest.raises(BadInput, match="aspect_ratio: '5:7' is not allowed"):
         refused()

@@ -20,6 +20,7 @@ from prefect_imagen.core.aimlapi.request import UnknownPrice
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.plan import BatchSpec, ModelAvailability, make_terms, open_batch
 from prefect_imagen.core.prompts import PromptSpec
+from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.checks import with_terms
 from prefect_imagen.sandbox import SandboxServer
 
@@ -223,7 +224,7 @@ def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def batch(**options: Any) -> Any:
-    return open_batch(["a {red|blue} fox"], **options)
+    return open_batch(["a {red|blue} fox"], RunRequest.by_flag(options))
 
 
 def test_a_withdrawn_model_names_its_successor_and_what_it_cannot_do(sandbox: SandboxServer, labels: Any) -> None:
@@ -232,7 +233,7 @@ def test_a_withdrawn_model_names_its_successor_and_what_it_cannot_do(sandbox: Sa
         with_terms(batch(), sandbox.base_url)
     assert not caught.value.lenient
     with pytest.raises(WithdrawnModel, match=f"--fallback {NANO} --lenient, since"):
-        with_terms(batch(parameters={"seed": 7}), sandbox.base_url)
+        with_terms(batch(set={"seed": 7}), sandbox.base_url)
     labels(**{IMAGEN: {"status": "withdrawn", "replaced_by": "x/y"}})
     with pytest.raises(WithdrawnModel, match="Its successor is x/y"):
         with_terms(batch(), sandbox.base_url)
@@ -265,7 +266,7 @@ def test_a_dearer_price_is_reserved_and_a_retiring_model_is_told_of(sandbox: San
         ({"fallback": "nothing"}, UnknownModel, "unknown model 'nothing'"),
         ({"fallback": ","}, BadInput, "an empty name"),
         ({"fallback": "imagen4/preview"}, BadInput, "is named twice"),
-        ({"fallback": NANO, "parameters": {"num_images": 4}}, BadInput, "one image a request"),
+        ({"fallback": NANO, "set": {"num_images": 4}}, BadInput, "one image a request"),
         ({"fallback": "google/imagen-4.0-generate-001", "prompts": ["x" * 500], "model": NANO}, BadInput, "400"),
     ],
 )
@@ -274,7 +275,7 @@ def test_what_cannot_stand_in_is_found_before_anything_is_sent(
 ) -> None:
     prompts = options.pop("prompts", ["a fox"])
     with pytest.raises(error, match=said):
-        with_terms(open_batch(prompts, **options), sandbox.base_url, offline=True).check()
+        with_terms(open_batch(prompts, RunRequest.by_flag(options)), sandbox.base_url, offline=True).check()
     assert sandbox.calls() == []
 
 

@@ -21,10 +21,10 @@ from prefect_imagen.core.ledger import (
     Refused,
     Unbilled,
     Unknown,
-    UnknownPolicy,
 )
 from prefect_imagen.core.ledger.calls import begin, settle
 from prefect_imagen.core.ledger.schema import calls, images
+from prefect_imagen.core.request import UnknownPolicy
 
 OpenLedger = Callable[..., Ledger]
 RESERVE, PRICE = 106_000, 104_000

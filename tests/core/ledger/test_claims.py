@@ -10,18 +10,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.ledger import (
-    BeginResult,
-    ImageState,
-    ItemState,
-    Ledger,
-    Refused,
-    Unbilled,
-    Unknown,
-    UnknownPolicy,
-)
+from prefect_imagen.core.ledger import BeginResult, ImageState, ItemState, Ledger, Refused, Unbilled, Unknown
 from prefect_imagen.core.ledger.items import pending
 from prefect_imagen.core.ledger.schema import items
+from prefect_imagen.core.request import UnknownPolicy
 
 OpenLedger = Callable[..., Ledger]
 

@@ -21,10 +21,10 @@ from prefect_imagen.core.ledger import (
     RunItem,
     Unbilled,
     Unknown,
-    UnknownPolicy,
 )
 from prefect_imagen.core.ledger.costs import CostLine
 from prefect_imagen.core.ledger.schema import calls
+from prefect_imagen.core.request import UnknownPolicy
 
 OpenLedger = Callable[..., Ledger]
 PRICE, RESERVE = 104_000, 106_000

@@ -37,11 +37,11 @@ from prefect_imagen.core.ledger import (
     StoredAt,
     Unbilled,
     Unknown,
-    UnknownPolicy,
 )
 from prefect_imagen.core.ledger.conditions import LOG
 from prefect_imagen.core.ledger.schema import budget_windows, calls, images, items, runs, workers
 from prefect_imagen.core.ledger.workers import Worker, release_dead_workers
+from prefect_imagen.core.request import UnknownPolicy
 
 RESERVE, PRICE, BUDGET, MONTH = 10, 9, 120, 100
 ITEMS = 4

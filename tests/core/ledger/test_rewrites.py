@@ -17,10 +17,10 @@ from prefect_imagen.core.ledger import (
     RunItem,
     Unbilled,
     Unknown,
-    UnknownPolicy,
 )
 from prefect_imagen.core.ledger.schema import calls, items, rewrites
 from prefect_imagen.core.ledger.workers import release_dead_workers
+from prefect_imagen.core.request import UnknownPolicy
 from prefect_imagen.core.run.report import make_report
 
 from ..conftest import answer, result

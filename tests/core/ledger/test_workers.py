@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.ledger import Answered, BeginResult, ItemState, Ledger, NewImage, Unbilled, UnknownPolicy
+from prefect_imagen.core.ledger import Answered, BeginResult, ItemState, Ledger, NewImage, Unbilled
 from prefect_imagen.core.ledger import workers as module
 from prefect_imagen.core.ledger.schema import workers
 from prefect_imagen.core.ledger.workers import LEASE_SECONDS, Worker, release_dead_workers, this_host
+from prefect_imagen.core.request import UnknownPolicy
 
 OpenLedger = Callable[..., Ledger]
 

@@ -11,6 +11,7 @@ from prefect_imagen.core.aimlapi import WithdrawnModel
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import ItemState, Ledger, RunSpec
 from prefect_imagen.core.plan import ModelAvailability, PlanWriter, make_plan, open_batch
+from prefect_imagen.core.request import RunRequest
 
 IMAGEN, NANO = "google/imagen4/preview", "google/nano-banana-2"
 PROMPTS = ["a red fox", "a blue fox", "a green fox"]
@@ -19,7 +20,7 @@ GONE = ModelAvailability(withdrawn={IMAGEN: "2026-11-01"})
 
 def test_a_row_is_what_was_bought_or_may_have_been(sqlite: str, open_ledger: Callable[..., Ledger]) -> None:
     ledger = open_ledger(sqlite)
-    batch = open_batch(PROMPTS, fallback=NANO)
+    batch = open_batch(PROMPTS, RunRequest.by_flag({"fallback": NANO}))
     rows = list(batch.run_items())
     for state in ItemState:
         taken = state not in (ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED)
@@ -34,12 +35,12 @@ def test_a_row_is_what_was_bought_or_may_have_been(sqlite: str, open_ledger: Cal
     assert ledger.runs.switch_items("run", gone.run_items()) == 0
     assert set(ledger.items.used_models()) == {IMAGEN, NANO}
     assert ledger.runs.progress("run").total == 3
-    other = open_batch(["another", *PROMPTS[1:]], fallback=NANO)
+    other = open_batch(["another", *PROMPTS[1:]], RunRequest.by_flag({"fallback": NANO}))
     assert ledger.runs.switch_items("run", other.run_items()) == 2, "a row whose prompt is another one now was switched"
 
 
 def test_a_plan_counts_who_is_bought_from(sqlite: str, open_ledger: Callable[..., Ledger]) -> None:
-    batch = replace(open_batch(PROMPTS, fallback=NANO), terms=GONE)
+    batch = replace(open_batch(PROMPTS, RunRequest.by_flag({"fallback": NANO})), terms=GONE)
     plan = make_plan(batch, open_ledger(sqlite))
     assert (plan.model.spec.id, plan.replaced, plan.to_buy) == (NANO, IMAGEN, 3)
     assert plan.price_high == 3 * 420_000
@@ -47,7 +48,7 @@ def test_a_plan_counts_who_is_bought_from(sqlite: str, open_ledger: Callable[...
 
 def test_a_plan_in_a_file_is_carried_out_by_whoever_stands_in(tmp_path: Path) -> None:
     path = tmp_path / "plan.jsonl"
-    batch = open_batch(PROMPTS, parameters={"seed": 7})
+    batch = open_batch(PROMPTS, RunRequest.by_flag({"seed": 7}))
     with PlanWriter(path, batch) as writer:
         for row in batch.run_items():
             writer.add(row)
@@ -55,10 +56,10 @@ def test_a_plan_in_a_file_is_carried_out_by_whoever_stands_in(tmp_path: Path) ->
     with pytest.raises(WithdrawnModel):
         replace(open_batch(str(path)), terms=GONE).check()
     with pytest.raises(BadInput, match="seed"):
-        replace(open_batch(str(path), fallback=NANO), terms=GONE).check()
-    planned = replace(open_batch(str(path), fallback=NANO, lenient=True), terms=GONE)
+        replace(open_batch(str(path), RunRequest.by_flag({"fallback": NANO})), terms=GONE).check()
+    planned = replace(open_batch(str(path), RunRequest.by_flag({"fallback": NANO, "lenient": True})), terms=GONE)
     assert planned.check() == 3
     assert [row.settled({}).model for row in planned.run_items()] == [NANO] * 3
     assert [row.item.id for row in planned.run_items()] == [row.item.id for row in batch.run_items()]
     with pytest.raises(BadInput, match="says itself what is bought"):
-        open_batch(str(path), fallback=NANO, repeat=2)
+        open_batch(str(path), RunRequest.by_flag({"fallback": NANO, "repeat": 2}))

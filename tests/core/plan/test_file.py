@@ -13,6 +13,7 @@ from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import Ledger, RunSpec
 from prefect_imagen.core.plan import BatchSpec, PlanFile, PlanWriter, make_plan, open_batch, open_plan
 from prefect_imagen.core.prompts import PromptFileError, PromptSpec
+from prefect_imagen.core.request import RunRequest
 
 FOXES = [{"animal": "fox", "floors": 3}, {"animal": "Füchsin 🦊", "floors": None}, {"animal": "fox", "floors": 3}]
 
@@ -127,25 +128,27 @@ def test_only_a_plan_is_taken_for_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "name"),
     [
-        {"template": "{{ x }}"},
-        {"model": "flux/schnell"},
-        {"variants": False},
-        {"limit": 1},
-        {"parameters": {"seed": 1}},
-        {"matrix": {"seed": [1, 2]}},
-        {"edition": "2"},
-        {"exclude": ["ink"]},
-        {"skip_invalid": True},
+        ({"template": "{{ x }}"}, "template"),
+        ({"model": "flux/schnell"}, "model"),
+        ({"no_variants": True}, "select.variants"),
+        ({"limit": 1}, "select.limit"),
+        ({"set": {"seed": 1}}, "image.parameters"),
+        ({"matrix": {"seed": [1, 2]}}, "image.matrix"),
+        ({"edition": "2"}, "edition"),
+        ({"exclude": ["ink"]}, "select.exclude"),
+        ({"skip_invalid": True}, "select.skip_invalid"),
     ],
 )
-def test_a_plan_takes_no_option_that_would_change_it(options: Any, spec: BatchSpec, tmp_path: Path) -> None:
+def test_a_plan_takes_no_option_that_would_change_it(
+    options: dict[str, Any], name: str, spec: BatchSpec, tmp_path: Path
+) -> None:
     path = tmp_path / "plan.jsonl"
     write(spec, path)
-    with pytest.raises(BadInput, match=rf"is a plan and says itself what is bought; leave out {next(iter(options))}$"):
-        open_batch(str(path), **options)
-    assert isinstance(open_batch(path, model="google/imagen4/preview", parameters={}, variants=True), PlanFile)
+    with pytest.raises(BadInput, match=rf"is a plan and says itself what is bought; leave out {name}$"):
+        open_batch(str(path), RunRequest.by_flag(options))
+    assert isinstance(open_batch(path, RunRequest(model="google/imagen4/preview")), PlanFile)
 
 
 def test_nothing_is_left_behind_and_nothing_is_overwritten_by_half_a_plan(spec: BatchSpec, tmp_path: Path) -> None:

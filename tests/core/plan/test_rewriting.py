@@ -21,7 +21,8 @@ from prefect_imagen.core.ledger import (
 from prefect_imagen.core.ledger.schema import items
 from prefect_imagen.core.plan import BatchSpec, PlanWriter, make_plan, open_batch, open_plan
 from prefect_imagen.core.prompts import PromptFileError, PromptSpec
-from prefect_imagen.core.rewrite import RewriteFallback, RewriteSpec, price, price_high
+from prefect_imagen.core.request import RewriteFallback, RunRequest
+from prefect_imagen.core.rewrite import RewriteSpec, price, price_high
 from prefect_imagen.core.run.checks import check_batch
 
 MINI = RewriteSpec("gpt-4o-mini", 2, "calm")
@@ -168,14 +169,15 @@ def test_the_budget_has_to_cover_a_text_too() -> None:
 
 class TestOptions:
     def test_they_make_a_spec(self) -> None:
-        spec = open_batch(["a fox"], rewrite="gpt-4o-mini", rewrites=3, brief="calm", rewrite_price="1,2")
+        asked = {"rewrite": "gpt-4o-mini", "rewrites": 3, "brief": "calm", "rewrite_price": "1,2"}
+        spec = open_batch(["a fox"], RunRequest.by_flag(asked))
         assert spec.rewrite == RewriteSpec("gpt-4o-mini", 3, "calm", "1,2")
-        assert open_batch(["a fox"], rewrite=None, rewrites=1, brief=None).rewrite is None
+        assert open_batch(["a fox"], RunRequest.by_flag({"rewrite": None, "brief": None})).rewrite is None
 
     @pytest.mark.parametrize("options", [{"brief": "calm"}, {"rewrites": 2}, {"rewrite_price": "1,2"}])
     def test_what_is_about_rewriting_needs_a_model(self, options: dict[str, Any]) -> None:
         with pytest.raises(BadInput, match="name the language model"):
-            open_batch(["a fox"], **options)  # type: ignore[arg-type]
+            open_batch(["a fox"], RunRequest.by_flag(options))
 
 
 class TestFile:

@@ -19,7 +19,8 @@ from prefect_imagen.core.ledger.schema import calls, items, rewrites
 from prefect_imagen.core.limits import Backoff, BalanceGuard, CallLimiter, HealthGate, StopSignal
 from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
-from prefect_imagen.core.purchase import Purchaser, PurchaseSettings, ReplySpool, Rewriter
+from prefect_imagen.core.purchase import Purchaser, ReplySpool, Rewriter
+from prefect_imagen.core.request import Policy
 from prefect_imagen.core.rewrite import RewriteSpec
 from prefect_imagen.sandbox.process import SandboxServer
 
@@ -39,7 +40,7 @@ class PurchaseHarness:
     replies: ReplySpool
     model: str
     parameters: dict[str, Any]
-    settings: PurchaseSettings
+    policy: Policy
     gate: HealthGate | None = None
     spool_gate: HealthGate | None = None
     rewrite: RewriteSpec | None = None
@@ -80,7 +81,7 @@ class PurchaseHarness:
             gate=self.gate,
             spool_gate=self.spool_gate,
             breaker=self.breaker,
-            settings=self.settings,
+            policy=self.policy,
             backoff=Backoff(first=0.01, maximum=0.05),
         )
 
@@ -103,7 +104,7 @@ class PurchaseHarness:
             ledger=self.ledger,
             halt=self.halt,
             find_model=resolve_chat_model,
-            trust_unbilled_5xx=self.settings.trust_unbilled_5xx,
+            trust_unbilled_5xx=self.policy.trust_unbilled_5xx,
             **policy,
         )
 
@@ -170,11 +171,11 @@ def make_harness(
         ) -> PurchaseHarness:
             client = AimlApiClient("secret-key", base_url=options.pop("base_url", sandbox.base_url), read_timeout=20)
             stack.callback(client.close)
-            settings = PurchaseSettings(**options.pop("settings", {}))
+            policy = Policy(**options.pop("policy", {}))
             ledger = open_ledger(options.pop("database", str(tmp_path / "ledger.db")))
             replies = ReplySpool(tmp_path / "replies")
             opened = PurchaseHarness(
-                sandbox, client, ledger, replies, model, options, settings, gate, spool_gate, rewrite
+                sandbox, client, ledger, replies, model, options, policy, gate, spool_gate, rewrite
             )
             opened.start(budget)
             opened.plan(count)

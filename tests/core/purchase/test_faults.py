@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from prefect_imagen.core.ledger import UnknownPolicy
 from prefect_imagen.core.limits import CallLimiter, StopReason, StopSignal
+from prefect_imagen.core.request import UnknownPolicy
 
 PRICE = 104_000
 MakeHarness = Callable[..., Any]
@@ -36,7 +36,7 @@ def test_without_faults_everything_is_bought_once(make_harness: MakeHarness) -> 
 def test_rate_limits_are_waited_out(make_harness: MakeHarness, retry_after: int | None) -> None:
     harness = make_harness()
     # Each may be a 429 in a row: how many of them fall into the first burst is chance.
-    times = 2 if retry_after else harness.settings.tries - 1
+    times = 2 if retry_after else harness.policy.tries - 1
     harness.sandbox.set_faults(
         [fault("rate_limited", times=times, **({} if retry_after is None else {"retry_after": retry_after}))]
     )
@@ -48,7 +48,7 @@ def test_rate_limits_are_waited_out(make_harness: MakeHarness, retry_after: int 
 
 @pytest.mark.parametrize("envelope", ["problem", "legacy"])
 def test_rate_limits_that_do_not_end_end_the_run_and_fail_no_item(make_harness: MakeHarness, envelope: str) -> None:
-    harness = make_harness(12, settings={"tries": 3})
+    harness = make_harness(12, policy={"tries": 3})
     harness.sandbox.set_faults([fault("rate_limited", envelope=envelope)])
     harness.buy_all()
     account = harness.reconcile()
@@ -65,7 +65,7 @@ def test_rate_limits_that_do_not_end_end_the_run_and_fail_no_item(make_harness: 
 
 
 def test_a_wait_that_is_too_long_ends_the_run(make_harness: MakeHarness) -> None:
-    harness = make_harness(settings={"longest_wait": 5.0})
+    harness = make_harness(policy={"longest_wait": 5.0})
     harness.sandbox.set_faults([fault("rate_limited", retry_after=3600)])
     harness.buy_all()
     assert harness.halt.reason is StopReason.RATE
@@ -85,7 +85,7 @@ def test_server_errors_are_unknown(make_harness: MakeHarness, status: int) -> No
 
 
 def test_server_errors_are_tried_again_by_who_trusts_them(make_harness: MakeHarness) -> None:
-    harness = make_harness(settings={"trust_unbilled_5xx": True})
+    harness = make_harness(policy={"trust_unbilled_5xx": True})
     harness.sandbox.set_faults([fault("server_error", every=5)])
     harness.buy_all()
     account = harness.reconcile()
@@ -192,7 +192,7 @@ def test_a_model_that_is_gone_ends_the_run(make_harness: MakeHarness) -> None:
 
 
 def test_an_api_that_cannot_be_reached_ends_the_run_and_fails_no_item(make_harness: MakeHarness) -> None:
-    harness = make_harness(10, base_url="http://127.0.0.1:9", settings={"tries": 2})
+    harness = make_harness(10, base_url="http://127.0.0.1:9", policy={"tries": 2})
     harness.buy_all()
     assert harness.halt.reason is StopReason.API
     assert harness.states() == {"planned": 10}

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -352,7 +351,7 @@ def test_a_disk_that_fills_up_leaves_no_half_reply(tmp_path: Path, monkeypatch: 
 def test_a_budget_waits_for_calls_in_flight_that_leave_some_of_it(make_harness: MakeHarness) -> None:
     harness = make_harness(12, budget=6 * RESERVE)
     harness.sandbox.set_faults([{"fault": "server_error", "times": 4}])
-    harness.settings = replace(harness.settings, trust_unbilled_5xx=True)
+    harness.policy = harness.policy.model_copy(update={"trust_unbilled_5xx": True})
     harness.buy_all()
     account = harness.reconcile()
     assert harness.halt.reason is StopReason.BUDGET

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.aimlapi.chat_models import resolve_chat_model
-from prefect_imagen.core.ledger import ItemState, UnknownPolicy
+from prefect_imagen.core.ledger import ItemState
 from prefect_imagen.core.ledger.calls import NOT_RECORDED
 from prefect_imagen.core.ledger.items import claim
 from prefect_imagen.core.ledger.schema import calls, images, items
@@ -21,7 +21,8 @@ from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
 from prefect_imagen.core.purchase import recover_replies
 from prefect_imagen.core.purchase.rewrite import classify_rewrite
-from prefect_imagen.core.rewrite import RewriteFallback, RewriteSpec
+from prefect_imagen.core.request import RewriteFallback, UnknownPolicy
+from prefect_imagen.core.rewrite import RewriteSpec
 
 MINI = RewriteSpec("openai/gpt-4o-mini")
 MakeHarness = Callable[..., Any]
@@ -230,7 +231,7 @@ def test_what_was_billed_without_a_readable_reply_is_unknown(make_harness: MakeH
 
 
 def test_keeping_the_prompt_where_there_is_no_other(make_harness: MakeHarness) -> None:
-    harness = make_harness(10, rewrite=MINI, settings={"rewrite_fallback": RewriteFallback.KEEP})
+    harness = make_harness(10, rewrite=MINI, policy={"rewrite_fallback": RewriteFallback.KEEP})
     harness.sandbox.set_faults([fault("chat_refusal", every=2)])
     harness.rewrite_all()
     harness.buy_all()
@@ -249,7 +250,7 @@ def test_keeping_the_prompt_where_there_is_no_other(make_harness: MakeHarness) -
 
 
 def test_a_prompt_that_does_not_fit_cannot_be_kept(make_harness: MakeHarness) -> None:
-    harness = make_harness(1, rewrite=MINI, settings={"rewrite_fallback": RewriteFallback.KEEP})
+    harness = make_harness(1, rewrite=MINI, policy={"rewrite_fallback": RewriteFallback.KEEP})
     spec = BatchSpec(PromptSpec(["a long way " * 60]), rewrite=MINI)
     rows = [dataclasses.replace(row, position=1) for row in spec.run_items()]
     harness.ledger.runs.add_items(harness.run, rows)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import AimlApiClient
-from prefect_imagen.core.ledger import CostSummary, Ledger, UnknownPolicy
+from prefect_imagen.core.ledger import CostSummary, Ledger
 from prefect_imagen.core.ledger.schema import calls, images, items
 from prefect_imagen.core.repair import RepairReport, Stores, repair
-from prefect_imagen.core.run.services import RunSettings
+from prefect_imagen.core.request import Delivery, RunRequest, UnknownPolicy
 from prefect_imagen.sandbox import SandboxServer
 
 from ...bill import check_bill
@@ -50,12 +50,12 @@ class Workshop:
         return states
 
     def repair(self, *, keyless: bool = False, **options: Any) -> RepairReport:
-        settings = RunSettings(spool=self.spool, patience=10.0)
+        delivery = Delivery(spool=self.spool, patience=10.0)
         return repair(
             self.ledger,
             options.pop("stores", Stores()),
             client=None if keyless else self.client,
-            settings=settings,
+            request=RunRequest(delivery=delivery),
             unknown=UnknownPolicy(options.pop("unknown", "hold")),
             **options,
         )

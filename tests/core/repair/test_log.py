@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.aimlapi import AimlApiClient
-from prefect_imagen.core.ledger import Answered, ItemState, Ledger, NewImage, UnknownPolicy
+from prefect_imagen.core.ledger import Answered, ItemState, Ledger, NewImage
 from prefect_imagen.core.ledger.schema import calls, items
+from prefect_imagen.core.purchase.log import FAILED_REASON, LOST_REASON
 from prefect_imagen.core.repair import Asked, ask_log
-from prefect_imagen.core.repair.log import FAILED_REASON, LOST_REASON
+from prefect_imagen.core.request import UnknownPolicy
 from prefect_imagen.sandbox import SandboxServer
 
 from .conftest import Workshop
@@ -115,7 +116,7 @@ def test_another_key_sees_nothing(workshop: Workshop) -> None:
 def test_pages_are_walked_and_the_limit_is_kept(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     workshop.sandbox.set_faults([{"fault": "cut_after_billing", "times": 1}])
     workshop.run(130, log=False, concurrency=16, chunk=130)
-    monkeypatch.setattr("prefect_imagen.core.repair.log.LOG_REQUESTS_A_MINUTE", 21)
+    monkeypatch.setattr("prefect_imagen.core.purchase.log.LOG_REQUESTS_A_MINUTE", 21)
     slept: list[float] = []
     asked = ask_log(workshop.ledger, workshop.client, sleep=slept.append)
     assert (asked.billed, asked.problem) == (1, "")
@@ -130,7 +131,7 @@ def test_it_stops_in_time(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -
         first = connection.scalar(sa.select(sa.func.min(calls.c.id)))
     long_ago = datetime.now(UTC) - timedelta(days=3)
     workshop.ledger.write(lambda c: c.execute(sa.update(calls).where(calls.c.id == first).values(sent_at=long_ago)))
-    monkeypatch.setattr("prefect_imagen.core.repair.log.LOG_REQUESTS_A_MINUTE", 21)
+    monkeypatch.setattr("prefect_imagen.core.purchase.log.LOG_REQUESTS_A_MINUTE", 21)
     asked = ask_log(workshop.ledger, workshop.client, seconds=5)
     assert (asked.calls, asked.silent) == (2, 2)
     assert asked.problem == "not all could be asked within 5 s"

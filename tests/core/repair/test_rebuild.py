@@ -10,7 +10,7 @@ import pytest
 from prefect_imagen.core.ledger import Ledger, LedgerMismatch
 from prefect_imagen.core.ledger.schema import items
 from prefect_imagen.core.repair import rebuild, reconcile
-from prefect_imagen.core.run.services import RunSettings
+from prefect_imagen.core.request import Delivery, RunRequest
 from prefect_imagen.core.storage import open_store
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
@@ -71,8 +71,8 @@ def test_the_ledger_is_gone_and_nothing_is_bought_again(
     assert workshop.check(settled=True).billed == before.billed
     twice = rebuild(workshop.ledger, store)
     assert (twice.items, twice.calls, twice.images) == (0, 0, 0)
-    settings = RunSettings(spool=workshop.spool)
-    assert reconcile(workshop.ledger, store, settings=settings).counts == {}
+    request = RunRequest(delivery=Delivery(spool=workshop.spool))
+    assert reconcile(workshop.ledger, store, request=request).counts == {}
 
     posts = workshop.sandbox.stats()["posts"]
     for prompt in PROMPTS:

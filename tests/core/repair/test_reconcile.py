@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from prefect_imagen.core.ledger import ItemState
 from prefect_imagen.core.ledger.schema import deliveries, images, items
 from prefect_imagen.core.repair import ReconcileReport, Stores, reconcile
-from prefect_imagen.core.run.services import RunSettings
+from prefect_imagen.core.request import Delivery, RunRequest
 from prefect_imagen.core.storage import LocalStore
 
 from .conftest import Workshop
@@ -17,8 +17,8 @@ from .conftest import Workshop
 
 def compare(workshop: Workshop, **options: Any) -> ReconcileReport:
     store = LocalStore(Path(workshop.store))
-    settings = RunSettings(spool=workshop.spool, patience=5.0)
-    return reconcile(workshop.ledger, store, settings=settings, stores=Stores(store), client=workshop.client, **options)
+    request = RunRequest(delivery=Delivery(spool=workshop.spool, patience=5.0))
+    return reconcile(workshop.ledger, store, request=request, stores=Stores(store), client=workshop.client, **options)
 
 
 def posts(workshop: Workshop) -> int:

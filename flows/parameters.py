@@ -1,4 +1,4 @@
-"""One description a parameter: written at its annotation, shown in Prefect's forms as well."""
+"""Documentation of flow parameters: written once, at the annotation, and shown in Prefect's forms as well."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 
-__all__ = ["described"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def described(function: F) -> F:
+def document_parameters(function: F) -> F:
     """Put the descriptions of annotated parameters into the docstring: Prefect's forms take them from there only.
 
     Example:
         >>> from pydantic import Field
-        >>> @described
+        >>> @document_parameters
         ... def paint(colour: Annotated[str, Field(description="Any colour.")]) -> None:
         ...     "Paint it."
         >>> print(paint.__doc__)

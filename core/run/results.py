@@ -1,4 +1,4 @@
-"""What tasks hand to each other: small, picklable, never the bytes of an image."""
+"""What the steps of a run hand to each other: small, picklable, never the bytes of an image."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, overload
 
-from ..core.delivery import ImageFile
-from ..core.ledger import ImageResult
-
-__all__ = ["Batch", "Catalogued", "Downloaded", "Generated", "PlannedRun", "Rewritten", "Rows", "Uploaded"]
+from ..delivery import ImageFile
+from ..ledger import ImageResult
 
 T = TypeVar("T")
 
 
-class Rows(Sequence[T]):
+class Opaque(Sequence[T]):
     """An immutable list that Prefect hands on as it is.
 
-    It walks through every tuple, list and dataclass among a task's parameters, entry by entry and twice, in search of
-    futures: for the images of a chunk that takes longer than writing them into the catalog.
+    Prefect walks through every tuple, list and dataclass among a task's parameters, entry by entry and twice, in
+    search of futures. For the images of a chunk that takes longer than recording them.
 
     Example:
-        >>> rows = Rows("ab")
-        >>> len(rows), rows[-1], list(rows), rows == Rows(["a", "b"])
+        >>> rows = Opaque("ab")
+        >>> len(rows), rows[-1], list(rows), rows == Opaque(["a", "b"])
         (2, 'b', ['a', 'b'], True)
     """
 
@@ -44,18 +42,18 @@ class Rows(Sequence[T]):
         return len(self._rows)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Rows) and self._rows == other._rows
+        return isinstance(other, Opaque) and self._rows == other._rows
 
     def __hash__(self) -> int:
         return hash(self._rows)
 
     def __repr__(self) -> str:
-        return f"Rows({list(self._rows)!r})"
+        return f"Opaque({list(self._rows)!r})"
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A run in the ledger, from `expand_prompts`.
+    """A run that was written to the ledger.
 
     Attributes:
         run_id: The run.
@@ -80,35 +78,35 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten(Batch):
-    """Items after their texts were written, as far as they could be. `states` counts the texts: a text that is there
-    is delivered."""
+    """Items whose prompts were rewritten, as far as they could be. `states` counts the texts: one that was written
+    is `delivered`."""
 
     states: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Generated(Batch):
-    """Items this process holds after buying: answered by the API, now or before. `states` counts all of the batch."""
+    """Items with images to be delivered, leased by this process. `states` counts all items of the batch."""
 
     states: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Downloaded(Batch):
-    """Images in the spool, or why they are not."""
+    """One file an image, or why there is none."""
 
-    files: Rows[ImageFile]
+    files: Opaque[ImageFile]
 
 
 @dataclass(frozen=True, slots=True)
 class Uploaded(Batch):
-    """Images in the store, or why they are not."""
+    """One object an image, or why there is none."""
 
-    results: Rows[ImageResult]
+    results: Opaque[ImageResult]
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogued(Batch):
-    """The end of the chain. `states` counts the batch's items as the ledger has them now."""
+class Cataloged(Batch):
+    """The end of the chain. `states` counts the items of the batch as the ledger has them now."""
 
     states: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""BatchBase the provider's log about calls that may have been billed: it knows, where it has a row, and never costs.
+"""Asking the provider's log about calls that may have been billed: it knows, where it has a row, and never costs.
 
 failed      nothing was billed: the call is unbilled, its item can be bought as if nothing had been sent
 succeeded   it was billed, and its answer is lost: the log has no image. The item is lost, for the reason "reply"

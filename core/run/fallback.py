@@ -1,0 +1,65 @@
+"""Models that are withdrawn: what a run says about them, and how it goes on with a fallback model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..aimlapi import WithdrawnModel
+from ..limits import StopReason
+from .checks import with_terms
+from .models import as_rows
+from .report import RunReport
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+def log_notices(run: Run) -> None:
+    """Log what is to be known about the models of a run: withdrawn, retiring, parameters left out."""
+    batch = run.batch
+    if batch.active_index:
+        run.logger.warning("%s is withdrawn; %s is used instead", batch.models()[0].name, batch.resolve().name)
+    for note in batch.terms.notes:
+        run.logger.warning("%s", note)
+    for omission in batch.candidates()[batch.active_index].omitted:
+        run.logger.warning("left out: %s", omission)
+
+
+def switch_to_fallback(run: Run) -> bool:
+    """Go on with the next model of the run, if the API has just said that it does not serve the current one.
+
+    Returns:
+        Whether there is something to buy again: false if something else stopped the run, or no model is left.
+    """
+    services, batch = run.services, run.batch
+    if services.halt.reason is not StopReason.MODEL:
+        return False
+    withdrawn = batch.resolve()
+    following = replace(batch, terms=batch.terms.withdrawing(withdrawn))
+    try:
+        model = following.resolve()
+    except WithdrawnModel:
+        return False
+    if not services.halt.clear(StopReason.MODEL):
+        return False
+    services.ledger.runs.set_models(services.run_id, as_rows(following))
+    switched = services.ledger.runs.switch_items(services.run_id, following.run_items())
+    run.logger.warning("%s is not served; %s is used instead in %d rows", withdrawn.name, model.name, switched)
+    run.batch = following
+    return True
+
+
+def name_successor(run: Run, report: RunReport) -> RunReport:
+    """The report of a run whose model is not served, with the successor that the provider names."""
+    services, batch = run.services, run.batch
+    if services.halt.reason is not StopReason.MODEL or services.client is None:
+        return report
+    successor = batch.resolve().spec.lifecycle.successor
+    try:
+        with_terms(replace(batch, fallback=()), services.client.base_url)
+    except WithdrawnModel as error:
+        successor = error.successor or successor
+    if successor is None:
+        return report
+    return replace(report, successor=successor, message=f"{report.message}; its successor is {successor}")
