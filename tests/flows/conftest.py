@@ -44,7 +44,7 @@ def flow_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
-class House:
+class FlowHarness:
     """One ledger, one bucket, one sandbox: what a test runs the flow with, and what it asks afterwards."""
 
     sandbox: SandboxServer
@@ -133,17 +133,17 @@ class House:
 
 
 @pytest.fixture
-def house(
+def harness(
     prefect_api: str, s3_server: LocalS3, sandbox: SandboxServer, tmp_path: Path, imagen_home: Path
-) -> Iterator[House]:
+) -> Iterator[FlowHarness]:
     sandbox.clear_faults()
     sandbox.reset()
     bucket = f"test-{tmp_path.name.lower().replace('_', '-')[:40].strip('-')}-{abs(hash(str(tmp_path))) % 10**6}"
     s3_server.create_bucket(bucket)
-    house = House(sandbox, s3_server, bucket, tmp_path / "ledger.db", {"concurrency": 16, "patience": 20.0})
-    yield house
+    harness = FlowHarness(sandbox, s3_server, bucket, tmp_path / "ledger.db", {"concurrency": 16, "patience": 20.0})
+    yield harness
     sandbox.clear_faults()
-    house.assert_sum_closes()
+    harness.assert_sum_closes()
 
 
 @pytest.fixture

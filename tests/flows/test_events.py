@@ -11,7 +11,7 @@ from prefect_imagen.flows import events
 
 from ..asking import ask
 from ..waiting import until
-from .conftest import House
+from .conftest import FlowHarness
 
 
 def recorded(api: str, run_id: str, *, at_least: int = 1, resource: str = "") -> list[dict[str, Any]]:
@@ -34,21 +34,21 @@ def recorded(api: str, run_id: str, *, at_least: int = 1, resource: str = "") ->
     return sorted(found, key=lambda event: event["occurred"])
 
 
-def test_a_complete_run_sends_one_event_with_its_counts_and_money(house: House, prefect_api: str) -> None:
-    report = house.run(["a fox", "a bear"], tag={"team": "spring"}, edition="may")
+def test_a_complete_run_sends_one_event_with_its_counts_and_money(harness: FlowHarness, prefect_api: str) -> None:
+    report = harness.run(["a fox", "a bear"], tag={"team": "spring"}, edition="may")
     (event,) = recorded(prefect_api, report.run_id)
     assert event["event"] == "prefect-imagen.run.completed"
     payload = events.RunCompleted.model_validate(event["payload"])
     assert (payload.items, payload.delivered, payload.images, payload.states["delivered"]) == (2, 2, 2, 2)
     assert (payload.tags, payload.edition, payload.model) == ({"team": "spring"}, "may", "google/imagen4/preview")
-    assert payload.billed_usd == pytest.approx(sum(e["credits"] for e in house.sandbox.bill()["entries"]) / 2_000_000)
+    assert payload.billed_usd == pytest.approx(sum(e["credits"] for e in harness.sandbox.bill()["entries"]) / 2_000_000)
     assert payload.flow_run_url == f"{prefect_api.removesuffix('/api')}/runs/flow-run/{report.run_id}"
     assert f"prefect.flow-run.{report.run_id}" in {resource["prefect.resource.id"] for resource in event["related"]}
 
 
-def test_an_incomplete_run_says_so_and_that_money_waits_for_a_decision(house: House, prefect_api: str) -> None:
-    house.sandbox.set_faults([{"fault": "server_error", "every": 2}])
-    report = house.run(["a", "b", "c", "d"])
+def test_an_incomplete_run_says_so_and_that_money_waits_for_a_decision(harness: FlowHarness, prefect_api: str) -> None:
+    harness.sandbox.set_faults([{"fault": "server_error", "every": 2}])
+    report = harness.run(["a", "b", "c", "d"])
     first, second = recorded(prefect_api, report.run_id, at_least=2)
     assert {first["event"], second["event"]} == {"prefect-imagen.run.incomplete", "prefect-imagen.unknown.waiting"}
     waiting = events.UnknownWaiting.model_validate(
@@ -58,13 +58,13 @@ def test_an_incomplete_run_says_so_and_that_money_waits_for_a_decision(house: Ho
     assert waiting.at_most_usd == pytest.approx(report.account.unknown.credits / 2_000_000)
 
 
-def test_a_model_in_use_that_will_be_withdrawn_is_told_of(house: House, prefect_api: str) -> None:
+def test_a_model_in_use_that_will_be_withdrawn_is_told_of(harness: FlowHarness, prefect_api: str) -> None:
     label = {"status": "deprecated", "shutdown_at": "2099-01-01", "replaced_by": "google/imagen-4.0-generate-001"}
-    house.sandbox.set_models(**{"flux/dev": label})
+    harness.sandbox.set_models(**{"flux/dev": label})
     try:
-        report = house.run(["a fox"], model="flux/dev")
+        report = harness.run(["a fox"], model="flux/dev")
     finally:
-        house.sandbox.set_models()
+        harness.sandbox.set_models()
     assert report.complete
     found = recorded(prefect_api, report.run_id, resource="prefect-imagen.model.flux/dev")
     payload = events.ModelRetiring.model_validate(found[-1]["payload"])
@@ -72,20 +72,20 @@ def test_a_model_in_use_that_will_be_withdrawn_is_told_of(house: House, prefect_
     assert payload.successor == "google/imagen-4.0-generate-001"
 
 
-def test_bad_input_sends_nothing_since_no_run_began(house: House, prefect_api: str) -> None:
-    state = house.state(["a fox"], aspect_ratio="7:1")
+def test_bad_input_sends_nothing_since_no_run_began(harness: FlowHarness, prefect_api: str) -> None:
+    state = harness.state(["a fox"], aspect_ratio="7:1")
     assert state.is_failed()
     assert recorded(prefect_api, str(state.state_details.flow_run_id), at_least=0) == []
 
 
 def test_a_server_that_refuses_events_does_not_change_how_a_run_ends(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: FlowHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_args: Any, **_more: Any) -> None:
         raise RuntimeError("no events today")
 
     monkeypatch.setattr(events, "emit_event", refuse)
-    assert house.run(["a fox"]).complete
+    assert harness.run(["a fox"]).complete
 
 
 def test_the_events_that_others_send(monkeypatch: pytest.MonkeyPatch) -> None:

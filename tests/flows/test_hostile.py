@@ -9,7 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect_imagen.core.errors import BadInput
 
-from .conftest import House
+from .conftest import FlowHarness
 
 PROMPTS = [
     "a fox'); DROP TABLE imagen_items; --",
@@ -22,21 +22,21 @@ PROMPTS = [
 ]
 
 
-def test_prompts_are_text_and_nothing_else(house: House) -> None:
-    house.sandbox.set_faults([{"fault": "safety_block", "match": {"prompt_contains": "fox"}}])
-    report = first = house.run(PROMPTS, no_variants=True)
+def test_prompts_are_text_and_nothing_else(harness: FlowHarness) -> None:
+    harness.sandbox.set_faults([{"fault": "safety_block", "match": {"prompt_contains": "fox"}}])
+    report = first = harness.run(PROMPTS, no_variants=True)
     assert report.states["delivered"] + report.states["refused"] == len(PROMPTS)
-    house.sandbox.clear_faults()
-    report = house.run(PROMPTS, no_variants=True, retry_refused=True)
+    harness.sandbox.clear_faults()
+    report = harness.run(PROMPTS, no_variants=True, retry_refused=True)
     assert report.states["delivered"] == len(PROMPTS), report.summary()
-    assert sorted(row[0] for row in house.query("SELECT prompt FROM catalog")) == sorted(
-        entry["prompt"] for entry in house.sandbox.bill()["entries"]
+    assert sorted(row[0] for row in harness.query("SELECT prompt FROM catalog")) == sorted(
+        entry["prompt"] for entry in harness.sandbox.bill()["entries"]
     )
-    assert house.query("SELECT count(*) FROM imagen_items") == [(len(PROMPTS),)]
-    for key in house.objects():
+    assert harness.query("SELECT count(*) FROM imagen_items") == [(len(PROMPTS),)]
+    for key in harness.objects():
         assert ".." not in key
         assert key.isascii()
-    house.assert_sum_closes()
+    harness.assert_sum_closes()
 
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(first.run_id)])))
@@ -49,7 +49,7 @@ def test_prompts_are_text_and_nothing_else(house: House) -> None:
         assert "](javascript" not in text.replace("\\]", "")
 
 
-def test_a_nul_is_bad_input_before_anything_is_sent(house: House) -> None:
+def test_a_nul_is_bad_input_before_anything_is_sent(harness: FlowHarness) -> None:
     with pytest.raises(BadInput, match="character"):
-        house.run(["a fox \x00 in the snow"], no_variants=True)
-    assert house.sandbox.calls() == []
+        harness.run(["a fox \x00 in the snow"], no_variants=True)
+    assert harness.sandbox.calls() == []

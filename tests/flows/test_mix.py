@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from .conftest import House
+from .conftest import FlowHarness
 
 MIX = [
     {"fault": "cut_after_billing", "rate": 0.05},
@@ -16,39 +16,39 @@ MIX = [
 _DECIDED = ("delivered", "unknown", "refused", "failed")
 
 
-def bought_twice(house: House) -> int:
+def bought_twice(harness: FlowHarness) -> int:
     """Billed calls beyond the first of a prompt."""
-    house.sandbox.wait_idle()
-    return sum(count - 1 for count in Counter(entry["prompt"] for entry in house.sandbox.bill()["entries"]).values())
+    harness.sandbox.wait_idle()
+    return sum(count - 1 for count in Counter(entry["prompt"] for entry in harness.sandbox.bill()["entries"]).values())
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(400, marks=pytest.mark.long)])
-def test_hold_buys_nothing_twice_and_retry_at_most_what_is_unknown(house: House, count: int) -> None:
-    house.sandbox.set_faults(MIX, seed=5)
+def test_hold_buys_nothing_twice_and_retry_at_most_what_is_unknown(harness: FlowHarness, count: int) -> None:
+    harness.sandbox.set_faults(MIX, seed=5)
     prompts = [f"fox number {n}" for n in range(count)]
-    report = house.run(prompts)
+    report = harness.run(prompts)
     assert sum(report.states[state] for state in _DECIDED) == count
     unknown = report.states["unknown"]
     assert unknown > 0
     assert report.account.unknown.calls == unknown, "the report says exactly how many"
-    assert bought_twice(house) == 0
-    house.assert_sum_closes()
+    assert bought_twice(harness) == 0
+    harness.assert_sum_closes()
     # All of them were billed here, which nobody but the provider can know.
-    assert len(house.billed()) == report.states["delivered"] + unknown
+    assert len(harness.billed()) == report.states["delivered"] + unknown
 
     asked_for = unknown
     for _ in range(8):
-        report = house.run(prompts, unknown="retry")
+        report = harness.run(prompts, unknown="retry")
         assert sum(report.states[state] for state in _DECIDED) == count
-        house.assert_sum_closes()
+        harness.assert_sum_closes()
         if report.complete:
             break
         asked_for += report.states["unknown"]
     assert report.states["delivered"] == count
-    assert 0 < bought_twice(house) <= asked_for
+    assert 0 < bought_twice(harness) <= asked_for
     # The API's log was asked about each of them: the account has every call, credit for credit, and so what was twice.
-    account = house.ledger.costs.of()
+    account = harness.ledger.costs.of()
     assert account.unknown.calls == 0
-    assert account.billed == house.sandbox.bill()["credits"]
-    assert account.delivered.calls - count == bought_twice(house)
-    assert len(house.objects()) == count
+    assert account.billed == harness.sandbox.bill()["credits"]
+    assert account.delivered.calls - count == bought_twice(harness)
+    assert len(harness.objects()) == count

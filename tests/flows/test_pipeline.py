@@ -13,38 +13,38 @@ from prefect_imagen.core.plan import InvalidPrompts
 from prefect_imagen.flows import imagen_pipeline
 from pydantic import SecretStr
 
-from .conftest import PARTI, House
+from .conftest import PARTI, FlowHarness
 
 
-def test_parti_prompts_are_bought_once_an_edition(house: House) -> None:
-    first = house.run(str(PARTI), limit=200)
+def test_parti_prompts_are_bought_once_an_edition(harness: FlowHarness) -> None:
+    first = harness.run(str(PARTI), limit=200)
     assert (first.complete, first.delivered, first.images) == (True, 200, 200)
-    assert len(house.billed()) == 200
-    assert len(house.objects()) == 200
+    assert len(harness.billed()) == 200
+    assert len(harness.objects()) == 200
 
-    again = house.run(str(PARTI), limit=200)
+    again = harness.run(str(PARTI), limit=200)
     assert (again.complete, again.owned, again.account.billed) == (True, 200, 0)
-    assert len(house.billed()) == 200
+    assert len(harness.billed()) == 200
 
-    fresh = house.run(str(PARTI), limit=200, edition="2")
+    fresh = harness.run(str(PARTI), limit=200, edition="2")
     assert (fresh.complete, fresh.owned) == (True, 0)
-    assert len(house.billed()) == 400
-    assert len(house.objects()) == 400
-    house.assert_sum_closes()
+    assert len(harness.billed()) == 400
+    assert len(harness.objects()) == 400
+    harness.assert_sum_closes()
 
 
-def test_what_is_stored_is_what_was_served_and_what_the_catalog_says(house: House) -> None:
-    report = house.run(["a {red|blue} fox", "a dog"], num_images=2, aspect_ratio="16:9", tag={"team": "spring"})
+def test_what_is_stored_is_what_was_served_and_what_the_catalog_says(harness: FlowHarness) -> None:
+    report = harness.run(["a {red|blue} fox", "a dog"], num_images=2, aspect_ratio="16:9", tag={"team": "spring"})
     assert (report.items, report.images) == (3, 6)
-    rows = house.query(
+    rows = harness.query(
         "SELECT uri, object_key, sha256, bytes, width, height, content_type, cost_credits, state, tags, source_line,"
         " seed, client_request_id FROM catalog"
     )
     assert len(rows) == 6
-    client = house.s3.client()
+    client = harness.s3.client()
     for uri, key, sha256, size, width, height, content_type, credits_, state, tags, line, seed, call in rows:
-        assert uri == f"s3://{house.bucket}/out/{key}"
-        stored = client.get_object(Bucket=house.bucket, Key=f"out/{key}", ChecksumMode="ENABLED")
+        assert uri == f"s3://{harness.bucket}/out/{key}"
+        stored = client.get_object(Bucket=harness.bucket, Key=f"out/{key}", ChecksumMode="ENABLED")
         body = stored["Body"].read()
         assert hashlib.sha256(body).hexdigest() == sha256
         assert len(body) == size
@@ -54,32 +54,34 @@ def test_what_is_stored_is_what_was_served_and_what_the_catalog_says(house: Hous
         assert (credits_, state, tags) == (104_000, "stored", '{"team": "spring"}')
         assert line in (1, 2)
         assert 0 <= int(seed) < 2**32
-    assert {call["client_request_id"] for call in house.sandbox.calls()} == {row[12] for row in rows}
-    assert house.sandbox.leaks() == []
-    house.assert_sum_closes()
+    assert {call["client_request_id"] for call in harness.sandbox.calls()} == {row[12] for row in rows}
+    assert harness.sandbox.leaks() == []
+    harness.assert_sum_closes()
 
 
-def test_duplicates_are_bought_once_and_stay_traceable(house: House) -> None:
-    report = house.run(["a fox", "a dog", "a fox"])
+def test_duplicates_are_bought_once_and_stay_traceable(harness: FlowHarness) -> None:
+    report = harness.run(["a fox", "a dog", "a fox"])
     assert (report.rows, report.items, report.delivered) == (3, 2, 2)
-    assert len(house.billed()) == 2
-    lines = house.query("SELECT line FROM imagen_run_items ORDER BY position")
+    assert len(harness.billed()) == 2
+    lines = harness.query("SELECT line FROM imagen_run_items ORDER BY position")
     assert lines == [(1,), (2,), (3,)]
 
 
-def test_prompts_beyond_the_limit_are_all_reported_before_anything_is_sent(house: House, tmp_path: Path) -> None:
+def test_prompts_beyond_the_limit_are_all_reported_before_anything_is_sent(
+    harness: FlowHarness, tmp_path: Path
+) -> None:
     path = tmp_path / "prompts.csv"
     path.write_text("prompt,style\n" + "".join(f"{'long ' * n},oil\n" for n in (1, 90, 2, 100)), encoding="utf-8")
     template = "{{ prompt }} in {{ style }}"
     with pytest.raises(InvalidPrompts) as caught:
-        house.run(str(path), template=template)
+        harness.run(str(path), template=template)
     assert [(problem.line, "limit is 400" in problem.problem) for problem in caught.value.problems] == [
         (3, True),
         (5, True),
     ]
-    assert house.sandbox.calls() == []
-    rest = house.run(str(path), template=template, skip_invalid=True)
-    assert (rest.complete, rest.items, len(house.billed())) == (True, 2, 2)
+    assert harness.sandbox.calls() == []
+    rest = harness.run(str(path), template=template, skip_invalid=True)
+    assert (rest.complete, rest.items, len(harness.billed())) == (True, 2, 2)
 
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -122,154 +124,158 @@ EXPECTED: dict[str, dict[str, int]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_each_fault_alone_leaves_a_sum_that_closes(house: House, name: str) -> None:
-    house.sandbox.set_faults([FAULTS[name]])
-    report = house.run([f"prompt number {n} for {name}" for n in range(50)])
+def test_each_fault_alone_leaves_a_sum_that_closes(harness: FlowHarness, name: str) -> None:
+    harness.sandbox.set_faults([FAULTS[name]])
+    report = harness.run([f"prompt number {n} for {name}" for n in range(50)])
     assert {state: count for state, count in report.states.items() if count} == EXPECTED[name]
     assert report.complete == (EXPECTED[name] == {"delivered": 50})
-    assert report.images == report.delivered == len(house.objects())
+    assert report.images == report.delivered == len(harness.objects())
     assert len(report.open) == 50 - report.delivered
     assert all(item.reason for item in report.open)
-    house.assert_sum_closes()
+    harness.assert_sum_closes()
     # The same again asks for nothing that was bought, refused or may have been billed; what the API's log says was not
     # billed is bought now.
-    calls = len(house.sandbox.calls())
-    known = dict(house.query("SELECT id, outcome FROM imagen_calls"))
-    failed = {call for call, outcome in known.items() if outcome == "unknown"} - set(house.billed())
-    house.sandbox.clear_faults()
-    again = house.run([f"prompt number {n} for {name}" for n in range(50)])
-    assert len(house.sandbox.calls()) == calls + len(failed)
+    calls = len(harness.sandbox.calls())
+    known = dict(harness.query("SELECT id, outcome FROM imagen_calls"))
+    failed = {call for call, outcome in known.items() if outcome == "unknown"} - set(harness.billed())
+    harness.sandbox.clear_faults()
+    again = harness.run([f"prompt number {n} for {name}" for n in range(50)])
+    assert len(harness.sandbox.calls()) == calls + len(failed)
     assert (again.states["unknown"], again.delivered) == (0, report.delivered + len(failed))
 
 
 @pytest.mark.parametrize(
     ("policy", "first", "then"), [("hold", "unknown", 0), ("retry", "unknown", 5), ("fail", "failed", 5)]
 )
-def test_unknown_items_are_held_bought_again_or_given_up(house: House, policy: str, first: str, then: int) -> None:
+def test_unknown_items_are_held_bought_again_or_given_up(
+    harness: FlowHarness, policy: str, first: str, then: int
+) -> None:
     prompts = [f"unknown {n}" for n in range(20)]
-    house.sandbox.set_faults([{"fault": "cut_after_billing", "times": 5}])
-    report = house.run(prompts, unknown=policy)
+    harness.sandbox.set_faults([{"fault": "cut_after_billing", "times": 5}])
+    report = harness.run(prompts, unknown=policy)
     assert (report.delivered, report.states[first]) == (15, 5)
     assert (report.account.unknown.calls, report.account.unknown.credits) == (5, 5 * 106_000)
-    again = house.run(prompts, unknown=policy)
-    assert len(house.billed()) == 20 + then
+    again = harness.run(prompts, unknown=policy)
+    assert len(harness.billed()) == 20 + then
     assert again.complete == bool(then)
-    house.assert_sum_closes()
+    harness.assert_sum_closes()
 
 
-def test_a_5xx_can_be_trusted_to_be_unbilled(house: House) -> None:
-    house.sandbox.set_faults([{"fault": "server_error", "every": 10}])
-    report = house.run([f"trusted {n}" for n in range(30)], trust_unbilled_5xx=True)
+def test_a_5xx_can_be_trusted_to_be_unbilled(harness: FlowHarness) -> None:
+    harness.sandbox.set_faults([{"fault": "server_error", "every": 10}])
+    report = harness.run([f"trusted {n}" for n in range(30)], trust_unbilled_5xx=True)
     assert (report.complete, report.account.unknown.calls) == (True, 0)
     assert report.account.unbilled.calls >= 3
-    assert len(house.billed()) == 30
-    house.assert_sum_closes()
+    assert len(harness.billed()) == 30
+    harness.assert_sum_closes()
 
 
-def test_fewer_images_than_asked_are_delivered_and_counted(house: House) -> None:
-    house.sandbox.set_faults([{"fault": "fewer_images", "every": 5, "billed": "requested"}])
-    report = house.run([f"prompt {n}" for n in range(50)], num_images=2)
+def test_fewer_images_than_asked_are_delivered_and_counted(harness: FlowHarness) -> None:
+    harness.sandbox.set_faults([{"fault": "fewer_images", "every": 5, "billed": "requested"}])
+    report = harness.run([f"prompt {n}" for n in range(50)], num_images=2)
     assert (report.complete, report.delivered, report.images) == (True, 50, 90)
-    assert house.query("SELECT count(*) FROM imagen_calls WHERE returned < requested") == [(10,)]
-    house.assert_sum_closes()
+    assert harness.query("SELECT count(*) FROM imagen_calls WHERE returned < requested") == [(10,)]
+    harness.assert_sum_closes()
 
 
-def test_out_of_credit_stops_the_run_and_the_same_run_goes_on(house: House) -> None:
+def test_out_of_credit_stops_the_run_and_the_same_run_goes_on(harness: FlowHarness) -> None:
     prompts = [f"credit {n}" for n in range(50)]
-    house.sandbox.set_faults([{"fault": "out_of_credit", "after": 20}])
-    state = house.state(prompts, concurrency=4)
+    harness.sandbox.set_faults([{"fault": "out_of_credit", "after": 20}])
+    state = harness.state(prompts, concurrency=4)
     assert (state.name, state.is_failed()) == ("Blocked", True)
-    report = house.report(state)
+    report = harness.report(state)
     assert "out of credit" in report.message
     assert report.states["planned"] == 50 - report.delivered
-    assert report.delivered == len(house.billed()) == 20
-    house.assert_sum_closes()
-    house.sandbox.clear_faults()
-    assert house.run(prompts).complete
-    assert len(house.billed()) == 50
+    assert report.delivered == len(harness.billed()) == 20
+    harness.assert_sum_closes()
+    harness.sandbox.clear_faults()
+    assert harness.run(prompts).complete
+    assert len(harness.billed()) == 50
 
 
-def test_the_budget_is_never_passed_and_the_rest_can_be_bought_later(house: House) -> None:
+def test_the_budget_is_never_passed_and_the_rest_can_be_bought_later(harness: FlowHarness) -> None:
     prompts = [f"budget {n}" for n in range(30)]
-    state = house.state(prompts, budget_usd=0.53)
+    state = harness.state(prompts, budget_usd=0.53)
     assert state.name == "BudgetReached"
-    report = house.report(state)
-    assert report.delivered == len(house.billed()) == 10
-    assert house.sandbox.bill()["credits"] <= 1_060_000
-    assert house.run(prompts).complete
-    assert len(house.billed()) == 30
-    house.assert_sum_closes()
+    report = harness.report(state)
+    assert report.delivered == len(harness.billed()) == 10
+    assert harness.sandbox.bill()["credits"] <= 1_060_000
+    assert harness.run(prompts).complete
+    assert len(harness.billed()) == 30
+    harness.assert_sum_closes()
 
 
-def test_a_budget_below_one_item_is_refused(house: House) -> None:
+def test_a_budget_below_one_item_is_refused(harness: FlowHarness) -> None:
     with pytest.raises(BadInput, match="below the price of one item"):
-        house.run(["a fox"], budget_usd=0.01)
-    assert house.sandbox.calls() == []
+        harness.run(["a fox"], budget_usd=0.01)
+    assert harness.sandbox.calls() == []
 
 
-def test_an_owned_item_that_is_wanted_elsewhere_is_copied_not_bought(house: House, tmp_path: Path) -> None:
-    house.run(["a fox", "a dog"])
-    elsewhere = S3_PREFIX(house, "second")
-    state = imagen_pipeline(["a fox", "a dog", "a cat"], elsewhere, house.credentials, house.catalog, return_state=True)
+def test_an_owned_item_that_is_wanted_elsewhere_is_copied_not_bought(harness: FlowHarness, tmp_path: Path) -> None:
+    harness.run(["a fox", "a dog"])
+    elsewhere = S3_PREFIX(harness, "second")
+    state = imagen_pipeline(
+        ["a fox", "a dog", "a cat"], elsewhere, harness.credentials, harness.catalog, return_state=True
+    )
     report = state.result()
-    assert (report.delivered, report.owned, len(house.billed())) == (3, 2, 3)
-    assert sum(key.startswith("second/") for key in house.objects()) == 3
-    again = imagen_pipeline(["a fox"], elsewhere, house.credentials, house.catalog, return_state=True)
+    assert (report.delivered, report.owned, len(harness.billed())) == (3, 2, 3)
+    assert sum(key.startswith("second/") for key in harness.objects()) == 3
+    again = imagen_pipeline(["a fox"], elsewhere, harness.credentials, harness.catalog, return_state=True)
     assert again.is_completed()
-    assert len(house.billed()) == 3
+    assert len(harness.billed()) == 3
 
 
-def S3_PREFIX(house: House, prefix: str) -> Any:  # noqa: N802
-    return house.store.model_copy(update={"prefix": prefix})
+def S3_PREFIX(harness: FlowHarness, prefix: str) -> Any:  # noqa: N802
+    return harness.store.model_copy(update={"prefix": prefix})
 
 
-def test_a_destination_of_another_ledger_is_not_filled(house: House, tmp_path: Path) -> None:
-    house.run(["a fox"])
+def test_a_destination_of_another_ledger_is_not_filled(harness: FlowHarness, tmp_path: Path) -> None:
+    harness.run(["a fox"])
     other = ImageCatalog(url=SecretStr(str(tmp_path / "other.db")))
     with pytest.raises(BadInput, match="destination of another ledger"):
-        imagen_pipeline(["a fox"], house.store, house.credentials, other)
-    assert len(house.billed()) == 1
+        imagen_pipeline(["a fox"], harness.store, harness.credentials, other)
+    assert len(harness.billed()) == 1
 
 
-def test_a_place_that_lost_its_mark_is_not_taken_for_the_one_delivered_to(house: House) -> None:
-    house.run(["a fox"])
-    house.s3.client().delete_object(Bucket=house.bucket, Key="out/.prefect-imagen-ledger.json")
+def test_a_place_that_lost_its_mark_is_not_taken_for_the_one_delivered_to(harness: FlowHarness) -> None:
+    harness.run(["a fox"])
+    harness.s3.client().delete_object(Bucket=harness.bucket, Key="out/.prefect-imagen-ledger.json")
     with pytest.raises(BadInput, match="does not know this catalog"):
-        house.run(["a fox"])
-    assert house.run(["a fox"], adopt_ledger=True).owned == 1
+        harness.run(["a fox"])
+    assert harness.run(["a fox"], adopt_ledger=True).owned == 1
 
 
-def test_base64_replies_are_delivered_from_the_spool(house: House) -> None:
-    report = house.run([f"inline {n}" for n in range(10)], set={"convert_base64_to_url": False})
-    assert (report.complete, report.images, len(house.objects())) == (True, 10, 10)
-    assert house.sandbox.stats()["cdn_gets"] == 0
-    spool = list((Path(house.database).parent / "imagen-home").rglob("*.reply"))
+def test_base64_replies_are_delivered_from_the_spool(harness: FlowHarness) -> None:
+    report = harness.run([f"inline {n}" for n in range(10)], set={"convert_base64_to_url": False})
+    assert (report.complete, report.images, len(harness.objects())) == (True, 10, 10)
+    assert harness.sandbox.stats()["cdn_gets"] == 0
+    spool = list((Path(harness.database).parent / "imagen-home").rglob("*.reply"))
     assert spool == []
 
 
-def test_the_other_contract_and_the_other_model_run_too(house: House) -> None:
-    assert house.run(["a fox"], model="imagen4/preview").complete
+def test_the_other_contract_and_the_other_model_run_too(harness: FlowHarness) -> None:
+    assert harness.run(["a fox"], model="imagen4/preview").complete
     # The alias is the same model: the same prompt is owned.
-    assert house.run(["a fox"]).owned == 1
-    flux = house.run(["a fox"], model="flux/schnell", aspect_ratio="16:9")
+    assert harness.run(["a fox"]).owned == 1
+    flux = harness.run(["a fox"], model="flux/schnell", aspect_ratio="16:9")
     assert flux.complete
-    assert house.query("SELECT width, height, cost_credits FROM catalog WHERE model = 'flux/schnell'") == [
+    assert harness.query("SELECT width, height, cost_credits FROM catalog WHERE model = 'flux/schnell'") == [
         (1024, 576, 8000)
     ]
-    house.assert_sum_closes()
+    harness.assert_sum_closes()
 
 
-def test_a_folder_is_a_store_too(house: House, tmp_path: Path) -> None:
+def test_a_folder_is_a_store_too(harness: FlowHarness, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     state = imagen_pipeline(
-        ["a fox"], LocalImageStore(folder=str(folder)), house.credentials, house.catalog, return_state=True
+        ["a fox"], LocalImageStore(folder=str(folder)), harness.credentials, harness.catalog, return_state=True
     )
     report = state.result()
     assert report.complete
     assert [path.suffix for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")] == [".png"]
 
 
-def test_warn_ends_as_completed_with_the_outcome_for_a_name(house: House) -> None:
-    house.sandbox.set_faults([{"fault": "server_error", "every": 2}])
-    state = house.state(["a", "b"], on_incomplete="warn")
+def test_warn_ends_as_completed_with_the_outcome_for_a_name(harness: FlowHarness) -> None:
+    harness.sandbox.set_faults([{"fault": "server_error", "every": 2}])
+    state = harness.state(["a", "b"], on_incomplete="warn")
     assert (state.is_completed(), state.name) == (True, "Incomplete")

@@ -18,14 +18,14 @@ from prefect_imagen.core.run.services import spool_folder
 from prefect_imagen.flows import imagen_repair
 
 from ..bill import check_bill
-from .conftest import House
+from .conftest import FlowHarness
 
 MODEL = "google/imagen4/preview"
 
 
-def mended(house: House, **options: Any) -> tuple[str, RepairReport]:
+def mended(harness: FlowHarness, **options: Any) -> tuple[str, RepairReport]:
     """Run the flow; the name of its final state, and its report."""
-    state = imagen_repair(house.store, house.credentials, house.catalog, return_state=True, **options)
+    state = imagen_repair(harness.store, harness.credentials, harness.catalog, return_state=True, **options)
     result = state.result(raise_on_failure=False)
     if isinstance(result, IncompleteRepair):
         result = result.report
@@ -33,51 +33,51 @@ def mended(house: House, **options: Any) -> tuple[str, RepairReport]:
     return str(state.name), result
 
 
-def test_unknown_items_are_held_then_decided_on(house: House) -> None:
-    house.sandbox.set_faults([{"fault": "cut_after_billing", "times": 2}])
-    first = house.run([f"repair {n}" for n in range(5)])
+def test_unknown_items_are_held_then_decided_on(harness: FlowHarness) -> None:
+    harness.sandbox.set_faults([{"fault": "cut_after_billing", "times": 2}])
+    first = harness.run([f"repair {n}" for n in range(5)])
     assert (first.delivered, first.states["unknown"]) == (3, 2)
-    house.sandbox.clear_faults()
-    waiting = house.state([f"repair {n}" for n in range(5)], chunk_size=5)
+    harness.sandbox.clear_faults()
+    waiting = harness.state([f"repair {n}" for n in range(5)], chunk_size=5)
     assert waiting.name == "Incomplete", "the log says that they were billed: they are lost, not bought again"
-    assert check_bill(house.ledger, house.sandbox, settled=True).lost.calls == 2
-    assert mended(house)[0] == "Completed", "nothing is unknown, nothing is unfinished"
-    name, report = mended(house, unknown=UnknownPolicy.RETRY)
+    assert check_bill(harness.ledger, harness.sandbox, settled=True).lost.calls == 2
+    assert mended(harness)[0] == "Completed", "nothing is unknown, nothing is unfinished"
+    name, report = mended(harness, unknown=UnknownPolicy.RETRY)
     assert (name, report.bought, report.stored) == ("Completed", 2, 2)
-    assert len(house.objects()) == 5
-    assert check_bill(house.ledger, house.sandbox, settled=True).delivered.calls == 7
+    assert len(harness.objects()) == 5
+    assert check_bill(harness.ledger, harness.sandbox, settled=True).delivered.calls == 7
 
 
-def test_what_is_left_is_a_failed_run_with_its_report(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_left_is_a_failed_run_with_its_report(harness: FlowHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIMLAPI_API_KEY", raising=False)
-    house.sandbox.set_faults([{"fault": "cut_after_billing", "times": 1}])
-    house.run(["a fox", "an owl"])
-    state = imagen_repair(house.store, None, house.catalog, return_state=True)
+    harness.sandbox.set_faults([{"fault": "cut_after_billing", "times": 1}])
+    harness.run(["a fox", "an owl"])
+    state = imagen_repair(harness.store, None, harness.catalog, return_state=True)
     assert state.name == "Incomplete", "without a key the log cannot be asked"
     report = state.result(raise_on_failure=False)
     assert isinstance(report, IncompleteRepair)
     assert report.report.unknown == 1
-    check_bill(house.ledger, house.sandbox)
+    check_bill(harness.ledger, harness.sandbox)
 
 
-def test_an_answer_in_the_spool_of_a_dead_process_is_not_bought_again(house: House) -> None:
+def test_an_answer_in_the_spool_of_a_dead_process_is_not_bought_again(harness: FlowHarness) -> None:
     item = Item(MODEL, "a fox in the spool", {})
-    dead = Ledger(str(house.database))
+    dead = Ledger(str(harness.database))
     dead.bind("sandbox")
     dead.runs.start(RunSpec("dead", MODEL))
     dead.runs.add_items("dead", [RunItem(0, item, "x", 1)])
     dead.items.claim([item.id])
     intent = CallIntent("pi-" + "7" * 32, item.id, "dead", dead.worker.id, 106_000, 1, 7, MODEL, "2025-11")
     assert dead.calls.begin(intent) is BeginResult.YES
-    raw = house.credentials.get_client().generate(ImageRequest.build(MODEL, item.prompt, {}).body(seed=7), intent.id)
+    raw = harness.credentials.get_client().generate(ImageRequest.build(MODEL, item.prompt, {}).body(seed=7), intent.id)
     ReplySpool(spool_folder(Delivery()) / dead.id / "replies").save(intent.id, raw)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     this = sa.update(workers).where(workers.c.id == dead.worker.id).values(pid=gone.pid)
     dead.write(lambda connection: connection.execute(this))
 
-    report = house.run([item.prompt], unknown=UnknownPolicy.RETRY)
+    report = harness.run([item.prompt], unknown=UnknownPolicy.RETRY)
     assert (report.outcome, report.delivered, report.account.delivered.calls) == ("Completed", 1, 0)
-    assert house.billed() == [intent.id]
-    check_bill(house.ledger, house.sandbox, settled=True)
+    assert harness.billed() == [intent.id]
+    check_bill(harness.ledger, harness.sandbox, settled=True)
     dead.close()

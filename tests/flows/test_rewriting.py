@@ -14,7 +14,7 @@ import pytest
 from prefect_imagen.sandbox import SandboxServer
 
 from ..waiting import until
-from .conftest import PARTI, House
+from .conftest import PARTI, FlowHarness
 
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
 REWRITE = {"rewrite": "openai/gpt-4o-mini", "brief": "calm, hand-drawn"}
@@ -24,13 +24,13 @@ def chat(name: str, **options: Any) -> dict[str, Any]:
     return {"fault": name, "match": {"endpoint": "chat"}, **options}
 
 
-def billed(house: House, endpoint: str) -> int:
-    return sum(entry["endpoint"] == endpoint for entry in house.sandbox.bill()["entries"])
+def billed(harness: FlowHarness, endpoint: str) -> int:
+    return sum(entry["endpoint"] == endpoint for entry in harness.sandbox.bill()["entries"])
 
 
-def test_fifty_prompts_with_faults_on(house: House) -> None:
+def test_fifty_prompts_with_faults_on(harness: FlowHarness) -> None:
     """The issue's own test, through the flow: prompts or named failures; again, nothing; kept, the rest."""
-    house.sandbox.set_faults(
+    harness.sandbox.set_faults(
         [
             chat("rate_limited", rate=0.05),
             chat("bad_json", rate=0.15),
@@ -41,7 +41,7 @@ def test_fifty_prompts_with_faults_on(house: House) -> None:
         ],
         seed=3,
     )
-    first = house.run(str(PARTI), limit=50, **REWRITE)
+    first = harness.run(str(PARTI), limit=50, **REWRITE)
     assert first.rewrites is not None
     written, refused = first.rewrites.states["delivered"], first.rewrites.states["refused"]
     assert (written + refused, first.delivered, first.states["failed"]) == (50, written, refused)
@@ -49,54 +49,54 @@ def test_fifty_prompts_with_faults_on(house: House) -> None:
     assert len(first.rewrites.failed) == refused
     assert all(text.reason and text.source.startswith(str(PARTI)) for text in first.rewrites.failed)
     assert all(item.reason.startswith("no rewritten prompt (refused): ") for item in first.open)
-    assert first.account.rewrites.calls == billed(house, "chat") > written
-    house.assert_sum_closes()
+    assert first.account.rewrites.calls == billed(harness, "chat") > written
+    harness.assert_sum_closes()
 
-    calls = len(house.sandbox.calls())
-    again = house.run(str(PARTI), limit=50, **REWRITE)
+    calls = len(harness.sandbox.calls())
+    again = harness.run(str(PARTI), limit=50, **REWRITE)
     assert (again.delivered, again.owned, again.states["failed"]) == (written, written, refused)
-    assert len(house.sandbox.calls()) == calls
+    assert len(harness.sandbox.calls()) == calls
 
-    kept = house.run(str(PARTI), limit=50, rewrite_fallback="keep", **REWRITE)
+    kept = harness.run(str(PARTI), limit=50, rewrite_fallback="keep", **REWRITE)
     assert kept.rewrites is not None
     assert (kept.complete, kept.delivered, kept.rewrites.kept) == (True, 50, refused)
-    assert billed(house, "images") == 50
-    house.assert_sum_closes()
+    assert billed(harness, "images") == 50
+    harness.assert_sum_closes()
 
-    rows = house.query("SELECT source_prompt, prompt, rewritten_by, variation, cost_credits FROM catalog")
+    rows = harness.query("SELECT source_prompt, prompt, rewritten_by, variation, cost_credits FROM catalog")
     assert len(rows) == 50
     assert sum(by is None and source == prompt for source, prompt, by, _, _ in rows) == refused
     assert sum(by == "openai/gpt-4o-mini" and prompt.startswith(source[:20]) for source, prompt, by, _, _ in rows) == (
         written
     )
     # Each text with its cost, as docs/prompts.md shows it.
-    costs = house.query(
+    costs = harness.query(
         "SELECT r.text, sum(c.settled) FROM imagen_rewrites r JOIN imagen_calls c ON c.item_id = r.item_id GROUP BY 1"
     )
     assert len(costs) == written
     assert all(cost > 0 for _, cost in costs)
 
 
-def test_one_text_for_every_form_repeat_and_edition(house: House) -> None:
+def test_one_text_for_every_form_repeat_and_edition(harness: FlowHarness) -> None:
     options = {"matrix": {"aspect_ratio": ["1:1", "16:9"]}, "repeat": 2, "rewrites": 2, **REWRITE}
-    first = house.run(["a fox"], **options)
+    first = harness.run(["a fox"], **options)
     assert (first.complete, first.items) == (True, 8)
-    assert (billed(house, "chat"), billed(house, "images")) == (2, 8)
-    house.run(["an owl", "a fox"], **options, edition="2")
-    assert (billed(house, "chat"), billed(house, "images")) == (4, 24)
-    house.assert_sum_closes()
+    assert (billed(harness, "chat"), billed(harness, "images")) == (2, 8)
+    harness.run(["an owl", "a fox"], **options, edition="2")
+    assert (billed(harness, "chat"), billed(harness, "images")) == (4, 24)
+    harness.assert_sum_closes()
 
 
-def test_a_budget_covers_texts_and_images(house: House) -> None:
-    report = house.run(str(PARTI), limit=40, budget_usd=1, concurrency=4, **REWRITE)
+def test_a_budget_covers_texts_and_images(harness: FlowHarness) -> None:
+    report = harness.run(str(PARTI), limit=40, budget_usd=1, concurrency=4, **REWRITE)
     assert report.outcome == "BudgetReached"
     assert 0 < report.delivered < 20
-    assert house.sandbox.bill()["credits"] <= 2_000_000
-    house.assert_sum_closes()
+    assert harness.sandbox.bill()["credits"] <= 2_000_000
+    harness.assert_sum_closes()
 
 
 @pytest.mark.long
-def test_killed_between_text_and_image(house: House, prefect_api: str, tmp_path: Path) -> None:
+def test_killed_between_text_and_image(harness: FlowHarness, prefect_api: str, tmp_path: Path) -> None:
     """kill -9 while texts are written and images made: what is surely bought is not bought again, neither of both."""
     with SandboxServer(pictures="fast", image_bytes=20_000, latency=0.3, jitter=0.1) as sandbox:
         command = [

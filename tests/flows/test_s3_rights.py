@@ -17,7 +17,7 @@ from prefect_imagen.core.storage import ChecksumMismatch, S3Store
 from prefect_imagen.core.storage.s3_client import probe_client, working_client
 from prefect_imagen.flows import imagen_pipeline
 
-from .conftest import House
+from .conftest import FlowHarness
 
 PAGE = Path(__file__).parents[2] / "docs" / "s3.md"
 # "Actions, resources, and condition keys for Amazon S3", Service Authorization Reference.
@@ -48,8 +48,8 @@ def rights(*, but: tuple[str, ...] = ()) -> set[str]:
 
 
 @pytest.fixture
-def used(house: House) -> set[str]:
-    """What the clients of the house's store ask for from now on, as rights."""
+def used(harness: FlowHarness) -> set[str]:
+    """What the clients of the harness's store ask for from now on, as rights."""
     found: set[str] = set()
 
     def note(model: Any, params: dict[str, Any], **_more: Any) -> None:
@@ -57,24 +57,24 @@ def used(house: House) -> set[str]:
         if "x-amz-tagging" in {name.lower() for name in params["headers"]}:
             found.add("s3:PutObjectTagging")
 
-    store = house.store.get_store()
+    store = harness.store.get_store()
     assert isinstance(store, S3Store)
     for client in (working_client(store.options), probe_client(store.options)):
         client.meta.events.register("before-call.s3", note)
     return found
 
 
-def test_a_run_needs_these_rights_and_no_others(house: House, used: set[str]) -> None:
+def test_a_run_needs_these_rights_and_no_others(harness: FlowHarness, used: set[str]) -> None:
     # 412s, a copy of the sheet, an owned item: everything that a run may ask for.
-    assert house.run(["a fox", "a bear"]).complete
-    assert house.run(["a fox", "an owl"]).complete
+    assert harness.run(["a fox", "a bear"]).complete
+    assert harness.run(["a fox", "an owl"]).complete
     assert used == rights(but=("OnlyWithObjectTags", "OnlyForLargeObjects", "OnlyForErase"))
 
 
-def test_what_more_needs_more(house: House, used: set[str], tmp_path: Path) -> None:
-    tagged = house.store.model_copy(update={"run_tags": True, "multipart_bytes": 5 * 1024 * 1024})
+def test_what_more_needs_more(harness: FlowHarness, used: set[str], tmp_path: Path) -> None:
+    tagged = harness.store.model_copy(update={"run_tags": True, "multipart_bytes": 5 * 1024 * 1024})
     state = imagen_pipeline(
-        ["a fox"], tagged, house.credentials, house.catalog, tags={"team": "spring"}, return_state=True
+        ["a fox"], tagged, harness.credentials, harness.catalog, tags={"team": "spring"}, return_state=True
     )
     assert state.is_completed()
     assert "s3:PutObjectTagging" in used
@@ -82,10 +82,10 @@ def test_what_more_needs_more(house: House, used: set[str], tmp_path: Path) -> N
     large.write_bytes(os.urandom(1024) * 6 * 1024)
     with pytest.raises(ChecksumMismatch):
         tagged.get_store().put("large.png", large, sha256="0" * 64, content_type="image/png")
-    store = house.store.get_store()
+    store = harness.store.get_store()
     assert isinstance(store, S3Store)
     options = asdict(store.options)
-    export_catalog(house.ledger, f"s3://{house.bucket}/out/images.csv", **options)
-    done = erase(house.ledger, Selection(tags={"team": "spring"}), store_options=options)
-    assert (done.items, done.objects, house.objects()) == (1, 1, {"out/images.csv"})
+    export_catalog(harness.ledger, f"s3://{harness.bucket}/out/images.csv", **options)
+    done = erase(harness.ledger, Selection(tags={"team": "spring"}), store_options=options)
+    assert (done.items, done.objects, harness.objects()) == (1, 1, {"out/images.csv"})
     assert used == rights()

@@ -23,7 +23,7 @@ from prefect_imagen.tasks.runtime import RunConfig
 from pydantic import SecretStr
 
 from ..bill import check_bill
-from .conftest import House
+from .conftest import FlowHarness
 
 KEY = "key-of-the-tests"
 
@@ -38,45 +38,49 @@ def _files_with(needles: tuple[bytes, ...], *folders: Path) -> list[tuple[Path, 
     return found
 
 
-def test_a_run_leaves_no_secret_behind(house: House, imagen_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    house.sandbox.set_faults([{"fault": "server_error", "every": 4}, {"fault": "download_404", "first_attempts": None}])
-    state = house.state(["a {red|blue|green} fox", "a dog"], set={"enhance_prompt": False})
+def test_a_run_leaves_no_secret_behind(
+    harness: FlowHarness, imagen_home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    harness.sandbox.set_faults(
+        [{"fault": "server_error", "every": 4}, {"fault": "download_404", "first_attempts": None}]
+    )
+    state = harness.state(["a {red|blue|green} fox", "a dog"], set={"enhance_prompt": False})
     result = state.result(raise_on_failure=False)
     assert isinstance(result, IncompleteRun)
-    secrets = (KEY.encode(), house.s3.secret_key.encode())
+    secrets = (KEY.encode(), harness.s3.secret_key.encode())
 
     home = Path(os.environ["PREFECT_HOME"]).parent
     # Write-ahead logs into the database files, so that their text is looked at, too.
-    for database in (home / "server" / "prefect.db", house.database):
+    for database in (home / "server" / "prefect.db", harness.database):
         with sqlite3.connect(database) as connection:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         connection.close()
     assert _files_with(secrets, home, imagen_home) == []
-    assert not any(needle in house.database.read_bytes() for needle in secrets)
+    assert not any(needle in harness.database.read_bytes() for needle in secrets)
 
     printed = capfd.readouterr()
     for text in (printed.out, printed.err, str(result), repr(result), str(state), repr(result.report.as_dict())):
         assert KEY not in text
-        assert house.s3.secret_key not in text
+        assert harness.s3.secret_key not in text
     assert not any(needle in pickle.dumps(result) for needle in secrets)
 
 
-def test_parameters_at_the_server_hold_no_secret(house: House) -> None:
-    house.run(["a quiet fox"])
+def test_parameters_at_the_server_hold_no_secret(harness: FlowHarness) -> None:
+    harness.run(["a quiet fox"])
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs()
     assert runs
     for run in runs:
         text = run.model_dump_json()
         assert KEY not in text
-        assert house.s3.secret_key not in text
+        assert harness.s3.secret_key not in text
 
 
-def test_what_a_distributed_runner_ships_holds_no_secret(house: House) -> None:
-    with references(house.credentials, house.store, house.catalog) as (credentials, store, catalog):
+def test_what_a_distributed_runner_ships_holds_no_secret(harness: FlowHarness) -> None:
+    with references(harness.credentials, harness.store, harness.catalog) as (credentials, store, catalog):
         shipped = cloudpickle.dumps(RunConfig(credentials, store, catalog, RunRequest()))
     assert KEY.encode() not in shipped
-    assert house.s3.secret_key.encode() not in shipped
+    assert harness.s3.secret_key.encode() not in shipped
 
 
 PASSWORD = "a-password-of-the-database"
@@ -95,9 +99,9 @@ def _spoken(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)) + repr(error) + str(pickle.dumps(error))
 
 
-def test_a_database_that_is_away_keeps_its_password(house: House, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_database_that_is_away_keeps_its_password(harness: FlowHarness, capfd: pytest.CaptureFixture[str]) -> None:
     catalog = ImageCatalog(url=SecretStr(f"postgresql://app:{PASSWORD}@127.0.0.1:9/imagen"))
-    state = imagen_pipeline(["a fox"], house.store, house.credentials, catalog, return_state=True)
+    state = imagen_pipeline(["a fox"], harness.store, harness.credentials, catalog, return_state=True)
     error = state.result(raise_on_failure=False)
     assert isinstance(error, BaseException)
     printed = capfd.readouterr()
@@ -108,19 +112,19 @@ def test_a_database_that_is_away_keeps_its_password(house: House, capfd: pytest.
 
 
 def test_a_run_on_postgres_leaves_no_password_behind(
-    house: House, own_postgres: Any, imagen_home: Path, capfd: pytest.CaptureFixture[str]
+    harness: FlowHarness, own_postgres: Any, imagen_home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     address = own_postgres.url().replace("app@", f"app:{PASSWORD}@")
     catalog = ImageCatalog(url=SecretStr(address))
-    house.sandbox.set_faults([{"fault": "server_error", "every": 3}])
+    harness.sandbox.set_faults([{"fault": "server_error", "every": 3}])
     state = imagen_pipeline(
-        [f"a fox {n}" for n in range(6)], house.store, house.credentials, catalog, return_state=True
+        [f"a fox {n}" for n in range(6)], harness.store, harness.credentials, catalog, return_state=True
     )
     result = state.result(raise_on_failure=False)
     assert isinstance(result, IncompleteRun)
-    secrets = (PASSWORD.encode(), KEY.encode(), house.s3.secret_key.encode())
+    secrets = (PASSWORD.encode(), KEY.encode(), harness.s3.secret_key.encode())
     assert _files_with(secrets, _prefects_own(), imagen_home) == []
-    with references(house.credentials, house.store, catalog) as (credentials, store, reference):
+    with references(harness.credentials, harness.store, catalog) as (credentials, store, reference):
         shipped = cloudpickle.dumps(RunConfig(credentials, store, reference, RunRequest()))
     printed = capfd.readouterr()
     spoken = _spoken(result) + str(state) + repr(result.report.as_dict()) + printed.out + printed.err
@@ -139,5 +143,5 @@ def test_a_run_on_postgres_leaves_no_password_behind(
         tables = connection.exec_driver_sql("SELECT tablename FROM pg_tables WHERE tablename LIKE 'imagen_%%'")
         dump = [str(connection.exec_driver_sql(f"SELECT * FROM {name}").all()) for name in tables.scalars().all()]
     assert not any(secret.decode() in text for secret in secrets for text in dump)
-    check_bill(catalog.get_ledger(), house.sandbox)
-    house.sandbox.reset()  # what it bought is on this ledger, not on the house's
+    check_bill(catalog.get_ledger(), harness.sandbox)
+    harness.sandbox.reset()  # what it bought is on this ledger, not on the harness's

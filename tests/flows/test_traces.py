@@ -14,7 +14,7 @@ from prefect_imagen.flows import imagen_pipeline, progress, publish
 
 from ..asking import ask
 from ..waiting import until
-from .conftest import House
+from .conftest import FlowHarness
 
 
 def artifacts(api: str, run_id: str) -> dict[str, dict[str, Any]]:
@@ -41,8 +41,8 @@ def flow_run(api: str, run_id: str) -> dict[str, Any]:
     return found
 
 
-def test_a_run_leaves_its_artifacts_its_tags_and_links_both_ways(house: House, prefect_api: str) -> None:
-    report = house.run(["a fox", "a bear"], tag={"team": "spring", "client": "acme"}, budget_usd=1)
+def test_a_run_leaves_its_artifacts_its_tags_and_links_both_ways(harness: FlowHarness, prefect_api: str) -> None:
+    report = harness.run(["a fox", "a bear"], tag={"team": "spring", "client": "acme"}, budget_usd=1)
     left = artifacts(prefect_api, report.run_id)
     assert left.keys() == {"imagen-report", "imagen-items", "imagen-contact-sheet", "imagen-progress"}
     bar = left["imagen-progress"]
@@ -53,8 +53,8 @@ def test_a_run_leaves_its_artifacts_its_tags_and_links_both_ways(house: House, p
     text = left["imagen-report"]["data"]
     assert f"[This run in Prefect]({url})" in text
     query = next(line for line in text.splitlines() if line.startswith("SELECT * FROM catalog"))
-    assert len(house.query(query)) == 2
-    assert house.query("SELECT DISTINCT flow_run_url, flow_run_id FROM catalog") == [(url, report.run_id)]
+    assert len(harness.query(query)) == 2
+    assert harness.query("SELECT DISTINCT flow_run_url, flow_run_id FROM catalog") == [(url, report.run_id)]
     assert set(flow_run(prefect_api, report.run_id)["tags"]) == {"team=spring", "client=acme"}
 
 
@@ -110,9 +110,9 @@ def test_the_progress_follows_a_run_and_is_written_now_and_then_only(
     assert (float(bar["data"]), bar["description"]) == (100, written[-1][1])
 
 
-def test_what_was_made_is_an_asset_of_its_destination_and_edition(house: House, prefect_api: str) -> None:
-    report = house.run(["a fox", "a bear"], edition="may", tag={"team": "spring"})
-    (event,) = materialized(prefect_api, f"s3://{house.bucket}/out/edition=may")
+def test_what_was_made_is_an_asset_of_its_destination_and_edition(harness: FlowHarness, prefect_api: str) -> None:
+    report = harness.run(["a fox", "a bear"], edition="may", tag={"team": "spring"})
+    (event,) = materialized(prefect_api, f"s3://{harness.bucket}/out/edition=may")
     assert event["event"] == "prefect.asset.materialization.succeeded"
     assert event["payload"] | {"catalog": ""} == {
         "run_id": report.run_id,
@@ -129,24 +129,24 @@ def test_what_was_made_is_an_asset_of_its_destination_and_edition(house: House, 
     }
     assert "prefect-imagen" in {resource["prefect.resource.id"] for resource in event["related"]}
     # What was owned before is not made again.
-    again = house.run(["a fox", "a bear"], edition="may")
+    again = harness.run(["a fox", "a bear"], edition="may")
     assert again.owned == 2
     # The run's own event is sent after those of its assets.
     ended = {"filter": {"resource": {"id": [f"prefect-imagen.run.{again.run_id}"]}}}
     until(lambda: ask(f"{prefect_api}/events/filter", ended)["events"], "the event of the second run's end")
-    assert len(materialized(prefect_api, f"s3://{house.bucket}/out/edition=may")) == 1
+    assert len(materialized(prefect_api, f"s3://{harness.bucket}/out/edition=may")) == 1
 
 
-def test_an_asset_that_prefect_does_not_accept_is_a_warning(house: House, tmp_path: Any) -> None:
+def test_an_asset_that_prefect_does_not_accept_is_a_warning(harness: FlowHarness, tmp_path: Any) -> None:
     folder = tmp_path / ("long" * 50) / ("long" * 50) / ("long" * 50)
     state = imagen_pipeline(
-        ["a fox"], LocalImageStore(folder=str(folder)), house.credentials, house.catalog, return_state=True
+        ["a fox"], LocalImageStore(folder=str(folder)), harness.credentials, harness.catalog, return_state=True
     )
     assert state.is_completed()
 
 
 def test_a_prefect_server_that_refuses_everything_at_the_end_does_not_undo_a_run(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: FlowHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_args: Any, **_more: Any) -> None:
         raise httpx.HTTPError("503 on a Friday evening")
@@ -154,19 +154,19 @@ def test_a_prefect_server_that_refuses_everything_at_the_end_does_not_undo_a_run
     for name in ("leave_report", "leave_contact_sheet", "record_assets", "emit_run_ended", "get_client"):
         monkeypatch.setattr(publish, name, refuse)
     monkeypatch.setattr(progress, "create_progress_artifact", refuse)
-    report = house.run(["a fox"], tag={"team": "spring"})
+    report = harness.run(["a fox"], tag={"team": "spring"})
     assert report.complete
-    assert house.query("SELECT outcome FROM imagen_runs") == [("Completed",)]
+    assert harness.query("SELECT outcome FROM imagen_runs") == [("Completed",)]
 
 
-def test_a_run_puts_its_tags_onto_its_images_if_its_store_is_told_to(house: House) -> None:
-    store = house.store.model_copy(update={"run_tags": True, "object_tags": {"cost": "42"}, "sse": "AES256"})
+def test_a_run_puts_its_tags_onto_its_images_if_its_store_is_told_to(harness: FlowHarness) -> None:
+    store = harness.store.model_copy(update={"run_tags": True, "object_tags": {"cost": "42"}, "sse": "AES256"})
     state = imagen_pipeline(
-        ["a fox"], store, house.credentials, house.catalog, tags={"team": "spring"}, return_state=True
+        ["a fox"], store, harness.credentials, harness.catalog, tags={"team": "spring"}, return_state=True
     )
     assert state.is_completed()
-    [key] = house.objects()
-    client = house.s3.client()
-    found = client.get_object_tagging(Bucket=house.bucket, Key=key)["TagSet"]
+    [key] = harness.objects()
+    client = harness.s3.client()
+    found = client.get_object_tagging(Bucket=harness.bucket, Key=key)["TagSet"]
     assert {tag["Key"]: tag["Value"] for tag in found} == {"cost": "42", "team": "spring"}
-    assert client.head_object(Bucket=house.bucket, Key=key)["ServerSideEncryption"] == "AES256"
+    assert client.head_object(Bucket=harness.bucket, Key=key)["ServerSideEncryption"] == "AES256"
