@@ -53,7 +53,7 @@ def fetch_provider_catalog(
     pool = SessionPool(PooledAdapter(pool_size=1))
     try:
         models = _ask(pool, origin, _MODELS, folder, fresh=fresh, seconds=seconds)
-        # Whoever did not answer once is not waited for twice.
+        # If the first request failed, only the cache is used for the second.
         away = bool(models.problem)
         gone = _ask(pool, origin, _DEPRECATIONS, folder, fresh=fresh, seconds=seconds, only_remember=away)
     finally:

@@ -93,7 +93,7 @@ class Schedule:
 
         Args:
             now: The time.
-            configured: Calls a minute as users say; None where they say nothing.
+            configured: Calls per minute set by the user, or None.
             calls: Turns that are wanted.
 
         Returns:
@@ -145,7 +145,7 @@ class Quota(Protocol):
         """Take permits and slots."""
 
     def on_throttled(self, event: ThrottleEvent) -> None:
-        """Tell of a 429."""
+        """Report a 429 so that the rate can be lowered."""
 
     def close(self) -> None:
         """Give back what is held."""
