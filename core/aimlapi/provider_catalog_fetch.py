@@ -157,7 +157,7 @@ def _rows(body: bytes) -> list[Mapping[str, Any]]:
 
 
 def _remembered(file: Path) -> dict[str, Any] | None:
-    """What was heard last; None for nothing, or for a file that somebody else wrote."""
+    """The last answers; None if there are none, or if the file has another form."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(file.read_text(encoding="utf-8"))
         return {

@@ -36,7 +36,7 @@ class HealthGate:
         self._error: Unavailable | None = None
 
     def record_success(self) -> None:
-        """The service was just used with success."""
+        """The service just worked."""
         with self._changed:
             self._fresh_until = time.monotonic() + FRESH_SECONDS
             if self._down_since is not None:
@@ -44,7 +44,7 @@ class HealthGate:
                 self._changed.notify_all()
 
     def record_failure(self, error: Unavailable) -> None:
-        """The service just failed: nobody passes before a probe has succeeded."""
+        """The service just failed: every call waits until a probe succeeds."""
         with self._changed:
             now = time.monotonic()
             self._fresh_until = 0.0
