@@ -5,9 +5,8 @@ Objects go first, then the rows that name them: what breaks off in between is fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from .errors import BadInput
 from .ledger import ErasurePreview, Ledger, Selection
 from .ledger.erasure import ErasableObject
 from .storage import ObjectStore, open_store
+from .values import batched
 
 _BATCH = 200
 
@@ -85,7 +85,7 @@ def erase(
     done = Erased()
     files = Spool(spool, ledger.id) if spool is not None else None
     wanted = ledger.erasure.erasable(selection, shared=shared)
-    for batch in _batches(wanted):
+    for batch in batched(wanted, _BATCH):
         _erase_batch(ledger, batch, stores, files, done)
     done.scrubbed = ledger.erasure.scrub() if done.items else None
     return done
@@ -98,12 +98,6 @@ def _check(selection: Selection) -> None:
 
 def _open(destination: str, options: Mapping[str, Any]) -> ObjectStore:
     return open_store(destination, **(options if destination.startswith("s3://") else {}))
-
-
-def _batches(item_ids: Sequence[str]) -> Iterator[list[str]]:
-    iterator = iter(item_ids)
-    while batch := list(islice(iterator, _BATCH)):
-        yield batch
 
 
 def _erase_batch(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def canonical_json(value: Any) -> str:
@@ -23,3 +27,10 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} appears twice")
     return values
+
+
+def batched(values: Iterable[T], size: int = 500) -> Iterator[list[T]]:
+    """Split values into lists of at most `size`: a statement takes a bounded number of parameters."""
+    iterator = iter(values)
+    while batch := list(islice(iterator, size)):
+        yield batch

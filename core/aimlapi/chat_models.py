@@ -31,7 +31,7 @@ class ChatModel(BaseModel):
         input_usd_high: Highest price to be reckoned with.
         output_usd_high: Highest price to be reckoned with.
         as_of: When the price was read.
-        source: Where.
+        source: Where it was read.
         reasoning: Whether it thinks before it writes: its thoughts are paid, and need room.
     """
 

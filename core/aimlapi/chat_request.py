@@ -71,7 +71,7 @@ class ChatRequest:
     """One question to a language model, answered by a JSON object.
 
     Attributes:
-        model: Which.
+        model: The language model.
         system: Instructions.
         user: The question.
         schema_name: Name of the schema.

@@ -32,7 +32,6 @@ from .reply import Reply, read_reply
 DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 SANDBOX_SERVER = "prefect-imagen-sandbox"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_MAX_REPLY_BYTES = 128 * 2**20
 _MAX_ERROR_BYTES = 256 * 2**10
 _KEPT_HEADERS = (
     "content-type",
@@ -147,6 +146,7 @@ class AimlApiClient:
         connect_timeout: Seconds to reach the host.
         read_timeout: Seconds without a byte, and for the whole answer; image models take 3 to 30 s, 504 means longer.
         pool_size: Connections kept open; at least the calls in flight.
+        max_reply_bytes: Bytes of a reply that are read; a longer one is cut.
 
     Example:
         >>> AimlApiClient("secret", base_url="http://127.0.0.1:8700")
@@ -161,6 +161,7 @@ class AimlApiClient:
         connect_timeout: float = 10.0,
         read_timeout: float = 180.0,
         pool_size: int = 512,
+        max_reply_bytes: int = 128 * 2**20,
     ) -> None:
         api_key = api_key.strip()
         if not api_key:
@@ -171,6 +172,7 @@ class AimlApiClient:
         self._auth = BearerAuth(api_key)
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
+        self._max_reply_bytes = max_reply_bytes
         self._pool = SessionPool(PooledAdapter(pool_size))
 
     def __repr__(self) -> str:
@@ -184,7 +186,7 @@ class AimlApiClient:
         self._pool.close()
 
     def fingerprint(self, salt: str) -> str:
-        """What tells this key from others where limits are shared: not the key, and nothing it could be told from.
+        """Salted fingerprint that identifies this key in the shared quota table. It cannot be reversed to the key.
 
         Args:
             salt: The ledger's id, so that two ledgers that are laid side by side do not show the same key.
@@ -246,7 +248,7 @@ class AimlApiClient:
         except requests.RequestException as error:
             self._raise_lost(error, sent=payload.begun)
         with response:
-            limit = _MAX_REPLY_BYTES if 200 <= response.status_code < 300 else _MAX_ERROR_BYTES
+            limit = self._max_reply_bytes if 200 <= response.status_code < 300 else _MAX_ERROR_BYTES
             content, cut = read_bounded(response, max_bytes=limit, deadline=deadline)
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         return RawReply(response.status_code, headers, content, cut)

@@ -53,7 +53,7 @@ def fetch_provider_catalog(
     pool = SessionPool(PooledAdapter(pool_size=1))
     try:
         models = _ask(pool, origin, _MODELS, folder, fresh=fresh, seconds=seconds)
-        # Whoever did not answer once is not waited for twice.
+        # If the first request failed, only the cache is used for the second.
         away = bool(models.problem)
         gone = _ask(pool, origin, _DEPRECATIONS, folder, fresh=fresh, seconds=seconds, only_remember=away)
     finally:
@@ -157,7 +157,7 @@ def _rows(body: bytes) -> list[Mapping[str, Any]]:
 
 
 def _remembered(file: Path) -> dict[str, Any] | None:
-    """What was heard last; None for nothing, or for a file that somebody else wrote."""
+    """The last answers; None if there are none, or if the file has another form."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(file.read_text(encoding="utf-8"))
         return {

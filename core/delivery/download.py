@@ -73,7 +73,7 @@ class Downloader:
         """Get one image as `download` does, but a small one from the network only into memory.
 
         Args:
-            task: Which.
+            task: The image to download.
             in_memory: Most bytes of a body that is not written to the spool.
 
         Returns:

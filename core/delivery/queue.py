@@ -1,8 +1,8 @@
-"""Images on their way: an image sets off for the store the moment its reply is recorded, not when its chunk is done.
+"""Eager delivery: an image is delivered as soon as its reply is recorded, not when its chunk has been bought.
 
-The steps of a chunk follow each other, and each would wait for the slowest item of the one before: the network to the
-store would idle while a chunk buys, and the API while it uploads. So what a chunk buys is put on a conveyor, which
-takes it from its source to the store at once, in memory; the later steps collect what has arrived.
+The steps of a chunk run one after the other, and each would wait for the slowest item of the one before: the network to
+the store would idle during purchases, and the API during uploads. So bought images enter a queue, which moves them from
+their source to the store at once, in memory; the later steps collect the results.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .upload import Uploader
 
 @dataclass(frozen=True, slots=True)
 class _InFlight:
-    """An image on its way: first its file is known, then what became of it."""
+    """An image in delivery: its file is known first, then its result."""
 
     item_id: str
     file: Future[ImageFile] = field(default_factory=Future)
@@ -34,9 +34,9 @@ class DeliveryQueue:
     """Moves images from their sources to the store. Thread-safe; never calls the paid endpoint.
 
     Args:
-        downloader: Gets.
-        uploader: Puts; None where images are only got.
-        pool: Its threads are the images in motion at once.
+        downloader: Downloads the images.
+        uploader: Stores them; None where images are only downloaded.
+        pool: Runs the deliveries; its size is the number of images in delivery at once.
     """
 
     def __init__(self, downloader: Downloader, uploader: Uploader | None, pool: ThreadPoolExecutor) -> None:
@@ -49,9 +49,9 @@ class DeliveryQueue:
 
     @contextmanager
     def tracking(self, item_ids: Iterable[str]) -> Iterator[None]:
-        """Within, the images of these items set off as soon as they are bought.
+        """While this is open, deliver the images of these items as soon as they are bought.
 
-        What nobody has collected in the end gets where it is going all the same; a later run finds it there.
+        Images that were not collected by the end are still delivered; a later run finds them in the store.
         """
         mine = set(item_ids)
         with self._lock:
@@ -66,7 +66,7 @@ class DeliveryQueue:
                     del self._in_flight[image_id]
 
     def submit(self, tasks: Iterable[ImageTask]) -> None:
-        """Put images on the conveyor, if it carries their items."""
+        """Start delivering images whose items are tracked."""
         if self._uploader is None:
             return
         for task in tasks:
@@ -81,13 +81,13 @@ class DeliveryQueue:
             file, data = self._downloader.load(task)
             image.file.set_result(file)
             image.result.set_result(uploader.upload(file, data))
-        except BaseException as error:  # noqa: BLE001 - it belongs to those who collect
+        except BaseException as error:  # noqa: BLE001 - raised where the result is collected
             for future in (image.file, image.result):
                 if not future.done():
                     future.set_exception(error)
 
     def download(self, tasks: Iterable[ImageTask]) -> list[ImageFile]:
-        """Get images into the spool, or hear of those that are on their way; in the order given.
+        """Download images, or wait for downloads already in progress; in the order given.
 
         Raises:
             SpoolUnavailable: The disk is full or read-only.
@@ -100,7 +100,7 @@ class DeliveryQueue:
         )
 
     def upload(self, files: Sequence[ImageFile]) -> list[ImageResult]:
-        """Store images, or wait for those that are on their way; in the order given."""
+        """Store images, or wait for uploads already in progress; in the order given."""
         uploader = self._uploader
         if uploader is None:
             raise BadInput("there is no store to upload to")

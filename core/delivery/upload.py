@@ -17,7 +17,6 @@ from .provenance import object_metadata
 from .spool import Spool
 
 _EXTENSIONS = ("png", "jpg", "webp")
-_BACKOFF = Backoff(first=0.5, maximum=10.0)
 
 
 class Uploader:
@@ -25,13 +24,14 @@ class Uploader:
 
     Args:
         store: The destination.
-        keys: Object keys from what is known of an image.
-        ledger_id: Goes into each object's metadata: whose it is.
-        run_tags: Gives the tags of the run, for stores that are told to keep them with objects.
-        spool: Where the files are.
+        keys: Makes the object keys.
+        ledger_id: Written into each object's metadata, to say which ledger owns it.
+        spool: Holds the downloaded files.
         gate: Closed while the store fails; also holds back paid calls.
         halt: Ends waiting.
-        patience: Seconds that a failing store is waited for, for one image.
+        patience: Seconds to wait for a failing store, for one image.
+        run_tags: Returns the tags of the run, for stores that keep them with objects.
+        backoff: Pauses after a store refused an upload.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Uploader:
         halt: StopSignal,
         patience: float,
         run_tags: Callable[[], Mapping[str, str]] = dict,
+        backoff: Backoff = Backoff(first=0.5, maximum=10.0),  # noqa: B008 - immutable
     ) -> None:
         self._store = store
         self._keys = keys
@@ -54,6 +55,7 @@ class Uploader:
         self._gate = gate
         self._halt = halt
         self._patience = patience
+        self._backoff = backoff
 
     def upload(self, file: ImageFile, data: bytes | None = None) -> ImageResult:
         """Store one image and say what became of it. Failures are data, not exceptions.
@@ -112,7 +114,7 @@ class Uploader:
             except StoreUnavailable as error:
                 self._gate.record_failure(error)
                 # A store may answer the probe and refuse the put: the pause keeps this from being a tight loop.
-                if time.monotonic() >= deadline or self._halt.pause(_BACKOFF.delay(tries)):
+                if time.monotonic() >= deadline or self._halt.pause(self._backoff.delay(tries)):
                     return _result(file, ImageState.PENDING, reason=str(error))
             except StoreNotUsable as error:
                 return self._unusable(file, error)
@@ -124,7 +126,7 @@ class Uploader:
         raise AssertionError("unreachable")
 
     def _unusable(self, file: ImageFile, error: StoreNotUsable) -> ImageResult:
-        """A right or the bucket went away: whatever else were bought would have nowhere to go."""
+        """Stop the run: a permission or the bucket is gone, so further images could not be stored."""
         self._halt.set(StopReason.STORE, str(error))
         return _result(file, ImageState.PENDING, reason=str(error))
 

@@ -30,9 +30,9 @@ class Exported:
     """A file of the catalog.
 
     Attributes:
-        uri: Where it is.
-        format: How it is written.
-        rows: Images in it.
+        uri: Its address.
+        format: Its format.
+        rows: Number of images in it.
         bytes: Its size.
     """
 
@@ -46,10 +46,10 @@ def export_stream(ledger: Ledger, file: IO[bytes], format_: Format, selection: S
     """Write rows of the catalog into an open binary file.
 
     Args:
-        ledger: Open.
-        file: Left open.
-        format_: How.
-        selection: Which rows; None for all.
+        ledger: An open ledger.
+        file: The file to write to; it is left open.
+        format_: The file's format.
+        selection: The rows to write; None for all.
 
     Returns:
         Rows written.
@@ -77,11 +77,11 @@ def export_catalog(
     """Write rows of the catalog to a file or an object, which appears whole or not at all.
 
     Args:
-        ledger: Open.
+        ledger: An open ledger.
         target: Path or `s3://bucket/key`.
-        selection: Which rows; None for all.
-        format_: How; None for what the target's ending says.
-        overwrite: Replace what is there.
+        selection: The rows to write; None for all.
+        format_: The file's format; None to tell it from the target's extension.
+        overwrite: Replace an existing file or object.
         store_options: Fields of `S3Options`, for a target in S3.
 
     Raises:

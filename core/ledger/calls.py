@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ..values import batched
 from .budgets import Period, post, reserve
-from .conditions import LOG, in_batches, items_and_rewrites_of_run, state_after_release
+from .conditions import LOG, items_and_rewrites_of_run, state_after_release
 from .database import Database
 from .identity import ItemKind
 from .images import ImageTask, pending_images, settle_items
@@ -275,7 +276,7 @@ class Calls:
             query = query.where(calls.c.item_id.in_(items_and_rewrites_of_run(run_id)))
         found: list[dict[str, Any]] = []
         with self._database.read() as connection:
-            for batch in [None] if item_ids is None else in_batches(item_ids):
+            for batch in [None] if item_ids is None else batched(item_ids):
                 chosen = query if batch is None else query.where(calls.c.item_id.in_(batch))
                 found += [dict(row) for row in connection.execute(chosen).mappings()]
         return sorted(found, key=lambda call: (call["sent_at"], call["client_request_id"]), reverse=True)
@@ -297,7 +298,7 @@ class Calls:
         """
 
         def operation(connection: Connection) -> None:
-            for batch in in_batches(call_ids):
+            for batch in batched(call_ids):
                 mine = sa.and_(calls.c.id.in_(batch), calls.c.outcome == CallOutcome.REFUSED, calls.c.settled == 0)
                 of = set(connection.scalars(sa.select(calls.c.item_id).where(mine)))
                 connection.execute(sa.update(calls).where(mine).values(outcome=CallOutcome.UNBILLED))

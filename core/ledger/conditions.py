@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import TypeVar
-
 import sqlalchemy as sa
 
 from .schema import calls, deliveries, images, items, run_items
 from .states import CallOutcome, ImageState, ItemState
 
-T = TypeVar("T")
-_BATCH = 500
-
 LOG = "log"
 """Cost source of a call whose reply was lost, and which the provider's log says was billed."""
-
-
-def in_batches(values: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
-    """Split values into lists of at most `size`: a statement takes a bounded number of parameters."""
-    iterator = iter(values)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def reply_lost() -> sa.ColumnElement[bool]:

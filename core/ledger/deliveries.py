@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .conditions import delivered_at, in_batches
+from ..values import batched
+from .conditions import delivered_at
 from .database import Database
 from .schema import deliveries, images, insert_new, items
 from .states import ImageState, ItemState
@@ -114,7 +115,7 @@ class Deliveries:
         """
         found: dict[tuple[str, int], ImageStatus] = {}
         with self._database.read() as connection:
-            for batch in in_batches(sorted(call_ids)):
+            for batch in batched(sorted(call_ids)):
                 query = (
                     sa.select(
                         images.c.call_id,
@@ -155,7 +156,7 @@ class Deliveries:
         """Turn lost and delivered items that nobody holds into generated ones: they have images to deliver again."""
 
         def operation(connection: Connection) -> None:
-            for batch in in_batches(item_ids):
+            for batch in batched(item_ids):
                 connection.execute(
                     sa.update(items)
                     .where(

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .conditions import in_batches
+from ..values import batched
 from .database import Database
 from .engine import scrub
 from .identity import ItemKind
@@ -98,7 +98,7 @@ class Erasure:
 
         def operation(connection: Connection) -> list[str]:
             won: list[str] = []
-            for batch in in_batches(item_ids):
+            for batch in batched(item_ids):
                 won += connection.scalars(
                     sa.update(items)
                     .where(
@@ -118,7 +118,7 @@ class Erasure:
         other_delivery, other_image, other_item = deliveries.alias(), images.alias(), items.alias()
         found: list[ErasableObject] = []
         with self._database.read() as connection:
-            for batch in in_batches(item_ids):
+            for batch in batched(item_ids):
                 needed = sa.exists().where(
                     other_delivery.c.destination == deliveries.c.destination,
                     other_delivery.c.key == deliveries.c.key,
@@ -139,7 +139,7 @@ class Erasure:
         """Prefect's ids of the flow runs that asked for items or bought them: their artifacts show prompts."""
         found: set[str] = set()
         with self._database.read() as connection:
-            for batch in in_batches(item_ids):
+            for batch in batched(item_ids):
                 asked = sa.select(run_items.c.run_id).where(run_items.c.item_id.in_(batch))
                 bought = sa.select(calls.c.run_id).where(calls.c.item_id.in_(batch))
                 query = sa.select(runs.c.flow_run_id).where(sa.or_(runs.c.id.in_(asked), runs.c.id.in_(bought)))
@@ -185,7 +185,7 @@ def _asked_for_by_others(connection: Connection, selection: Selection) -> sa.Col
 
 
 def _none_of(run_ids: list[str]) -> sa.ColumnElement[bool]:
-    return sa.and_(*(run_items.c.run_id.not_in(batch) for batch in in_batches(run_ids)))
+    return sa.and_(*(run_items.c.run_id.not_in(batch) for batch in batched(run_ids)))
 
 
 def _preview(connection: Connection, selection: Selection, *, shared: bool) -> ErasurePreview:
@@ -232,7 +232,7 @@ def _redact(connection: Connection, item_ids: Sequence[str], worker_id: str) -> 
     """
     now = datetime.now(UTC)
     call_ids: list[str] = []
-    for batch in in_batches(item_ids):
+    for batch in batched(item_ids):
         mine = sa.and_(items.c.id.in_(batch), items.c.holder_id == worker_id)
         texts = set(connection.scalars(sa.select(items.c.rewrite_id).where(mine, items.c.rewrite_id.is_not(None))))
         _redact_items(connection, mine, now)

@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ..values import canonical_json
-from .conditions import delivered_at, in_batches, items_of_run
+from ..values import batched, canonical_json
+from .conditions import delivered_at, items_of_run
 from .database import Database
 from .schema import calls, deliveries, images, insert_new, items, runs, workers
 from .states import ImageState, ItemState
@@ -107,7 +107,7 @@ class Images:
             wanted = sa.or_(wanted, sa.and_(images.c.state == ImageState.STORED, ~delivered_at(destination)))
         found: list[ImageTask] = []
         with self._database.read() as connection:
-            for batch in in_batches(item_ids):
+            for batch in batched(item_ids):
                 rows = connection.execute(_TASKS.where(images.c.item_id.in_(batch), wanted))
                 ordered = sorted(rows, key=lambda row: (batch.index(row.item_id), row.number, row.idx))
                 found += map(_task, ordered)
@@ -117,7 +117,7 @@ class Images:
         """Those of the calls that have pending images: their replies are still needed."""
         found: set[str] = set()
         with self._database.read() as connection:
-            for batch in in_batches(call_ids):
+            for batch in batched(call_ids):
                 found.update(
                     connection.scalars(
                         sa.select(images.c.call_id).where(
@@ -150,7 +150,7 @@ class Images:
 
         def operation(connection: Connection) -> None:
             reopened = list(connection.scalars(sa.select(items.c.id).where(free)))
-            for batch in in_batches(reopened):
+            for batch in batched(reopened):
                 connection.execute(
                     sa.update(images).where(images.c.item_id.in_(batch), gone).values(state=ImageState.PENDING)
                 )
@@ -237,7 +237,7 @@ def _purchase_facts(row: sa.Row[Any]) -> dict[str, str]:
 def pending_images(connection: Connection, call_ids: Sequence[str]) -> dict[str, list[ImageTask]]:
     """The pending images of calls, by call and in the order of the reply."""
     found: dict[str, list[ImageTask]] = {}
-    for batch in in_batches(call_ids):
+    for batch in batched(call_ids):
         wanted = (images.c.call_id.in_(batch), images.c.state == ImageState.PENDING)
         for row in connection.execute(_TASKS.where(*wanted).order_by(images.c.call_id, images.c.idx)):
             found.setdefault(row.call_id, []).append(_task(row))
@@ -282,7 +282,7 @@ def _delivery_row(row: dict[str, Any]) -> dict[str, Any]:
 
 def settle_items(connection: Connection, item_ids: Sequence[str]) -> None:
     """Move generated items without pending images: to delivered if an image is stored, else to lost."""
-    for batch in in_batches(item_ids):
+    for batch in batched(item_ids):
         connection.execute(_SETTLE_ITEMS, {"ids": batch, "now": datetime.now(UTC)})
 
 

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..request import UnknownPolicy
+from ..values import batched
 from .conditions import (
-    in_batches,
     is_first_row,
     items_and_rewrites_of_run,
     items_of_run,
@@ -224,7 +224,7 @@ class Items:
             if item_ids is None:
                 return connection.execute(statement).rowcount
             return sum(
-                connection.execute(statement.where(items.c.id.in_(batch))).rowcount for batch in in_batches(item_ids)
+                connection.execute(statement.where(items.c.id.in_(batch))).rowcount for batch in batched(item_ids)
             )
 
         return self._database.write(operation)
@@ -290,7 +290,7 @@ class Items:
             query = query.where(items.c.id.in_(items_of_run(run_id)))
         found: list[str] = []
         with self._database.read() as connection:
-            for batch in [None] if item_ids is None else in_batches(item_ids):
+            for batch in [None] if item_ids is None else batched(item_ids):
                 found += connection.scalars(query if batch is None else query.where(items.c.id.in_(batch)))
         return found
 
@@ -435,7 +435,7 @@ def claim(
         to_buy = sa.or_(to_buy, sa.and_(items.c.kind == ItemKind.REWRITE, items.c.state == ItemState.LOST))
     won: dict[str, ClaimedItem] = {}
     rewrites: dict[str, RewriteStatus] = {}
-    for batch in in_batches(item_ids):
+    for batch in batched(item_ids):
         statement = (
             sa.update(items)
             .where(items.c.id.in_(batch), _free(worker_id), sa.or_(to_buy, items.c.state.in_(_PAID)))
@@ -473,7 +473,7 @@ def release(connection: Connection, item_ids: Sequence[str], worker_id: str, *, 
         worker_id: The worker that releases them.
         keep_paid: Keep those that are to be delivered.
     """
-    for batch in in_batches(item_ids):
+    for batch in batched(item_ids):
         mine = sa.and_(items.c.id.in_(batch), items.c.holder_id == worker_id)
         connection.execute(
             sa.update(items).where(mine, items.c.state == ItemState.CLAIMED).values(state=state_after_release())
@@ -485,7 +485,7 @@ def release(connection: Connection, item_ids: Sequence[str], worker_id: str, *, 
 def states(connection: Connection, item_ids: Sequence[str]) -> dict[str, ItemState]:
     """The states of items, by id."""
     found: dict[str, ItemState] = {}
-    for batch in in_batches(item_ids):
+    for batch in batched(item_ids):
         rows = connection.execute(sa.select(items.c.id, items.c.state).where(items.c.id.in_(batch)))
         found.update((row.id, ItemState(row.state)) for row in rows)
     return found

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..request import UnknownPolicy
-from .conditions import in_batches, items_of_run
+from ..values import batched
+from .conditions import items_of_run
 from .database import Database
 from .schema import calls, items, rewrites, run_items
 from .states import CallOutcome, ItemState, buyable_states
@@ -84,7 +85,7 @@ class Rewrites:
         image, text = items.alias(), items.alias()
         found: dict[str, ItemState] = {}
         with self._database.read() as connection:
-            for batch in in_batches(item_ids):
+            for batch in batched(item_ids):
                 query = sa.select(text.c.id, text.c.state).join(image, image.c.rewrite_id == text.c.id)
                 rows = connection.execute(query.where(image.c.id.in_(batch)))
                 found.update((row.id, ItemState(row.state)) for row in rows)
@@ -108,7 +109,7 @@ class Rewrites:
         again = (*buyable, ItemState.LOST) if retry_refused else buyable
         found: dict[str, None] = {}
         with self._database.read() as connection:
-            for batch in in_batches(item_ids):
+            for batch in batched(item_ids):
                 query = (
                     sa.select(text.c.id)
                     .join(image, image.c.rewrite_id == text.c.id)
@@ -176,7 +177,7 @@ class Rewrites:
 def rewrite_statuses(connection: Connection, rewrite_ids: Iterable[str]) -> dict[str, RewriteStatus]:
     """Where rewrites stand, by their id."""
     found: dict[str, RewriteStatus] = {}
-    for batch in in_batches(rewrite_ids):
+    for batch in batched(rewrite_ids):
         query = (
             sa.select(items.c.id, items.c.state, items.c.reason, rewrites.c.text)
             .outerjoin(rewrites, rewrites.c.item_id == items.c.id)

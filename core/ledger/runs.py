@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .conditions import first_rows, in_batches, is_first_row
+from ..values import batched
+from .conditions import first_rows, is_first_row
 from .database import Database
 from .identity import Item, ItemKind, Rewrite
 from .items import states
@@ -200,7 +201,7 @@ class Runs:
 
     def add_items(self, run_id: str, rows: Iterable[RunItem]) -> None:
         """Add source rows to a run, and their items to the ledger if they are new; a transaction per thousand rows."""
-        for batch in in_batches(rows, 1000):
+        for batch in batched(rows, 1000):
             self._database.write(lambda connection, batch=batch: add_run_items(connection, run_id, batch))  # type: ignore[misc]
 
     def switch_items(self, run_id: str, rows: Iterable[RunItem]) -> int:
@@ -215,7 +216,7 @@ class Runs:
         """
         return sum(
             self._database.write(lambda connection, batch=batch: _switch_run_items(connection, run_id, batch))  # type: ignore[misc]
-            for batch in in_batches(rows, 500)
+            for batch in batched(rows, 500)
         )
 
     def set_models(self, run_id: str, models: Sequence[Mapping[str, Any]]) -> None:
@@ -297,7 +298,7 @@ class Runs:
         """
         best: dict[str, str] = {}
         with self._database.read() as connection:
-            for batch in in_batches(item_ids):
+            for batch in batched(item_ids):
                 query = (
                     sa.select(run_items.c.item_id, runs.c.id)
                     .join(runs, runs.c.id == run_items.c.run_id)
@@ -457,7 +458,7 @@ def _write_anew(connection: Connection, batch: list[RunItem]) -> None:
     wanted = {row.item.id: row.item.rewrite for row in batch if row.item.rewrite is not None}
     ids = sorted({rewrite.id for rewrite in wanted.values()})
     erased: set[str] = set()
-    for part in in_batches(ids):
+    for part in batched(ids):
         erased.update(
             connection.scalars(sa.select(items.c.id).where(items.c.id.in_(part), items.c.state == ItemState.ERASED))
         )
@@ -547,7 +548,7 @@ def _follow_limits(connection: Connection, batch: Sequence[RunItem]) -> None:
     left = sa.and_(
         items.c.holder_id.is_(None), items.c.state.in_((ItemState.PLANNED, ItemState.FAILED, ItemState.REFUSED))
     )
-    for ids in in_batches(wanted):
+    for ids in batched(wanted):
         rows = connection.execute(sa.select(items.c.id, items.c.rewrite_id).where(items.c.id.in_(ids), left)).all()
         for item_id in (row.id for row in rows if row.rewrite_id != wanted[row.id]):
             connection.execute(sa.update(items).where(items.c.id == item_id, left).values(rewrite_id=wanted[item_id]))

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .conditions import in_batches
+from ..values import batched
 from .schema import calls, items, run_items, runs
 
 
@@ -63,5 +63,5 @@ class Selection:
 
 def _one_of(column: sa.Column[str], values: list[str]) -> sa.ColumnElement[bool]:
     """Condition that a column has one of any number of values; a single `IN` takes a bounded number."""
-    parts = [column.in_(batch) for batch in in_batches(values)]
+    parts = [column.in_(batch) for batch in batched(values)]
     return sa.or_(*parts) if parts else sa.false()

@@ -29,7 +29,7 @@ _LARGEST_CUT = 0.80
 _LEAST = 1.0
 _DOUBLING = 10.0
 _PROOF = 20
-_LONG_STRIKES = 4
+_LONG_STREAK = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class AdaptiveRate:
                 mean a window of a minute; one that does means a limit per second, of which `accepted` says little.
         """
         current = self.per_minute
-        long = consecutive_429s >= _LONG_STRIKES
+        long = consecutive_429s >= _LONG_STREAK
         if current is None:
             enough = accepted > 0 if long else accepted >= _PROOF
             return AdaptiveRate(max(float(accepted), _LEAST), confirmed=long) if enough else self
@@ -92,8 +92,8 @@ class AdaptiveRate:
 
     def confirm(self, *, accepted: int, consecutive_429s: int) -> AdaptiveRate:
         """Another 429 after a pause: the rate was cut already, but more is known of the window now."""
-        if self.ceiling is None or (consecutive_429s >= _LONG_STRIKES and not accepted):
+        if self.ceiling is None or (consecutive_429s >= _LONG_STREAK and not accepted):
             return self
-        if consecutive_429s < _LONG_STRIKES and (consecutive_429s > 2 or not self.confirmed):
+        if consecutive_429s < _LONG_STREAK and (consecutive_429s > 2 or not self.confirmed):
             return self
         return self.decrease(accepted=accepted, consecutive_429s=consecutive_429s)

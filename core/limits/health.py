@@ -11,23 +11,23 @@ from ..errors import Unavailable
 FRESH_SECONDS = 1.0
 """How old a sign of life may be: at most so long after a store went away are calls still sent."""
 
-_PROBE_PAUSE = 0.5
-
 
 class HealthGate:
     """Open while a service is known to work, closed from its first failure until a probe succeeds.
 
-    Ordinary use counts as a sign of life, so a busy store is not probed; an idle one is probed about once a second,
+    Normal use counts as a successful probe, so a busy store is not probed; an idle one is probed about once a second,
     by one thread for all.
 
     Args:
         probe: A cheap call that raises `Unavailable` while the service is down.
         patience: Seconds that an outage is waited for, counted from its first sign, for all who wait together.
+        probe_pause: Seconds between two probes of a service that is away.
     """
 
-    def __init__(self, probe: Callable[[], None], *, patience: float) -> None:
+    def __init__(self, probe: Callable[[], None], *, patience: float, probe_pause: float = 0.5) -> None:
         self._probe = probe
         self._patience = patience
+        self._probe_pause = probe_pause
         self._changed = threading.Condition()
         self._fresh_until = 0.0
         self._down_since: float | None = None
@@ -36,7 +36,7 @@ class HealthGate:
         self._error: Unavailable | None = None
 
     def record_success(self) -> None:
-        """The service was just used with success."""
+        """The service just worked."""
         with self._changed:
             self._fresh_until = time.monotonic() + FRESH_SECONDS
             if self._down_since is not None:
@@ -44,12 +44,12 @@ class HealthGate:
                 self._changed.notify_all()
 
     def record_failure(self, error: Unavailable) -> None:
-        """The service just failed: nobody passes before a probe has succeeded."""
+        """The service just failed: every call waits until a probe succeeds."""
         with self._changed:
             now = time.monotonic()
             self._fresh_until = 0.0
             self._error = error
-            self._next_probe = now + _PROBE_PAUSE
+            self._next_probe = now + self._probe_pause
             if self._down_since is None:
                 self._down_since = now
 
@@ -85,7 +85,7 @@ class HealthGate:
                 waiting = self._probing or now < self._next_probe
                 if waiting:
                     self._check_patience(now)
-                    self._changed.wait(_PROBE_PAUSE)
+                    self._changed.wait(self._probe_pause)
                 else:
                     self._probing = True
             if give_up():

@@ -1,7 +1,7 @@
 """Who may send when: permits on one schedule, leased by the second.
 
 A lease costs one short transaction where the schedule is shared through a database, so it is not taken for each call:
-it covers about a second of sending. Whoever dies with a lease wastes that second and no more.
+it covers about a second of sending. A process that dies with a lease wastes that second and no more.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Grant:
     Attributes:
         permits: Moments to send at (`time.monotonic`); None: send as you like for the next two seconds.
         in_flight: Slots; None for any number.
-        cooldown: Seconds in which nobody sends.
+        cooldown: Seconds in which no call is sent.
     """
 
     permits: Sequence[float] | None
@@ -93,7 +93,7 @@ class Schedule:
 
         Args:
             now: The time.
-            configured: Calls a minute as users say; None where they say nothing.
+            configured: Calls per minute set by the user, or None.
             calls: Turns that are wanted.
 
         Returns:
@@ -118,7 +118,7 @@ class Schedule:
         return 60.0 / min(rates) if rates else None
 
     def remaining_cooldown(self, now: float) -> float:
-        """Seconds that nobody may send."""
+        """Seconds until calls may be sent again."""
         left = self.cooldown_until - now
         return left if 0 < left <= _LONGEST_COOLING else 0.0
 
@@ -145,7 +145,7 @@ class Quota(Protocol):
         """Take permits and slots."""
 
     def on_throttled(self, event: ThrottleEvent) -> None:
-        """Tell of a 429."""
+        """Report a 429 so that the rate can be lowered."""
 
     def close(self) -> None:
         """Give back what is held."""

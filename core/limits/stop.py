@@ -23,10 +23,10 @@ class StopReason(enum.StrEnum):
 
 
 class StopSignal:
-    """A flag that is set once, with the first reason; it also cuts waiting short.
+    """A flag that is set once, with the first reason, and ends waits.
 
-    What is in flight when it is set is still recorded, and what is paid is still delivered; nothing new is sent. Only
-    STOPPED, a person's or the platform's wish, cuts the delivery's waiting short, too.
+    After it is set nothing new is sent, but calls in flight are still recorded and paid images still delivered. Only
+    STOPPED, which a person or the platform asks for, also ends the waits of the delivery.
     """
 
     def __init__(self) -> None:
@@ -56,9 +56,9 @@ class StopSignal:
             self._on_stop.append(action)
 
     def clear(self, reason: StopReason) -> bool:
-        """Go on, where it was halted for this reason and nothing else; false if it was not.
+        """Clear the stop if this was its only reason. Returns whether it was cleared.
 
-        Only for whoever knows that nobody is waiting: a run between two rounds of chunks.
+        Only safe while no thread waits: between two rounds of chunks.
         """
         with self._lock:
             if self.reason is not reason or self._stopped.is_set():

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from ..aimlapi import ResolvedModel
 from ..aimlapi.request import Omission
 from ..ledger import Item, ItemState, Ledger, RunItem
-from ..ledger.conditions import in_batches
 from ..request import RewriteFallback
 from ..rewrite import RewriteSpec, price, price_high
 from ..rewrite.spec import LONGEST_SOURCE
+from ..values import batched
 from .combinations import ParameterSet
 from .file import PlanFile
 from .rows import Candidate, PlannedRow
@@ -264,7 +264,7 @@ def make_plan(
     tally = _Tally(ledger, destination, texts=texts)
     rows = 0
     many = False
-    for batch in in_batches(spec.stream()):
+    for batch in batched(spec.stream()):
         wanted = []
         for one in batch:
             if isinstance(one, InvalidPrompt):

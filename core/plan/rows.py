@@ -1,4 +1,4 @@
-"""What every batch has in common: a model, those that may stand in for it, and the forms in which each is asked.
+"""Shared behaviour of batches: the model, its fallbacks, and the parameter combinations of each.
 
 A row of a run is one purchase that a user wants. Where other models may stand in (`fallback`), it has one candidate for
 each: the item of the wanted model first, then those of the others with translated parameters. The ledger decides which

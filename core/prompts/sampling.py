@@ -7,7 +7,7 @@ What weights mean
     In a choice that takes several, a set of alternatives is drawn in proportion to the product of their weights, which
     are scaled to 1 on average; so with equal weights all sets are alike, whatever their size.
 
-Without replacement: what was drawn is put aside, and the next is drawn in proportion to what is left. A large enough
+Without replacement: a drawn combination is removed, and the next is drawn in proportion to what is left. A large enough
 sample therefore contains everything, whatever the weights.
 
 The method is incremental: the choices on the way to a combination form a path; a tree over the paths drawn so far

@@ -59,7 +59,7 @@ def ask_log(
     """Look up the unknown calls of a run's items, of some items, or of the whole ledger, and record what is found.
 
     Args:
-        ledger: Open.
+        ledger: An open ledger.
         client: With the key that the calls were made with; another key's log does not have them.
         run_id: Calls for the items of this run only, whichever run sent them.
         item_ids: Calls for these items only.

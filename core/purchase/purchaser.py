@@ -107,7 +107,7 @@ class Purchaser:
         self._on_images = on_images
 
     def buy(self, item: ClaimedItem) -> None:
-        """Buy an item that this process has claimed. What became of it is in the ledger.
+        """Buy an item that this process has claimed. The ledger records the outcome.
 
         An item that is not bought for a reason of the run (halted, budget, store away) stays claimed, for the caller
         to release.

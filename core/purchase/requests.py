@@ -37,9 +37,9 @@ class PaidImageRequest:
     """A request for the images of an item.
 
     Attributes:
-        item: Claimed.
-        request: Checked.
-        prompt: The text, where that is not the item's own.
+        item: The claimed item.
+        request: The checked request.
+        prompt: The rewritten prompt, where the item's own is not sent.
         trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
     """
 

@@ -1,4 +1,4 @@
-"""Buying the text of one rewrite: asked for, read, and where it is of no use asked for again, a few times."""
+"""The paid request for the text of one rewrite; an unusable answer is requested again, a few times."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def _cost(reply: ChatReply, model: ChatModel | None, assumed: int) -> tuple[int,
 
 
 class PaidRewriteRequest:
-    """A rewrite whose text is wanted. One thread works on it.
+    """A request for the text of a rewrite. One thread works on it.
 
     Args:
-        item: Claimed.
+        item: The claimed item.
         model: The language model.
-        dialect: How it wants to be asked; shared with all other orders of the model.
+        dialect: The form of request that the model accepts; shared by all requests to it.
         others: Texts of the prompt's other variations.
         trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
     """
@@ -101,7 +101,7 @@ class PaidRewriteRequest:
         )
 
     def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
-        """What is sent next, with its highest price."""
+        """Describe the next send, with its highest price."""
         self._form = self._dialect.form
         return CallIntent(
             id=call_id,
@@ -120,7 +120,7 @@ class PaidRewriteRequest:
         return client.chat(self._request.body(self._form), intent.id)
 
     def classify(self, answer: RawReply | ApiError) -> Decision:
-        """What became of the send; an answer of no use is asked for anew, `TRIES` times in all."""
+        """Decide what the answer means; an unusable one is requested again, up to `TRIES` times in all."""
         if isinstance(answer, RawReply):
             try:
                 return self._classify_text(

@@ -1,4 +1,4 @@
-"""Getting the texts that images wait for: what is missing is bought, what others are buying is waited for."""
+"""Getting the texts that images wait for: missing texts are bought, texts that others are buying are waited for."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Rewriter:
     def rewrite(
         self, item_ids: Sequence[str], in_threads: Callable[[Callable[[Group], None], Iterable[Group]], object]
     ) -> None:
-        """Get the texts that these images wait for, as far as they can be had. What became of each is in the ledger.
+        """Get the texts that these images wait for, as far as possible. The ledger records the outcome of each.
 
         A text that another chunk or process is buying is waited for.
 
@@ -97,7 +97,7 @@ class Rewriter:
             self._halt.sleep(_PAUSE)
 
     def _buy(self, group: Group) -> None:
-        """Buy the variations of one prompt, one after the other: each is told of those before it."""
+        """Buy the variations of one prompt in order: each request contains the texts before it."""
         for item in group:
             if self._halt.is_set:
                 return

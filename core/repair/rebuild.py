@@ -16,9 +16,9 @@ from typing import Any
 
 from ..aimlapi import list_price
 from ..ledger import Item, Ledger, LedgerMismatch, RebuiltCall, RebuiltImage
-from ..ledger.conditions import in_batches
 from ..run.checks import MARKER_KEY
 from ..storage import ObjectStore
+from ..values import batched
 from .objects import FoundImage, image_objects, read_object
 
 _THREADS = 16
@@ -92,7 +92,7 @@ def rebuild(
     for image in found:
         by_call.setdefault(image.call_id, []).append(image)
     new: list[RebuiltCall] = []
-    for batch in in_batches(by_call.values(), _BATCH):
+    for batch in batched(by_call.values(), _BATCH):
         calls = [_call(store, of_call) for of_call in batch]
         added = ledger.rebuilding.add(calls, store.destination)
         new += [call for call in calls if call.id in added]

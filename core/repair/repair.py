@@ -16,13 +16,13 @@ from ..aimlapi import AimlApiClient
 from ..delivery import Spool
 from ..errors import BadInput, ImagenError
 from ..ledger import ClaimedItem, ImageState, ItemState, Ledger
-from ..ledger.conditions import in_batches
 from ..purchase import recover_replies
 from ..purchase.log import Asked, ask_log
 from ..request import RunRequest, UnknownPolicy
 from ..run.run import Run
 from ..run.services import Services, spool_folder
 from ..storage import ObjectStore, S3Store, open_store
+from ..values import batched
 
 _CHUNK = 200
 
@@ -217,7 +217,7 @@ class RepairSession:
             self._problems[str(error)] = None
             return
         with contextlib.closing(Run(services)) as work:
-            for batch in in_batches(item_ids, _CHUNK):
+            for batch in batched(item_ids, _CHUNK):
                 self._batch(work, batch, buy)
         if services.halt.reason is not None:
             self._problems[f"{services.halt.reason}: {services.halt.message}"] = None

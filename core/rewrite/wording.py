@@ -1,4 +1,4 @@
-"""What a language model is told, and what asking it costs.
+"""The instructions for a language model, and the price of a request.
 
 The prompt and the brief are data: they travel as JSON in the user's message, and the instructions say so. The words
 here may be improved at any time; they are in no id, so that nothing is bought again for it.

@@ -36,7 +36,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What became of keys that were to be deleted.
+    """The result of deleting keys.
 
     Attributes:
         keys: Those at which nothing is any more, also where nothing was.
@@ -100,7 +100,7 @@ class ObjectStore(ABC):
         """Store bytes unchanged, unless the key exists.
 
         Args:
-            key: Where.
+            key: The object's key.
             source: A file, or the bytes.
             sha256: Hex digits of its SHA-256; the store checks the bytes it received against it.
             content_type: Media type.

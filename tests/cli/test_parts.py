@@ -13,7 +13,7 @@ from prefect_imagen.cli.summary import again, next_steps
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import CostLine, CostSummary, ItemState, RunProgress
 from prefect_imagen.core.ledger.runs import OpenItem
-from prefect_imagen.core.repair.log import LOST_REASON
+from prefect_imagen.core.purchase.log import LOST_REASON
 from prefect_imagen.core.run.progress import Speed, status_line
 from prefect_imagen.core.run.report import RunReport
 

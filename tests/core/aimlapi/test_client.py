@@ -293,9 +293,8 @@ def test_an_error_page_is_bounded(serve: Serve, client: Client) -> None:
         raw.read()
 
 
-def test_a_reply_without_end_is_bounded(serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_imagen.core.aimlapi.client._MAX_REPLY_BYTES", 1_000_000)
-    raw = client(serve(reply(b"x" * 3_000_000)).url).generate(BODY, "pi-1")
+def test_a_reply_without_end_is_bounded(serve: Serve, client: Client) -> None:
+    raw = client(serve(reply(b"x" * 3_000_000)).url, max_reply_bytes=1_000_000).generate(BODY, "pi-1")
     assert len(raw.body) == 1_000_000
     with pytest.raises(UnreadableReply, match="larger than 1,000,000"):
         raw.read()
@@ -488,13 +487,14 @@ def test_a_call_in_flight_can_be_cut_off(serve: Serve, client: Client) -> None:
 
 
 @pytest.mark.slow
-def test_a_compression_bomb_is_bounded(serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compression_bomb_is_bounded(serve: Serve, client: Client) -> None:
     """A few kilobytes that unpack to a gigabyte: read up to the cap, and the reply is unreadable, not a crash."""
-    monkeypatch.setattr("prefect_imagen.core.aimlapi.client._MAX_REPLY_BYTES", 2**20)
     layer = zlib.compressobj(9, wbits=31)
     bomb = b"".join([layer.compress(b" " * 2**24) for _ in range(64)]) + layer.flush()
     assert len(bomb) < 2 * 2**20
-    raw = client(serve(reply(bomb, "200 OK", "content-encoding: gzip")).url).generate(BODY, "pi-1")
+    raw = client(serve(reply(bomb, "200 OK", "content-encoding: gzip")).url, max_reply_bytes=2**20).generate(
+        BODY, "pi-1"
+    )
     assert len(raw.body) <= 2**20
     with pytest.raises(UnreadableReply, match="larger than"):
         raw.read()

@@ -74,9 +74,10 @@ class Post:
             keys=KeyTemplate(key or "{model}/{item_id}/{call}-{index}.{ext}"),
             ledger_id=self.ledger.id,
             spool=self.spool,
-            gate=gate or HealthGate(store.check, patience=patience),
+            gate=gate or HealthGate(store.check, patience=patience, probe_pause=0.005),
             halt=self.halt,
             patience=patience,
+            backoff=Backoff(first=0.005, maximum=0.01),
         )
 
     def deliver(self, call_id: str, store: Any = None, **options: Any) -> list[ImageFile]:
@@ -355,13 +356,6 @@ class Away:
         return self._store.put(key, path, **more)
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_imagen.core.limits.health._PROBE_PAUSE", 0.005)
-    monkeypatch.setattr("prefect_imagen.core.delivery.upload._BACKOFF", Backoff(first=0.005, maximum=0.01))
-
-
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("probes", [True, False])
 def test_a_store_that_comes_back_gets_its_image(post: Post, probes: bool) -> None:
     call_id = post.buy()
@@ -371,7 +365,6 @@ def test_a_store_that_comes_back_gets_its_image(post: Post, probes: bool) -> Non
     assert store.puts == (1 if probes else 5)
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("probes", [True, False])
 def test_a_store_that_stays_away_leaves_the_image_in_the_spool(post: Post, probes: bool) -> None:
     call_id = post.buy()
@@ -387,11 +380,10 @@ def test_a_store_that_stays_away_leaves_the_image_in_the_spool(post: Post, probe
     assert left(post) == []
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_failing_upload_closes_the_gate_for_buyers(post: Post) -> None:
     call_id = post.buy()
     store = Away(post.store, times=10**9, probes=True)
-    gate = HealthGate(store.check, patience=0.05)
+    gate = HealthGate(store.check, patience=0.05, probe_pause=0.005)
     gate.record_success()
     post.deliver(call_id, store, gate=gate, patience=0.05)
     assert store.puts == 1
@@ -477,24 +469,24 @@ def test_manifests_are_small_and_survive_a_pickle(post: Post) -> None:
     assert pickle.loads(packed) == file
 
 
-# --- the conveyor -----------------------------------------------------------------------------------------------------
+# --- the queue -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def conveyor(post: Post) -> Iterator[DeliveryQueue]:
+def queue(post: Post) -> Iterator[DeliveryQueue]:
     with ThreadPoolExecutor(4) as pool:
         yield DeliveryQueue(post.downloader(), post.uploader(), pool)
 
 
-def test_what_is_carried_goes_all_the_way_at_once_and_is_collected(post: Post, conveyor: DeliveryQueue) -> None:
+def test_what_is_carried_goes_all_the_way_at_once_and_is_collected(post: Post, queue: DeliveryQueue) -> None:
     call_id = post.buy(num_images=2)
     tasks = post.tasks(call_id)
     before = post.sandbox.stats()["cdn_gets"]
-    with conveyor.tracking([tasks[0].item_id]):
-        conveyor.submit(tasks)
-        files = conveyor.download(tasks)
+    with queue.tracking([tasks[0].item_id]):
+        queue.submit(tasks)
+        files = queue.download(tasks)
         assert [file.state for file in files] == [FileState.READY] * 2
-        results = conveyor.upload(files)
+        results = queue.upload(files)
     assert [result.state for result in results] == [ImageState.STORED] * 2
     assert [file.task for file in files] == tasks
     assert post.sandbox.stats()["cdn_gets"] - before == 2
@@ -505,31 +497,31 @@ def test_what_is_carried_goes_all_the_way_at_once_and_is_collected(post: Post, c
     assert left(post) == []
 
 
-def test_what_is_not_carried_waits_for_its_steps(post: Post, conveyor: DeliveryQueue) -> None:
+def test_what_is_not_carried_waits_for_its_steps(post: Post, queue: DeliveryQueue) -> None:
     call_id = post.buy()
     tasks = post.tasks(call_id)
-    conveyor.submit(tasks)
+    queue.submit(tasks)
     assert post.objects() == []
-    files = conveyor.download(tasks)
+    files = queue.download(tasks)
     assert post.spool.image(tasks[0].image_id).exists()
     assert post.objects() == []
-    assert [result.state for result in conveyor.upload(files)] == [ImageState.STORED]
+    assert [result.state for result in queue.upload(files)] == [ImageState.STORED]
 
 
-def test_a_second_round_does_not_take_the_first_ones_word(post: Post, conveyor: DeliveryQueue) -> None:
+def test_a_second_round_does_not_take_the_first_ones_word(post: Post, queue: DeliveryQueue) -> None:
     """A run that was halted goes through its paid items once more: what failed then is tried anew."""
     call_id = post.buy()
     tasks = post.tasks(call_id)
     post.sandbox.set_faults([{"fault": "download_500"}])
     post.halt.set(StopReason.STOPPED, "no time to try again")
-    with conveyor.tracking([tasks[0].item_id]):
-        conveyor.submit(tasks)
-        (file,) = conveyor.download(tasks)
+    with queue.tracking([tasks[0].item_id]):
+        queue.submit(tasks)
+        (file,) = queue.download(tasks)
         assert file.state is FileState.LATER
     post.sandbox.clear_faults()
     post.halt = StopSignal()
-    with conveyor.tracking([tasks[0].item_id]):
-        (file,) = conveyor.download(tasks)
+    with queue.tracking([tasks[0].item_id]):
+        (file,) = queue.download(tasks)
         assert file.state is FileState.READY
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.ledger import ItemState, Unbilled, Unknown, UnknownPolicy
+from prefect_imagen.core.ledger import ItemState, Unbilled, Unknown
 from prefect_imagen.core.ledger.schema import calls, history, images, items, runs
+from prefect_imagen.core.request import UnknownPolicy
 
 
 def test_no_state_or_outcome_that_is_not_known(harness: Any) -> None:

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from prefect_imagen.core.errors import Unavailable
 from prefect_imagen.core.limits import Backoff, CallLimiter, HealthGate, StopReason, StopSignal
-from prefect_imagen.core.limits import health as gate_module
 
 
 def test_backoff_grows_to_a_bound() -> None:
@@ -191,8 +190,7 @@ class Service:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(gate_module, "_PROBE_PAUSE", 0.01)
+def service() -> Service:
     return Service()
 
 
@@ -201,21 +199,21 @@ def never() -> bool:
 
 
 def test_a_service_in_use_is_not_probed(service: Service) -> None:
-    gate = HealthGate(service.probe, patience=0)
+    gate = HealthGate(service.probe, patience=0, probe_pause=0.01)
     gate.record_success()
     assert all(gate.wait(never) for _ in range(5))
     assert service.probes == 0
 
 
 def test_an_idle_service_is_probed_once_for_all(service: Service) -> None:
-    gate = HealthGate(service.probe, patience=0)
+    gate = HealthGate(service.probe, patience=0, probe_pause=0.01)
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(lambda _: gate.wait(never), range(50)))
     assert service.probes == 1
 
 
 def test_after_a_failure_nobody_passes_before_a_probe_succeeds(service: Service) -> None:
-    gate = HealthGate(service.probe, patience=60)
+    gate = HealthGate(service.probe, patience=60, probe_pause=0.01)
     gate.record_success()
     service.away = True
     gate.record_failure(Unavailable("down"))
@@ -234,10 +232,9 @@ def test_after_a_failure_nobody_passes_before_a_probe_succeeds(service: Service)
     assert service.most_at_once == 1
 
 
-def test_waiting_threads_do_not_probe_each_for_itself(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_threads_do_not_probe_each_for_itself(service: Service) -> None:
     """As many probes as pauses fit in, however many threads wait."""
-    monkeypatch.setattr(gate_module, "_PROBE_PAUSE", 0.05)
-    gate = HealthGate(service.probe, patience=0.5)
+    gate = HealthGate(service.probe, patience=0.5, probe_pause=0.05)
     service.away = True
     with ThreadPoolExecutor(16) as threads:
         waits = [threads.submit(gate.wait, never) for _ in range(16)]
@@ -247,7 +244,7 @@ def test_waiting_threads_do_not_probe_each_for_itself(service: Service, monkeypa
 
 def test_patience_ends(service: Service) -> None:
     service.away = True
-    gate = HealthGate(service.probe, patience=0.05)
+    gate = HealthGate(service.probe, patience=0.05, probe_pause=0.01)
     with pytest.raises(Unavailable, match="away"):
         gate.wait(never)
     assert service.probes >= 2
@@ -255,14 +252,14 @@ def test_patience_ends(service: Service) -> None:
 
 def test_a_wait_can_be_given_up(service: Service) -> None:
     service.away = True
-    gate = HealthGate(service.probe, patience=3600)
+    gate = HealthGate(service.probe, patience=3600, probe_pause=0.01)
     assert gate.wait(lambda: service.probes >= 3) is False
     assert service.probes == 3
 
 
 def test_who_has_given_up_does_not_probe(service: Service) -> None:
     service.away = True
-    assert HealthGate(service.probe, patience=3600).wait(lambda: True) is False
+    assert HealthGate(service.probe, patience=3600, probe_pause=0.01).wait(lambda: True) is False
     assert service.probes == 0
 
 
@@ -271,7 +268,7 @@ def test_a_probe_that_finds_something_worse_is_heard(service: Service) -> None:
         raise LookupError("no such bucket")
 
     service.on_probe = broken
-    gate = HealthGate(service.probe, patience=3600)
+    gate = HealthGate(service.probe, patience=3600, probe_pause=0.01)
     for _ in range(2):
         with pytest.raises(LookupError):
             gate.wait(never)
