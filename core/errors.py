@@ -5,15 +5,21 @@
     └── Unavailable            a service that is needed is down: what was bought is safe, run again later
 
 The modules that know more add their own below these two: `core.aimlapi.errors`, `core.prompts`, `core.storage`,
-`core.ledger`. Every exception passes all its arguments to `super().__init__` by position, so that it survives a
-pickle (Prefect persists and ships exceptions between processes; keyword-only arguments do not unpickle).
+`core.ledger`. Every exception survives a pickle (Prefect persists exceptions and ships them between processes), for
+which Python needs all its arguments by position in `args`: those with details of their own are dataclasses.
 """
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
+
 
 class ImagenError(Exception):
     """Base of all errors this package raises on purpose. `str(error)` says what is wrong and what to do."""
+
+    def __post_init__(self) -> None:
+        if is_dataclass(self):
+            self.args = tuple(getattr(self, field.name) for field in fields(self))
 
 
 class BadInput(ImagenError):

@@ -28,10 +28,6 @@ class ChatModel(BaseModel):
         wire_model: Value of the body's `model`, where it is not the id.
         input_usd: Expected price of a million tokens that are sent.
         output_usd: Expected price of a million tokens that come back, reasoning included.
-        input_usd_high: Highest price to be reckoned with.
-        output_usd_high: Highest price to be reckoned with.
-        as_of: When the price was read.
-        source: Where it was read.
         reasoning: Whether it thinks before it writes: its thoughts are paid, and need room.
     """
 

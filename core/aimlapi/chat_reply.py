@@ -23,11 +23,8 @@ class ChatReply:
         refusal: The model's refusal, in its words, or None.
         finish_reason: `stop`, `length`, `content_filter`, or what else the model says.
         reasoned: Whether there is reasoning beside the text.
-        input_tokens: Tokens that were read, or None where the reply does not say.
         output_tokens: Tokens that were written, reasoning included.
         credits: What was billed; None where the reply does not say.
-        inference_id: The provider's id of the inference, from a header.
-        request_id: The provider's id of the request, from a header.
         empty: Whether the reply holds no answer at all (`choices` missing or empty).
     """
 

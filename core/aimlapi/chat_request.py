@@ -43,10 +43,6 @@ class ChatDialect:
     def learn(self, asked: ChatForm, message: str) -> bool:
         """Take in a 400's message.
 
-        Args:
-            asked: The form that was refused.
-            message: Why, in the API's or the model's own words.
-
         Returns:
             Whether there is another way to ask.
         """
@@ -71,11 +67,6 @@ class ChatRequest:
     """One question to a language model, answered by a JSON object.
 
     Attributes:
-        model: The language model.
-        system: Instructions.
-        user: The question.
-        schema_name: Name of the schema.
-        schema: JSON schema of the answer.
         max_tokens: Most tokens of the answer, reasoning included.
     """
 

@@ -95,9 +95,7 @@ class RawReply:
     """A complete HTTP answer to the paid request, as it came: what the spool keeps.
 
     Attributes:
-        status: HTTP status.
         headers: The headers that matter, names in lower case.
-        body: The body, as received.
         cut: Why the body is not complete, or None.
     """
 
@@ -204,7 +202,6 @@ class AimlApiClient:
         make the call idempotent; there is no idempotency key.
 
         Args:
-            body: From `ImageRequest.body()`.
             client_request_id: 1 to 128 characters of `A-Za-z0-9._:-`; the API ignores any other silently.
 
         Raises:
@@ -215,10 +212,6 @@ class AimlApiClient:
 
     def chat(self, body: Mapping[str, Any], client_request_id: str) -> RawReply:
         """Ask a language model, once: `POST /v1/chat/completions`, in the OpenAI form (AI/ML API docs).
-
-        Args:
-            body: From `ChatRequest.body()`.
-            client_request_id: As for `generate`.
 
         Raises:
             NotSent: It never left.
@@ -317,7 +310,6 @@ class AimlApiClient:
 
         Args:
             start: Beginning of the window; at most 92 days before `end`.
-            end: Its end.
             offset: Rows to skip, the newest first.
 
         Raises:

@@ -75,7 +75,6 @@ def to_native(model: ResolvedModel, parameters: Mapping[str, Any]) -> Translatio
     """Translate parameters for a model, and check each of them.
 
     Args:
-        model: Model and contract.
         parameters: Words of the vocabulary and fields of the model; None values are left out.
     """
     contract = model.contract
@@ -220,11 +219,6 @@ def translate(old: ResolvedModel, new: ResolvedModel, parameters: Mapping[str, A
 
     The old model's own fields become words of the vocabulary. An aspect ratio that the old model assumed is said to the
     new one, where that assumes another. What concerns the wire alone (`response_format`, `provider`) stays behind.
-
-    Args:
-        old: What was asked for.
-        new: What is to be asked instead.
-        parameters: As given for the old model.
 
     Returns:
         Parameters to be translated for the new model, which may find that it cannot do some of them.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,12 @@ _MOST_BYTES = 2**20
 _MOST_PROBLEMS = 10
 
 
+@dataclass(eq=False, repr=False)
 class ModelFileError(BadInput):
     """A user's file of models cannot be used. `problems` says where and why."""
 
-    def __init__(self, path: str, problems: tuple[str, ...]) -> None:
-        super().__init__(path, problems)
-        self.path = path
-        self.problems = problems
+    path: str
+    problems: tuple[str, ...]
 
     def __str__(self) -> str:
         shown = self.problems[:_MOST_PROBLEMS]

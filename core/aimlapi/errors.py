@@ -65,15 +65,14 @@ class Envelope:
     request_id: str | None = None
 
 
+@dataclass(eq=False, repr=False)
 class StatusError(ApiError):
     """The API answered with an error status."""
 
-    def __init__(self, status: int, message: str, kind: str | None = None, request_id: str | None = None) -> None:
-        super().__init__(status, message, kind, request_id)
-        self.status = status
-        self.message = message
-        self.kind = kind
-        self.request_id = request_id
+    status: int
+    message: str
+    kind: str | None = None
+    request_id: str | None = None
 
     def __str__(self) -> str:
         trace = f" (request {self.request_id})" if self.request_id else ""
@@ -100,20 +99,11 @@ class NotFound(StatusError):
     """404: no such path, or the model is gone."""
 
 
+@dataclass(eq=False, repr=False)
 class RateLimited(StatusError):
     """429: too many requests. `retry_after` is in seconds, or None where the API names no time."""
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        kind: str | None = None,
-        request_id: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(status, message, kind, request_id)
-        self.args = (status, message, kind, request_id, retry_after)
-        self.retry_after = retry_after
+    retry_after: float | None = None
 
 
 class ServerError(StatusError):
@@ -178,14 +168,7 @@ def _envelope(document: Any) -> Envelope | None:
 def status_error(
     status: int, body: bytes, *, request_id: str | None = None, retry_after: float | None = None
 ) -> StatusError:
-    """Build the error for an answer that is not a 2xx.
-
-    Args:
-        status: HTTP status.
-        body: The body, as received.
-        request_id: From the `x-request-id` header.
-        retry_after: Seconds, from the `Retry-After` header.
-    """
+    """Build the error for an answer that is not a 2xx."""
     envelope = read_envelope(body)
     if envelope is None:
         message, kind = "no error message of the API's own (a page from something in between?)", None

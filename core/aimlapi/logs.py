@@ -23,8 +23,6 @@ class LogRow:
     """A request, as the provider has it.
 
     Attributes:
-        client_request_id: The id that was sent along.
-        succeeded: Whether it did.
         credits: What it was charged.
         inference_id: The provider's id, also of the charge.
         request_id: Of the HTTP call.

@@ -38,8 +38,6 @@ def fetch_provider_catalog(
     """Ask the catalogue, or remember what it said.
 
     Args:
-        base_url: Of the API.
-        folder: Where answers are kept.
         offline: Ask nothing and remember nothing.
         fresh: Ask even if the last answer may still be used; an unchanged one is not sent again (ETag).
         seconds: When to give up, for each of the two requests.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,29 +29,26 @@ MODELS_VARIABLE = "PREFECT_IMAGEN_MODELS"
 """Environment variable with the path of a user's own file of models."""
 
 
+@dataclass(eq=False, repr=False)
 class UnknownModel(BadInput):
     """No model of that name is in the registry."""
 
-    def __init__(self, name: str, nearest: tuple[str, ...]) -> None:
-        super().__init__(name, nearest)
-        self.name = name
-        self.nearest = nearest
+    name: str
+    nearest: tuple[str, ...]
 
     def __str__(self) -> str:
         hint = f" Did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
         return f"unknown model {self.name!r}.{hint} `prefect-imagen models` lists what is known."
 
 
+@dataclass(eq=False, repr=False)
 class WithdrawnModel(BadInput):
     """The provider has withdrawn the model."""
 
-    def __init__(self, name: str, withdrawn_at: str | None, successor: str | None, lenient: bool = False) -> None:
-        super().__init__(name, withdrawn_at, successor, lenient)
-        self.name = name
-        self.withdrawn_at = withdrawn_at
-        self.successor = successor
-        self.lenient = lenient
-        """Whether the successor cannot do everything that was asked for."""
+    name: str
+    withdrawn_at: str | None
+    successor: str | None
+    lenient: bool = False
 
     def __str__(self) -> str:
         when = f" on {self.withdrawn_at}" if self.withdrawn_at else ""

@@ -31,8 +31,6 @@ class ReplyImage:
         url: Where it can be fetched, byte for byte as given; None if the reply carries the bytes.
         base64: The bytes, base64, without a data-URI prefix; None if there is a URL.
         content_type: As the reply claims; the bytes decide.
-        width: Pixels, as claimed.
-        height: Pixels, as claimed.
         prompt: The prompt as rewritten by the provider, where it tells.
         blocked: Why the provider's own filter marked it (a blank picture), or None.
     """
@@ -55,8 +53,6 @@ class Reply:
         images: The images, possibly none: a filtered prompt can be answered with success and an empty list.
         credits: What was billed, in credits; None where the reply does not say.
         seed: The seed the reply names (any integer; some are above 2^53).
-        inference_id: The provider's id of the inference, from a header.
-        request_id: The provider's id of the request, from a header.
     """
 
     images: tuple[ReplyImage, ...]
@@ -84,10 +80,6 @@ def read_object(body: bytes) -> Mapping[str, Any]:
 
 def read_reply(body: bytes, headers: Mapping[str, str]) -> Reply:
     """Normalise the body of a 2xx answer.
-
-    Args:
-        body: JSON, as received.
-        headers: Response headers; names in any case.
 
     Raises:
         UnreadableReply: Not a JSON object. The call may have been billed.

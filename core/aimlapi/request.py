@@ -20,24 +20,22 @@ _MAX_DERIVED_SEED = 2**31 - 1
 _ASK_FOR_URLS = {"convert_base64_to_url": True, "response_format": "url"}
 
 
+@dataclass(eq=False, repr=False)
 class InvalidRequest(BadInput):
     """The request does not fit the model's contract. `problems` names every field that is wrong."""
 
-    def __init__(self, model: str, problems: tuple[Problem, ...]) -> None:
-        super().__init__(model, problems)
-        self.model = model
-        self.problems = problems
+    model: str
+    problems: tuple[Problem, ...]
 
     def __str__(self) -> str:
         return f"{self.model}: {'; '.join(map(str, self.problems))}"
 
 
+@dataclass(eq=False, repr=False)
 class UnknownPrice(BadInput):
     """Nobody says what an image of the model costs, so nothing is sent."""
 
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self.model = model
+    model: str
 
     def __str__(self) -> str:
         return (
@@ -214,11 +212,7 @@ class ImageRequest:
         return int(asked) if asked is not None else self.derived_seed(digest)
 
     def body(self, *, seed: int | None = None) -> dict[str, Any]:
-        """The JSON body. URLs are asked for where the model offers a choice, since a base64 reply is held in memory.
-
-        Args:
-            seed: Sent if the contract has a seed; see `seed()`.
-        """
+        """The JSON body. URLs are asked for where the model offers a choice, since a base64 reply is held in memory."""
         body: dict[str, Any] = {"model": self.model.wire_model, "prompt": self.prompt, **self.parameters}
         if seed is not None and "seed" in self.model.contract.fields:
             body["seed"] = seed

@@ -36,12 +36,8 @@ class Downloader:
     """Gets images into the spool. Thread-safe; never calls the paid endpoint.
 
     Args:
-        fetcher: Downloads under its guards.
-        spool: Where files go.
         open_copy: Opens the store that holds a given URI, with the key there: for images that are only to be copied.
-        halt: Ends waiting between tries.
         tries: Downloads of one image, for a source that fails or serves something else.
-        backoff: Between them.
     """
 
     def __init__(
@@ -73,7 +69,6 @@ class Downloader:
         """Get one image as `download` does, but a small one from the network only into memory.
 
         Args:
-            task: The image to download.
             in_memory: Most bytes of a body that is not written to the spool.
 
         Returns:

@@ -24,16 +24,10 @@ class ImageFile:
     """An image after its download.
 
     Attributes:
-        task: What was asked for.
         state: READY (verified, in the spool), BAD (twice not an image: quarantined), GONE (its URL is dead),
             LATER (the source does not answer now).
         path: In the spool, where READY; an image that goes to the store from memory has no file there.
         sha256: Of the bytes, hexadecimal.
-        bytes: Size.
-        content_type: As the bytes say.
-        ext: To match.
-        width: Pixels.
-        height: Pixels.
         reason: Why it is not READY.
     """
 

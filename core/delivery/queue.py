@@ -34,7 +34,6 @@ class DeliveryQueue:
     """Moves images from their sources to the store. Thread-safe; never calls the paid endpoint.
 
     Args:
-        downloader: Downloads the images.
         uploader: Stores them; None where images are only downloaded.
         pool: Runs the deliveries; its size is the number of images in delivery at once.
     """

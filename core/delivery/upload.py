@@ -23,12 +23,9 @@ class Uploader:
     """Puts images into the store. Thread-safe; never calls the paid endpoint.
 
     Args:
-        store: The destination.
-        keys: Makes the object keys.
         ledger_id: Written into each object's metadata, to say which ledger owns it.
         spool: Holds the downloaded files.
         gate: Closed while the store fails; also holds back paid calls.
-        halt: Ends waiting.
         patience: Seconds to wait for a failing store, for one image.
         run_tags: Returns the tags of the run, for stores that keep them with objects.
         backoff: Pauses after a store refused an upload.
@@ -61,7 +58,6 @@ class Uploader:
         """Store one image and say what became of it. Failures are data, not exceptions.
 
         Args:
-            file: What is known of it.
             data: Its bytes, where they are not in the spool. They get there before anything is waited for.
         """
         if file.state is FileState.GONE:

@@ -27,14 +27,7 @@ _CONTENT_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A file of the catalog.
-
-    Attributes:
-        uri: Its address.
-        format: Its format.
-        rows: Number of images in it.
-        bytes: Its size.
-    """
+    """A file of the catalog."""
 
     uri: str
     format: Format
@@ -43,17 +36,7 @@ class Exported:
 
 
 def export_stream(ledger: Ledger, file: IO[bytes], format_: Format, selection: Selection | None = None) -> int:
-    """Write rows of the catalog into an open binary file.
-
-    Args:
-        ledger: An open ledger.
-        file: The file to write to; it is left open.
-        format_: The file's format.
-        selection: The rows to write; None for all.
-
-    Returns:
-        Rows written.
-    """
+    """Write rows of the catalog into an open binary file."""
     written = 0
     with (
         selected_rows(ledger, selection or Selection()) as (columns, batches),
@@ -77,9 +60,7 @@ def export_catalog(
     """Write rows of the catalog to a file or an object, which appears whole or not at all.
 
     Args:
-        ledger: An open ledger.
         target: Path or `s3://bucket/key`.
-        selection: The rows to write; None for all.
         format_: The file's format; None to tell it from the target's extension.
         overwrite: Replace an existing file or object.
         store_options: Fields of `S3Options`, for a target in S3.

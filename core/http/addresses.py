@@ -63,7 +63,6 @@ class AddressGuard:
 
     Args:
         trusted_origins: URLs whose scheme, host and port together are exempt: the configured API and CDN.
-        resolve: The resolver, `socket.getaddrinfo` unless given.
     """
 
     def __init__(

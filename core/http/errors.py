@@ -11,15 +11,16 @@ No message carries a query string: signed URLs keep their secret there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..errors import ImagenError
 
 
+@dataclass(eq=False, repr=False)
 class FetchError(ImagenError):
     """A download failed. `reason` says why; URLs in it have their query string redacted."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    reason: str
 
 
 class FetchGone(FetchError):
@@ -30,6 +31,7 @@ class FetchRefused(FetchError):
     """A guard stopped the download: scheme, address, number of redirects, size or content encoding."""
 
 
+@dataclass(eq=False, repr=False)
 class FetchTransient(FetchError):
     """The download may succeed later: a time-out, a cut connection, a short body, 408, 425, 429 or 5xx.
 
@@ -37,10 +39,7 @@ class FetchTransient(FetchError):
         retry_after: Seconds the server asked to wait, or None where it named no time.
     """
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.args = (reason, retry_after)
-        self.retry_after = retry_after
+    retry_after: float | None = None
 
     def __str__(self) -> str:
         return self.reason

@@ -70,9 +70,6 @@ class SessionPool:
 
     Sessions are not thread-safe; the adapter's pool is. Nothing is repeated: the adapter has no retries. No cookies
     are kept.
-
-    Args:
-        adapter: Holds the connections.
     """
 
     def __init__(self, adapter: PooledAdapter) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..errors import ImagenError
 
 
+@dataclass(eq=False, repr=False)
 class NotAnImage(ImagenError):
     """A file is not a whole, decodable PNG, JPEG or WebP image. `reason` names what it is instead."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    reason: str

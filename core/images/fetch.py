@@ -238,7 +238,6 @@ def save_bytes(data: bytes | memoryview, dest: Path) -> Fetched:
     """Write bytes that came inside a reply, in the way a download is written.
 
     Args:
-        data: The decoded image.
         dest: A file in an existing folder, replaced if it exists.
 
     Raises:

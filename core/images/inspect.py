@@ -45,9 +45,6 @@ def inspect(source: Path | bytes, *, max_pixels: int = 64_000_000) -> ImageFacts
         max_pixels: The most pixels accepted, all frames of an animation together. Values above Pillow's
             `MAX_IMAGE_PIXELS` act as that.
 
-    Returns:
-        Media type, extension, width and height (of the first frame).
-
     Raises:
         NotAnImage: It is something else, cut, damaged or too large; the reason says which.
         SpoolUnavailable: The file cannot be read.

@@ -11,9 +11,6 @@ class Backoff:
     """Exponential backoff with jitter, in seconds. A time the service names itself goes before the computed one.
 
     Attributes:
-        first: Delay after the first try.
-        factor: Growth with each try.
-        maximum: Longest computed delay.
         jitter: Part of the delay that is random, 0 to 1: callers that failed together do not return together.
 
     Example:

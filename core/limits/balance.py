@@ -21,9 +21,6 @@ class BalanceGuard:
     Args:
         balance: What is left, in credits; None where that cannot be told.
 
-    Attributes:
-        is_open: Whether it was found that nothing more can be bought.
-
     Example:
         >>> breaker = BalanceGuard(lambda: 1_000_000)
         >>> breaker.record_forbidden("call-1", 104_000), breaker.record_forbidden("call-2", 2_000_000)

@@ -21,7 +21,6 @@ class HealthGate:
     Args:
         probe: A cheap call that raises `Unavailable` while the service is down.
         patience: Seconds that an outage is waited for, counted from its first sign, for all who wait together.
-        probe_pause: Seconds between two probes of a service that is away.
     """
 
     def __init__(self, probe: Callable[[], None], *, patience: float, probe_pause: float = 0.5) -> None:

@@ -23,12 +23,9 @@ class CallLimiter:
     the answer: `accepted`, `on_throttled`, or neither where no answer came.
 
     Args:
-        concurrency: Calls in flight, at least 1.
         requests_per_minute: Highest rate of sends, evenly spaced; None: learnt from the service's 429s.
-        halt: Ends every wait.
         quota: Where permits come from; by default a schedule of this process alone.
         backoff: How long all calls wait after a 429 that names no time.
-        clock: Seconds.
 
     Example:
         >>> limiter = CallLimiter(4, None, StopSignal())

@@ -24,10 +24,6 @@ class Step(enum.Enum):
 class Pacer:
     """Decides what each waiting thread does next. Not thread-safe: the limiter holds its lock.
 
-    Args:
-        concurrency: Calls in flight.
-        throttling: The 429s so far.
-
     Attributes:
         waiting: Threads that hold a slot of the process, sending ones included.
     """

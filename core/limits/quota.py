@@ -72,15 +72,7 @@ class ThrottleEvent:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The permits of one key and model. Plain data, in seconds of one clock: a process's own, or the database's.
-
-    Attributes:
-        observed: The limit as far as 429s have configured.
-        next_at: The next free turn.
-        leased_at: When permits were last leased.
-        cut_at: When the rate was last cut.
-        cooldown_until: Nobody sends before.
-    """
+    """The permits of one key and model. Plain data, in seconds of one clock: a process's own, or the database's."""
 
     observed: AdaptiveRate = field(default_factory=AdaptiveRate)
     next_at: float = 0.0
@@ -90,11 +82,6 @@ class Schedule:
 
     def lease(self, now: float, configured: float | None, calls: int) -> tuple[Schedule, list[float] | None]:
         """Take permits from the schedule.
-
-        Args:
-            now: The time.
-            configured: Calls per minute set by the user, or None.
-            calls: Turns that are wanted.
 
         Returns:
             The schedule without them, and the permits, at least one; None: there is no limit.
@@ -156,7 +143,6 @@ class OwnQuota:
 
     Args:
         per_minute: Calls a minute; None: to be found out.
-        clock: Seconds.
     """
 
     def __init__(self, per_minute: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:

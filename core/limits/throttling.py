@@ -20,9 +20,6 @@ _LONG_WAIT = 8.0
 class Throttling:
     """The 429s of one limiter. Not thread-safe: the limiter holds its lock.
 
-    Args:
-        backoff: How long all calls wait after a 429 that names no time.
-
     Attributes:
         cooldown_until: Nobody sends before.
         consecutive_429s: 429s without an accepted call between, as far as they tell of the limit.

@@ -87,10 +87,6 @@ def _successor(spec: ModelSpec, terms: ModelAvailability) -> str | None:
 def make_terms(provider: ProviderCatalog, names: Sequence[str]) -> ModelAvailability:
     """What the provider's catalog means for the models of a run.
 
-    Args:
-        provider: As fetched.
-        names: The models, the one that is wanted first.
-
     Raises:
         UnknownModel: One is not known.
     """

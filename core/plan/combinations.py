@@ -27,7 +27,6 @@ class ParameterSet:
     Attributes:
         number: Its place among the combinations, from 0.
         identity: The parameters that enter an item's id; see `ImageRequest.identity`.
-        num_images: Images of each item.
         price: Expected price of each item, in credits.
         price_high: Highest known price of each item, in credits.
         omitted: What was asked for and is left out, since the model cannot do it.
@@ -43,10 +42,6 @@ class ParameterSet:
 
 def read_matrix(matrix: Matrix, parameters: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     """Check a matrix as such, whatever the model.
-
-    Args:
-        matrix: As given.
-        parameters: Those for every prompt.
 
     Raises:
         BadInput: No values, text in place of a list, more than 1,000 combinations, or a parameter given twice.
@@ -76,11 +71,6 @@ def make_forms(
     """The combinations, in the order of the matrix; its last parameter varies fastest.
 
     Args:
-        model: What is bought.
-        parameters: For every combination.
-        matrix: What varies.
-        identify: The parameters that enter an item's id.
-        lenient: Leave out what the model cannot do.
         asked: The model the parameters were given for, where `model` stands in for it.
 
     Raises:

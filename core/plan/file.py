@@ -85,18 +85,8 @@ class PlanFile(BatchBase):
     """A plan in a file, to be carried out. Make one with `open_plan`.
 
     Attributes:
-        name: The file, as it was named.
         model: `MODEL@CONTRACT`.
-        parameters: For every item.
-        matrix: And their combinations.
-        edition: Of all items.
-        repeat: Images of each prompt and combination.
-        rows: How many there have to be.
-        rewrite: How prompts are rewritten first, if they are.
         fallback: Models that may stand in for `model`; not in the file, but said when it is carried out.
-        lenient: Whether parameters may be left out that a model cannot do.
-        terms: Prices of today, and what is withdrawn.
-        s3: How to reach it, where it is in S3.
     """
 
     name: str
@@ -172,10 +162,6 @@ class PlanFile(BatchBase):
 def open_plan(source: object, s3: S3Options | None = None) -> PlanFile | None:
     """A plan, if it is one: a file or an object in S3 whose first line is a plan's header.
 
-    Args:
-        source: As given for prompts.
-        s3: How to reach S3; by default as the AWS chain says.
-
     Returns:
         None for anything else, a file that is not there included.
 
@@ -239,7 +225,6 @@ class PlanWriter:
 
     Args:
         path: Where to; what is there is replaced.
-        spec: What is asked for.
 
     Raises:
         BadInput: The file cannot be written, or it is the one the prompts come from.

@@ -38,8 +38,6 @@ class RewritePlan:
     """The texts that a language model writes first.
 
     Attributes:
-        model: Canonical id of the language model.
-        variations: Texts of each prompt.
         texts: Distinct texts that are asked for.
         owned: Texts that were written before, and are not bought again.
         to_buy: Texts that would be bought.
@@ -65,13 +63,10 @@ class Plan:
     """A batch, counted and priced.
 
     Attributes:
-        model: What is bought, through which contract.
         prompts: Prompts after expansion, invalid ones included.
         combinations: In how many combinations of parameters each prompt is bought.
         rows: Rows of the run: valid prompts times texts of each, combinations and repeats.
-        items: Distinct items.
         duplicates: Rows that ask for an item another row asks for, too.
-        invalid: Prompts that do not fit the model.
         owned: Items that are delivered already.
         to_copy: Items of these whose images are not at the destination yet, and are copied there.
         paid: Items that are paid for, and still to be fetched or stored.
@@ -79,13 +74,11 @@ class Plan:
         refused: Items the provider refused before, whose images were lost, or whose prompt could not be rewritten.
         erased: Items that were erased on request.
         to_buy: Items that would be bought, a call each.
-        images: Images that would be made.
         price: Expected, in credits, with the texts that are to be bought.
         price_high: At most, by the highest known price, in credits.
         bytes: About what the images would weigh, `BYTES_AN_IMAGE` each.
         seconds: How long the calls take at least, by the limit of requests a minute; None without a limit, since how
             long the provider takes for an image is not documented.
-        samples: Prompts, spread over the batch.
         exact: Whether every row was looked at. If not, `rows` is above `EXACT_ROWS`: every prompt is taken to be
             distinct, to fit the model and to be new, so that counts and prices are upper bounds.
         rewrites: The texts that are written first; None where prompts are sent as they are.
@@ -245,12 +238,10 @@ def make_plan(
     The source is read once, and a second time where there are many prompts.
 
     Args:
-        spec: What is asked for.
         ledger: What is owned already; None if there is no ledger yet.
         destination: URI of the place the images would go to: owned images that are not there are to be copied.
         requests_per_minute: Highest rate of paid calls.
         rewrite_fallback: Whether images whose prompt could not be rewritten before are bought from it as it is.
-        each: Is shown each row of the run, in order.
 
     Raises:
         BadInput: As `BatchSpec.stream`; prompts that do not fit the model are counted, not raised.

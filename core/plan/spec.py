@@ -38,13 +38,12 @@ class InvalidPrompt:
         return f"{self.source}:{self.line}: {self.problem}"
 
 
+@dataclass(eq=False, repr=False)
 class InvalidPrompts(BadInput):
     """Some prompts do not fit the model. All of them are in `problems`; nothing was sent."""
 
-    def __init__(self, problems: tuple[InvalidPrompt, ...], total: int) -> None:
-        super().__init__(problems, total)
-        self.problems = problems
-        self.total = total
+    problems: tuple[InvalidPrompt, ...]
+    total: int
 
     def __str__(self) -> str:
         lines = [f"  {problem}" for problem in self.problems[:_SHOWN]]
@@ -72,7 +71,6 @@ class BatchSpec(BatchBase):
     """Everything that decides which items a run asks for.
 
     Attributes:
-        prompts: Where prompts come from.
         model: Id, alias or `MODEL@CONTRACT`.
         parameters: For every prompt; None values are left out.
         edition: Asks for fresh images of the same prompts.

@@ -11,6 +11,7 @@ BadInput
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import dataclass
 
 from ..errors import BadInput
 
@@ -21,72 +22,51 @@ class PromptError(BadInput):
     """Base of everything that is wrong with the prompts a user gave."""
 
 
+@dataclass(eq=False, repr=False)
 class PromptFileError(PromptError):
     """A source of prompts cannot be used.
 
-    Args:
+    Attributes:
         source: The file as the user named it, or `<list>`.
         line: The first line of the row in question, counted from 1; None when it is about the whole file.
-        problem: What is wrong and what to do.
     """
 
-    def __init__(self, source: str, line: int | None, problem: str) -> None:
-        super().__init__(source, line, problem)
-        self.source = source
-        self.line = line
-        self.problem = problem
+    source: str
+    line: int | None
+    problem: str
 
     def __str__(self) -> str:
         return f"{_where(self.source, self.line)}: {self.problem}"
 
 
+@dataclass(eq=False, repr=False)
 class PromptOptionError(PromptError):
-    """An option has a value that cannot be meant.
+    """An option has a value that cannot be meant."""
 
-    Args:
-        option: Name of the option.
-        value: What was given.
-        problem: What is allowed.
-    """
-
-    def __init__(self, option: str, value: object, problem: str) -> None:
-        super().__init__(option, value, problem)
-        self.option = option
-        self.value = value
-        self.problem = problem
+    option: str
+    value: object
+    problem: str
 
     def __str__(self) -> str:
         return f"{self.option}={self.value!r}: {self.problem}"
 
 
+@dataclass(eq=False, repr=False)
 class VariantError(PromptError):
     """Text with variants (`{a|b}`) cannot be read.
 
-    Args:
-        problem: What is wrong and what to do.
+    Attributes:
         text: The whole text, in which `position` counts.
         position: Index of the character in question.
-        source: The file the text came from, when known.
-        line: The row's first line in that file, when known.
         rendered: True when `text` is a template's output, so that the user does not look for it in the file.
     """
 
-    def __init__(
-        self,
-        problem: str,
-        text: str,
-        position: int,
-        source: str | None = None,
-        line: int | None = None,
-        rendered: bool = False,
-    ) -> None:
-        super().__init__(problem, text, position, source, line, rendered)
-        self.problem = problem
-        self.text = text
-        self.position = position
-        self.source = source
-        self.line = line
-        self.rendered = rendered
+    problem: str
+    text: str
+    position: int
+    source: str | None = None
+    line: int | None = None
+    rendered: bool = False
 
     @property
     def text_line(self) -> int:
@@ -119,28 +99,19 @@ class VariantError(PromptError):
         return f"  {before}{after}\n  {' ' * _width(before)}^"
 
 
+@dataclass(eq=False, repr=False)
 class TemplateError(PromptError):
     """A template cannot be parsed, names something that does not exist, or goes too far when rendered.
 
-    Args:
-        problem: What is wrong and what to do.
+    Attributes:
         template_line: Line in the template, counted from 1, when known.
         source: The file whose row was being rendered; None when the template is wrong whatever the rows.
-        line: That row's first line.
     """
 
-    def __init__(
-        self,
-        problem: str,
-        template_line: int | None = None,
-        source: str | None = None,
-        line: int | None = None,
-    ) -> None:
-        super().__init__(problem, template_line, source, line)
-        self.problem = problem
-        self.template_line = template_line
-        self.source = source
-        self.line = line
+    problem: str
+    template_line: int | None = None
+    source: str | None = None
+    line: int | None = None
 
     def __str__(self) -> str:
         place = "template" if self.template_line is None else f"template, line {self.template_line}"

@@ -38,9 +38,7 @@ class Prompt:
 
     Attributes:
         text: What is sent; white space around it is stripped, never empty.
-        source: The file as the user named it, or `<list>`.
         line: The first line of its row, or its place in the list; counted from 1.
-        row: The row's columns.
         choices: The alternatives taken in its variants, in the order in which the groups open.
     """
 

@@ -22,8 +22,7 @@ Escapes
     `\,` and `\)`, and `\!` at the beginning of an argument or an assigned value. Any other backslash is a backslash.
 
 What looks like a construct and is none is an error with its place, never text that would be sent as it stands: an
-unclosed brace, a weight of 0, `{3-2$$…}`, `__{a|b}__`. The parser is a loop, not a recursion, and nesting is bounded:
-no text can exhaust the stack.
+unclosed brace, a weight of 0, `{3-2$$…}`, `__{a|b}__`. Nesting is bounded, so that no text can exhaust the stack.
 
 >>> write(read(r"{3::red|blue} \{50% off\} {2$$ and $$a|b|__fruit__}"))
 '{3::red|blue} \\{50% off\\} {2$$ and $$a|b|__fruit__}'
@@ -69,9 +68,17 @@ _PICK = re.compile(
 )
 _WEIGHT = re.compile(r"\s*(?P<weight>[-+]?[\d.][\d.,_eE+-]*)\s*::")
 _DECIMAL = re.compile(r"\d{1,12}(?:\.\d{0,12})?|\.\d{1,12}")
-_BANG = re.compile(r"\\!")
 _SPECIAL = re.compile(r"[\\{|}]|__|::|\$(?=[${]|\Z)")
 _SEPARATOR_ESCAPE = re.compile(r"\\([\\{}|$])")
+
+_ENDS = {"": (), "{": ("|", "}"), "${": ("}",), "(": (",", ")")}
+"""What ends a sequence of parts, by the opening of what it stands in."""
+
+_UNCLOSED = {
+    "{": r"unclosed '{': add the missing '}', or write '\{' for a plain brace",
+    "${": r"unclosed '${': add the missing '}', or write '$\{' for plain text",
+    "(": r"unclosed '(' of a wildcard: add ')__', or write '\__' for plain text",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,101 +177,31 @@ class Concat:
     end: int = field(default=0, compare=False)
 
 
-class _Frame:
-    """A construct that is being read: what is complete of it, and the sequence at hand."""
+class _Sequence:
+    """Parts that are being read; neighbouring texts become one."""
 
-    __slots__ = ("_at", "_text", "parts", "since", "start")
-
-    opening = ""
-
-    def __init__(self, start: int, since: int) -> None:
-        self.start = start
-        self.since = since
-        self.parts: list[Part] = []
+    def __init__(self, start: int) -> None:
+        self._start = self._text_start = start
+        self._parts: list[Part] = []
         self._text: list[str] = []
-        self._at = since
 
     def add_text(self, text: str, at: int) -> None:
         if not self._text:
-            self._at = at
+            self._text_start = at
         self._text.append(text)
 
     def add(self, part: Part) -> None:
         self._end_text(part.start)
-        self.parts.append(part)
+        self._parts.append(part)
 
-    def sequence(self, end: int) -> Concat:
-        """What was read since the last call."""
+    def done(self, end: int) -> Concat:
         self._end_text(end)
-        done = Concat(tuple(self.parts), self.since, end)
-        self.parts = []
-        return done
+        return Concat(tuple(self._parts), self._start, end)
 
     def _end_text(self, end: int) -> None:
         if self._text:
-            self.parts.append(Plain("".join(self._text), self._at, end))
+            self._parts.append(Plain("".join(self._text), self._text_start, end))
             self._text = []
-
-
-class _Root(_Frame):
-    __slots__ = ()
-
-
-class _ChoiceFrame(_Frame):
-    __slots__ = ("alternatives", "pick", "weight")
-
-    opening = "{"
-
-    def __init__(self, start: int, since: int, pick: Pick | None) -> None:
-        super().__init__(start, since)
-        self.pick = pick
-        self.weight: Decimal | None = None
-        self.alternatives: list[Alternative] = []
-
-    def end_alternative(self, at: int) -> None:
-        self.alternatives.append(Alternative(self.sequence(at), self.weight))
-        self.weight = None
-
-    def close(self, at: int) -> Choice:
-        self.end_alternative(at)
-        return Choice(tuple(self.alternatives), self.pick, self.start, at + 1)
-
-
-class _VariableFrame(_Frame):
-    """The value of an assignment or the default of a reference."""
-
-    __slots__ = ("name", "operator")
-
-    opening = "${"
-
-    def __init__(self, start: int, since: int, name: str, operator: str) -> None:
-        super().__init__(start, since)
-        self.name = name
-        self.operator = operator
-
-    def close(self, at: int) -> Part:
-        value = self.sequence(at)
-        if self.operator == ":":
-            return Reference(self.name, value, self.start, at + 1)
-        return Assignment(self.name, value, self.operator == "=!", self.start, at + 1)
-
-
-class _CallFrame(_Frame):
-    """The arguments of a wildcard."""
-
-    __slots__ = ("argument", "arguments", "immediate", "name")
-
-    opening = "("
-
-    def __init__(self, start: int, since: int, name: str) -> None:
-        super().__init__(start, since)
-        self.name = name
-        self.argument = ""
-        self.immediate = False
-        self.arguments: list[Argument] = []
-
-    def end_argument(self, at: int) -> None:
-        self.arguments.append(Argument(self.argument, self.sequence(at), self.immediate))
 
 
 def read(text: str, *, quoted: bool = False) -> Concat:
@@ -297,30 +234,46 @@ def read_weighted(text: str) -> Alternative:
 
 
 class _Reader:
-    """One reading of one text."""
+    """One reading of one text, by recursive descent."""
 
     def __init__(self, text: str, at: int = 0, *, quoted: bool = False) -> None:
         self._text = text
         self._shown: Callable[[str], str] = unquote if quoted else str
         self._at = at
-        self._stack: list[_Frame] = [_Root(-1, at)]
+        self._depth = 0
 
     def read(self) -> Concat:
-        text = self._text
-        while (match := _TOKEN.match(text, self._at)) is not None:
+        return self._sequence("", 0)[0]
+
+    def _sequence(self, opening: str, start: int, *, value: bool = False) -> tuple[Concat, str]:
+        """The parts up to the token that ends them, which is returned, too.
+
+        Args:
+            opening: What they stand in: a choice, a variable, the arguments of a wildcard; or nothing.
+            start: Where that began.
+            value: Whether a `!` at the beginning is escaped.
+        """
+        found = _Sequence(self._at)
+        if value and self._text.startswith("\\!", self._at):
+            found.add_text("!", self._at)
+            self._at += 2
+        while (match := _TOKEN.match(self._text, self._at)) is not None:
             at, self._at = self._at, match.end()
-            here = self._stack[-1]
-            kind = match.lastgroup
-            if kind == "brace":
-                self._brace(match.group(), at)
-            elif kind == "variable" or kind == "set" or kind == "else":
-                self._variable(match, at)
-            elif kind == "wildcard" or kind == "call":
-                self._wildcard(match, at)
-            elif kind == "argument" and isinstance(here, _CallFrame):
-                self._argument(here, match.group(), at)
-            elif kind == "escape" or (kind == "local" and isinstance(here, _CallFrame)):
-                here.add_text(match.group()[1:], at)
+            kind, written = match.lastgroup, match.group()
+            if written in _ENDS[opening]:
+                return found.done(at), written
+            if written == "{":
+                found.add(self._choice(at))
+            elif written == "}":
+                if opening:
+                    break
+                raise self._error(r"'}' without a '{': write '\}' for a plain brace", at)
+            elif kind in ("variable", "set", "else"):
+                found.add(self._variable(match, at))
+            elif kind in ("wildcard", "call"):
+                found.add(self._wildcard(match, at))
+            elif kind == "escape" or (kind == "local" and opening == "("):
+                found.add_text(written[1:], at)
             elif kind == "dynamic":
                 raise self._error(
                     r"'__' before a brace: a wildcard's name is fixed, so write {__a__|__b__}; or '\__' for plain text",
@@ -328,32 +281,30 @@ class _Reader:
                 )
             elif kind == "local":
                 # Only the backslash: what follows may mean something by itself.
-                here.add_text("\\", at)
+                found.add_text("\\", at)
                 self._at = at + 1
             else:
-                here.add_text(self._shown(match.group()), at)
-        if len(self._stack) > 1:
-            raise self._unclosed(self._stack[-1])
-        return self._stack[0].sequence(len(text))
+                found.add_text(self._shown(written), at)
+        if opening:
+            raise self._error(_UNCLOSED[opening], start)
+        return found.done(len(self._text)), ""
 
-    def _brace(self, brace: str, at: int) -> None:
-        here = self._stack[-1]
-        if brace == "{":
-            self._open(_ChoiceFrame(at, self._at, self._pick(at)))
-            self._begin_alternative()
-        elif brace == "|":
-            if isinstance(here, _ChoiceFrame):
-                here.end_alternative(at)
-                self._begin_alternative()
-            else:
-                here.add_text("|", at)
-        elif isinstance(here, _ChoiceFrame | _VariableFrame):
-            self._stack.pop()
-            self._stack[-1].add(here.close(at))
-        elif isinstance(here, _CallFrame):
-            raise self._unclosed(here)
-        else:
-            raise self._error(r"'}' without a '{': write '\}' for a plain brace", at)
+    def _enter(self, start: int) -> None:
+        if self._depth == MAX_DEPTH:
+            raise self._error(f"variants nest deeper than {MAX_DEPTH} levels", start)
+        self._depth += 1
+
+    def _choice(self, start: int) -> Choice:
+        pick = self._pick(start)
+        self._enter(start)
+        alternatives: list[Alternative] = []
+        end = "|"
+        while end == "|":
+            weight, self._at = _weight(self._text, self._at, self._shown)
+            content, end = self._sequence("{", start)
+            alternatives.append(Alternative(content, weight))
+        self._depth -= 1
+        return Choice(tuple(alternatives), pick, start, self._at)
 
     def _pick(self, at: int) -> Pick | None:
         match = _PICK.match(self._text, self._at)
@@ -373,74 +324,47 @@ class _Reader:
             separator = DEFAULT_SEPARATOR
         return Pick(least, most, self._shown(_SEPARATOR_ESCAPE.sub(r"\1", separator)), bool(match["permute"]))
 
-    def _begin_alternative(self) -> None:
-        here = self._stack[-1]
-        assert isinstance(here, _ChoiceFrame)  # noqa: S101 - for the type checker
-        here.weight, self._at = _weight(self._text, self._at, self._shown)
-        here.since = self._at
-
-    def _variable(self, match: re.Match[str], at: int) -> None:
-        operator = match["set"] or match["else"]
+    def _variable(self, match: re.Match[str], start: int) -> Reference | Assignment:
+        name, operator = match["variable"], match["set"] or match["else"]
         if operator is None:
             self._at += 1
-            self._stack[-1].add(Reference(match["variable"], None, at, self._at))
-            return
-        self._open(_VariableFrame(at, self._at, match["variable"], operator))
-        if operator != ":":
-            self._skip_bang()
+            return Reference(name, None, start, self._at)
+        self._enter(start)
+        value, _ = self._sequence("${", start, value=operator != ":")
+        self._depth -= 1
+        if operator == ":":
+            return Reference(name, value, start, self._at)
+        return Assignment(name, value, operator == "=!", start, self._at)
 
-    def _wildcard(self, match: re.Match[str], at: int) -> None:
+    def _wildcard(self, match: re.Match[str], start: int) -> WildcardUse:
         name = self._shown(match["wildcard"])
         if _WILDCARD_NAME.fullmatch(name) is None:
             raise self._error(
                 f"{name!r} cannot be a wildcard's name (letters, digits, '-', '_', '.', '/', '*'); "
                 r"write '\__' for plain underscores",
-                at,
+                start,
             )
         if match["call"] is None:
-            self._stack[-1].add(WildcardUse(name, (), at, self._at))
-            return
-        frame = _CallFrame(at, self._at, name)
-        self._open(frame)
-        self._begin_argument(frame)
-
-    def _begin_argument(self, frame: _CallFrame) -> None:
-        match = _ARGUMENT.match(self._text, self._at)
-        if match is None:
-            raise self._error(r"an argument is written name=value; a comma within a value is '\,'", self._at - 1)
-        if any(match["name"] == argument.name for argument in frame.arguments):
-            raise self._error(f"the argument {match['name']!r} is given twice", self._at)
-        self._at = frame.since = match.end()
-        frame.argument, frame.immediate = match["name"], bool(match["now"])
-        self._skip_bang()
-
-    def _argument(self, frame: _CallFrame, token: str, at: int) -> None:
-        frame.end_argument(at)
-        if token == ",":  # noqa: S105 - a comma, not a secret
-            self._begin_argument(frame)
-            return
+            return WildcardUse(name, (), start, self._at)
+        self._enter(start)
+        arguments: dict[str, Argument] = {}
+        end = ","
+        while end == ",":
+            argument = _ARGUMENT.match(self._text, self._at)
+            if argument is None:
+                raise self._error(r"an argument is written name=value; a comma within a value is '\,'", self._at - 1)
+            variable = argument["name"]
+            if variable in arguments:
+                raise self._error(f"the argument {variable!r} is given twice", self._at)
+            self._at = argument.end()
+            value, end = self._sequence("(", start, value=True)
+            arguments[variable] = Argument(variable, value, bool(argument["now"]))
         if not self._text.startswith("__", self._at):
-            raise self._error(r"'__' has to follow the ')' of a wildcard; a parenthesis within a value is '\)'", at)
+            problem = r"'__' has to follow the ')' of a wildcard; a parenthesis within a value is '\)'"
+            raise self._error(problem, self._at - 1)
         self._at += 2
-        self._stack.pop()
-        self._stack[-1].add(WildcardUse(frame.name, tuple(frame.arguments), frame.start, self._at))
-
-    def _skip_bang(self) -> None:
-        if _BANG.match(self._text, self._at):
-            self._stack[-1].add_text("!", self._at)
-            self._at += 2
-
-    def _open(self, frame: _Frame) -> None:
-        if len(self._stack) > MAX_DEPTH:
-            raise self._error(f"variants nest deeper than {MAX_DEPTH} levels", frame.start)
-        self._stack.append(frame)
-
-    def _unclosed(self, frame: _Frame) -> VariantError:
-        if frame.opening == "(":
-            return self._error(r"unclosed '(' of a wildcard: add ')__', or write '\__' for plain text", frame.start)
-        if frame.opening == "${":
-            return self._error(r"unclosed '${': add the missing '}', or write '$\{' for plain text", frame.start)
-        return self._error(r"unclosed '{': add the missing '}', or write '\{' for a plain brace", frame.start)
+        self._depth -= 1
+        return WildcardUse(name, tuple(arguments.values()), start, self._at)
 
     def _error(self, problem: str, at: int) -> VariantError:
         return VariantError(problem, self._shown(self._text), min(at, len(self._text) - 1))

@@ -27,10 +27,6 @@ _INDEX = "__index_level_"
 def read_columns(name: str, open_file: Callable[[], io.IOBase]) -> tuple[str, ...]:
     """The columns that rows have, from the file's footer.
 
-    Args:
-        name: What messages call the file.
-        open_file: Opens it; it has to be able to seek.
-
     Raises:
         PromptFileError: pyarrow is missing, or this is no Parquet file with distinct columns.
     """

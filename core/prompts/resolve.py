@@ -68,11 +68,7 @@ class _Place:
 
 
 class Resolver:
-    """Makes trees of variants of syntax trees. It keeps what a wildcard comes to without variables.
-
-    Args:
-        wildcards: Where names of wildcards are looked up; without them, a wildcard is an error.
-    """
+    """Makes trees of variants of syntax trees. It keeps what a wildcard comes to without variables."""
 
     def __init__(self, wildcards: Wildcards | None = None) -> None:
         self.wildcards = wildcards
@@ -80,10 +76,6 @@ class Resolver:
 
     def resolve(self, text: str, syntax: Concat) -> Branch:
         """The tree of variants that a syntax tree stands for.
-
-        Args:
-            text: What `syntax` was read from; errors show it.
-            syntax: What was read.
 
         Raises:
             VariantError: See the module.

@@ -58,7 +58,6 @@ class Term:
     """One term of a rule.
 
     Attributes:
-        text: As written, without quotes.
         quoted: Whether `*` is plain.
         column: Compared with this column of the row; None for the alternatives taken.
         negated: Whether it holds where the text does not fit.
@@ -87,9 +86,6 @@ class _Rule:
 
 class Rules:
     """The rules of a spec, and what they have met so far.
-
-    Args:
-        rules: As written.
 
     Raises:
         PromptOptionError: A rule cannot be read.

@@ -37,10 +37,6 @@ class S3Object:
 
     Args:
         uri: `s3://bucket/key`.
-        options: How to reach S3; by default as the AWS chain says.
-
-    Attributes:
-        size: In bytes.
 
     Raises:
         PromptFileError: There is no such object, or the URI is not one of an object.
@@ -130,10 +126,8 @@ def read_folder(
     """(URI, key below the prefix, content) of the objects with one of these extensions, in the order of their keys.
 
     Args:
-        uri: `s3://bucket/prefix`.
         extensions: In lower case, with the dot.
         largest: Bytes that an object may have.
-        options: How to reach S3; by default as the AWS chain says.
 
     Raises:
         PromptFileError: An object is too large, or there are more than 10,000.

@@ -47,11 +47,6 @@ def draw(total: int, size: int, seed: int | str) -> list[int]:
     `size`, and `total` may be larger than a machine word, where `random.sample(range(total), …)` overflows. The same
     arguments give the same indices on every machine.
 
-    Args:
-        total: Size of the space, at least 0.
-        size: How many to draw; everything when there are not as many.
-        seed: Of Python's Mersenne Twister.
-
     >>> draw(10, 3, seed=0) == draw(10, 3, seed=0)
     True
     >>> draw(2, 5, seed=0)
@@ -85,12 +80,7 @@ class _Fork:
 
 
 class WeightedDraw:
-    """An endless supply of different combinations' indices, until there are none left.
-
-    Args:
-        variants: The space.
-        seed: The same seed, the same draw, on every machine.
-    """
+    """An endless supply of different combinations' indices, until there are none left."""
 
     def __init__(self, variants: Variants, seed: str) -> None:
         self._root = variants.root
@@ -159,9 +149,7 @@ def sample(space: Variants | Excluding, size: int, seed: int | str) -> list[Vari
     """Different combinations at random, by weight where there are weights, in their usual order.
 
     Args:
-        space: Where to draw from.
         size: How many; all where there are not as many.
-        seed: The same seed, the same sample.
 
     Raises:
         PromptOptionError: Rules leave out nearly all of what weights prefer, so that drawing does not come to an end.

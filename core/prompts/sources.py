@@ -135,7 +135,6 @@ def open_source(
         source: A path, `s3://bucket/key`, or prompts themselves as a list of strings. A single string is never a
             prompt.
         format: How to read the file; by default what its extension says.
-        s3: How to reach S3; by default as the AWS chain (environment, profile, role) says.
 
     Raises:
         PromptFileError: There is no such file, it is empty or not a regular file, its format is not known, or it is

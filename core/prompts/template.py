@@ -74,9 +74,6 @@ class Rendered:
 class PromptTemplate:
     """A template, parsed and compiled once.
 
-    Args:
-        source: The template.
-
     Raises:
         TemplateError: It cannot be parsed, or uses a filter or test that does not exist.
     """
@@ -104,10 +101,6 @@ class PromptTemplate:
 
         Names under `default` or `is defined` are allowed to be missing.
 
-        Args:
-            columns: All columns that rows have.
-            has_prompt: Whether there is a prompt column, and so the name `prompt`.
-
         Raises:
             TemplateError: A name is neither a column nor anything else that templates know.
         """
@@ -120,9 +113,7 @@ class PromptTemplate:
         """The template filled in from one row.
 
         Args:
-            row: Where values come from.
             prompt: What the name `prompt` stands for; None where there is no prompt column.
-            source: The row's file, for errors.
 
         Raises:
             TemplateError: A name does not exist in this row, an operation is not allowed or failed, or the rendering

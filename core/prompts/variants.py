@@ -34,7 +34,6 @@ class Variants:
     Attributes:
         source: The text as written; the nodes' positions count in it (those that came from a wildcard's value, in
             that value).
-        root: The tree.
     """
 
     source: str
@@ -79,7 +78,6 @@ def parse(text: str, resolver: Resolver | None = None, *, quoted: bool = False) 
     r"""Read a text with variants.
 
     Args:
-        text: See `grammar`.
         resolver: Knows what `__name__` stands for; without it, a wildcard is an error.
         quoted: Whether stand-ins of `quoting` in the text are plain characters of values.
 

@@ -86,10 +86,6 @@ class WildcardValue:
 class Wildcards:
     """Values by name.
 
-    Args:
-        values: Name → values.
-        name: What messages call it: the folder as given.
-
     Raises:
         PromptFileError: A list of values is empty, or holds something that is not text.
     """
@@ -142,10 +138,6 @@ def _checked(name: str, values: Iterable[str | WildcardValue], source: str) -> I
 
 def open_wildcards(folder: str | Path, s3: S3Options | None = None) -> Wildcards:
     """Read all wildcards of a folder and the folders in it. Other files are left alone.
-
-    Args:
-        folder: A path, or `s3://bucket/prefix`.
-        s3: How to reach S3; by default as the AWS chain (environment, profile, role) says.
 
     Raises:
         PromptFileError: There is no such folder, no wildcard in it, or a file that cannot be read; two files define

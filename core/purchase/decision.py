@@ -66,7 +66,6 @@ def classify_reply(raw: RawReply, *, list_price: int, trust_unbilled_5xx: bool =
     """Decide what a complete answer means.
 
     Args:
-        raw: As it came, or as it was found in the spool.
         list_price: Price of the request by the registry, in credits: taken where the reply names no cost.
         trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
     """

@@ -59,12 +59,10 @@ def ask_log(
     """Look up the unknown calls of a run's items, of some items, or of the whole ledger, and record what is found.
 
     Args:
-        ledger: An open ledger.
         client: With the key that the calls were made with; another key's log does not have them.
         run_id: Calls for the items of this run only, whichever run sent them.
         item_ids: Calls for these items only.
         seconds: How long to go on asking; the log answers 200 requests a minute.
-        sleep: Waits between requests.
     """
     unknown = ledger.calls.unknown(run_id=run_id, item_ids=item_ids)[::-1]
     pace = _Pace(seconds, sleep)

@@ -47,16 +47,11 @@ class Purchaser:
     """Buys items for one run. Thread-safe: `buy` runs in as many threads as there are calls in flight.
 
     Args:
-        client: Sends the paid requests.
-        ledger: Records claims, calls and outcomes.
         replies: Persists raw replies before they are recorded.
         limiter: Bounds calls in flight.
         gate: Waits while the store does not work; None where images go nowhere yet.
         spool_gate: Waits while the spool is full or over its cap.
         breaker: Tells an empty account from a 403 about one request; one for the whole run.
-        halt: Stops the run.
-        run_id: The run that pays.
-        model: The model to buy from, with its contract.
         fallback_models: Further models whose items the run may buy.
         parameters: The run's parameters; those of the wire form are not in the items.
         policy: Tries, the longest wait, and what a 5xx and a missing text mean.

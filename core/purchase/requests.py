@@ -37,8 +37,6 @@ class PaidImageRequest:
     """A request for the images of an item.
 
     Attributes:
-        item: The claimed item.
-        request: The checked request.
         prompt: The rewritten prompt, where the item's own is not sent.
         trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
     """

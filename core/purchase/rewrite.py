@@ -28,7 +28,6 @@ def classify_rewrite(raw: RawReply, *, limit: int, model: ChatModel | None, assu
     """Read a complete answer, as it came or as it was found in the spool.
 
     Args:
-        raw: The answer.
         limit: Longest text of use, in UTF-16 code units.
         model: For the price where the reply names no cost; None where it is not known any more.
         assumed: Credits that are taken where the reply names neither cost nor tokens.
@@ -62,8 +61,6 @@ class PaidRewriteRequest:
     """A request for the text of a rewrite. One thread works on it.
 
     Args:
-        item: The claimed item.
-        model: The language model.
         dialect: The form of request that the model accepts; shared by all requests to it.
         others: Texts of the prompt's other variations.
         trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.

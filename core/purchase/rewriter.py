@@ -24,9 +24,6 @@ class Rewriter:
     """Buys texts for one run. Thread-safe: one for all chunks of a run in a process.
 
     Args:
-        purchaser: Sends and records the paid calls.
-        ledger: Holds the rewrites and their states.
-        halt: Stops the run.
         find_model: Language model by its canonical id.
         unknown: Whether a rewrite that may have been billed is bought again.
         retry_refused: Whether one that came to nothing is.

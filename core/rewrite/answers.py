@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ..aimlapi.chat_reply import ChatReply
@@ -22,6 +23,7 @@ _MOST_STARTS = 50
 _SHOWN = 60
 
 
+@dataclass(eq=False, repr=False)
 class UnusableAnswer(Exception):
     """An answer that no prompt can be made of.
 
@@ -31,11 +33,9 @@ class UnusableAnswer(Exception):
         cut: Whether the answer ended for want of tokens.
     """
 
-    def __init__(self, problem: str, final: bool = False, cut: bool = False) -> None:
-        super().__init__(problem, final, cut)
-        self.problem = problem
-        self.final = final
-        self.cut = cut
+    problem: str
+    final: bool = False
+    cut: bool = False
 
     def __str__(self) -> str:
         return self.problem
@@ -45,7 +45,6 @@ def read_answer(reply: ChatReply, limit: int) -> str:
     """Find the prompt in an answer, and hold it to the limit.
 
     Args:
-        reply: The answer.
         limit: Longest text of use, in UTF-16 code units.
 
     Returns:

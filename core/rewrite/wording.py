@@ -58,8 +58,6 @@ def make_request(
     """Put a rewrite into words.
 
     Args:
-        model: Who is asked.
-        rewrite: What for.
         others: Texts of the other variations, as far as there are any: this one has to be different.
         attempt: From 1; later ones ask for less.
         problem: What was wrong with the last answer.
