@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..aimlapi import ResolvedModel
 from ..aimlapi.request import Omission
@@ -50,12 +51,12 @@ class RewritePlan:
     model: str
     variations: int
     texts: int
-    owned: int
     to_buy: int
-    held: int
-    failed: int
     price: int
     price_high: int
+    owned: int = 0
+    held: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +93,6 @@ class Plan:
     combinations: int
     rows: int
     items: int
-    duplicates: int
-    invalid: tuple[InvalidPrompt, ...]
-    owned: int
-    to_copy: int
-    paid: int
-    held: int
-    refused: int
-    erased: int
     to_buy: int
     images: int
     price: int
@@ -107,6 +100,14 @@ class Plan:
     bytes: int
     seconds: float | None
     samples: tuple[str, ...]
+    duplicates: int = 0
+    invalid: tuple[InvalidPrompt, ...] = ()
+    owned: int = 0
+    to_copy: int = 0
+    paid: int = 0
+    held: int = 0
+    refused: int = 0
+    erased: int = 0
     exact: bool = True
     rewrites: RewritePlan | None = None
     replaced: str | None = None
@@ -272,19 +273,17 @@ def make_plan(
             many = True
             if (total := spec.count_rows()) > EXACT_ROWS:
                 return _outline(spec, candidate, total, requests_per_minute)
-    bought = {form for form, _ in tally.by_form}
-    to_buy = {form: sum(tally.by_form[form, state] for state in _BUYABLE) for form in bought}
-    calls = sum(to_buy.values())
-    rewrites = texts.plan() if texts is not None else None
-    images = sum(count * form.num_images for form, count in to_buy.items())
+    to_buy: Counter[ParameterSet] = Counter()
+    for (form, state), count in tally.by_form.items():
+        to_buy[form] += count if state in _BUYABLE else 0
     items = tally.by_form.total()
-    return Plan(
-        model=candidate.model,
-        replaced=spec.models()[0].name if spec.active_index else None,
-        omitted=candidate.omitted,
-        notes=spec.terms.notes,
+    return _priced(
+        spec,
+        candidate,
+        to_buy,
+        texts.plan() if texts is not None else None,
+        requests_per_minute,
         prompts=rows // each_prompt + len(invalid),
-        combinations=len(forms),
         rows=rows,
         items=items,
         duplicates=rows - items,
@@ -295,56 +294,61 @@ def make_plan(
         held=tally.count(ItemState.UNKNOWN, ItemState.SENT),
         refused=tally.count(ItemState.REFUSED, ItemState.LOST),
         erased=tally.count(ItemState.ERASED),
-        to_buy=calls,
-        images=images,
-        price=sum(count * form.price for form, count in to_buy.items()) + (rewrites.price if rewrites else 0),
-        price_high=sum(count * form.price_high for form, count in to_buy.items())
-        + (rewrites.price_high if rewrites else 0),
-        bytes=images * BYTES_AN_IMAGE,
-        seconds=_seconds(calls + (rewrites.to_buy if rewrites else 0), requests_per_minute),
         samples=samples.texts(),
-        rewrites=rewrites,
     )
 
 
 def _outline(spec: Plannable, candidate: Candidate, rows: int, requests_per_minute: float | None) -> Plan:
     """The plan of more rows than anybody would wait for."""
-    forms = candidate.forms
-    each_form = rows // len(forms)
-    images = sum(form.num_images for form in forms) * each_form
+    each_form = rows // len(candidate.forms)
     samples: tuple[str, ...] = ()
     if isinstance(spec, BatchSpec):
         source = spec.prompts
         # A sample or a limit takes its prompts from anywhere in the space, or from its beginning.
         shown = source.spread(_SAMPLES) if source.limit is None else source.prompts()
         samples = tuple(prompt.text for prompt, _ in zip(shown, range(_SAMPLES), strict=False))
-    rewrites = _outline_texts(spec, each_form // spec.repeat) if spec.rewrite is not None else None
+    return _priced(
+        spec,
+        candidate,
+        dict.fromkeys(candidate.forms, each_form),
+        _outline_texts(spec, each_form // spec.repeat),
+        requests_per_minute,
+        prompts=each_form // (spec.repeat * spec.variations),
+        rows=rows,
+        items=rows,
+        samples=samples,
+        exact=False,
+    )
+
+
+def _priced(
+    spec: Plannable,
+    candidate: Candidate,
+    to_buy: Mapping[ParameterSet, int],
+    rewrites: RewritePlan | None,
+    requests_per_minute: float | None,
+    **counted: Any,
+) -> Plan:
+    """The plan with so many items to buy of each combination, and the texts for them."""
+    calls = sum(to_buy.values())
+    images = sum(count * form.num_images for form, count in to_buy.items())
+    expected = sum(count * form.price for form, count in to_buy.items())
+    highest = sum(count * form.price_high for form, count in to_buy.items())
+    paid_calls = calls + (rewrites.to_buy if rewrites else 0)
     return Plan(
         model=candidate.model,
+        combinations=len(candidate.forms),
+        to_buy=calls,
+        images=images,
+        price=expected + (rewrites.price if rewrites else 0),
+        price_high=highest + (rewrites.price_high if rewrites else 0),
+        bytes=images * BYTES_AN_IMAGE,
+        seconds=None if requests_per_minute is None else paid_calls / requests_per_minute * 60,
+        rewrites=rewrites,
         replaced=spec.models()[0].name if spec.active_index else None,
         omitted=candidate.omitted,
         notes=spec.terms.notes,
-        prompts=each_form // (spec.repeat * spec.variations),
-        combinations=len(forms),
-        rows=rows,
-        items=rows,
-        duplicates=0,
-        invalid=(),
-        owned=0,
-        to_copy=0,
-        paid=0,
-        held=0,
-        refused=0,
-        erased=0,
-        to_buy=rows,
-        images=images,
-        price=sum(form.price for form in forms) * each_form + (rewrites.price if rewrites else 0),
-        price_high=sum(form.price_high for form in forms) * each_form + (rewrites.price_high if rewrites else 0),
-        bytes=images * BYTES_AN_IMAGE,
-        seconds=_seconds(rows + (rewrites.to_buy if rewrites else 0), requests_per_minute),
-        samples=samples,
-        exact=False,
-        rewrites=rewrites,
+        **counted,
     )
 
 
@@ -358,14 +362,7 @@ def _outline_texts(spec: Plannable, texts: int) -> RewritePlan | None:
         model=model.id,
         variations=spec.rewrite.variations,
         texts=texts,
-        owned=0,
         to_buy=texts,
-        held=0,
-        failed=0,
         price=price(model, longest) * texts,
         price_high=price_high(model, longest) * texts,
     )
-
-
-def _seconds(calls: int, requests_per_minute: float | None) -> float | None:
-    return None if requests_per_minute is None else calls / requests_per_minute * 60
