@@ -8,9 +8,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import pytest
-
 import prefect_imagen
+import pytest
 
 
 def test_importing_it_is_light() -> None:
