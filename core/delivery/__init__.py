@@ -4,7 +4,7 @@ from .catalog import record
 from .download import Downloader
 from .files import FileState, ImageFile
 from .queue import DeliveryQueue
-from .spool import MAX_BYTES, Spool
+from .spool import Spool
 from .upload import Uploader
 
-__all__ = ["MAX_BYTES", "DeliveryQueue", "Downloader", "FileState", "ImageFile", "Spool", "Uploader", "record"]
+__all__ = ["DeliveryQueue", "Downloader", "FileState", "ImageFile", "Spool", "Uploader", "record"]

@@ -11,9 +11,7 @@ from pathlib import Path
 from ..errors import BadInput
 from ..images import SpoolUnavailable
 from ..purchase.replies import ReplySpool
-
-MAX_BYTES = 10 * 2**30
-"""About 5,000 images that are paid and not stored: then something else than the next call needs attention."""
+from ..request import Delivery
 
 _PROBE_BYTES = 4096  # an empty file can be made on a full disk
 
@@ -30,7 +28,7 @@ class Spool:
         BadInput: The folder cannot be made or written.
     """
 
-    def __init__(self, root: Path, ledger_id: str, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, root: Path, ledger_id: str, max_bytes: int = Delivery().spool_max_bytes) -> None:
         self._max_bytes = max_bytes
         self.folder = root / ledger_id
         self.images = self.folder / "images"

@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self
 
 from ..delivery import record
 from ..errors import BadInput, ImagenError
-from ..ledger import BudgetWarning, ImageResult, ItemState, Ledger, LedgerUnavailable, RunSpec
+from ..ledger import BudgetWarning, ClaimedItem, ImageResult, ItemState, Ledger, LedgerUnavailable, RunSpec
 from ..limits import StopReason
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch
@@ -269,7 +269,13 @@ class Run:
         report = make_report(self.ledger, self.id, message="; ".join(failures), ended=ended)
         if report.complete or halt.reason is None:
             return report
-        return replace(report, outcome=self.outcome, message=f"{halt.reason}: {halt.message}", stop=halt.reason)
+        return replace(
+            report,
+            outcome=self.outcome,
+            message=f"{halt.reason}: {halt.message}",
+            stop=halt.reason,
+            budget=halt.budget,
+        )
 
     @property
     def outcome(self) -> str:
@@ -316,6 +322,8 @@ class Run:
             The batch's items by state.
         """
         steps, policy = steps or self, self.request.policy
+        # Two runs of one process are one worker to the ledger: only what this batch has leased may be released.
+        leased: Sequence[str] = ()
         try:
             # Images are delivered as they are bought; the steps after the first collect what has arrived.
             with self.services.delivery_queue.tracking(batch.item_ids):
@@ -324,10 +332,11 @@ class Run:
                 ):
                     steps.rewrite(batch)
                 generated = steps.generate(batch)
-                if generated.item_ids:
+                leased = generated.item_ids
+                if leased:
                     steps.record(steps.upload(steps.download(generated)))
         finally:
-            self.ledger.items.release(batch.item_ids)
+            self.ledger.items.release(leased)
         return self._count(batch.item_ids)
 
     def rewrite(self, batch: Batch) -> Rewritten:
@@ -363,15 +372,15 @@ class Run:
         claimed = ledger.items.claim(batch.item_ids, unknown=policy.unknown, retry_refused=policy.retry_refused)
         to_buy = [item for item in claimed if item.state is ItemState.CLAIMED]
         try:
-            missing = sum(1 for item in to_buy if item.rewrite and item.rewrite.state is ItemState.PLANNED)
-            if texts_required and missing:
-                raise BadInput(
-                    f"{missing} prompts are to be rewritten first: call rewrite_prompts before generate_images"
-                )
+            if texts_required:
+                _require_texts(to_buy)
             self.services.buy(to_buy)
-        finally:
             ledger.items.release([item.id for item in to_buy], keep_paid=True)
-        states = ledger.items.states([item.id for item in claimed])
+            states = ledger.items.states([item.id for item in claimed])
+        except BaseException:
+            with contextlib.suppress(ImagenError):  # it must not hide what went wrong
+                ledger.items.release([item.id for item in claimed])
+            raise
         ready = (item.id for item in claimed if states.get(item.id) in (ItemState.GENERATED, ItemState.DELIVERED))
         return Generated(self.id, tuple(ready), _counted(states.values()))
 
@@ -403,6 +412,12 @@ class Run:
 
     def _count(self, item_ids: Sequence[str]) -> dict[str, int]:
         return _counted(self.ledger.items.states(item_ids).values())
+
+
+def _require_texts(items: Sequence[ClaimedItem]) -> None:
+    missing = sum(1 for item in items if item.rewrite is not None and item.rewrite.state is ItemState.PLANNED)
+    if missing:
+        raise BadInput(f"{missing} prompts are to be rewritten first: call rewrite_prompts before generate_images")
 
 
 def _counted(states: Iterator[ItemState] | Any) -> dict[str, int]:
