@@ -7,20 +7,21 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..core.errors import BadInput
-from ..core.storage import LocalStore, ObjectOptions, ObjectStore, S3Options, S3Store
-from ..core.storage.object_options import SSE, StorageClass
+from ..core.storage import LocalStore, ObjectStore, S3Store
+from ..core.store_options import ObjectOptions, ObjectWriting, S3Access, S3Options, StoreOptions
 
 __all__ = ["LocalImageStore", "S3ImageStore", "store_block"]
 
 
-def _reveal(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret is not None else None
+class _Place(BaseModel):
+    bucket: str = Field(description="Name of the bucket.")
+    prefix: str = Field(default="", description="Goes before every object's key.")
 
 
-class S3ImageStore(Block):
+class S3ImageStore(StoreOptions, _Place, Block):
     """A place in an S3 bucket, on AWS or any server that speaks S3.
 
     Without key and secret the AWS chain is used: environment, profile, role of the machine.
@@ -39,39 +40,7 @@ class S3ImageStore(Block):
     _description = "A bucket and prefix that generated images are delivered to."
     _documentation_url = "https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html"  # type: ignore[assignment]
 
-    bucket: str = Field(description="Name of the bucket.")
-    prefix: str = Field(default="", description="Goes before every object's key.")
-    endpoint_url: str | None = Field(
-        default=None, title="Endpoint URL", description="Address of an S3 server that is not AWS."
-    )
-    region: str | None = Field(default=None, description="Region; else from the environment or the profile.")
-    addressing_style: Literal["auto", "path", "virtual"] = Field(
-        default="auto", description="How the bucket stands in the URL; `path` for most servers that are not AWS."
-    )
-    access_key_id: SecretStr | None = Field(
-        default=None, title="Access key id", description="For servers that are not AWS; else the AWS chain is used."
-    )
-    secret_access_key: SecretStr | None = Field(
-        default=None, title="Secret access key", description="Belongs to the access key id."
-    )
-    session_token: SecretStr | None = Field(default=None, description="For temporary keys.")
-    profile: str | None = Field(default=None, description="A profile of the AWS configuration files.")
-    role_arn: str | None = Field(
-        default=None, title="Role ARN", description="A role to assume; renewed as long as a run takes."
-    )
-    external_id: str | None = Field(default=None, description="If the role asks for one.")
-    sse: SSE | None = Field(
-        default=None,
-        title="Server-side encryption",
-        description="AES256 (SSE-S3) or KMS, said with each object; else the bucket's default.",
-    )
-    kms_key_id: str | None = Field(default=None, title="KMS key", description="Key id, alias or ARN; with KMS only.")
-    storage_class: StorageClass | None = Field(default=None, description="Of the images; else the bucket's default.")
-    object_tags: dict[str, str] = Field(default_factory=dict, description="Tags of every image; S3 takes at most 10.")
-    run_tags: bool = Field(default=False, description="Put the tags of a run onto its images, too.")
-    multipart_bytes: int = Field(
-        default=64 * 1024 * 1024, description="Objects of this size or more are sent in parts, each with a checksum."
-    )
+    model_config = ConfigDict(frozen=False)
 
     def get_store(self) -> ObjectStore:
         """The store. Nothing is connected yet.
@@ -79,26 +48,9 @@ class S3ImageStore(Block):
         Raises:
             BadInput: Bucket, prefix or options do not fit.
         """
-        options = S3Options(
-            endpoint_url=self.endpoint_url,
-            region=self.region,
-            addressing_style=self.addressing_style,
-            access_key_id=_reveal(self.access_key_id),
-            secret_access_key=_reveal(self.secret_access_key),
-            session_token=_reveal(self.session_token),
-            profile=self.profile,
-            role_arn=self.role_arn,
-            external_id=self.external_id,
-        )
-        how = ObjectOptions(
-            sse=self.sse,
-            kms_key_id=self.kms_key_id,
-            storage_class=self.storage_class,
-            object_tags=self.object_tags,
-            run_tags=self.run_tags,
-            multipart_bytes=self.multipart_bytes,
-        )
-        return S3Store(self.bucket, self.prefix, options, how)
+        access = {name: getattr(self, name) for name in S3Access.model_fields}
+        writing = {name: getattr(self, name) for name in ObjectWriting.model_fields}
+        return S3Store(self.bucket, self.prefix, S3Options(**access), ObjectOptions(**writing))
 
 
 class LocalImageStore(Block):

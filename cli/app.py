@@ -17,17 +17,17 @@ from .console import stderr, stdout
 from .demo import demo
 from .doctor import doctor
 from .erase import erase
+from .exit_codes import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated
 from .export import export
-from .failures import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated, exit_within, explain, sentence, the_way_out
 from .models import models
 from .plan import plan
 from .reconcile import reconcile
 from .repair import repair
 from .run import run
 from .sandbox import sandbox
+from .sentences import explain, next_command, sentence
+from .signals import exit_within
 from .status import status
-
-__all__ = ["app", "main"]
 
 app = typer.Typer(
     name="prefect-imagen",
@@ -99,7 +99,7 @@ def _run(given: list[str]) -> int:
     except ImagenError as error:
         # Whatever a command lets through was found before anything was sent.
         _say(sentence(error))
-        if (command := the_way_out(error, given)) is not None:
+        if (command := next_command(error, given)) is not None:
             stderr().print(f"  {command}", style="bold", soft_wrap=True)
         return BAD_INPUT
     except Exception as error:  # noqa: BLE001 - the last resort of the command line

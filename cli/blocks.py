@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..core.errors import BadInput, ImagenError
+from ..core.store_options import StoreOptions
 from . import options
 from .console import print_json, stdout, table
-from .failures import OK
+from .exit_codes import OK
+from .flags import FlagsOf, Given, with_flags
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
 
     from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
-
-__all__ = ["blocks", "create"]
 
 _KEY_VARIABLE = "AIMLAPI_API_KEY"
 _BLOCKS = "Blocks"
@@ -35,7 +35,9 @@ def _start(context: typer.Context) -> None:
 
 
 @blocks.command("create")
+@with_flags
 def create(
+    store: Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url", "region"})],
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of all three.", rich_help_panel=_BLOCKS)] = "main",
     to: Annotated[
         str | None,
@@ -47,10 +49,6 @@ def create(
         ),
     ] = None,
     catalog: options.Catalog = None,
-    endpoint_url: options.EndpointUrl = None,
-    region: Annotated[
-        str | None, typer.Option(metavar="REGION", help="Of the bucket.", rich_help_panel="Where to")
-    ] = None,
     save_s3_keys: Annotated[
         bool,
         typer.Option(
@@ -76,7 +74,7 @@ def create(
     check_prefect()
     key = _asked(os.environ.get(_KEY_VARIABLE), "API key of the AI/ML API", _KEY_VARIABLE, hide=True)
     destination = _asked(to, "Where images go (s3://bucket/prefix, or a folder)", "--to")
-    made = _make(key, base_url, destination, endpoint_url, region, catalog, save_s3_keys=save_s3_keys)
+    made = _make(key, base_url, destination, store.values, catalog, save_s3_keys=save_s3_keys)
     found = _check(made)
     saved = [(block, *_save(block, name), sentence) for block, sentence in zip(made, found, strict=True)]
     references = {
@@ -120,8 +118,7 @@ def _make(
     key: str,
     base_url: str | None,
     destination: str,
-    endpoint_url: str | None,
-    region: str | None,
+    given: Mapping[str, Any],
     catalog: str | None,
     *,
     save_s3_keys: bool,
@@ -136,13 +133,13 @@ def _make(
     from ..core.ledger import normalise_url
     from .catalogs import catalog_url
 
-    store = store_block(destination, endpoint_url=endpoint_url)
+    store = store_block(destination, endpoint_url=given.get("endpoint_url"))
     if isinstance(store, S3ImageStore):
-        extra: dict[str, Any] = {"region": region}
+        extra: dict[str, Any] = {"region": given.get("region")}
         if save_s3_keys:
             extra |= {field: _from_environment(variable) for field, variable in _S3_KEYS.items()}
         store = store.model_copy(update=extra)
-    elif region or save_s3_keys:
+    elif given.get("region") or save_s3_keys:
         raise BadInput(f"--region and --save-s3-keys go with s3://bucket/prefix, not with the folder {destination}")
     else:
         store = LocalImageStore(folder=str(Path(store.folder).expanduser().absolute()))

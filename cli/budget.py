@@ -9,12 +9,10 @@ import typer
 from ..core.errors import BadInput
 from . import options
 from .console import print_json, stdout, table
-from .failures import OK
+from .exit_codes import OK
 
 if TYPE_CHECKING:
     from ..core.ledger import BudgetState
-
-__all__ = ["budget"]
 
 _NONE = "none"
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from ..core.files import home
 from ..core.ledger import Ledger, normalise_url
 
-__all__ = ["catalog_url", "existing_ledger"]
-
 
 def catalog_url(catalog: str | None) -> str:
     """The address as given, else that of this user's own ledger."""

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from ..core.ledger import Ledger
     from ..core.storage import ObjectStore
 
-__all__ = ["check_api", "check_packages", "check_prefect", "check_store", "describe_ledger", "one_line"]
-
 _LOW_BALANCE = Decimal(1)
 _PACKAGE = "prefect-imagen"
+
+
+class NoPrefectApi(BadInput):
+    """No Prefect API is configured."""
 
 
 def one_line(error: ImagenError) -> str:
@@ -58,7 +60,8 @@ def check_prefect() -> str:
     """Whether a Prefect API is configured, answers, and fits this Prefect.
 
     Raises:
-        BadInput: None is configured, it refuses the login, or it is of another major version.
+        NoPrefectApi: None is configured.
+        BadInput: It refuses the login, or it is of another major version.
         Unavailable: It does not answer.
     """
     import httpx
@@ -69,7 +72,7 @@ def check_prefect() -> str:
 
     url = configured_api()
     if url is None:
-        raise BadInput(
+        raise NoPrefectApi(
             "no Prefect API is configured: set PREFECT_API_URL (http://HOST:4200/api for `prefect server start`), "
             "or `prefect cloud login`"
         )

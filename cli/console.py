@@ -16,8 +16,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["facts", "print_json", "shorten", "stderr", "stdout", "table"]
-
 _PIPE_WIDTH = 160
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import BadInput
+from ..core.request import RunRequest
 from . import options
 from .console import facts, stderr, stdout, table
-from .failures import INCOMPLETE
+from .exit_codes import INCOMPLETE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from ..sandbox.local_s3 import LocalS3
     from .job import Job, Ready
     from .prefect_server import LocalPrefect
-
-__all__ = ["demo"]
 
 _BUCKET = "demo"
 _PREFIX = "products"
@@ -50,19 +50,20 @@ def demo(
     Needs no key and no network, and leaves nothing running.
     The same again buys nothing, since all is owned.
     """
-    from .job import Ended
-    from .logs import set_up
+    from .logs import set_up_prefect
+    from .run_in_prefect import run_in_prefect
     from .signals import terminable
 
     place = _Place.make(output)
     place.keep_apart()
-    set_up(verbose=verbose)
+    set_up_prefect(verbose=verbose)
     console = stderr()
     with terminable(), ExitStack() as stack:
         parts = _Parts.start(place, stack, ui=keep_running, want_s3=not folder)
         ready = parts.job(place).check()
-        console.print(f"{ready.prompts} prompts from {place.products.name} and {place.template.name}")
-        ended: Ended = ready.run(verbose=verbose, live=console.is_terminal and not verbose, server=parts.prefect)
+        console.print(f"{ready.checked.prompts} prompts from {place.products.name} and {place.template.name}")
+        engine = partial(run_in_prefect, server=parts.prefect)
+        ended = ready.run(engine, live=console.is_terminal and not verbose)
         if ended.report is None:
             return ended.exit_code
         closes = _show(stdout(), ended.report, ready, parts, place)
@@ -148,19 +149,16 @@ class _Parts:
 
     def job(self, place: _Place) -> Job:
         """The run: four products in three styles and two lights."""
-        from .batch import Batch
         from .job import Job
+        from .typed import read_text
 
         return Job(
-            batch=Batch.typed(
-                prompts=str(place.products),
-                template=f"@{place.template}",
-                model="google/imagen4/preview",
+            prompts=str(place.products),
+            request=RunRequest(
+                template=read_text(f"@{place.template}", "template"),
                 aspect_ratio="1:1",
-                num_images=None,
-                seed=None,
-                further=None,
-                edition="",
+                budget_usd=5,
+                tags={"campaign": "demo"},
             ),
             to=f"s3://{_BUCKET}/{_PREFIX}" if self.s3 is not None else str(place.images),
             api_key="any-key-will-do-for-the-sandbox",
@@ -168,7 +166,6 @@ class _Parts:
             # A ledger each: owned images are copied to a new destination from the old one, which is not running.
             catalog=str(place.root.absolute() / ("catalog.db" if self.s3 is not None else "folder-catalog.db")),
             store_options=self.s3.options if self.s3 is not None else {},
-            options={"budget_usd": 5, "tag": {"campaign": "demo"}},
         )
 
 
@@ -179,12 +176,12 @@ def _show(console: Console, report: RunReport, ready: Ready, parts: _Parts, plac
     from .summary import print_open
 
     rows = table("prompt", "size", "cost", "object", right=("cost",))
-    for row in ready.ledger.catalog.rows(run_id=report.run_id):
+    for row in ready.prepared.ledger.catalog.rows(run_id=report.run_id):
         size = f"{row['width']}×{row['height']}" if row["width"] else row["state"]
         rows.add_row(row["prompt"], size, format_usd(row["cost_credits"]), _short(row["object_key"] or ""))
     console.print(rows)
     print_open(console, report)
-    sheet = contact_sheet(ready.ledger, ready.store, report.run_id)
+    sheet = contact_sheet(ready.prepared.ledger, ready.prepared.store, report.run_id)
     if sheet is not None:
         sheet.save(place.sheet)
     bill = parts.sandbox.bill()

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..core.errors import BadInput, ImagenError
+from ..core.request import DEFAULT_MODEL
 from . import options
 from .console import print_json, stdout
-from .failures import INCOMPLETE, OK
+from .exit_codes import INCOMPLETE, OK
+from .flags import with_flags
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
     from rich.console import Console
 
     from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
-
-__all__ = ["doctor"]
 
 _OLD_PRICE_DAYS = 180
 _MODELS_SHOWN = 20
@@ -47,7 +47,9 @@ class _Saved:
     catalog: ImageCatalog | None = None
 
 
+@with_flags
 def doctor(
+    store: options.Endpoint,
     name: Annotated[
         str, typer.Option("--blocks", metavar="NAME", help="The blocks of that name.", rich_help_panel="What to check")
     ] = "main",
@@ -61,7 +63,6 @@ def doctor(
         ),
     ] = None,
     catalog: options.Catalog = None,
-    endpoint_url: options.EndpointUrl = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -75,7 +76,7 @@ def doctor(
     del verbose
     lines: list[_Line] = []
     console = stdout()
-    for line in _examine(name, to, catalog, endpoint_url):
+    for line in _examine(name, to, catalog, store.values.get("endpoint_url")):
         lines.append(line)
         if not json:
             _show(console, line)
@@ -100,23 +101,25 @@ def _show(console: Console, line: _Line) -> None:
     console.print(line.message, soft_wrap=True)
 
 
-def _tried(check: str, step: Callable[[], str]) -> _Line:
+def _tried(check: str, step: Callable[[], str], *, but: tuple[type[ImagenError], ...] = ()) -> _Line:
     from .checks import one_line
 
     try:
         return _Line(check, "ok", step())
+    except but:
+        raise
     except ImagenError as error:
         return _Line(check, "problem", one_line(error))
 
 
 def _examine(name: str, to: str | None, catalog: str | None, endpoint_url: str | None) -> Iterator[_Line]:
-    from .checks import check_api, check_packages, check_prefect, check_store
+    from .checks import NoPrefectApi, check_api, check_packages, check_prefect, check_store, one_line
 
     yield _tried("versions", check_packages)
-    server = _tried("server", check_prefect)
-    if server.message.startswith("no Prefect API is configured"):
-        # `run` brings its own server then; only deployments need one.
-        server = _Line("server", "note", f"{server.message}. `run` works without; deployments need it")
+    try:
+        server = _tried("server", check_prefect, but=(NoPrefectApi,))
+    except NoPrefectApi as error:
+        server = _Line("server", "note", f"{one_line(error)}. `run` works without; deployments need it")
     yield server
     saved = _Saved()
     if server.state == "ok":
@@ -231,7 +234,7 @@ def _model_lines(used: list[str]) -> Iterator[_Line]:
 
     registry = load_registry()
     today = datetime.now(UTC).date()
-    for name in used or ["google/imagen4/preview"]:
+    for name in used or [DEFAULT_MODEL]:
         try:
             spec = registry.resolve(name, allow_withdrawn=True).spec
         except BadInput as error:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import BadInput
+from ..core.store_options import StoreOptions
 from . import options
 from .console import facts, print_json, stderr, stdout
-from .failures import INCOMPLETE, OK
+from .exit_codes import INCOMPLETE, OK
+from .flags import FlagsOf, Given, with_flags
 
 if TYPE_CHECKING:
     from ..core.erase import Erased
     from ..core.ledger import ErasurePreview
-
-__all__ = ["erase", "moment_before"]
 
 _WHICH = "Which images"
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -49,7 +49,9 @@ def moment_before(text: str, now: datetime) -> datetime:
     return moment
 
 
+@with_flags
 def erase(
+    store: Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url", "role_arn", "external_id"})],
     tag: Annotated[
         list[str] | None,
         typer.Option(
@@ -74,9 +76,6 @@ def erase(
         bool, typer.Option("--yes", "-y", help="Erase. Without it, this only says what would be erased.")
     ] = False,
     catalog: options.Catalog = None,
-    endpoint_url: options.EndpointUrl = None,
-    role_arn: options.RoleArn = None,
-    external_id: options.ExternalId = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -94,10 +93,9 @@ def erase(
     from ..core.erase import preview
     from ..core.files import home
     from ..core.ledger import Selection
-    from .batch import read_pairs
     from .catalogs import existing_ledger
     from .runs import find_run
-    from .stores import store_options
+    from .typed import read_pairs, read_store
 
     before = moment_before(older_than, datetime.now(UTC)) if older_than is not None else None
     with existing_ledger(catalog, required=True) as ledger:
@@ -113,7 +111,7 @@ def erase(
             selection,
             shared=shared,
             spool=home() / "spool",
-            store_options=store_options(endpoint_url=endpoint_url, role_arn=role_arn, external_id=external_id),
+            store_options=read_store(store),
         )
     artifacts = _forget_artifacts(done)
     if json:

@@ -11,9 +11,8 @@ import typer
 from ..core.errors import BadInput
 from . import options
 from .console import print_json, stdout
-from .failures import OK
-
-__all__ = ["export"]
+from .exit_codes import OK
+from .flags import with_flags
 
 _WHICH = "Which images"
 _OUTPUT = "Output"
@@ -25,7 +24,9 @@ class _Format(StrEnum):
     PARQUET = "parquet"
 
 
+@with_flags
 def export(
+    store: options.Endpoint,
     out: Annotated[
         str,
         typer.Argument(
@@ -46,7 +47,6 @@ def export(
         typer.Option(metavar="NAME=VALUE", help="Of runs with this tag. May be repeated.", rich_help_panel=_WHICH),
     ] = None,
     catalog: options.Catalog = None,
-    endpoint_url: options.EndpointUrl = None,
     format_: Annotated[
         _Format | None,
         typer.Option("--format", help="Else the ending of OUT says it.", rich_help_panel=_OUTPUT),
@@ -66,10 +66,9 @@ def export(
     del verbose
     from ..core.export import Format, export_catalog, export_stream
     from ..core.ledger import Selection
-    from .batch import read_pairs
     from .catalogs import existing_ledger
     from .runs import find_run
-    from .stores import store_options
+    from .typed import read_pairs, read_store
 
     wanted = Format(format_.value) if format_ is not None else None
     if out == "-" and wanted is None:
@@ -91,7 +90,7 @@ def export(
             selection,
             format_=wanted,
             overwrite=overwrite,
-            **store_options(endpoint_url=endpoint_url),
+            **read_store(store),
         )
     if json:
         print_json({"uri": done.uri, "format": done.format, "rows": done.rows, "bytes": done.bytes})

@@ -1,29 +1,23 @@
-"""Carrying a run out: everything is checked before Prefect is even imported, then the flow runs in this thread."""
+"""A run of the command line: all of it is checked first, then it is carried out and its progress shown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.aimlapi import AimlApiClient
 from ..core.aimlapi.client import normalise_base_url
 from ..core.errors import BadInput, ImagenError
-from ..core.files import home
 from ..core.ledger import Ledger, open_ledger
-from ..core.plan import AnyBatch
 from ..core.request import RunRequest
-from ..core.run.checks import CheckedBatch, Prepared, check_request, handed_over, prepare
-from ..core.run.report import IncompleteRun, RunReport, make_report
-from ..core.storage import LocalStore, ObjectStore, S3Store, open_store
-from .batch import Batch
+from ..core.run.checks import CheckedBatch, Prepared, check_request, prepare
+from ..core.run.report import RunReport, make_report
+from ..core.storage import open_store
 from .console import stderr
-from .failures import INCOMPLETE, INTERRUPTED, OK, Terminated
-from .prefect_server import LocalPrefect, configured_api
+from .exit_codes import INCOMPLETE, INTERRUPTED, OK, Terminated
 from .progress import Progress
 from .signals import orderly_stop
-
-__all__ = ["Ended", "Job", "Ready"]
 
 _LAST_SECONDS = 15.0
 """After the time to drain: for what was cut off to be recorded, and for the report."""
@@ -44,30 +38,25 @@ class Job:
     """A run as the command line asks for it.
 
     Attributes:
-        batch: Prompts, model, parameters.
+        prompts: Path or URI of the prompts, or of a plan file.
+        request: What to make of them, and how.
         to: Destination: `s3://bucket/prefix` or a folder.
         api_key: Never shown.
         base_url: Of the API.
         catalog: URL or path of the ledger; may hold a password.
         store_options: Fields of `S3Options` and `ObjectOptions`.
-        options: Further options of the run by the names of their flags.
     """
 
-    batch: Batch
+    prompts: str
+    request: RunRequest
     to: str
     api_key: str = field(repr=False)
     base_url: str
     catalog: str = field(repr=False)
     store_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def request(self) -> RunRequest:
-        """All options."""
-        return RunRequest.by_flag({**self.batch.flags(), **self.options})
 
     def check(self) -> Ready:
-        """Check all of it: first what needs no service, then the services. Sends nothing that costs.
+        """Check first what needs no service, then the services. Sends nothing that costs.
 
         Raises:
             BadInput: Anything wrong with the input.
@@ -75,148 +64,76 @@ class Job:
         """
         if not self.api_key:
             AimlApiClient(self.api_key, base_url=self.base_url)  # says what is missing
-        request = self.request
-        checked = check_request(self.batch.prompts, request, normalise_base_url(self.base_url))
+        checked = check_request(self.prompts, self.request, normalise_base_url(self.base_url))
         client = AimlApiClient(self.api_key, base_url=self.base_url)
         store = open_store(self.to, **self.store_options)
-        ledger = open_ledger(self.catalog)
-        return Ready(self, prepare(request, client=client, ledger=ledger, store=store, checked=checked))
+        prepared = prepare(self.request, client=client, ledger=open_ledger(self.catalog), store=store, checked=checked)
+        return Ready(self, prepared, checked)
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A job whose batch and services were checked."""
+    """A job whose prompts and services were checked."""
 
     job: Job
     prepared: Prepared
+    checked: CheckedBatch
 
-    @property
-    def batch(self) -> AnyBatch:
-        """What is bought, at today's prices."""
-        return self._checked.batch
-
-    @property
-    def prompts(self) -> int:
-        """How many prompts can be run."""
-        return self._checked.prompts
-
-    @property
-    def ledger(self) -> Ledger:
-        """The ledger."""
-        return self.prepared.ledger
-
-    @property
-    def store(self) -> ObjectStore:
-        """The destination."""
-        return self.prepared.store
-
-    @property
-    def _checked(self) -> CheckedBatch:
-        if self.prepared.checked is None:
-            raise TypeError("a job has a batch")
-        return self.prepared.checked
-
-    def run(self, *, verbose: bool, live: bool, server: LocalPrefect | None = None) -> Ended:
-        """Run it, showing its progress on standard error.
+    def run(self, carry_out: Callable[[Ready, Progress], RunReport], *, live: bool) -> Ended:
+        """Carry it out, showing its progress on standard error.
 
         Args:
-            verbose: Let Prefect log as it does.
+            carry_out: Runs the job to its end: `run_here`, or `run_in_prefect`.
             live: Show a moving bar.
-            server: A Prefect server that was started already; None for the configured one or a new local one.
 
         Raises:
-            BadInput: The flow found something that the check could not.
+            BadInput: The run found something that the check could not.
             Exception: A bug.
         """
-        forms = self.batch.forms()
+        forms = self.checked.batch.forms()
         images_per_item = sum(form.num_images for form in forms) / len(forms)
-        console = stderr()
         try:
             with (
-                orderly_stop(_STOPPING, seconds=self.prepared.request.delivery.drain_seconds + _LAST_SECONDS),
-                Progress(self.ledger, console, images_per_item=images_per_item, live=live) as progress,
+                orderly_stop(_STOPPING, seconds=self.job.request.delivery.drain_seconds + _LAST_SECONDS),
+                Progress(self.prepared.ledger, stderr(), images_per_item=images_per_item, live=live) as progress,
             ):
-                progress.phase("starting Prefect")
-                if server is None and configured_api() is None:
-                    server = LocalPrefect(home() / "logs" / "prefect-server.log").start()
-                from ..flows import imagen_pipeline
-
-                parameters = self._parameters()
-                if server is not None:
-                    server.wait()
-                progress.phase("checking and planning")
-                with handed_over(self.prepared):
-                    state = imagen_pipeline(**parameters, return_state=True)
-                result = _result(state)
-        except (KeyboardInterrupt, Terminated) as stop:
-            return self._stopped(Terminated.exit_code if isinstance(stop, Terminated) else INTERRUPTED)
-        if isinstance(result, IncompleteRun):
-            return Ended(result.report, INCOMPLETE)
-        if isinstance(result, RunReport):
-            return Ended(result, OK if result.complete else INCOMPLETE)
-        return self._broken(result)
-
-    def _parameters(self) -> dict[str, Any]:
-        """The flow's parameters. Blocks, so that neither the key nor a password is one."""
-        from pydantic import SecretStr
-
-        from ..blocks import AimlApiCredentials, ImageCatalog
-
-        job, request = self.job, self.prepared.request
-        own = {name: getattr(request, name) for name in RunRequest.model_fields}
-        return {
-            **own,
-            "prompts": job.batch.prompts,
-            "store": self._store_block(),
-            "credentials": AimlApiCredentials(api_key=SecretStr(job.api_key), base_url=job.base_url),
-            "catalog": ImageCatalog(url=SecretStr(job.catalog)),
-        }
-
-    def _store_block(self) -> Any:
-        from ..blocks import LocalImageStore, S3ImageStore
-
-        if isinstance(self.store, S3Store):
-            return S3ImageStore(bucket=self.store.bucket, prefix=self.store.prefix, **self.job.store_options)
-        if not isinstance(self.store, LocalStore):
-            raise TypeError(f"there is no block for a {type(self.store).__name__}")
-        return LocalImageStore(folder=str(self.store.root))
+                report = carry_out(self, progress)
+        except KeyboardInterrupt:
+            return self._stopped(INTERRUPTED)
+        except Terminated as stop:
+            return self._stopped(stop.exit_code)
+        except Exception as error:  # noqa: BLE001 - raised again, unless the run has begun and has a report
+            report = report_after(error, self.prepared.ledger)
+        finally:
+            self.prepared.client.close()
+        return Ended(report, OK if report.complete else INCOMPLETE)
 
     def _stopped(self, exit_code: int) -> Ended:
         """The report of a run that was stopped, from the ledger; what was in flight has been recorded."""
-        run_id = self.ledger.runs.latest(of_this_process=True)
+        ledger = self.prepared.ledger
+        run_id = ledger.runs.latest(of_this_process=True)
         if run_id is None:
             return Ended(None, exit_code)
-        report = make_report(self.ledger, run_id)
+        report = make_report(ledger, run_id)
         if not report.complete:
             report = replace(report, outcome="Stopped", message="the run was stopped")
-        self.ledger.runs.finish(run_id, report.outcome)
+        ledger.runs.finish(run_id, report.outcome)
         return Ended(report, exit_code)
 
-    def _broken(self, error: Any) -> Ended:
-        """The flow raised: bad input is the user's to mend, a service that left ends the run, the rest is a bug.
 
-        But for a run that has ended on the ledger: where a busy server was told so twice, it answers with a state that
-        has no result.
-        """
-        run_id = self.ledger.runs.latest(of_this_process=True)
-        if run_id is not None and not isinstance(error, BadInput):
-            outcome = self.ledger.runs.get(run_id)["outcome"]
-            if isinstance(error, ImagenError):
-                report = make_report(self.ledger, run_id, outcome="Blocked", message=str(error))
-                return Ended(report, INCOMPLETE)
-            if outcome is not None:
-                report = make_report(self.ledger, run_id, outcome=outcome)
-                return Ended(report, OK if report.complete else INCOMPLETE)
-        if isinstance(error, BaseException):
-            raise error
-        raise TypeError(f"the flow returned a {type(error).__name__}")
+def report_after(error: Exception, ledger: Ledger) -> RunReport:
+    """The report of a run that has begun, where it ended with an error.
 
-
-def _result(state: Any) -> Any:
-    """What a flow returned or raised; an exception, too, if it is not there any more."""
-    from prefect.exceptions import MissingResult
-
-    try:
-        return state.result(raise_on_failure=False)
-    except MissingResult as error:
-        return error
+    Raises:
+        Exception: The error, if it is the user's to mend, a bug, or from before the run began.
+    """
+    run_id = ledger.runs.latest(of_this_process=True)
+    if run_id is None or isinstance(error, BadInput):
+        raise error
+    if isinstance(error, ImagenError):
+        return make_report(ledger, run_id, outcome="Blocked", message=str(error))
+    outcome = ledger.runs.get(run_id)["outcome"]
+    if outcome is None:
+        raise error
+    # The run has ended on the ledger: only Prefect's answer about it is lost.
+    return make_report(ledger, run_id, outcome=outcome)

@@ -1,8 +1,7 @@
-"""What of the log a person at the command line gets to see.
+"""Which records of the log a person at the command line sees.
 
-The report at the end says what became of the run, and an error says what went wrong. So of all the libraries' logs
-only our own notices are shown; Prefect still gets all of a run's log for its UI, and `--verbose` shows Prefect's log as
-Prefect would.
+The report at the end says how the run went, and an error says what went wrong. So only this package's own notices are
+shown. Prefect still gets the whole log of a run for its UI, and `--verbose` shows it.
 """
 
 from __future__ import annotations
@@ -14,18 +13,16 @@ from pathlib import Path
 
 from .console import stderr
 
-__all__ = ["Notices", "set_up"]
-
 _PACKAGE = Path(__file__).parents[1]
 
 
 class Notices(logging.Handler):
-    """Shows the warnings that this package itself gave during a run, but the closing one: the report repeats it."""
+    """Shows what this package logs during a run. The summary of the run is left out: the report repeats it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record comes from one of our own steps."""
-        ours = Path(record.pathname).parent in {_PACKAGE / "flows", _PACKAGE / "tasks"}
-        return ours and record.funcName != "_state" and bool(super().filter(record))
+        """Whether the record comes from this package, and is not the summary of the run."""
+        ours = _PACKAGE in Path(record.pathname).parents
+        return ours and not hasattr(record, "imagen_summary") and bool(super().filter(record))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print it above the progress bar."""
@@ -36,8 +33,15 @@ class Notices(logging.Handler):
             self.handleError(record)
 
 
-def set_up(*, verbose: bool) -> None:
-    """Say how Prefect is to log; must come before Prefect is imported."""
+def show_notices(*, verbose: bool) -> None:
+    """Show the notices of a run without Prefect."""
+    logger = logging.getLogger("prefect_imagen")
+    logger.addHandler(Notices())
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def set_up_prefect(*, verbose: bool) -> None:
+    """Set how Prefect logs; must come before Prefect is imported."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     if verbose:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")

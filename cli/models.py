@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ..core.request import RunRequest
 from . import options
 from .console import facts, print_json, stdout, table
-from .failures import INCOMPLETE, OK
+from .exit_codes import INCOMPLETE, OK
+from .flags import FlagsOf, Given, with_flags
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..core.aimlapi.spec import FieldSpec, ModelSpec, ResolvedModel
-
-__all__ = ["models"]
 
 _SOON = 90
 
@@ -107,14 +107,15 @@ def show(
 
 
 @models.command()
+@with_flags
 def check(
+    given: Annotated[Given, FlagsOf(RunRequest, only={"offline"})],
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL]...", help="Which; by default all that the catalog has used.")
     ] = None,
     catalog: options.Catalog = None,
     base_url: options.BaseUrl = None,
     days: Annotated[int, typer.Option(min=0, metavar="N", help="What counts as soon.")] = _SOON,
-    offline: options.Offline = False,
     models: options.Models = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
@@ -135,6 +136,7 @@ def check(
     from ..core.files import home
     from .catalogs import existing_ledger
 
+    offline = "offline" in given.values
     registry = load_registry()
     used = list(names or ())
     if not used:

@@ -10,54 +10,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import BadInput
+from ..core.request import RunRequest
 from . import options
 from .console import facts, print_json, stdout
-from .failures import OK
+from .exit_codes import OK
+from .flags import FlagsOf, Given, with_flags
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..core.plan import Plan, RewritePlan
 
-__all__ = ["plan"]
+_PARTS = frozenset({"model", "template", "aspect_ratio", "edition", "edition_timezone", "select", "image", "rewrite"})
+_ALSO = frozenset({"rewrite_fallback", "requests_per_minute", "offline"})
 
 
+@with_flags
 def plan(
-    context: typer.Context,
     prompts: options.Prompts,
+    store: options.Endpoint,
+    given: Annotated[Given, FlagsOf(RunRequest, only=_PARTS | _ALSO)],
     to: options.OptionalDestination = None,
     catalog: options.Catalog = None,
-    endpoint_url: options.EndpointUrl = None,
-    prompt_column: options.PromptColumn = None,
-    template: options.Template = None,
-    no_variants: options.NoVariants = False,
-    wildcards: options.Wildcards = None,
-    exclude: options.Exclude = None,
-    per_row: options.PerRow = None,
-    limit: options.Limit = None,
-    sample: options.Sample = None,
-    sample_seed: options.SampleSeed = 0,
-    max_prompts: options.MaxPrompts = None,
-    skip_invalid: options.SkipInvalid = False,
-    rewrite: options.Rewrite = None,
-    rewrites: options.Rewrites = 1,
-    brief: options.Brief = None,
-    rewrite_fallback: options.RewriteFallback = options.FAIL,
-    rewrite_price: options.RewritePrice = None,
-    model: options.Model = "google/imagen4/preview",
-    aspect_ratio: options.AspectRatio = None,
-    num_images: options.NumImages = None,
-    seed: options.Seed = None,
-    further: options.Set = None,
-    matrix: options.Matrix = None,
-    fallback: options.Fallback = None,
-    lenient: options.Lenient = False,
-    models: options.Models = None,
-    edition: options.Edition = "",
-    repeat: options.Repeat = 1,
-    requests_per_minute: options.RequestsPerMinute = None,
     base_url: options.BaseUrl = None,
-    offline: options.Offline = False,
+    models: options.Models = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -75,46 +51,17 @@ def plan(
     """
     del verbose, models
     from ..core.aimlapi import DEFAULT_BASE_URL
-    from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan
-    from ..core.request import RewriteFallback
+    from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan, open_batch
     from ..core.run.checks import with_terms
     from ..core.storage import open_store
-    from .batch import Batch, typed_options
     from .catalogs import existing_ledger
+    from .typed import read_request, read_store
 
-    batch = Batch.typed(
-        prompts=prompts,
-        prompt_column=prompt_column,
-        template=template,
-        variants=not no_variants,
-        wildcards=wildcards,
-        exclude=exclude,
-        per_row=per_row,
-        limit=limit,
-        sample=sample,
-        sample_seed=sample_seed,
-        max_prompts=max_prompts,
-        model=model,
-        aspect_ratio=aspect_ratio,
-        num_images=num_images,
-        seed=seed,
-        further=further,
-        matrix=matrix,
-        fallback=fallback,
-        lenient=lenient,
-        edition=edition,
-        repeat=repeat,
-        skip_invalid=skip_invalid,
-        rewrite=rewrite,
-        rewrites=rewrites,
-        brief=brief,
-        rewrite_price=rewrite_price,
-        options=typed_options(context),
+    request = read_request(given, prompts)
+    destination = open_store(to, **read_store(store)).destination if to is not None else None
+    spec = with_terms(
+        open_batch(prompts, request), base_url or DEFAULT_BASE_URL, offline=not request.policy.ask_catalogue
     )
-    if requests_per_minute is not None and not requests_per_minute > 0:
-        raise BadInput(f"requests_per_minute: {requests_per_minute} is not allowed (above 0)")
-    destination = open_store(to, endpoint_url=endpoint_url).destination if to is not None else None
-    spec = with_terms(batch.spec(), base_url or DEFAULT_BASE_URL, offline=offline)
     with ExitStack() as stack:
         ledger = stack.enter_context(existing_ledger(catalog, required=False))
         writer = None
@@ -126,12 +73,12 @@ def plan(
             spec,
             ledger,
             destination=destination,
-            requests_per_minute=requests_per_minute,
-            rewrite_fallback=RewriteFallback(rewrite_fallback.value),
+            requests_per_minute=request.limits.requests_per_minute,
+            rewrite_fallback=request.policy.rewrite_fallback,
             each=writer.add if writer is not None else None,
         )
         where = ledger.description if ledger is not None else None
-        refused = bool(made.invalid) and (not skip_invalid or len(made.invalid) == made.prompts)
+        refused = bool(made.invalid) and (not request.select.skip_invalid or len(made.invalid) == made.prompts)
         if writer is not None and not refused:
             if not made.exact:
                 raise BadInput(f"--out: {made.rows:,} rows are too many for a file; ask for fewer")

@@ -15,8 +15,6 @@ import time
 
 import uvicorn
 
-__all__ = ["main"]
-
 _PARENT_POLL_SECONDS = 0.5
 _GRACE_SECONDS = 4.0
 

@@ -1,4 +1,4 @@
-"""Which Prefect API a run reports to: the configured one, or a quiet local one for as long as the run takes."""
+"""The Prefect API of a run: the configured one, or a quiet local server for as long as the run takes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 from ..core.errors import Unavailable
-
-__all__ = ["LocalPrefect", "configured_api"]
 
 _START_SECONDS = 120.0
 _ASK_SECONDS = 2.0
@@ -22,10 +21,40 @@ _LOG_LINES = 5
 
 
 def configured_api() -> str | None:
-    """URL of the API that the user's Prefect is configured for, by environment, profile or file; None for none."""
+    """URL of the API that the user's Prefect is configured for, by environment, profile or file; None for none.
+
+    Prefect, whose import takes seconds, is asked only where something is configured at all.
+    """
+    if not _is_configured():
+        return None
     from prefect.settings import get_current_settings
 
     return get_current_settings().api.url
+
+
+def _is_configured() -> bool:
+    """Whether Prefect may have settings of its own here. Wrongly True costs an import, and is never wrongly False."""
+    if {"PREFECT_API_URL", "PREFECT_PROFILE"} & {name.upper() for name in os.environ}:
+        return True
+    if Path("prefect.toml").exists() or any(
+        word in _text(Path(name)) for name, word in ((".env", "PREFECT_"), ("pyproject.toml", "prefect"))
+    ):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    text = _text(Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"))
+    try:
+        profiles = tomllib.loads(text)
+        active = profiles["profiles"][profiles["active"]] if profiles else {}
+    except (tomllib.TOMLDecodeError, LookupError, TypeError):
+        return True
+    return any(name.upper() == "PREFECT_API_URL" for name in active)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 class LocalPrefect:

@@ -21,8 +21,6 @@ from ..core.errors import ImagenError
 from ..core.ledger import Ledger, RunProgress
 from ..core.run.progress import Speed, counts, duration, money, pace, status_line
 
-__all__ = ["Progress"]
-
 _BAR_SECONDS = 0.25
 _LINE_SECONDS = 10.0
 

@@ -10,19 +10,20 @@ import typer
 from ..core.errors import BadInput
 from . import options
 from .console import facts, print_json, shorten, stderr, stdout, table
-from .failures import INCOMPLETE, OK
+from .exit_codes import INCOMPLETE, OK
+from .flags import with_flags
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..core.repair import RebuildReport, ReconcileReport
 
-__all__ = ["reconcile"]
-
 _SHOWN = 30
 
 
+@with_flags
 def reconcile(
+    store: options.Endpoint,
     to: options.OptionalDestination = None,
     apply: Annotated[
         bool, typer.Option("--apply", help="Mend: fetch or copy what is missing, adopt what is not recorded.")
@@ -39,7 +40,6 @@ def reconcile(
         typer.Option("--adopt-ledger", help="With --rebuild: take another ledger's images into one that is not empty."),
     ] = False,
     catalog: options.Catalog = None,
-    endpoint_url: options.EndpointUrl = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
@@ -59,12 +59,13 @@ def reconcile(
     from ..core.repair import rebuild as make_again
     from ..core.repair import reconcile as compare
     from .catalogs import catalog_url, existing_ledger
+    from .typed import read_store
 
     if rebuild and (apply or quick):
         raise BadInput("--rebuild goes without --apply and --quick")
     if rebuild and to is None:
         raise BadInput("--rebuild needs --to: where the images are")
-    stores = Stores(options={"endpoint_url": endpoint_url, "addressing_style": "path"} if endpoint_url else {})
+    stores = Stores(options=read_store(store))
 
     def say(text: str) -> None:
         if not json:

@@ -3,49 +3,36 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..core.errors import BadInput
+from ..core.request import Policy, RunRequest, UnknownPolicy
 from . import options
 from .console import facts, print_json, stderr, stdout
-from .failures import INCOMPLETE, OK
+from .exit_codes import INCOMPLETE, OK
+from .flags import FlagsOf, Given, with_flags
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..core.repair import RepairReport
 
-__all__ = ["repair"]
-
 _KEY = "AIMLAPI_API_KEY"
-_UNKNOWN = "What is unknown"
 
 
-class _Unknown(StrEnum):
-    HOLD = "hold"
-    RETRY = "retry"
-    FAIL = "fail"
-
-
+@with_flags
 def repair(
+    store: options.Endpoint,
+    given: Annotated[Given, FlagsOf(RunRequest, only={"unknown", "key_template", "concurrency"})],
     items: Annotated[
         list[str] | None,
         typer.Argument(metavar="[ITEM]...", help="Decide on these items only: item or request ids, or how they begin."),
     ] = None,
-    unknown: Annotated[
-        _Unknown,
-        typer.Option(
-            help="Items that may have been billed: hold them, retry them now (may pay twice), or fail them: the next "
-            "run buys them again.",
-            rich_help_panel=_UNKNOWN,
-        ),
-    ] = _Unknown.HOLD,
     no_log: Annotated[
         bool,
-        typer.Option("--no-log", help="Do not ask the API's log what became of them.", rich_help_panel=_UNKNOWN),
+        typer.Option("--no-log", help="Do not ask the API's log what became of them.", rich_help_panel=Policy.section),
     ] = False,
     lost: Annotated[
         bool,
@@ -55,10 +42,7 @@ def repair(
         str | None, typer.Option(metavar="RUN", help="Only this run's items: its id, or how it begins.")
     ] = None,
     catalog: options.Catalog = None,
-    endpoint_url: options.EndpointUrl = None,
     base_url: options.BaseUrl = None,
-    key_template: options.KeyTemplate = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=512, metavar="N", help="Calls and downloads at once.")] = 8,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -74,27 +58,27 @@ def repair(
     from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
     from ..core.repair import Stores
     from ..core.repair import repair as mend
-    from ..core.request import RunRequest, UnknownPolicy
     from .catalogs import existing_ledger
     from .runs import find_items, find_run
+    from .typed import read_request, read_store
 
+    request = read_request(given)
     key = os.environ.get(_KEY, "").strip()
-    if unknown is _Unknown.RETRY and not key:
+    if request.policy.unknown is UnknownPolicy.RETRY and not key:
         raise BadInput(f"--unknown retry buys, and needs a key: set {_KEY}")
     client = AimlApiClient(key, base_url=base_url or DEFAULT_BASE_URL) if key else None
-    store = {"endpoint_url": endpoint_url, "addressing_style": "path"} if endpoint_url else {}
     try:
         with existing_ledger(catalog, required=True) as ledger:
             if ledger is None:
                 raise TypeError("a required ledger is never None")
             report = mend(
                 ledger,
-                Stores(options=store),
+                Stores(options=read_store(store)),
                 client=client,
-                request=RunRequest.by_flag({"concurrency": concurrency, "key_template": key_template}),
+                request=request,
                 run_id=find_run(ledger.runs.all(), run)["run_id"] if run is not None else None,
                 item_ids=find_items(ledger, items) if items else None,
-                unknown=UnknownPolicy(unknown.value),
+                unknown=request.policy.unknown,
                 lost=lost,
                 ask=not no_log,
                 say=lambda text: None if json else stderr().print(f"… {text}", style="dim", soft_wrap=True),

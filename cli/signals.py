@@ -1,18 +1,17 @@
-"""Ctrl-C and SIGTERM during a run: the first ends it in an orderly way, the second Ctrl-C at once."""
+"""How a process ends: on Ctrl-C and SIGTERM in order, on a second Ctrl-C at once, and always within some seconds."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from .console import stderr
-from .failures import INTERRUPTED, Terminated
-
-__all__ = ["orderly_stop", "terminable"]
+from .exit_codes import INTERRUPTED, Terminated
 
 
 @contextmanager
@@ -70,3 +69,18 @@ def orderly_stop(announcement: str, *, seconds: float) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def exit_within(seconds: float, code: int) -> None:
+    """Make sure that the process ends, also where Prefect waits at its exit for an API that is gone.
+
+    Everything of this package is settled by then; only Prefect's own last log lines can get lost.
+    """
+
+    def leave() -> None:
+        sys.stdout.flush()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()

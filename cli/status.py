@@ -11,15 +11,13 @@ import typer
 from ..core.errors import BadInput
 from . import options
 from .console import facts, print_json, shorten, stdout, table
-from .failures import OK
+from .exit_codes import OK
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..core.ledger import BudgetState, CostSummary, Ledger, Transition
     from ..core.run.report import RunReport
-
-__all__ = ["status"]
 
 _UNKNOWN_SHOWN = 20
 

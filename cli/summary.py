@@ -14,8 +14,6 @@ from ..core.money import format_usd
 from ..core.run.report import RunReport
 from .console import facts, shorten, table
 
-__all__ = ["again", "next_steps", "print_open", "print_summary", "state_counts", "texts_written"]
-
 _OPEN_SHOWN = 10
 _STATE_STYLE = {
     "delivered": "green",
@@ -159,7 +157,6 @@ def print_open(console: Console, report: RunReport, *, but: frozenset[str] = fro
 def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, str]]:
     """What to do about what is missing: a sentence, and the command where there is one."""
     steps: list[tuple[str, str]] = []
-    reason = next((reason for reason in StopReason if report.message.startswith(f"{reason}:")), None)
     if report.states.get(ItemState.UNKNOWN):
         count = report.states[ItemState.UNKNOWN]
         steps.append(
@@ -186,7 +183,7 @@ def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, s
                 again([word for word in arguments if word != "--retry-refused"]) + " --retry-refused",
             )
         )
-    replies_lost = sum(item.state == ItemState.LOST and item.reason.startswith("reply:") for item in report.open)
+    replies_lost = sum(item.answer_lost for item in report.open)
     if replies_lost:
         steps.append(
             (
@@ -203,16 +200,16 @@ def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, s
                 "",
             )
         )
-    if any(report.states.get(state) for state in _TO_DO) or (reason is not None and not report.complete):
-        advice = _HALT_ADVICE.get(reason) if reason is not None else None
-        if reason is StopReason.MODEL and report.successor:
+    if any(report.states.get(state) for state in _TO_DO) or (report.stop is not None and not report.complete):
+        advice = _HALT_ADVICE.get(report.stop) if report.stop is not None else None
+        if report.stop is StopReason.MODEL and report.successor:
             text = "Its successor can make the rest, with the parameters translated; nothing is bought again:"
             steps.append((text, again(arguments, fallback=report.successor)))
             return steps
-        if reason is StopReason.BUDGET and "the run's budget" not in report.message:
+        if report.budget in ("day", "month"):
             advice = (
                 "When the budget frees (`prefect-imagen budget` shows and changes it), the same command buys the rest:"
             )
         text = advice or "The same command goes on with the rest and buys nothing again:"
-        steps.append((text, "" if reason is StopReason.MODEL else again(arguments)))
+        steps.append((text, "" if report.stop is StopReason.MODEL else again(arguments)))
     return steps

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -59,6 +59,7 @@ class Flag:
         off: The flag takes no value and switches a default of True off.
         help: What such a flag does; of any other, the description of the field says it.
         shown: Text for the default in the help, where the value itself reads badly.
+        file: `@FILE` is taken for the text in that file.
     """
 
     name: str | None = None
@@ -66,6 +67,7 @@ class Flag:
     off: bool = False
     help: str | None = None
     shown: str | None = None
+    file: bool = False
 
 
 NO_FLAG = Flag(name="")
@@ -74,6 +76,9 @@ NO_FLAG = Flag(name="")
 
 class Options(BaseModel):
     """A group of options. Immutable; an unknown name is an error, and so is a value out of bounds."""
+
+    section: ClassVar[str] = "Options"
+    """Heading of the group in the help of the command line and in the docs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -130,7 +135,7 @@ ModelName = Annotated[
 Template = Annotated[
     str | None,
     Field(description="Jinja2 template over a row's columns: '{{ product }} on {marble|oak}'."),
-    Flag(metavar="TEXT|@FILE"),
+    Flag(metavar="TEXT|@FILE", file=True),
 ]
 Concurrency = Annotated[int, Field(ge=1, le=512, description="Paid calls in flight."), Flag(metavar="N")]
 
@@ -142,6 +147,8 @@ Patience = Annotated[
 
 class PromptOptions(Options):
     """Which prompts: how the source is read, what is made of its rows, and how many are taken."""
+
+    section: ClassVar[str] = "Which prompts"
 
     column: Annotated[
         str | None,
@@ -183,6 +190,8 @@ class PromptOptions(Options):
 class ImageOptions(Options):
     """Which images: fields of the model, combinations of them, and models that may stand in."""
 
+    section: ClassVar[str] = "Which images"
+
     num_images: Annotated[
         int | None, Field(ge=1, le=10, description="Images per request; every one is paid."), Flag(metavar="N")
     ] = None
@@ -220,6 +229,8 @@ class ImageOptions(Options):
 class Rewrite(Options):
     """A language model rewrites each prompt first."""
 
+    section: ClassVar[str] = "Rewriting prompts"
+
     model: Annotated[
         str,
         Field(description="Language model that rewrites each prompt first: openai/gpt-4o-mini."),
@@ -234,7 +245,7 @@ class Rewrite(Options):
         str,
         _empty_for_none(str),
         Field(description="What the new texts should be like: 'calm, hand-drawn'."),
-        Flag("--brief", metavar="TEXT|@FILE"),
+        Flag("--brief", metavar="TEXT|@FILE", file=True),
     ] = ""
     price: Annotated[
         str | None,
@@ -245,6 +256,8 @@ class Rewrite(Options):
 
 class Limits(Options):
     """How fast: calls in flight, calls per minute, and the size of a chunk."""
+
+    section: ClassVar[str] = "How fast"
 
     concurrency: Concurrency = 8
     requests_per_minute: Annotated[
@@ -270,6 +283,8 @@ class Limits(Options):
 
 class Policy(Options):
     """What to do when something is uncertain, refused or left undone."""
+
+    section: ClassVar[str] = "Policy"
 
     unknown: Annotated[
         UnknownPolicy,
@@ -317,6 +332,8 @@ class Policy(Options):
 class Delivery(Options):
     """How images get to the store, and how long a service that is away is waited for."""
 
+    section: ClassVar[str] = "Delivery"
+
     key_template: KeyTemplate = DEFAULT_KEY_TEMPLATE
     adopt_ledger: Annotated[bool, Field(description="Take over a destination of another ledger.")] = False
     patience: Patience = 120.0
@@ -347,6 +364,8 @@ class RunRequest(Options):
         >>> request == RunRequest.by_flag({"aspect_ratio": "16:9", "concurrency": 16})
         True
     """
+
+    section: ClassVar[str] = "What to buy"
 
     model: ModelName = DEFAULT_MODEL
     template: Template = None
@@ -429,10 +448,7 @@ class RunRequest(Options):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            where = tuple(str(part) for part in first["loc"])
-            name = next((one.name for one in known.values() if one.path == where[: len(one.path)]), ".".join(where))
-            raise BadInput(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+            raise BadInput(explain(error, cls)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,16 +459,28 @@ class Option:
         path: Names of the groups it is in, then its own field.
         field: Its declaration.
         flag: How it is written.
+        section: Heading of its group.
     """
 
     path: tuple[str, ...]
     field: FieldInfo
     flag: Flag
+    section: str
 
     @property
     def name(self) -> str:
         """Its name on the command line, with `_` for `-`."""
         return (self.flag.name or self.path[-1]).lstrip("-").replace("-", "_")
+
+    @property
+    def written(self) -> str:
+        """Its flag."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def has_flag(self) -> bool:
+        """Whether the command line has it."""
+        return self.flag != NO_FLAG
 
     @property
     def decides_items(self) -> bool:
@@ -482,10 +510,26 @@ def options_of(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[O
             yield from options_of(group, (*path, name))
             continue
         flag = next((note for note in field.metadata if isinstance(note, Flag)), Flag())
-        yield Option((*path, name), field, flag)
+        yield Option((*path, name), field, flag, getattr(model, "section", Options.section))
 
 
 def _kinds(annotation: Any) -> Iterator[type]:
     """The classes that an annotation is made of: itself, or the members of a union."""
     members = getattr(annotation, "__args__", ()) if not isinstance(annotation, type) else (annotation,)
     return (member for member in members if isinstance(member, type))
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """What is wrong with the values of a model, by the flags that they were given with."""
+    problems: dict[str, list[str]] = {}
+    for problem in error.errors(include_url=False, include_context=False):
+        place = tuple(map(str, problem["loc"]))
+        option = next((one for one in options_of(model) if place[: len(one.path)] == one.path), None)
+        name = option.written if option is not None else ".".join(place)
+        own = problem["type"] == "value_error"
+        value = "" if own else f"{problem['input']!r} is not allowed: it "
+        text = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        reasons = problems.setdefault(f"{name}: {value}", [])
+        if text not in reasons:
+            reasons.append(text)
+    return "; ".join(start + " or ".join(reasons) for start, reasons in problems.items())

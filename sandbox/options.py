@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from ..core.request import Flag
+
 ImageFormat = Literal["png", "jpeg", "webp"]
 
 
@@ -27,7 +29,9 @@ class SandboxOptions(BaseModel):
     ] = False
 
     keys: Annotated[
-        tuple[SecretStr, ...], Field(description="API keys that are accepted; none given: any that is not empty.")
+        tuple[SecretStr, ...],
+        Field(description="API keys that are accepted; none given: any that is not empty."),
+        Flag("--key", metavar="KEY"),
     ] = ()
     balance_usd: Annotated[Decimal, Field(ge=0, description="Credit at the start, in US dollars.")] = Decimal(1000)
 

@@ -49,6 +49,7 @@ class WithdrawnModel(BadInput):
     withdrawn_at: str | None
     successor: str | None
     lenient: bool = False
+    """Whether the successor cannot do everything that was asked for."""
 
     def __str__(self) -> str:
         when = f" on {self.withdrawn_at}" if self.withdrawn_at else ""

@@ -153,6 +153,7 @@ class OpenItem:
         reason: In a sentence.
         client_request_id: Of its last call, to ask the provider about.
         reserved: Credits that the last call may have cost, where that is not known.
+        answer_lost: Whether the call was billed and its answer never came: there is no image to fetch.
     """
 
     item_id: str
@@ -162,6 +163,7 @@ class OpenItem:
     reason: str
     client_request_id: str | None
     reserved: int
+    answer_lost: bool = False
 
 
 class Runs:
@@ -324,7 +326,8 @@ class Runs:
         first = first_rows(run_id)
         other = calls.alias()
         last = sa.select(sa.func.max(other.c.number)).where(other.c.item_id == items.c.id).scalar_subquery()
-        image_reason = sa.select(sa.func.min(images.c.reason)).where(images.c.item_id == items.c.id).scalar_subquery()
+        own_images = images.c.item_id == items.c.id
+        image_reason = sa.select(sa.func.min(images.c.reason)).where(own_images).scalar_subquery()
         query = (
             sa.select(
                 items.c.id,
@@ -332,6 +335,7 @@ class Runs:
                 items.c.prompt,
                 items.c.reason,
                 image_reason.label("image_reason"),
+                sa.exists().where(own_images).label("has_images"),
                 run_items.c.source,
                 run_items.c.line,
                 calls.c.id.label("call_id"),
@@ -356,6 +360,7 @@ class Runs:
                 reason=row.reason or row.image_reason or "",
                 client_request_id=row.call_id,
                 reserved=row.reserved if row.call_id is not None and row.settled is None else 0,
+                answer_lost=row.state == ItemState.LOST and not row.has_images,
             )
             for row in rows
         ]

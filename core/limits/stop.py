@@ -36,12 +36,19 @@ class StopSignal:
         self._on_stop: list[Callable[[], None]] = []
         self.reason: StopReason | None = None
         self.message = ""
+        self.budget: str | None = None
 
-    def set(self, reason: StopReason, message: str) -> None:
-        """StopSignal. Only the first reason is kept."""
+    def set(self, reason: StopReason, message: str, *, budget: str | None = None) -> None:
+        """Stop. Only the first reason is kept.
+
+        Args:
+            reason: Why.
+            message: The same for people.
+            budget: With BUDGET, whose budget was reached: `run`, `day` or `month`.
+        """
         with self._lock:
             if self.reason is None:
-                self.reason, self.message = reason, message
+                self.reason, self.message, self.budget = reason, message, budget
             call = []
             if reason is StopReason.STOPPED and not self._stopped.is_set():
                 self._stopped.set()
@@ -63,7 +70,7 @@ class StopSignal:
         with self._lock:
             if self.reason is not reason or self._stopped.is_set():
                 return False
-            self.reason, self.message = None, ""
+            self.reason, self.message, self.budget = None, "", None
             self._halted.clear()
             return True
 

@@ -10,7 +10,7 @@ from ..aimlapi import ResolvedModel
 from ..aimlapi.common_parameters import read_parameter
 from ..errors import BadInput
 from ..ledger import RunItem
-from ..prompts import Prompt, PromptSpec
+from ..prompts import Prompt, PromptSpec, TooManyPrompts
 from ..request import DEFAULT_MODEL
 from ..rewrite import RewriteSpec
 from .availability import ModelAvailability
@@ -111,13 +111,15 @@ class BatchSpec(BatchBase):
             raise BadInput("edition: at most 200 printable characters")
         object.__setattr__(self, "matrix", read_matrix(self.matrix, self.parameters))
 
-    def _checked(self, candidates: tuple[Candidate, ...]) -> Iterator[tuple[Prompt, InvalidPrompt | None]]:
+    def _checked(
+        self, candidates: tuple[Candidate, ...], at_most: int | None = None
+    ) -> Iterator[tuple[Prompt, InvalidPrompt | None]]:
         """Each prompt, and what is wrong with it if anything is.
 
         Raises:
             PromptError: The source, the template or a row is wrong.
         """
-        for prompt in self.prompts.prompts():
+        for prompt in self.prompts.prompts() if at_most is None else self.prompts.checked(at_most):
             problem = self.problem(candidates, prompt.text)
             yield prompt, InvalidPrompt(prompt.source, prompt.line, problem) if problem is not None else None
 
@@ -141,12 +143,13 @@ class BatchSpec(BatchBase):
         each = self.variations * len(candidates[0].forms) * self.repeat
         problems: list[InvalidPrompt] = []
         total = 0
-        for _, problem in self._checked(candidates):
-            total += 1
-            if total == MANY_PROMPTS:
-                _refuse_too_many(self.prompts.count() * each)
-            if problem is not None:
-                problems.append(problem)
+        try:
+            for _, problem in self._checked(candidates, max(MANY_PROMPTS, MOST_ROWS // each)):
+                total += 1
+                if problem is not None:
+                    problems.append(problem)
+        except TooManyPrompts as error:
+            _refuse_too_many(error.count * each)
         if problems and not self.skip_invalid:
             raise InvalidPrompts(tuple(problems), total)
         if total == len(problems):

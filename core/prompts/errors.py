@@ -5,7 +5,8 @@ BadInput
     ├── PromptFileError     a source that cannot be read as it is: names the file and the line
     ├── VariantError        `{a|b}` that cannot be read: shows the text with a caret
     ├── TemplateError       a template that cannot be parsed or rendered: names its line and the row
-    └── PromptOptionError   an option out of range: names the option and its value
+    ├── PromptOptionError   an option out of range: names the option and its value
+    └── TooManyPrompts      more than the caller can use: says how many
 """
 
 from __future__ import annotations
@@ -37,6 +38,16 @@ class PromptFileError(PromptError):
 
     def __str__(self) -> str:
         return f"{_where(self.source, self.line)}: {self.problem}"
+
+
+@dataclass(eq=False, repr=False)
+class TooManyPrompts(PromptError):
+    """There are more prompts than the caller of `PromptSpec.checked` can use."""
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"there are {self.count:,} prompts"
 
 
 @dataclass(eq=False, repr=False)

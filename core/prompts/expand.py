@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .combinations import Variant
-from .errors import PromptFileError, PromptOptionError, VariantError
+from .errors import PromptFileError, PromptOptionError, TooManyPrompts, VariantError
 from .grammar import escape
 from .resolve import Resolver
 from .rules import Excluding, Rules
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from ..storage import S3Options
 
 _PROMPT_NAMES = ("prompt", "text", "caption")
+_KEPT = 10_000
+"""Prompts that are kept after a check, where no more than these are asked for."""
+
 _NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 
@@ -49,7 +53,7 @@ class Prompt:
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PromptSpec:
     """Which prompts a user wants.
 
@@ -113,6 +117,11 @@ class PromptSpec:
         if not isinstance(self.source, str | Path):
             object.__setattr__(self, "source", tuple(self.source))
 
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        """What a reading has found out, so that nothing is read a second time for it: `total`, and a few `prompts`."""
+        return {}
+
     def prompts(self) -> Iterator[Prompt]:
         """The prompts in file order, made as they are asked for.
 
@@ -126,14 +135,54 @@ class PromptSpec:
             VariantError: A row's variants cannot be read, or name a wildcard or variable that does not exist.
             PromptOptionError: There are more than `max_prompts`; a rule of `exclude` fits nothing, or nothing is left.
         """
+        if "prompts" in self._known:
+            return iter(self._known["prompts"])
         if self.max_prompts is not None and (count := self.count()) > self.max_prompts:
             raise PromptOptionError("max_prompts", self.max_prompts, f"there are {count:,} prompts; ask for fewer")
         if self.exclude:
             # A mistyped rule shows only when all rows are known, and has to show before the first prompt.
             self.total()
         expander = _Expander(self)
-        chosen = expander.all() if self.sample is None else expander.sampled(self.sample, self.sample_seed)
+        if self.sample is None:
+            chosen = expander.all()
+        else:
+            chosen = expander.picked(draw(self.total(), self.sample, self.sample_seed), self.sample_seed)
         return islice(chosen, self.limit)
+
+    def checked(self, at_most: int) -> Iterator[Prompt]:
+        """The prompts, for a check that goes through all of them: what is wrong with the whole shows at the latest at
+        the end, instead of before the first one. So the source is read once, or twice for a sample.
+
+        What it finds out is remembered: `prompts` reads the source once more after it, or not at all where at most
+        10,000 are asked for.
+
+        Args:
+            at_most: More prompts than this are an error.
+
+        Raises:
+            TooManyPrompts: There are more than `at_most`.
+            PromptError: What `prompts` raises.
+        """
+        few = min((n for n in (self.limit, self.sample) if n is not None), default=None)
+        if few is not None:
+            if few > at_most and (count := self.count()) > at_most:
+                raise TooManyPrompts(count)
+            yield from self._remembered(self.prompts()) if few <= _KEPT else self.prompts()
+            return
+        expander = _Expander(self)
+        try:
+            yield from expander.all(at_most if self.max_prompts is None else min(at_most, self.max_prompts))
+        except TooManyPrompts:
+            self.prompts()  # raises where it is `max_prompts` that is exceeded
+            raise TooManyPrompts(self.count()) from None
+        self._known["total"] = expander.offered
+
+    def _remembered(self, prompts: Iterator[Prompt]) -> Iterator[Prompt]:
+        kept = []
+        for prompt in prompts:
+            kept.append(prompt)
+            yield prompt
+        self._known["prompts"] = kept
 
     def spread(self, size: int) -> Iterator[Prompt]:
         """At most `size` prompts at equal distances in all there are before `sample` and `limit`: to look at.
@@ -141,9 +190,8 @@ class PromptSpec:
         >>> [prompt.text for prompt in PromptSpec(["{0|1|2|3|4|5|6|7|8|9}" * 12]).spread(3)]
         ['000000000000', '333333333333', '666666666666']
         """
-        expander = _Expander(self)
-        total = expander.total()
-        return expander.at([total * place // size for place in range(size)] if size < total else range(total))
+        expander, total = _Expander(self), self.total()
+        return expander.picked([total * place // size for place in range(size)] if size < total else range(total), None)
 
     def count(self) -> int:
         """How many prompts `prompts` yields, without enumerating combinations.
@@ -157,13 +205,16 @@ class PromptSpec:
 
     def total(self) -> int:
         """How many prompts there are before `sample` and `limit`; reads all rows and raises what `prompts` would."""
-        return _Expander(self).total()
+        if "total" not in self._known:
+            self._known["total"] = _Expander(self).total()
+        return int(self._known["total"])
 
 
 class _Expander:
     """One reading of a spec."""
 
     def __init__(self, spec: PromptSpec) -> None:
+        self.offered = 0
         self._source: PromptSource = open_source(spec.source, spec.format, spec.s3)
         self._variants = spec.variants
         self._resolver = Resolver(None if spec.wildcards is None else open_wildcards(spec.wildcards, spec.s3))
@@ -182,20 +233,16 @@ class _Expander:
                 self._template.check(columns, has_prompt=self._column is not None)
             self._rules.check_columns(columns)
 
-    def all(self) -> Iterator[Prompt]:
+    def all(self, at_most: int | None = None) -> Iterator[Prompt]:
+        """All prompts; `TooManyPrompts` at the row that makes them more than `at_most`."""
         for row, space in self._spaces():
+            self.offered += space.count()
+            if at_most is not None and self.offered > at_most:
+                raise TooManyPrompts(self.offered)
             for variant in space.expand():
                 yield self._prompt(row, variant)
 
-    def sampled(self, size: int, seed: int) -> Iterator[Prompt]:
-        """Two readings: one to count, one to pick."""
-        return self._picked(draw(self.total(), size, seed), seed)
-
-    def at(self, indices: Iterable[int]) -> Iterator[Prompt]:
-        """The prompts at these places, ascending."""
-        return self._picked(indices, None)
-
-    def _picked(self, indices: Iterable[int], seed: int | None) -> Iterator[Prompt]:
+    def picked(self, indices: Iterable[int], seed: int | None) -> Iterator[Prompt]:
         """The prompts at these places; with a seed, as many of each row, by their weights."""
         rest = iter(indices)
         index = next(rest, None)

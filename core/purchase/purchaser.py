@@ -208,7 +208,7 @@ class Purchaser:
                 # Looked at once more: the last call in flight may have ended between the two questions.
                 begun = self._ledger.calls.begin(intent)
                 if begun.period is not None:
-                    self._halt.set(StopReason.BUDGET, self._reached(begun.period))
+                    self._halt.set(StopReason.BUDGET, self._reached(begun.period), budget=begun.period.value)
                 return begun is BeginResult.YES
             if self._halt.sleep(_BUDGET_PAUSE) or not self._store_works():
                 return False

@@ -41,6 +41,7 @@ class RunReport:
         successor: What the provider names instead of `model`, where it is not served any more.
         omitted: Parameters that were left out, since the model cannot do them (`lenient`).
         stop: Why the run was stopped; None for a run that came to its end.
+        budget: Whose budget was reached, if that is why: `run`, `day` or `month`.
     """
 
     run_id: str
@@ -63,6 +64,7 @@ class RunReport:
     successor: str | None = None
     omitted: tuple[str, ...] = ()
     stop: StopReason | None = None
+    budget: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -85,6 +87,8 @@ class RunReport:
             "run_id": self.run_id,
             "outcome": self.outcome,
             "message": self.message,
+            "stop": self.stop,
+            "budget": self.budget,
             "destination": self.destination,
             "catalog": self.catalog,
             "rows": self.rows,

@@ -269,7 +269,13 @@ class Run:
         report = make_report(self.ledger, self.id, message="; ".join(failures), ended=ended)
         if report.complete or halt.reason is None:
             return report
-        return replace(report, outcome=self.outcome, message=f"{halt.reason}: {halt.message}", stop=halt.reason)
+        return replace(
+            report,
+            outcome=self.outcome,
+            message=f"{halt.reason}: {halt.message}",
+            stop=halt.reason,
+            budget=halt.budget,
+        )
 
     @property
     def outcome(self) -> str:

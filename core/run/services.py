@@ -21,7 +21,7 @@ from ..ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota
 from ..limits import BalanceGuard, CallLimiter, HealthGate, StopReason, StopSignal
 from ..purchase import Purchaser, Rewriter
 from ..request import Delivery, RunRequest
-from ..storage import KeyTemplate, LocalStore, ObjectStore, S3Store
+from ..storage import KeyTemplate, LocalStore, ObjectStore
 from ..threads import in_threads
 from .models import run_models
 
@@ -251,6 +251,8 @@ class Services:
         if parts.scheme == "file":
             path = Path(unquote(parts.path))
             return LocalStore(path.parent), path.name
+        from ..storage import S3Store
+
         options = self.store.options if isinstance(self.store, S3Store) else None
         return S3Store(parts.netloc, "", options), parts.path.lstrip("/")
 

@@ -7,10 +7,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import BadInput
+from ..store_options import ObjectOptions, S3Options
 from .local import LocalStore
-from .object_options import ObjectOptions
-from .options import S3Options
-from .s3 import S3Store
 from .store import ObjectStore
 
 
@@ -28,10 +26,12 @@ def open_store(uri: str, **options: Any) -> ObjectStore:
     scheme, separator, rest = uri.partition("://")
     if separator and scheme == "s3":
         bucket, _, prefix = rest.partition("/")
-        how = {name: given.pop(name) for name in ObjectOptions.__dataclass_fields__ if name in given}
-        unknown = sorted(given.keys() - S3Options.__dataclass_fields__.keys())
+        how = {name: given.pop(name) for name in ObjectOptions.model_fields if name in given}
+        unknown = sorted(given.keys() - S3Options.model_fields.keys())
         if unknown:
             raise BadInput(f"unknown S3 options: {', '.join(unknown)}")
+        from .s3 import S3Store
+
         return S3Store(bucket, prefix, S3Options(**given), ObjectOptions(**how))
     if given:
         raise BadInput(f"{uri}: a folder takes no options, but got {', '.join(sorted(given))}")

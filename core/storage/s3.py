@@ -15,10 +15,9 @@ from botocore.exceptions import ClientError
 
 from ..errors import BadInput
 from ..files import Fetched, HashedFile
+from ..store_options import ObjectOptions, S3Options
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
 from .keys import check_key, join_prefix
-from .object_options import ObjectOptions
-from .options import S3Options
 from .s3_client import probe_client, working_client
 from .s3_errors import code_of, status_of, translated
 from .s3_multipart import put_in_parts

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
+from pydantic import SecretStr
 
-from .options import S3Options
+from ..store_options import S3Options
 from .s3_role import as_role
 
 if TYPE_CHECKING:
@@ -42,11 +43,15 @@ def _client(options: S3Options, *, probe: bool) -> S3Client:
         return _clients[key]
 
 
+def _reveal(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
+
+
 def _make(options: S3Options, *, probe: bool) -> S3Client:
     session = boto3.session.Session(
-        aws_access_key_id=options.access_key_id,
-        aws_secret_access_key=options.secret_access_key,
-        aws_session_token=options.session_token,
+        aws_access_key_id=_reveal(options.access_key_id),
+        aws_secret_access_key=_reveal(options.secret_access_key),
+        aws_session_token=_reveal(options.session_token),
         region_name=options.region,
         profile_name=options.profile,
     )

@@ -15,7 +15,7 @@ from botocore.credentials import (
     DeferredRefreshableCredentials,
 )
 
-from .options import S3Options
+from ..store_options import S3Options
 
 _STS = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 

@@ -18,6 +18,7 @@ from prefect_imagen.sandbox import SandboxServer
 from ..bill import check_bill
 
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
+SERVER = Path(os.environ["PREFECT_HOME"]).parent / "server"
 KEY = "sk-never-to-be-printed-4711"
 
 
@@ -108,14 +109,37 @@ def terminal(sandbox: SandboxServer, tmp_path: Path) -> Iterator[Terminal]:
         ledger.close()
 
 
+@pytest.fixture(params=["alone", "in Prefect"])
+def user(request: pytest.FixtureRequest, terminal: Terminal, tmp_path: Path) -> Terminal:
+    """A user without Prefect, and one whose Prefect is configured for a server."""
+    if request.param == "alone":
+        return without_prefect(terminal, tmp_path)
+    terminal.environment = {**terminal.environment, "PREFECT_API_URL": request.getfixturevalue("prefect_api")}
+    return terminal
+
+
+@pytest.fixture
+def alone(terminal: Terminal, tmp_path: Path) -> Terminal:
+    """A user who has configured no Prefect API."""
+    return without_prefect(terminal, tmp_path)
+
+
+def without_prefect(terminal: Terminal, tmp_path: Path) -> Terminal:
+    kept = {name: value for name, value in terminal.environment.items() if name != "PREFECT_API_URL"}
+    terminal.environment = {**kept, "PREFECT_HOME": str(tmp_path / "prefect")}
+    return terminal
+
+
 @pytest.fixture
 def migrated(prefect_api: str) -> Callable[[Path], None]:
     """Fills a PREFECT_HOME with a database of the right schema: making one takes Prefect many seconds each time."""
-    source = Path(os.environ["PREFECT_HOME"]).parent / "server" / "prefect.db"
 
     def fill(home: Path) -> None:
         home.mkdir(parents=True)
-        with closing(sqlite3.connect(source)) as full, closing(sqlite3.connect(home / "prefect.db")) as copy:
+        with (
+            closing(sqlite3.connect(SERVER / "prefect.db")) as full,
+            closing(sqlite3.connect(home / "prefect.db")) as copy,
+        ):
             full.backup(copy)
 
     return fill

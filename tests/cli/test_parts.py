@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from dataclasses import replace
 
+import prefect_imagen.core.run.run as run
 import prefect_imagen.flows.pipeline as pipeline
 import pytest
-from prefect_imagen.cli.batch import read_pairs
 from prefect_imagen.cli.logs import Notices
 from prefect_imagen.cli.summary import again, next_steps
+from prefect_imagen.cli.typed import read_pairs
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import CostLine, CostSummary, ItemState, RunProgress
 from prefect_imagen.core.ledger.runs import OpenItem
+from prefect_imagen.core.limits import StopReason
 from prefect_imagen.core.purchase.log import LOST_REASON
 from prefect_imagen.core.run.progress import Speed, status_line
 from prefect_imagen.core.run.report import RunReport
@@ -44,24 +46,27 @@ def test_again_can_be_pasted() -> None:
     assert again(arguments, unknown="retry") == "prefect-imagen run 'my prompts.csv' --to s3://b/p --unknown retry"
 
 
-def report(message: str, *open_items: OpenItem, **states: int) -> RunReport:
+def report(
+    *open_items: OpenItem, stop: StopReason | None = None, budget: str | None = None, **states: int
+) -> RunReport:
     zero = CostSummary(*[CostLine()] * len(CostSummary.__dataclass_fields__))
     counts = {**dict.fromkeys(map(str, ItemState), 0), **states}
-    return RunReport("r", "Incomplete", message, None, "c", 1, 1, counts, 0, 0, 0, zero, open_items)
+    run = RunReport("r", "Incomplete", "why", None, "c", 1, 1, counts, 0, 0, 0, zero, open_items)
+    return replace(run, stop=stop, budget=budget)
 
 
 def test_what_to_type_next_depends_on_why() -> None:
     arguments = ["run", "p.csv"]
-    day = "budget reached: the day's budget of $5.00 (2026-03-01, UTC) does not cover the next call"
-    assert "When the budget frees" in next_steps(report(day, planned=1), arguments)[0][0]
-    run = "budget reached: the run's budget of $5.00 does not cover the next call"
-    assert "under a new budget of the same size" in next_steps(report(run, planned=1), arguments)[0][0]
-    answer = OpenItem("i", "lost", "p", "f:1", LOST_REASON, None, 0)
-    [(text, command)] = next_steps(report("", answer, lost=1), arguments)
+    day = report(stop=StopReason.BUDGET, budget="day", planned=1)
+    assert "When the budget frees" in next_steps(day, arguments)[0][0]
+    whole = report(stop=StopReason.BUDGET, budget="run", planned=1)
+    assert "under a new budget of the same size" in next_steps(whole, arguments)[0][0]
+    answer = OpenItem("i", "lost", "p", "f:1", LOST_REASON, None, 0, answer_lost=True)
+    [(text, command)] = next_steps(report(answer, lost=1), arguments)
     assert "their answers never came" in text
     assert command == "prefect-imagen run p.csv --unknown retry"
     source = OpenItem("i", "lost", "p", "f:1", "404", None, 0)
-    [(text, command)] = next_steps(report("", source, lost=1), arguments)
+    [(text, command)] = next_steps(report(source, lost=1), arguments)
     assert "`--edition`" in text
 
 
@@ -72,14 +77,14 @@ def test_pairs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "function", "shown"),
+    ("path", "shown"),
     [
-        (pipeline.__file__, "_prepare", True),
-        (pipeline.__file__, "_state", False),
-        ("/lib/urllib3/connectionpool.py", "urlopen", False),
-        ("/lib/prefect/flow_engine.py", "handle_crash", False),
+        (pipeline.__file__, True),
+        (run.__file__, True),
+        ("/lib/urllib3/connectionpool.py", False),
+        ("/lib/prefect/flow_engine.py", False),
     ],
 )
-def test_only_our_own_notices_are_shown(path: str, function: str, shown: bool) -> None:
-    record = logging.LogRecord("any", logging.WARNING, str(Path(path)), 1, "text", None, None, function)
+def test_only_our_own_notices_are_shown(path: str, shown: bool) -> None:
+    record = logging.LogRecord("any", logging.WARNING, path, 1, "text", None, None)
     assert Notices().filter(record) is shown

@@ -1,4 +1,4 @@
-"""`run` and `status` against the sandbox and a Prefect server, held to the sandbox's bill."""
+"""`run` and `status` against the sandbox, without Prefect and in a server of it, held to the sandbox's bill."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import os
 import pty
 import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prefect_imagen.sandbox.local_s3 import LocalS3
 
 from ..waiting import until
 from .conftest import IMAGEN, Said, Terminal
+from .counting import CountingProxy
 
 FOXES = "a {red|blue|grey} fox\n"
 
 
-@pytest.fixture
-def configured(terminal: Terminal, prefect_api: str) -> Terminal:
-    """A user whose Prefect is configured for a server."""
-    terminal.environment = {**terminal.environment, "PREFECT_API_URL": prefect_api}
-    return terminal
+NO_PREFECT = "no Prefect API is configured: running without Prefect; --prefect starts a temporary server\n"
 
 
-def test_a_run_its_repetition_and_what_the_others_say(configured: Terminal, here: Callable[..., Said]) -> None:
-    configured.write("foxes.txt", FOXES)
-    first = configured.run("run", "foxes.txt", "--to", "images", "--tag", "team=spring", "--json")
+def test_a_run_its_repetition_and_what_the_others_say(user: Terminal, here: Callable[..., Said]) -> None:
+    user.write("foxes.txt", FOXES)
+    first = user.run("run", "foxes.txt", "--to", "images", "--tag", "team=spring", "--json")
     assert first.code == 0, first.err
     report = json.loads(first.out)
     assert (report["outcome"], report["items"], report["states"]["delivered"], report["images"]) == (
@@ -37,21 +37,25 @@ def test_a_run_its_repetition_and_what_the_others_say(configured: Terminal, here
         3,
         3,
     )
-    bill = configured.sandbox.bill()
+    bill = user.sandbox.bill()
     assert (len(bill["entries"]), bill["credits"]) == (3, report["account"]["billed_credits"])
-    stored = [path for path in (configured.folder / "images").rglob("*.png") if path.is_file()]
+    stored = [path for path in (user.folder / "images").rglob("*.png") if path.is_file()]
     assert len(stored) == 3
+    in_prefect = "PREFECT_API_URL" in user.environment
     lines = first.err.splitlines()
-    assert [line[10:] for line in lines[:2]] == ["starting Prefect", "checking and planning"]
+    assert first.err.startswith(NO_PREFECT) is not in_prefect
+    assert [line[10:] for line in lines[:-1] if f"{line}\n" != NO_PREFECT] == ["starting Prefect"] * in_prefect + [
+        "planning"
+    ]
     assert "3 of 3 images; 3 delivered; $0.156 billed" in lines[-1]
 
     # The same again, as a person sees it; also with all of Prefect's log, neither shows the key.
-    again = configured.run("run", "foxes.txt", "--to", "images", "--verbose")
+    again = user.run("run", "foxes.txt", "--to", "images", "--verbose")
     assert again.code == 0
     assert again.out.lstrip().startswith("Completed  3 of 3 items delivered")
     assert "3 of the items, not bought again" in again.out
-    assert "Flow run" in again.err
-    assert len(configured.sandbox.calls()) == 3
+    assert ("Flow run" in again.err) is in_prefect
+    assert len(user.sandbox.calls()) == 3
 
     plan = json.loads(here("plan", "foxes.txt", "--json").out)
     assert (plan["owned"], plan["to_buy"], plan["price_credits"]) == (3, 0, 0)
@@ -71,72 +75,78 @@ def test_a_run_its_repetition_and_what_the_others_say(configured: Terminal, here
     assert here("status", "nope").code == 2
 
 
-def test_a_spool_over_its_cap_stops_the_buying(configured: Terminal) -> None:
-    configured.write("foxes.txt", FOXES)
-    assert configured.run("run", "foxes.txt", "--to", "images").code == 0
-    (images,) = Path(configured.environment["PREFECT_IMAGEN_HOME"], "spool").glob("*/images")
+def test_a_spool_over_its_cap_stops_the_buying(alone: Terminal) -> None:
+    alone.write("foxes.txt", FOXES)
+    assert alone.run("run", "foxes.txt", "--to", "images").code == 0
+    (images,) = Path(alone.environment["PREFECT_IMAGEN_HOME"], "spool").glob("*/images")
     (images / "left-behind").write_bytes(bytes(100))
-    configured.write("owls.txt", "an owl\n")
-    stopped = configured.run(
-        *("run", "owls.txt", "--to", "images", "--spool-max-bytes", "50", "--patience", "0", "--json")
-    )
+    alone.write("owls.txt", "an owl\n")
+    stopped = alone.run(*("run", "owls.txt", "--to", "images", "--spool-max-bytes", "50", "--patience", "0", "--json"))
     assert (stopped.code, json.loads(stopped.out)["outcome"]) == (1, "Blocked")
     assert "more than the 50 allowed" in json.loads(stopped.out)["message"]
-    assert len(configured.sandbox.bill()["entries"]) == 3
-    assert configured.run("run", "owls.txt", "--to", "images", "--spool-max-bytes", "200").code == 0
+    assert len(alone.sandbox.bill()["entries"]) == 3
+    assert alone.run("run", "owls.txt", "--to", "images", "--spool-max-bytes", "200").code == 0
 
 
-def test_what_is_missing_is_said_with_what_to_type(configured: Terminal, here: Callable[..., Said]) -> None:
-    configured.write("foxes.txt", "".join(f"fox {n}\n" for n in range(8)))
-    configured.sandbox.set_faults(
+def test_what_is_missing_is_said_with_what_to_type(user: Terminal, here: Callable[..., Said]) -> None:
+    user.write("foxes.txt", "".join(f"fox {n}\n" for n in range(8)))
+    user.sandbox.set_faults(
         [
             {"fault": "bad_gateway_billed", "times": 1},
             {"fault": "safety_block", "form": "http_400", "times": 1},
         ]
     )
-    said = configured.run("run", "foxes.txt", "--to", "images", "--unknown", "hold")
+    said = user.run("run", "foxes.txt", "--to", "images", "--unknown", "hold")
     assert said.code == 1
     assert "Incomplete  6 of 8 items delivered" in said.out
     assert "up to $0.053 more, for 1 unknown calls" in said.out
     assert "  prefect-imagen run foxes.txt --to images --unknown retry\n" in said.out
     assert "  prefect-imagen run foxes.txt --to images --unknown hold --retry-refused\n" in said.out
     assert "1 unknown, 1 failed" in said.err
+    assert "note: " not in said.err, "the report is the summary, and the only one"
 
     status = here("status")
     unknown = json.loads(here("status", "--json").out)["unknown"]
     assert [(call["reserved"], call["prompt"][:4]) for call in unknown] == [(106_000, "fox ")]
-    assert unknown[0]["client_request_id"] in {
-        entry["client_request_id"] for entry in configured.sandbox.bill()["entries"]
-    }
+    assert unknown[0]["client_request_id"] in {entry["client_request_id"] for entry in user.sandbox.bill()["entries"]}
     assert unknown[0]["client_request_id"] in status.out
     assert "Calls that may have been billed" in status.out
 
-    configured.sandbox.clear_faults()
-    rest = configured.run("run", "foxes.txt", "--to", "images", "--unknown", "retry", "--retry-refused", "--json")
+    user.sandbox.clear_faults()
+    rest = user.run("run", "foxes.txt", "--to", "images", "--unknown", "retry", "--retry-refused", "--json")
     assert (rest.code, json.loads(rest.out)["states"]["delivered"]) == (0, 8)
 
 
-def test_out_of_credit_says_to_top_up(configured: Terminal) -> None:
-    configured.write("foxes.txt", FOXES)
-    configured.sandbox.set_faults([{"fault": "out_of_credit"}])
-    said = configured.run("run", "foxes.txt", "--to", "images", "--on-incomplete", "warn")
+def test_out_of_credit_says_to_top_up(alone: Terminal) -> None:
+    alone.write("foxes.txt", FOXES)
+    alone.sandbox.set_faults([{"fault": "out_of_credit"}])
+    said = alone.run("run", "foxes.txt", "--to", "images")
     assert said.code == 1
     assert said.out.lstrip().startswith("Blocked  0 of 3")
     assert "Top up the account, then the same command buys the rest:\n  prefect-imagen run foxes.txt" in said.out
+
+
+def test_a_budget_ends_the_run_and_says_how_to_go_on(user: Terminal, here: Callable[..., Said]) -> None:
+    user.write("foxes.txt", FOXES)
+    budget = ("--budget-usd", "0.11", "--on-incomplete", "warn", "--concurrency", "1")
+    said = user.run("run", "foxes.txt", "--to", "images", *budget)
+    assert said.code == 1
+    assert said.out.lstrip().startswith("BudgetReached  2 of 3 items delivered")
+    assert "under a new budget of the same size:\n  prefect-imagen run foxes.txt" in said.out
+    assert here("budget", "--day", "0.11").code == 0
+    day = user.run("run", "foxes.txt", "--to", "images", "--json")
+    assert (day.code, json.loads(day.out)["outcome"], json.loads(day.out)["budget"]) == (1, "BudgetReached", "day")
+    assert len(user.sandbox.bill()["entries"]) == 2
 
 
 def wait_for_calls(terminal: Terminal, count: int) -> None:
     until(lambda: len(terminal.sandbox.calls()) >= count, f"{count} calls of the API", pause=0.05)
 
 
-@pytest.fixture
-def slow(terminal: Terminal, tmp_path: Path, migrated: Callable[[Path], None]) -> Terminal:
-    """A user whose Prefect is not configured, and calls that take their time."""
-    migrated(tmp_path / "prefect")
-    terminal.environment = {**terminal.environment, "PREFECT_HOME": str(tmp_path / "prefect")}
+def make_slow(terminal: Terminal) -> None:
+    """Let calls take their time, and have many to make."""
     terminal.sandbox.set_faults([{"fault": "slow_reply", "seconds": 0.5}])
     terminal.write("foxes.txt", "".join(f"fox number {n}\n" for n in range(300)))
-    return terminal
 
 
 def servers_of(process_id: int) -> list[int]:
@@ -155,29 +165,35 @@ def assert_gone(process_id: int) -> None:
     until(gone, f"the end of process {process_id}", seconds=60)
 
 
-def test_ctrl_c_records_reports_and_goes_on(slow: Terminal, here: Callable[..., Said]) -> None:
-    """With no Prefect configured: a private server, which ends with the run."""
-    process = slow.start("run", "foxes.txt", "--to", "images", "--concurrency", "4")
-    wait_for_calls(slow, 6)
+def assert_stopped(terminal: Terminal, here: Callable[..., Said]) -> None:
+    """The run has ended on the ledger, and every call of it is settled."""
+    terminal.sandbox.wait_idle()
+    status = json.loads(here("status", "--json").out)
+    assert (status["outcome"], status["states"]["unknown"], status["states"]["sent"]) == ("Stopped", 0, 0)
+    assert status["account"]["billed_credits"] == terminal.sandbox.bill()["credits"] > 0
+
+
+def test_ctrl_c_ends_a_temporary_server(
+    alone: Terminal, here: Callable[..., Said], migrated: Callable[[Path], None], tmp_path: Path
+) -> None:
+    migrated(tmp_path / "prefect")
+    make_slow(alone)
+    process = alone.start("run", "foxes.txt", "--to", "images", "--concurrency", "4", "--prefect")
+    wait_for_calls(alone, 6)
     (server,) = servers_of(process.pid)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in out + err
     assert out.lstrip().startswith("Stopped  ")
-    assert "  prefect-imagen run foxes.txt --to images --concurrency 4\n" in out
-    assert "Ctrl-C again leaves at once" in err
     assert_gone(server)
-    slow.sandbox.wait_idle()
-    status = json.loads(here("status", "--json").out)
-    assert (status["outcome"], status["states"]["unknown"], status["states"]["sent"]) == ("Stopped", 0, 0)
-    assert status["account"]["billed_credits"] == slow.sandbox.bill()["credits"] > 0
+    assert_stopped(alone, here)
 
 
-def test_kill_9_leaves_no_server_behind(terminal: Terminal) -> None:
+def test_kill_9_leaves_no_server_behind(alone: Terminal) -> None:
     """Not even one that is still starting."""
-    terminal.write("foxes.txt", FOXES)
-    process = terminal.start("run", "foxes.txt", "--to", "images")
+    alone.write("foxes.txt", FOXES)
+    process = alone.start("run", "foxes.txt", "--to", "images", "--prefect")
     assert process.stderr is not None
     assert "starting Prefect" in process.stderr.readline()
     servers = until(lambda: servers_of(process.pid), "the start of a Prefect server", pause=0.05)
@@ -187,14 +203,19 @@ def test_kill_9_leaves_no_server_behind(terminal: Terminal) -> None:
         assert_gone(server)
 
 
-def test_sigterm_on_a_configured_server(slow: Terminal, prefect_api: str) -> None:
-    process = slow.start("run", "foxes.txt", "--to", "images", PREFECT_API_URL=prefect_api)
-    wait_for_calls(slow, 2)
-    process.terminate()
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_run_in_order(user: Terminal, here: Callable[..., Said], sent: int, code: int) -> None:
+    make_slow(user)
+    process = user.start("run", "foxes.txt", "--to", "images", "--concurrency", "4")
+    wait_for_calls(user, 6)
+    process.send_signal(sent)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 143, err
+    assert process.returncode == code, err
+    assert "Traceback" not in out + err
     assert out.lstrip().startswith("Stopped  ")
-    assert "Traceback" not in err
+    assert "  prefect-imagen run foxes.txt --to images --concurrency 4\n" in out
+    assert ("Ctrl-C again leaves at once" in err) is (sent == signal.SIGINT)
+    assert_stopped(user, here)
 
 
 def on_a_terminal(terminal: Terminal, arguments: list[str], answer: str | None, **environment: str) -> tuple[int, str]:
@@ -228,9 +249,9 @@ def test_a_terminal_is_asked_before_much_is_spent(terminal: Terminal) -> None:
     assert terminal.sandbox.calls() == []
 
 
-def test_the_live_bar(configured: Terminal) -> None:
-    configured.write("foxes.txt", FOXES)
-    code, shown = on_a_terminal(configured, ["run", "foxes.txt", "--to", "images"], None)
+def test_the_live_bar(alone: Terminal) -> None:
+    alone.write("foxes.txt", FOXES)
+    code, shown = on_a_terminal(alone, ["run", "foxes.txt", "--to", "images"], None)
     assert code == 0
     assert "3 of 3 images" in shown
     assert "\x1b[32m3 delivered" in shown
@@ -268,3 +289,45 @@ def test_bad_input_does_not_wait_for_prefect(here: Callable[..., Said], terminal
     began = time.thread_time()
     assert here("run", "foxes.txt", "--to", "images", "--aspect-ratio", "7:1").code == 2
     assert time.thread_time() - began < 2
+
+
+def test_prefect_is_not_imported_where_it_is_not_configured(alone: Terminal) -> None:
+    alone.write("foxes.txt", FOXES)
+    script = """
+import sys
+from prefect_imagen.cli import main
+assert main(["run", "foxes.txt", "--to", "images"]) == 0
+heavy = {"prefect", "boto3", "pyarrow", "numpy", "fastapi", "uvicorn"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=alone.folder, env=alone.environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_service_is_asked_once(user: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source is read to check it and to write it down; catalogue, balance and destination are asked once."""
+    with (
+        LocalS3(tmp_path / "s3") as s3,
+        CountingProxy(s3.endpoint_url) as store,
+        CountingProxy(user.sandbox.origin) as api,
+    ):
+        for bucket in ("prompts", "images"):
+            s3.create_bucket(bucket)
+        s3.client().put_object(Bucket="prompts", Key="foxes.txt", Body=FOXES.encode())
+        said = user.run(
+            *("run", "s3://prompts/foxes.txt", "--to", "s3://images/x", "--endpoint-url", store.origin),
+            *("--base-url", f"{api.origin}/v1", "--sample", "2", "--json"),
+            AWS_ENDPOINT_URL_S3=store.origin,
+            AWS_ACCESS_KEY_ID=s3.access_key,
+            AWS_SECRET_ACCESS_KEY=s3.secret_key,
+        )
+        assert said.code == 0, said.err
+    assert 1 <= store.count("GET", "/prompts/foxes.txt") <= 2
+    assert store.count("GET", ".prefect-imagen-ledger.json") == 1
+    assert store.count("GET", "/images/x/.prefect-imagen-probe") == 1
+    assert api.count("GET", "/v1/models?type=openai%2Fimage-generations") == 1
+    assert api.count("GET", "/v1/models/deprecations") == 1
+    assert api.count("GET", "billing") == 1
+    assert api.count("POST", "") == 2

@@ -1,4 +1,4 @@
-"""Killed processes and stores that go away: nothing paid is lost, nothing is bought again."""
+"""Killed processes and stores that go away, without Prefect and in it: nothing paid is lost or bought again."""
 
 from __future__ import annotations
 
@@ -37,9 +37,14 @@ def own_s3(tmp_path: Path) -> Iterator[LocalS3]:
 
 
 class Runner:
-    """`prefect-imagen run` in a process of its own, as a user starts it."""
+    """`prefect-imagen run` in a process of its own, as a user starts it.
 
-    def __init__(self, sandbox: SandboxServer, s3: LocalS3, home: Path, prefect_api: str) -> None:
+    Args:
+        prefect_api: The configured API; None where none is. What goes on afterwards never has one: it is the quicker
+            way, and either has to understand what the other left behind.
+    """
+
+    def __init__(self, sandbox: SandboxServer, s3: LocalS3, home: Path, prefect_api: str | None) -> None:
         self.sandbox = sandbox
         self.idle_in_the_end = True
         self._command = [
@@ -47,27 +52,28 @@ class Runner:
             *("run", str(PARTI), "--limit", "200", "--to", "s3://crash/out", "--endpoint-url", s3.endpoint_url),
             *("--base-url", sandbox.base_url, "--catalog", str(home / "ledger.db"), "--concurrency", "8", "--json"),
         ]
-        self._environment = {
-            **os.environ,
-            "PREFECT_API_URL": prefect_api,
+        self._alone = {
+            **{name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"},
+            "PREFECT_HOME": str(home / "prefect"),
             "PREFECT_IMAGEN_HOME": str(home),
             "AIMLAPI_API_KEY": "key-of-the-tests",
             "AWS_ACCESS_KEY_ID": s3.access_key,
             "AWS_SECRET_ACCESS_KEY": s3.secret_key,
             "AWS_DEFAULT_REGION": "us-east-1",
         }
+        self._environment = {**self._alone, "PREFECT_API_URL": prefect_api} if prefect_api else self._alone
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
+    def start(self, *options: str, alone: bool = False) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*self._command, *options],
-            env=self._environment,
+            env=self._alone if alone else self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     def finish(self, *options: str) -> tuple[int, dict[str, Any]]:
-        process = self.start(*options)
+        process = self.start(*options, alone=True)
         out, err = process.communicate(timeout=240)
         assert process.returncode in (0, 1), err
         return process.returncode, json.loads(out)
@@ -83,8 +89,11 @@ class Runner:
         until(billed, f"{count} billed calls", pause=0.02)
 
 
-@pytest.fixture
-def runner(slow_sandbox: SandboxServer, own_s3: LocalS3, tmp_path: Path, prefect_api: str) -> Iterator[Runner]:
+@pytest.fixture(params=["alone", "in Prefect"])
+def runner(
+    request: pytest.FixtureRequest, slow_sandbox: SandboxServer, own_s3: LocalS3, tmp_path: Path
+) -> Iterator[Runner]:
+    prefect_api = request.getfixturevalue("prefect_api") if request.param == "in Prefect" else None
     made = Runner(slow_sandbox, own_s3, tmp_path / "home", prefect_api)
     yield made
     ledger = Ledger(str(tmp_path / "home" / "ledger.db"), create=False)

@@ -12,6 +12,7 @@ from prefect_imagen.core.prompts import PromptFileError, PromptSpec, open_source
 from prefect_imagen.core.prompts.s3 import PIECE, S3Object
 from prefect_imagen.core.storage import S3Options, StoreNotUsable, StoreUnavailable
 from prefect_imagen.sandbox.local_s3 import LocalS3
+from pydantic import SecretStr
 
 _numbers = itertools.count()
 Put = Callable[[str, str | bytes], str]
@@ -57,7 +58,8 @@ def test_a_spec_reads_source_and_wildcards(put: Put, s3_options: S3Options) -> N
     prompts = list(spec.prompts())
     assert prompts[0].text == "cat red sea"
     assert (prompts[-1].source, prompts[-1].line) == (uri, 3)
-    assert s3_options.secret_access_key not in repr(spec)
+    assert s3_options.secret_access_key is not None
+    assert s3_options.secret_access_key.get_secret_value() not in repr(spec)
     with pytest.raises(PromptFileError, match="no wildcard in it"):
         open_wildcards("s3://prompts/nothing-there", s3_options)
 
@@ -103,10 +105,10 @@ def test_what_is_not_there(put: Put, s3_options: S3Options) -> None:
 
 def test_a_server_that_refuses_or_is_gone(put: Put, s3_options: S3Options) -> None:
     uri = put("p.txt", "x")
-    wrong = S3Options(s3_options.endpoint_url, "us-east-1", "path", "wrong", "key")
+    wrong = s3_options.model_copy(update={"access_key_id": SecretStr("wrong"), "secret_access_key": SecretStr("key")})
     with pytest.raises(StoreNotUsable) as refused:
         open_source(uri, None, wrong)
     assert "key" not in str(refused.value).replace("access key", "").replace("keys", "")
-    gone = S3Options("http://127.0.0.1:9", "us-east-1", "path", "a", "b")
+    gone = s3_options.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
     with pytest.raises(StoreUnavailable):
         open_source(uri, None, gone)

@@ -1,40 +1,13 @@
-"""Exit codes, and errors of the command line itself as one sentence."""
+"""Errors as a user reads them: what is wrong, and what to type next."""
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ..core.errors import ImagenError
 
-__all__ = [
-    "BAD_INPUT",
-    "INCOMPLETE",
-    "INTERRUPTED",
-    "OK",
-    "TERMINATED",
-    "Terminated",
-    "exit_within",
-    "explain",
-    "sentence",
-    "the_way_out",
-]
-
 _PROBLEMS_SHOWN = 500
-OK = 0
-INCOMPLETE = 1
-BAD_INPUT = 2
-INTERRUPTED = 130
-TERMINATED = 143
-
-
-class Terminated(BaseException):
-    """SIGTERM, as an exception that no `except Exception` swallows."""
-
-    exit_code = TERMINATED
 
 
 @runtime_checkable
@@ -48,7 +21,7 @@ class _UsageError(Protocol):
 
 
 def explain(error: Exception) -> str | None:
-    """The sentence for an error of the command line or of a setting; None for anything else."""
+    """The sentence for a wrong command line or a wrong value of a setting; None for anything else."""
     if isinstance(error, _UsageError):
         message = error.format_message()
         where = error.ctx.command_path if error.ctx is not None else "prefect-imagen"
@@ -65,7 +38,7 @@ def explain(error: Exception) -> str | None:
 
 
 def sentence(error: ImagenError) -> str:
-    """An error of ours as it is printed: where many prompts are wrong, all of them, up to what a terminal can hold."""
+    """The text for an error of this package; of many wrong prompts it names as many as a terminal can hold."""
     from ..core.plan import InvalidPrompts
 
     if not isinstance(error, InvalidPrompts):
@@ -80,8 +53,8 @@ def sentence(error: ImagenError) -> str:
     return "\n".join([*lines, "Shorten them, or leave them out with --skip-invalid."])
 
 
-def the_way_out(error: ImagenError, arguments: Sequence[str]) -> str | None:
-    """The command that goes on where a model is gone: the one that was typed, and who stands in."""
+def next_command(error: ImagenError, arguments: Sequence[str]) -> str | None:
+    """The command that goes on after an error, if there is one: for a withdrawn model, with its successor."""
     from ..core.aimlapi import WithdrawnModel
     from .summary import again
 
@@ -89,18 +62,3 @@ def the_way_out(error: ImagenError, arguments: Sequence[str]) -> str | None:
         return None
     given = [word for word in arguments if word != "--lenient"] + (["--lenient"] if error.lenient else [])
     return again(given, fallback=error.successor)
-
-
-def exit_within(seconds: float, code: int) -> None:
-    """See to it that the process ends, also if Prefect waits at its exit for an API that is gone.
-
-    All of ours is settled by then; what is lost is Prefect's own last log lines.
-    """
-
-    def leave() -> None:
-        sys.stdout.flush()
-        os._exit(code)
-
-    timer = threading.Timer(seconds, leave)
-    timer.daemon = True
-    timer.start()

@@ -1,0 +1,123 @@
+"""From what was typed to a request, and the small languages of flags: `NAME=VALUE`, `NAME=V1,V2`, `@FILE`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import BadInput
+from ..core.request import DEFAULT_MODEL, RunRequest
+from .flags import Given
+
+if TYPE_CHECKING:
+    from ..core.aimlapi import ResolvedModel
+
+_OWN_FLAGS = ("aspect_ratio", "num_images", "seed")
+"""Fields of a model that have a flag of their own."""
+
+
+def read_request(given: Given, prompts: str | None = None) -> RunRequest:
+    """Read a request; `{scheduled_date}` is today.
+
+    Args:
+        given: Flags of a `RunRequest`.
+        prompts: Path or URI of the prompts, or of a plan file; None for a command that has no prompts.
+
+    Raises:
+        BadInput: A value that is not allowed or cannot be read; a plan file, and a flag that would change it.
+    """
+    from ..core.aimlapi import load_registry
+    from ..core.plan import open_plan
+
+    deciding = [option.written for option in given.options if option.decides_items]
+    if deciding and prompts is not None and open_plan(prompts) is not None:
+        raise BadInput(f"{prompts} is a plan and says itself what is bought; leave out {', '.join(deciding)}")
+    values = dict(given.values)
+    for option in given.options:
+        if option.flag.file:
+            values[option.name] = read_text(values[option.name], option.written)
+    if "tag" in values:
+        values["tag"] = read_pairs(values["tag"], "--tag")
+    fields = read_pairs(values.get("set"), "--set")
+    for name in fields.keys() & {name for name in _OWN_FLAGS if name in values}:
+        raise BadInput(f"--set: {name!r} is given by --{name.replace('_', '-')} already")
+    if "set" in values or "matrix" in values:
+        # A model that is withdrawn is read, too: another may be used instead, and if there is none, that is said later.
+        model = load_registry().resolve(values.get("model", DEFAULT_MODEL), allow_withdrawn=True)
+        values["set"] = _read_fields(model, fields)
+        values["matrix"] = _read_matrix(values.get("matrix"), model)
+    return RunRequest.by_flag(values).scheduled(datetime.now(UTC))
+
+
+def read_store(given: Given) -> dict[str, Any]:
+    """Read the options of a store, as `open_store` takes them.
+
+    A server that is not AWS is asked with the bucket in the path: few have a name for each bucket.
+
+    Raises:
+        BadInput: A tag that cannot be read.
+    """
+    options = {option.path[-1]: given.values[option.name] for option in given.options}
+    if "object_tags" in options:
+        options["object_tags"] = read_pairs(options["object_tags"], "--object-tag")
+    if "endpoint_url" in options:
+        options["addressing_style"] = "path"
+    return options
+
+
+def read_pairs(texts: Iterable[str] | None, flag: str) -> dict[str, str]:
+    """Read values of the form `NAME=VALUE`.
+
+    Raises:
+        BadInput: Another form, or a name given twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts or ():
+        name, separator, value = text.partition("=")
+        name = name.strip()
+        if not separator or not name:
+            raise BadInput(f"{flag}: {text!r} is not of the form NAME=VALUE")
+        if name in pairs:
+            raise BadInput(f"{flag}: {name!r} is given twice")
+        pairs[name] = value
+    return pairs
+
+
+def _read_fields(model: ResolvedModel, texts: dict[str, str]) -> dict[str, Any]:
+    from ..core.plan import read_parameters
+
+    return read_parameters(model, texts)
+
+
+def _read_matrix(texts: Iterable[str] | None, model: ResolvedModel) -> dict[str, list[Any]]:
+    """Read values of the form `NAME=V1,V2`.
+
+    Raises:
+        BadInput: Another form, a name given twice, an empty value.
+    """
+    matrix: dict[str, list[Any]] = {}
+    for name, text in read_pairs(texts, "--matrix").items():
+        values = [value.strip() for value in text.split(",")]
+        if not all(values):
+            raise BadInput(f"--matrix: {name}={text} has an empty value; write {name}=V1,V2")
+        matrix[name] = [_read_fields(model, {name: value})[name] for value in values]
+    return matrix
+
+
+def read_text(text: str, flag: str) -> str:
+    """A text, or with `@` before it the text in that file.
+
+    Raises:
+        BadInput: The file cannot be read.
+    """
+    if not text.startswith("@"):
+        return text
+    path = Path(text[1:]).expanduser()
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"{flag}: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{flag}: {path} is not UTF-8 text") from None
