@@ -1,9 +1,8 @@
 """What is known of the AI/ML API: models, requests, replies, errors, and the client that sends."""
 
 from .client import DEFAULT_BASE_URL, AimlApiClient, RawReply
-from .common_parameters import Problem
 from .registry import UnknownModel, WithdrawnModel, list_price, load_registry
-from .reply import Reply, ReplyImage
+from .reply import Reply
 from .request import ImageRequest, InvalidRequest
 from .spec import ModelSpec, ResolvedModel
 
@@ -13,10 +12,8 @@ __all__ = [
     "ImageRequest",
     "InvalidRequest",
     "ModelSpec",
-    "Problem",
     "RawReply",
     "Reply",
-    "ReplyImage",
     "ResolvedModel",
     "UnknownModel",
     "WithdrawnModel",

@@ -24,7 +24,6 @@ class ChatModel(BaseModel):
 
     Attributes:
         id: Canonical id, which enters the identity of what it writes.
-        aliases: Other names.
         wire_model: Value of the body's `model`, where it is not the id.
         input_usd: Expected price of a million tokens that are sent.
         output_usd: Expected price of a million tokens that come back, reasoning included.
@@ -45,11 +44,9 @@ class ChatModel(BaseModel):
     reasoning: bool
 
     def price(self, input_tokens: int, output_tokens: int) -> int:
-        """Expected price in credits."""
         return usd_to_credits((input_tokens * self.input_usd + output_tokens * self.output_usd) / _MILLION)
 
     def price_high(self, input_tokens: int, output_tokens: int) -> int:
-        """Highest price in credits."""
         return usd_to_credits((input_tokens * self.input_usd_high + output_tokens * self.output_usd_high) / _MILLION)
 
 
@@ -72,7 +69,6 @@ def resolve_chat_model(name: str, price: str | None = None) -> ChatModel:
     """Find a language model by id or alias.
 
     Args:
-        name: As the user gave it.
         price: `IN,OUT` in USD per million tokens, instead of the known one; what makes a model usable that is not
             known here, since nothing is sent whose highest price is unknown.
 

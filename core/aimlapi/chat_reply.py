@@ -19,8 +19,6 @@ class ChatReply:
     """An answer in one shape.
 
     Attributes:
-        content: The text; empty where there is none.
-        refusal: The model's refusal, in its words, or None.
         finish_reason: `stop`, `length`, `content_filter`, or what else the model says.
         reasoned: Whether there is reasoning beside the text.
         output_tokens: Tokens that were written, reasoning included.

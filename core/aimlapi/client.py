@@ -141,9 +141,7 @@ class AimlApiClient:
     Args:
         api_key: Bearer key. It is sent to `base_url` only, and shows in no repr, log or pickle.
         base_url: Where the API is; `http://127.0.0.1:8700` for a sandbox.
-        connect_timeout: Seconds to reach the host.
         read_timeout: Seconds without a byte, and for the whole answer; image models take 3 to 30 s, 504 means longer.
-        pool_size: Connections kept open; at least the calls in flight.
         max_reply_bytes: Bytes of a reply that are read; a longer one is cut.
 
     Example:
@@ -180,7 +178,6 @@ class AimlApiClient:
         raise TypeError("an AimlApiClient holds a key and is not pickled; pass the name of a credentials block")
 
     def close(self) -> None:
-        """Close the pooled connections."""
         self._pool.close()
 
     def fingerprint(self, salt: str) -> str:
@@ -211,12 +208,7 @@ class AimlApiClient:
         return self._pay("/images/generations", body, client_request_id)
 
     def chat(self, body: Mapping[str, Any], client_request_id: str) -> RawReply:
-        """Ask a language model, once: `POST /v1/chat/completions`, in the OpenAI form (AI/ML API docs).
-
-        Raises:
-            NotSent: It never left.
-            ReplyLost: It left, and no answer came.
-        """
+        """Ask a language model, once: `POST /v1/chat/completions`, in the OpenAI form (AI/ML API docs)."""
         return self._pay("/chat/completions", body, client_request_id)
 
     def _pay(self, path: str, body: Mapping[str, Any], client_request_id: str) -> RawReply:
@@ -289,9 +281,6 @@ class AimlApiClient:
 
     def check_key(self) -> Decimal:
         """Ask for the balance: a free call that needs a good key (`GET /v2/billing`, AI/ML API docs).
-
-        Returns:
-            The balance in USD.
 
         Raises:
             StatusError: `BadKey` if the key is refused.

@@ -54,7 +54,6 @@ class Translation:
     Attributes:
         native: By the contract's field names.
         given: Field name to the name under which the user gave it.
-        problems: What the model cannot do.
     """
 
     native: Mapping[str, Any]

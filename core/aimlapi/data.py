@@ -50,13 +50,9 @@ def _shipped(name: str) -> dict[str, Any]:
     return document
 
 
-def _vocabulary() -> dict[str, Any]:
-    return _shipped("vocabulary.json")
-
-
 def known_models() -> tuple[ModelSpec, ...]:
     """The models that ship with the package, the best known first."""
-    vocabulary = _vocabulary()
+    vocabulary = _shipped("vocabulary.json")
     families = ("google", "flux", "openai", "bytedance", "alibaba", "stability", "xai", "recraft", "others")
     return tuple(
         ModelSpec.model_validate(_expanded(entry, vocabulary, document.get("family", "")))
@@ -66,11 +62,7 @@ def known_models() -> tuple[ModelSpec, ...]:
 
 
 def _expanded(entry: Mapping[str, Any], vocabulary: Mapping[str, Any], family: str = "") -> dict[str, Any]:
-    """An entry with what it names put in its place.
-
-    Raises:
-        ValueError: It names something that the vocabulary does not have.
-    """
+    """An entry with what it names put in its place."""
     model = {"family": family, **entry} if family else dict(entry)
     if "pixels" in model:
         model["pixels"] = _table(model["pixels"], vocabulary["pixels"], "pixels")
@@ -118,10 +110,6 @@ def _field(name: str, field: Any, known: Mapping[str, Any]) -> Any:
 def read_user_models(path: Path, known: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
     """Add a user's models to the known ones, or change these.
 
-    Args:
-        path: YAML or JSON.
-        known: The models so far.
-
     Returns:
         All models; a changed one keeps its place.
 
@@ -130,7 +118,7 @@ def read_user_models(path: Path, known: tuple[ModelSpec, ...]) -> tuple[ModelSpe
             is that was bought already.
     """
     entries = _entries(path)
-    vocabulary = _vocabulary()
+    vocabulary = _shipped("vocabulary.json")
     models = {spec.id: spec for spec in known}
     problems: list[str] = []
     for number, entry in enumerate(entries, 1):
@@ -204,7 +192,6 @@ _Loader.add_implicit_resolver(
 
 
 def _one(entry: Any, models: Mapping[str, ModelSpec], vocabulary: Mapping[str, Any]) -> ModelSpec:
-    """A model of a user's file."""
     if not isinstance(entry, Mapping):
         raise ValueError("not a mapping")  # noqa: TRY004 - collected with the other problems of the file
     given = _expanded(entry, vocabulary)
@@ -240,11 +227,7 @@ def _own_lifecycle() -> dict[str, Any]:
 
 
 def _keep_identity(old: ModelSpec, new: ModelSpec) -> None:
-    """A known model's defaults decide which purchase an item is: changing one would buy what is owned.
-
-    Raises:
-        ValueError: One is changed.
-    """
+    """A known model's defaults decide which purchase an item is: changing one would buy what is owned."""
     rules = {
         name: (field.default, field.identity)
         for contract in old.contracts.values()

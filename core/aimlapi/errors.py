@@ -52,13 +52,7 @@ class UnreadableReply(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The API's own words about an error, from either of its two envelopes.
-
-    Attributes:
-        message: Text for a person, bounded to 500 characters.
-        kind: `error.data.kind`, e.g. `err_insufficent_credits`.
-        request_id: The provider's request id, where it gives one.
-    """
+    """The API's own words about an error, from either of its two envelopes."""
 
     message: str
     kind: str | None = None

@@ -23,9 +23,7 @@ class LogRow:
     """A request, as the provider has it.
 
     Attributes:
-        credits: What it was charged.
         inference_id: The provider's id, also of the charge.
-        request_id: Of the HTTP call.
     """
 
     client_request_id: str

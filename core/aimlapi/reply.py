@@ -27,7 +27,6 @@ class ReplyImage:
     """One image of a reply.
 
     Attributes:
-        index: Place in the reply, from 0.
         url: Where it can be fetched, byte for byte as given; None if the reply carries the bytes.
         base64: The bytes, base64, without a data-URI prefix; None if there is a URL.
         content_type: As the reply claims; the bytes decide.
@@ -63,11 +62,6 @@ class Reply:
 
 
 def read_object(body: bytes) -> Mapping[str, Any]:
-    """Read the body of a 2xx answer.
-
-    Raises:
-        UnreadableReply: Not a JSON object. The call may have been billed.
-    """
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

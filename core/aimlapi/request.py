@@ -87,10 +87,7 @@ class ImageRequest:
     """A request that fits its model's contract. Make one with `ImageRequest.build`.
 
     Attributes:
-        model: Model and contract.
-        prompt: The text, as it will be sent.
         parameters: Only what was given, under the contract's own field names.
-        omitted: What was given and left out.
     """
 
     model: ResolvedModel
@@ -110,7 +107,6 @@ class ImageRequest:
         """Check a request against the model's contract.
 
         Args:
-            model: Id, alias or `MODEL@CONTRACT`; see `core.aimlapi.registry`.
             prompt: Text of the image; not empty, within the model's limit in UTF-16 code units.
             parameters: Fields of the contract, or common parameters (`core.aimlapi.common_parameters`); None values are
                 left out.
@@ -170,11 +166,7 @@ class ImageRequest:
 
     @property
     def price_high(self) -> int:
-        """Highest known price of the request, in credits: what is reserved before it is sent.
-
-        Raises:
-            UnknownPrice: Nobody says what it costs.
-        """
+        """Highest known price of the request, in credits: what is reserved before it is sent."""
         return self._price.credits_high * self.num_images
 
     def identity(self) -> dict[str, Any]:
@@ -192,9 +184,6 @@ class ImageRequest:
 
     def derived_seed(self, digest: str) -> int | None:
         """The seed to send where none was asked for: taken from the item's id, within the model's range.
-
-        Args:
-            digest: The item's id, hexadecimal.
 
         Returns:
             None where the model takes no seed, or not together with the other parameters.

@@ -30,12 +30,8 @@ class FieldSpec(_Data):
         maximum: Largest number; of a `size`, largest side in pixels; of a `text` or `list`, greatest length.
         multiple_of: Each side of a `size` must be a multiple of it, in pixels.
         default: What the provider assumes when the field is absent. Frozen once released: it decides identity.
-        required: Whether the provider refuses a request without it.
         identity: Whether the field shapes the image, and so is part of what an item is.
         means: The word of the common vocabulary that it stands for, where that is not its own name (`n`: `num_images`).
-        items: Of a `list`: what each of its elements is.
-        fields: Of an `object`: its keys.
-        description: One sentence for a person.
     """
 
     kind: Literal["choice", "integer", "number", "boolean", "text", "url", "size", "list", "object"]
@@ -87,14 +83,11 @@ class Contract(_Data):
 
     Attributes:
         since: Day the provider's documentation showed it first, ISO 8601.
-        source: Where it is documented.
         wire_model: Value of the body's `model`, where it is not the model's id.
         prompt_limit: Longest prompt in UTF-16 code units, or None where none is stated.
         aspect_ratios: For models without an `aspect_ratio` field: aspect ratio to size, at the default resolution.
         resolutions: For models whose size says the resolution, too: resolution to aspect ratio to size. The size of a
             resolution alone is under its own name.
-        fields: Request fields beside `model` and `prompt`.
-        reply: The form of its replies.
     """
 
     since: str
@@ -133,8 +126,6 @@ class Price(_Data):
         usd: What an image of ordinary size and quality costs.
         usd_high: What the dearest one may cost: the highest price seen or computed for any of its options.
         per: What the provider counts. By tokens, the real price of an image is known from its reply only.
-        as_of: When it was so.
-        source: Who says so.
     """
 
     usd: Decimal = Field(ge=0)
@@ -184,13 +175,7 @@ class ModelSpec(_Data):
 
     Attributes:
         id: Canonical id, the one that enters an item's identity.
-        title: Name for a person.
-        family: Who makes it, in a word.
-        aliases: Other names.
-        default_contract: Contract used when none is named.
-        contracts: Contracts by name.
         price: USD an image; None where no price is public, so that only the live catalogue can tell.
-        lifecycle: Listed, deprecated or withdrawn; successor.
         pixels: Width and height in pixels by aspect ratio or size preset, where they are documented.
     """
 
@@ -226,12 +211,10 @@ class ResolvedModel(NamedTuple):
 
     @property
     def contract(self) -> Contract:
-        """The request schema."""
         return self.spec.contracts[self.contract_name]
 
     @property
     def wire_model(self) -> str:
-        """Value of the request body's `model`."""
         return self.contract.wire_model or self.spec.id
 
     @property

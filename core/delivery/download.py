@@ -73,9 +73,6 @@ class Downloader:
 
         Returns:
             What came of it, and the bytes where they are not in the spool.
-
-        Raises:
-            SpoolUnavailable: As `download`.
         """
         path = self._spool.image(task.image_id)
         if path.exists():

@@ -27,8 +27,6 @@ class ImageFile:
         state: READY (verified, in the spool), BAD (twice not an image: quarantined), GONE (its URL is dead),
             LATER (the source does not answer now).
         path: In the spool, where READY; an image that goes to the store from memory has no file there.
-        sha256: Of the bytes, hexadecimal.
-        reason: Why it is not READY.
     """
 
     task: ImageTask
@@ -44,11 +42,7 @@ class ImageFile:
 
     @classmethod
     def ready(cls, task: ImageTask, fetched: Fetched) -> ImageFile:
-        """The entry of an image that is decoded whole, here and now.
-
-        Raises:
-            NotAnImage: It cannot be.
-        """
+        """The entry of an image that is decoded whole, here and now."""
         facts = inspect(fetched.source)
         return cls(
             task,

@@ -86,11 +86,7 @@ class DeliveryQueue:
                     future.set_exception(error)
 
     def download(self, tasks: Iterable[ImageTask]) -> list[ImageFile]:
-        """Download images, or wait for downloads already in progress; in the order given.
-
-        Raises:
-            SpoolUnavailable: The disk is full or read-only.
-        """
+        """Download images, or wait for downloads already in progress; in the order given."""
         return results(
             self._in_flight[task.image_id].file
             if task.image_id in self._in_flight

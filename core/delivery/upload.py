@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from ..errors import ImagenError
 from ..images import NotAnImage, save_bytes
@@ -13,10 +14,11 @@ from ..ledger import ImageResult, ImageState, StoredAt
 from ..limits import Backoff, HealthGate, StopReason, StopSignal
 from ..storage import KeyTemplate, ObjectStore, Stored, StoreNotUsable, StoreUnavailable
 from .files import FileState, ImageFile
-from .provenance import object_metadata
 from .spool import Spool
 
 _EXTENSIONS = ("png", "jpg", "webp")
+_ROOM = 1800
+"""S3 takes 2,048 bytes of names and values (Amazon S3 user guide); the rest is for the checksum and the store's own."""
 
 
 class Uploader:
@@ -24,11 +26,9 @@ class Uploader:
 
     Args:
         ledger_id: Written into each object's metadata, to say which ledger owns it.
-        spool: Holds the downloaded files.
         gate: Closed while the store fails; also holds back paid calls.
         patience: Seconds to wait for a failing store, for one image.
         run_tags: Returns the tags of the run, for stores that keep them with objects.
-        backoff: Pauses after a store refused an upload.
     """
 
     def __init__(
@@ -166,3 +166,25 @@ def _result(
 ) -> ImageResult:
     task = file.task
     return ImageResult(task.call_id, task.index, task.item_id, state, stored, reason)
+
+
+def object_metadata(ledger_id: str, file: ImageFile) -> dict[str, str]:
+    """What is written beside an image's bytes. A long prompt may not fit; the item's id still says which it is."""
+    task = file.task
+    metadata = {
+        "ledger-id": ledger_id,
+        "item-id": task.item_id,
+        "call-id": task.call_id,
+        "image-index": str(task.index),
+        "sent-on": task.sent_on.isoformat(),
+        "width": str(file.width),
+        "height": str(file.height),
+    }
+    used = sum(len(name) + len(value) for name, value in metadata.items())
+    for name, value in task.facts.items():
+        # As the S3 store writes it: percent-encoded beyond ASCII.
+        size = len(name) + len(quote(value, safe=" !#$&'()*+,/:;=?@[]"))
+        if used + size <= _ROOM:
+            metadata[name] = value
+            used += size
+    return metadata

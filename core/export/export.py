@@ -14,8 +14,8 @@ from ..errors import BadInput, Unavailable
 from ..files import AtomicFile
 from ..ledger import Ledger, Selection
 from ..storage import KeyTaken, ObjectStore, open_store
+from .columns import COLUMNS, plain
 from .formats import Format, open_writer
-from .rows import selected_rows
 
 _CHUNK = 1024 * 1024
 _CONTENT_TYPES = {
@@ -38,12 +38,13 @@ class Exported:
 def export_stream(ledger: Ledger, file: IO[bytes], format_: Format, selection: Selection | None = None) -> int:
     """Write rows of the catalog into an open binary file."""
     written = 0
+    kinds = list(COLUMNS.values())
     with (
-        selected_rows(ledger, selection or Selection()) as (columns, batches),
-        open_writer(format_, columns, file) as writer,
+        ledger.catalog.batches(list(COLUMNS), selection or Selection()) as batches,
+        open_writer(format_, list(COLUMNS.items()), file) as writer,
     ):
         for batch in batches:
-            writer.write(batch)
+            writer.write([[plain(kind, value) for kind, value in zip(kinds, row, strict=True)] for row in batch])
             written += len(batch)
     return written
 
@@ -60,9 +61,7 @@ def export_catalog(
     """Write rows of the catalog to a file or an object, which appears whole or not at all.
 
     Args:
-        target: Path or `s3://bucket/key`.
         format_: The file's format; None to tell it from the target's extension.
-        overwrite: Replace an existing file or object.
         store_options: Fields of `S3Options`, for a target in S3.
 
     Raises:

@@ -46,8 +46,6 @@ class Format(enum.StrEnum):
 
 
 class Writer(Protocol):
-    """Takes rows, batch after batch."""
-
     def write(self, rows: Sequence[Row]) -> None:
         """Write a batch; each row has a value for every column."""
 

@@ -39,7 +39,6 @@ class WatchedBody(io.BytesIO):
     begun = False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as usual, and remember it."""
         self.begun = True
         return super().read(size)
 
@@ -77,7 +76,6 @@ class SessionPool:
         self._local = threading.local()
 
     def session(self) -> requests.Session:
-        """The calling thread's session."""
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = _Session()

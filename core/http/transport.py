@@ -48,7 +48,6 @@ class OpenConnections:
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def add(self, connection: Any) -> None:
-        """Remember a connection."""
         with self._lock:
             self._connections.add(connection)
 
@@ -226,8 +225,6 @@ class PooledAdapter(HTTPAdapter):
     """A pooled transport without retries. `connections.cut()` ends the calls in flight, through a proxy as well.
 
     Args:
-        pool_size: Connections kept per host.
-        hosts: Hosts whose connections are kept.
         guard: Judges every address that is connected to; None: every address is allowed.
     """
 

@@ -56,7 +56,6 @@ class WireUrl:
     """An http or https URL, ready to be sent.
 
     Attributes:
-        origin: Where it points.
         base: `scheme://authority`, the host in its ASCII (IDNA) form.
         target: Path and query, exactly as they will stand in the request line; starts with `/`.
     """

@@ -56,12 +56,9 @@ class Fetcher:
 
     Args:
         trusted_origins: URLs of the configured API and CDN; their scheme, host and port may lie in private networks.
-        user_agent: Sent with every request.
         connect_timeout: Seconds for a TCP connection, and again for the TLS handshake.
         read_timeout: Seconds without a byte.
         deadline: Seconds for one download as a whole, redirects included.
-        max_bytes: Largest body accepted.
-        pool_size: Connections kept for reuse.
 
     Example:
         >>> Fetcher().fetch("http://169.254.169.254/latest/meta-data", Path("not-written"))  # doctest: +ELLIPSIS
@@ -92,12 +89,8 @@ class Fetcher:
         """Download `url` to `dest`, which appears whole or not at all.
 
         Args:
-            url: http or https; sent as it is.
             dest: A file in an existing folder, replaced if it exists.
             in_memory: A body of at most so many bytes is returned as it is, and not written to `dest`.
-
-        Returns:
-            Path, size, SHA-256 and the declared content type.
 
         Raises:
             FetchGone: 403, 404, 410.
@@ -236,9 +229,6 @@ def _root(error: BaseException) -> BaseException:
 
 def save_bytes(data: bytes | memoryview, dest: Path) -> Fetched:
     """Write bytes that came inside a reply, in the way a download is written.
-
-    Args:
-        dest: A file in an existing folder, replaced if it exists.
 
     Raises:
         SpoolUnavailable: `dest` cannot be written.

@@ -16,14 +16,7 @@ from .signature import Format, read_header
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a file was found to be.
-
-    Attributes:
-        content_type: `image/png`, `image/jpeg` or `image/webp`.
-        ext: `png`, `jpg` or `webp`.
-        width: Pixels as stored; an EXIF orientation is not applied.
-        height: Likewise.
-    """
+    """What a file was found to be."""
 
     content_type: str
     ext: str

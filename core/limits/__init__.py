@@ -5,7 +5,7 @@ from .backoff import Backoff
 from .balance import FORBIDDEN, BalanceGuard
 from .health import HealthGate
 from .limiter import CallLimiter
-from .quota import Demand, Grant, OwnQuota, Quota, Schedule, ThrottleEvent
+from .quota import Demand, Schedule, ThrottleEvent
 from .stop import StopReason, StopSignal
 
 __all__ = [
@@ -15,10 +15,7 @@ __all__ = [
     "BalanceGuard",
     "CallLimiter",
     "Demand",
-    "Grant",
     "HealthGate",
-    "OwnQuota",
-    "Quota",
     "Schedule",
     "StopReason",
     "StopSignal",

@@ -38,7 +38,6 @@ class BalanceGuard:
 
     @property
     def calls(self) -> tuple[str, ...]:
-        """The 403s in a row."""
         with self._lock:
             return tuple(self._row)
 

@@ -11,7 +11,6 @@ from .backoff import Backoff
 from .pacer import Pacer, Step
 from .quota import OwnQuota, Quota, ThrottleEvent
 from .stop import StopSignal
-from .throttling import Throttling
 
 _LOOK = 0.25
 
@@ -47,8 +46,7 @@ class CallLimiter:
         self._halt = halt
         self._clock = clock
         self._quota: Quota = quota or OwnQuota(requests_per_minute, clock)
-        self._throttling = Throttling(backoff or Backoff(first=1.0, maximum=60.0, jitter=0.1))
-        self.pacer = Pacer(concurrency, self._throttling)
+        self.pacer = Pacer(concurrency, backoff or Backoff(first=1.0, maximum=60.0, jitter=0.1))
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._room = threading.Semaphore(concurrency)
@@ -128,9 +126,8 @@ class CallLimiter:
     def accepted(self, sent_at: float) -> None:
         """The service accepted a call that was sent at `sent_at`, by the limiter's clock."""
         with self._lock:
-            ended, event = self._throttling.accepted(sent_at, self._clock())
+            ended, event = self.pacer.accepted(sent_at, self._clock())
             if ended:
-                self.pacer.stop_probing()
                 self._news.notify_all()
         self._report(event)
 
@@ -141,12 +138,8 @@ class CallLimiter:
             429s in a row, each after a longer pause; those of one burst count once.
         """
         with self._lock:
-            fresh, event = self._throttling.throttled(sent_at, retry_after, self._clock())
-            if fresh:
-                self.pacer.stop_probing()
-            if event is not None:
-                self.pacer.discard_permits()
-            pauses = self._throttling.pauses
+            event = self.pacer.throttled(sent_at, retry_after, self._clock())
+            pauses = self.pacer.pauses
         self._report(event)
         return pauses
 
@@ -161,7 +154,6 @@ class CallLimiter:
             self.pacer.renew()
 
     def close(self) -> None:
-        """Give back slots that others may use."""
         self._quota.close()
 
     @property

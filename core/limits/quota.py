@@ -151,13 +151,11 @@ class OwnQuota:
         self.schedule = Schedule()
 
     def lease(self, demand: Demand) -> Grant:
-        """Take permits."""
         now = self._clock()
         self.schedule, permits = self.schedule.lease(now, self._configured, demand.calls)
         return Grant(permits, cooldown=self.schedule.remaining_cooldown(now))
 
     def on_throttled(self, event: ThrottleEvent) -> None:
-        """Learn from a 429."""
         self.schedule = self.schedule.on_throttled(self._clock(), event)
 
     def close(self) -> None:

@@ -42,8 +42,6 @@ class StopSignal:
         """Stop. Only the first reason is kept.
 
         Args:
-            reason: Why.
-            message: The same for people.
             budget: With BUDGET, whose budget was reached: `run`, `day` or `month`.
         """
         with self._lock:

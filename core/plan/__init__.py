@@ -2,26 +2,20 @@
 
 from .availability import ModelAvailability, make_terms
 from .batch import AnyBatch, open_batch
-from .combinations import Matrix, ParameterSet
 from .file import PlanFile, PlanWriter, open_plan
 from .plan import Plan, RewritePlan, make_plan
-from .rows import BatchBase, Candidate, PlannedRow
-from .spec import BatchSpec, InvalidPrompt, InvalidPrompts, read_parameters
+from .rows import BatchBase
+from .spec import BatchSpec, InvalidPrompts, read_parameters
 
 __all__ = [
     "AnyBatch",
     "BatchBase",
     "BatchSpec",
-    "Candidate",
-    "InvalidPrompt",
     "InvalidPrompts",
-    "Matrix",
     "ModelAvailability",
-    "ParameterSet",
     "Plan",
     "PlanFile",
     "PlanWriter",
-    "PlannedRow",
     "RewritePlan",
     "make_plan",
     "make_terms",

@@ -20,7 +20,6 @@ class ModelAvailability:
         prices: Canonical id of a model → its price; a model that is not here has the registry's.
         withdrawn: Canonical id of a model that is gone → since which day, or an empty text.
         successors: Canonical id → what the provider names instead.
-        notes: What a person should know.
         retiring: Canonical id → what is announced of a model that will go.
     """
 
@@ -36,7 +35,6 @@ class ModelAvailability:
         return model if price is None else model.priced(price)
 
     def is_withdrawn(self, model: ResolvedModel) -> bool:
-        """Whether it cannot be bought."""
         return model.spec.id in self.withdrawn or model.spec.lifecycle.status == "withdrawn"
 
     def withdrawing(self, model: ResolvedModel) -> ModelAvailability:
@@ -85,11 +83,7 @@ def _successor(spec: ModelSpec, terms: ModelAvailability) -> str | None:
 
 
 def make_terms(provider: ProviderCatalog, names: Sequence[str]) -> ModelAvailability:
-    """What the provider's catalog means for the models of a run.
-
-    Raises:
-        UnknownModel: One is not known.
-    """
+    """What the provider's catalog means for the models of a run."""
     registry = load_registry()
     today = datetime.now(UTC).date()
     prices: dict[str, Price] = {}

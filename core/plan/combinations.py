@@ -27,9 +27,7 @@ class ParameterSet:
     Attributes:
         number: Its place among the combinations, from 0.
         identity: The parameters that enter an item's id; see `ImageRequest.identity`.
-        price: Expected price of each item, in credits.
         price_high: Highest known price of each item, in credits.
-        omitted: What was asked for and is left out, since the model cannot do it.
     """
 
     number: int

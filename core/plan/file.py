@@ -85,7 +85,6 @@ class PlanFile(BatchBase):
     """A plan in a file, to be carried out. Make one with `open_plan`.
 
     Attributes:
-        model: `MODEL@CONTRACT`.
         fallback: Models that may stand in for `model`; not in the file, but said when it is carried out.
     """
 
@@ -103,14 +102,10 @@ class PlanFile(BatchBase):
     s3: S3Options | None = None
 
     def count_rows(self) -> int:
-        """Rows, as the header says."""
         return self.rows
 
     def check(self) -> int:
         """Check every line, without keeping anything.
-
-        Returns:
-            Prompts.
 
         Raises:
             PromptFileError: With the line that is not what was planned.
@@ -155,7 +150,6 @@ class PlanFile(BatchBase):
             )
 
     def run_items(self) -> Iterator[RunItem]:
-        """The rows of the run."""
         return (wanted.row for wanted in self.stream())
 
 
@@ -267,11 +261,6 @@ class PlanWriter:
         self._out.__exit__(kind, error, trace)
 
     def add(self, row: RunItem) -> None:
-        """Write the next row.
-
-        Raises:
-            BadInput: The disk is full.
-        """
         item = row.item
         line = {
             "item": item.id,

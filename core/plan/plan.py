@@ -39,13 +39,9 @@ class RewritePlan:
     """The texts that a language model writes first.
 
     Attributes:
-        texts: Distinct texts that are asked for.
         owned: Texts that were written before, and are not bought again.
-        to_buy: Texts that would be bought.
         held: Texts whose call may have been billed: left for a decision.
         failed: Texts that came to nothing before, and are not asked for again.
-        price: Of those to be bought, expected, in credits.
-        price_high: At most, in credits.
     """
 
     model: str
@@ -65,8 +61,6 @@ class Plan:
 
     Attributes:
         prompts: Prompts after expansion, invalid ones included.
-        combinations: In how many combinations of parameters each prompt is bought.
-        rows: Rows of the run: valid prompts times texts of each, combinations and repeats.
         duplicates: Rows that ask for an item another row asks for, too.
         owned: Items that are delivered already.
         to_copy: Items of these whose images are not at the destination yet, and are copied there.
@@ -84,8 +78,6 @@ class Plan:
             distinct, to fit the model and to be new, so that counts and prices are upper bounds.
         rewrites: The texts that are written first; None where prompts are sent as they are.
         replaced: The model that was wanted and is withdrawn, where `model` stands in for it.
-        omitted: Parameters that are left out, since the model cannot do them.
-        notes: What is to be known of the models.
     """
 
     model: ResolvedModel
@@ -239,7 +231,6 @@ def make_plan(
     The source is read once, and a second time where there are many prompts.
 
     Args:
-        ledger: What is owned already; None if there is no ledger yet.
         destination: URI of the place the images would go to: owned images that are not there are to be copied.
         requests_per_minute: Highest rate of paid calls.
         rewrite_fallback: Whether images whose prompt could not be rewritten before are bought from it as it is.

@@ -72,7 +72,6 @@ class BatchSpec(BatchBase):
 
     Attributes:
         model: Id, alias or `MODEL@CONTRACT`.
-        parameters: For every prompt; None values are left out.
         edition: Asks for fresh images of the same prompts.
         repeat: Images of each prompt, each a purchase of its own.
         skip_invalid: Leave out prompts that do not fit the model, instead of refusing the whole batch.
@@ -81,7 +80,6 @@ class BatchSpec(BatchBase):
             combinations and repeats.
         fallback: Models that may stand in for `model` once it is withdrawn, in that order; see `core.plan.rows`.
         lenient: Leave out parameters that a model cannot do, instead of refusing them.
-        terms: Prices of today, and what is withdrawn.
 
     Raises:
         BadInput: A number or text out of range, a matrix that cannot be meant.
@@ -114,11 +112,7 @@ class BatchSpec(BatchBase):
     def _checked(
         self, candidates: tuple[Candidate, ...], at_most: int | None = None
     ) -> Iterator[tuple[Prompt, InvalidPrompt | None]]:
-        """Each prompt, and what is wrong with it if anything is.
-
-        Raises:
-            PromptError: The source, the template or a row is wrong.
-        """
+        """Each prompt, and what is wrong with it if anything is."""
         for prompt in self.prompts.prompts() if at_most is None else self.prompts.checked(at_most):
             problem = self.problem(candidates, prompt.text)
             yield prompt, InvalidPrompt(prompt.source, prompt.line, problem) if problem is not None else None

@@ -33,7 +33,6 @@ def expand_branch(branch: Branch, values: Values | None = None) -> Iterator[Vari
 
     Args:
         branch: It may use variables from outside only if `values` has them.
-        values: See `Values`.
     """
     if sum(node.count for node in branch.nodes) <= _POOLED:
         return _expand_pooled(branch.nodes, values or {})

@@ -81,12 +81,10 @@ class VariantError(PromptError):
 
     @property
     def text_line(self) -> int:
-        """Line within the text, counted from 1."""
         return self.text.count("\n", 0, self.position) + 1
 
     @property
     def text_column(self) -> int:
-        """Character within that line, counted from 1."""
         return self.position - self.text.rfind("\n", 0, self.position)
 
     def located(self, source: str, line: int, *, rendered: bool) -> VariantError:

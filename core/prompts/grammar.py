@@ -95,9 +95,7 @@ class Pick:
     """How many alternatives a choice takes, and how they are joined.
 
     Attributes:
-        least: At least so many.
         most: At most so many; None for all there are.
-        separator: Stands between them.
         permute: Whether every order of the same alternatives is a combination of its own.
     """
 
@@ -208,11 +206,7 @@ def read(text: str, *, quoted: bool = False) -> Concat:
     """The tree of a text.
 
     Args:
-        text: See the module.
         quoted: Whether stand-ins of `quoting` in it are plain characters of values.
-
-    Raises:
-        VariantError: See the module; the error knows the place.
     """
     # Most rows of most files are plain sentences, and there may be a million of them.
     if _INTERESTING.search(text) is None:
@@ -222,11 +216,7 @@ def read(text: str, *, quoted: bool = False) -> Concat:
 
 
 def read_weighted(text: str) -> Alternative:
-    """A wildcard's value: a text that may begin with a weight, as an alternative may.
-
-    Raises:
-        VariantError: See the module; the error knows the place.
-    """
+    """A wildcard's value: a text that may begin with a weight, as an alternative may."""
     weight, at = _weight(text, 0)
     if weight is None:
         return Alternative(read(text))
@@ -250,7 +240,6 @@ class _Reader:
 
         Args:
             opening: What they stand in: a choice, a variable, the arguments of a wildcard; or nothing.
-            start: Where that began.
             value: Whether a `!` at the beginning is escaped.
         """
         found = _Sequence(self._at)

@@ -108,12 +108,7 @@ class _VariantText(str):
 
 
 def _text(value: object) -> str:
-    """A value as a user would write it. Lists, objects and null have no such form.
-
-    Raises:
-        SecurityError: `value` is not text, number or boolean.
-        UndefinedError: `value` does not exist.
-    """
+    """A value as a user would write it. Lists, objects and null have no such form."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float | Undefined):

@@ -75,11 +75,7 @@ class Resolver:
         self.known: dict[tuple[str, Pick | None], Node] = {}
 
     def resolve(self, text: str, syntax: Concat) -> Branch:
-        """The tree of variants that a syntax tree stands for.
-
-        Raises:
-            VariantError: See the module.
-        """
+        """The tree of variants that a syntax tree stands for."""
         return _Resolution(self).concat(syntax, {}, _Place(text))
 
 

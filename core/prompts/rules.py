@@ -85,14 +85,10 @@ class _Rule:
 
 
 class Rules:
-    """The rules of a spec, and what they have met so far.
-
-    Raises:
-        PromptOptionError: A rule cannot be read.
-    """
+    """The rules of a spec, and what they have met so far."""
 
     def __init__(self, rules: Sequence[str]) -> None:
-        self._written = tuple(rules)
+        self.written = tuple(rules)
         self._rules = [_read(rule) for rule in rules]
         self._texts: dict[tuple[str, bool], int] = {}
         for term in itertools.chain.from_iterable(self._rules):
@@ -109,18 +105,9 @@ class Rules:
     def __bool__(self) -> bool:
         return bool(self._rules)
 
-    @property
-    def written(self) -> tuple[str, ...]:
-        """The rules as they were given."""
-        return self._written
-
     def check_columns(self, columns: Collection[str]) -> None:
-        """Look for columns that no row has.
-
-        Raises:
-            PromptOptionError: There is one.
-        """
-        for written, rule in zip(self._written, self._rules, strict=True):
+        """Look for columns that no row has."""
+        for written, rule in zip(self.written, self._rules, strict=True):
             for term in rule:
                 if term.column is not None and term.column not in columns:
                     close = nearest(term.column, columns)
@@ -133,11 +120,7 @@ class Rules:
                     )
 
     def apply(self, variants: Variants, row: Mapping[str, Any]) -> Excluding:
-        """The combinations that the rules leave in one row.
-
-        Raises:
-            PromptOptionError: They cannot be counted.
-        """
+        """The combinations that the rules leave in one row."""
         active: list[_Rule] = []
         for rule in self._rules:
             needed = refused = 0
@@ -157,12 +140,8 @@ class Rules:
         return found
 
     def check_met(self) -> None:
-        """Whether every term has fitted something, when all rows have been read.
-
-        Raises:
-            PromptOptionError: One has not.
-        """
-        for written, rule in zip(self._written, self._rules, strict=True):
+        """Whether every term has fitted something, when all rows have been read."""
+        for written, rule in zip(self.written, self._rules, strict=True):
             for term in rule:
                 if term.column is None:
                     if self._met & self._texts[term.text, term.quoted]:
@@ -203,7 +182,7 @@ class Rules:
             if node.uses
             else f"has {node.count:,} combinations, too many to compare one by one"
         )
-        return PromptOptionError("exclude", list(self._written), f"{what} that a rule may mean {why}; reword either")
+        return PromptOptionError("exclude", list(self.written), f"{what} that a rule may mean {why}; reword either")
 
     def _fits_column(self, term: Term, row: Mapping[str, Any]) -> bool:
         value = row.get(term.column or "")
@@ -221,7 +200,7 @@ class Excluding:
     """
 
     def __init__(self, variants: Variants, rules: tuple[_Rule, ...], terms: Rules) -> None:
-        self._variants = variants
+        self.variants = variants
         self._rules = rules
         self._terms = terms
         self._tables: dict[int, Table] = {}
@@ -232,13 +211,7 @@ class Excluding:
 
     @property
     def weighted(self) -> bool:
-        """As of the variants."""
-        return self._variants.weighted
-
-    @property
-    def variants(self) -> Variants:
-        """All combinations, rules aside."""
-        return self._variants
+        return self.variants.weighted
 
     def count(self) -> int:
         """How many are left; may be none."""
@@ -253,9 +226,9 @@ class Excluding:
 
     def expand(self) -> Iterator[Variant]:
         """All that are left, lazily."""
-        if self._count * _SPARSE < self._variants.count():
+        if self._count * _SPARSE < self.variants.count():
             return (self.pick(index) for index in range(self._count))
-        return (variant for variant in self._variants.expand() if not self.excludes(variant))
+        return (variant for variant in self.variants.expand() if not self.excludes(variant))
 
     def pick(self, index: int) -> Variant:
         """The one that `expand` would yield at `index`, directly.
@@ -265,12 +238,8 @@ class Excluding:
         """
         if not 0 <= index < self._count:
             raise IndexError(f"there is no combination {index}")
-        found, _, _ = self._locate(self._variants.root.nodes, index, 0, {0: 1})
-        return self._variants.pick(found)
-
-    def can_be_blank(self) -> bool:
-        """As of the variants: a rule is no way to allow for empty prompts."""
-        return self._variants.can_be_blank()
+        found, _, _ = self._locate(self.variants.root.nodes, index, 0, {0: 1})
+        return self.variants.pick(found)
 
     # Counting --------------------------------------------------------------------------------------------------------
 
@@ -374,7 +343,6 @@ class Excluding:
         """The combination of `nodes` with which the `index`-th whole that is left begins.
 
         Args:
-            nodes: What is to be decided.
             index: Among the wholes that are left, given `before`.
             before: The terms that what was decided already fits.
             after: What is decided afterwards.

@@ -40,9 +40,6 @@ _MAX_FILES = 10_000
 class S3Object:
     """One object, found once and read any number of times.
 
-    Args:
-        uri: `s3://bucket/key`.
-
     Raises:
         PromptFileError: There is no such object, or the URI is not one of an object.
         StoreNotUsable, StoreUnavailable: S3 refuses, or does not answer.
@@ -143,7 +140,6 @@ def read_folder(
     """(URI, key below the prefix, content) of the objects with one of these extensions, in the order of their keys.
 
     Args:
-        extensions: In lower case, with the dot.
         largest: Bytes that an object may have.
 
     Raises:

@@ -25,10 +25,10 @@ import io
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..values import unique_keys
 from .errors import PromptFileError, PromptOptionError
@@ -109,21 +109,6 @@ class PromptSource(ABC):
             raise PromptFileError(self.name, None, "there is no prompt in it")
 
 
-class _Place(Protocol):
-    """What can be opened any number of times: a path, an object in S3."""
-
-    def open(self) -> io.RawIOBase | io.BufferedReader:
-        """Its bytes, from the beginning."""
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    path: Path
-
-    def open(self) -> io.BufferedReader:
-        return self.path.open("rb")
-
-
 def open_source(
     source: str | Path | Sequence[str] | PromptSource,
     format: PromptFormat | None = None,
@@ -156,7 +141,7 @@ def open_source(
     if scheme is None:
         path = Path(source)
         _check_file(path, name)
-        return _READERS[format or _format_of(path.suffix, name)](_File(path), name)
+        return _READERS[format or _format_of(path.suffix, name)](lambda: path.open("rb"), name)
     if scheme[1] != "s3":
         raise PromptFileError(
             name, None, f"prompts are read from files and from s3://, not from {scheme[1]}://; download it first"
@@ -168,7 +153,7 @@ def open_source(
     found = S3Object(name, s3)
     if found.size == 0:
         raise PromptFileError(name, None, "the file is empty")
-    return reader(found, name)
+    return reader(found.open, name)
 
 
 def _check_file(path: Path, name: str) -> None:
@@ -221,15 +206,15 @@ class _ListSource(PromptSource):
 
 
 class _FileSource(PromptSource):
-    def __init__(self, place: _Place, name: str) -> None:
-        self._place = place
+    def __init__(self, open_file: Callable[[], io.RawIOBase | io.BufferedReader], name: str) -> None:
+        self._open = open_file
         self.name = name
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         """(number, text with its line end) of every line, checked to be text."""
         try:
             # newline="": all three line ends are recognised, and none is translated inside a quoted cell.
-            with _as_text(self._place.open()) as file:
+            with _as_text(self._open()) as file:
                 number = 0
                 while line := file.readline(MAX_LINE + 1):
                     number += 1
@@ -260,8 +245,6 @@ class _FileSource(PromptSource):
 
 
 class _TextSource(_FileSource):
-    """`txt`."""
-
     def columns(self) -> tuple[str, ...]:
         return ("prompt",)
 
@@ -330,8 +313,6 @@ class _TableSource(_FileSource):
 
 
 class _QuotedTable(_TableSource):
-    """`csv` and `tsv-quoted`."""
-
     def _cells(self) -> Iterator[tuple[int, list[str]]]:
         # strict: an unclosed quote is an error instead of one cell that swallows the rest of the file.
         reader = csv.reader(
@@ -355,8 +336,6 @@ class _CsvSource(_QuotedTable):
 
 
 class _PlainTable(_TableSource):
-    """`tsv`."""
-
     def _cells(self) -> Iterator[tuple[int, list[str]]]:
         width = 0
         for number, line in self._lines():
@@ -376,8 +355,6 @@ class _PlainTable(_TableSource):
 
 
 class _JsonLinesSource(_FileSource):
-    """`jsonl`."""
-
     def columns(self) -> None:
         return None
 
@@ -397,17 +374,15 @@ class _JsonLinesSource(_FileSource):
 
 
 class _ParquetSource(_FileSource):
-    """`parquet`."""
-
     def columns(self) -> tuple[str, ...]:
         from .parquet import read_columns
 
-        return read_columns(self.name, self._place.open)
+        return read_columns(self.name, self._open)
 
     def _rows(self) -> Iterator[Row]:
         from .parquet import read_rows
 
-        for place, values in read_rows(self.name, self._place.open):
+        for place, values in read_rows(self.name, self._open):
             yield Row(place, values)
 
 

@@ -34,10 +34,7 @@ class _Measured:
     """What every node knows of itself, computed once, when it is made.
 
     Attributes:
-        count: Its combinations.
-        weighted: Whether any choice in it has weights.
         uses: The decided variables that it prints and does not decide itself, by the numbers of their `Let`.
-        size: See `Size`.
     """
 
     count: int = field(init=False)
@@ -174,68 +171,51 @@ class Several(_Measured):
 
     def locate(self, index: int) -> tuple[tuple[int, ...], int]:
         """The places that the combination at `index` takes, and its index among their combinations."""
-        totals = self._totals
         for taken in range(self.least, self.most + 1):
-            here = totals[0][taken] * self.orders(taken)
+            here = self._totals[0][taken] * self.orders(taken)
             if index < here:
-                return self._unrank_permuted(index, taken) if self.permute else self._unrank(index, taken)
-            index -= here
-        raise IndexError("there is no such combination")
-
-    def _unrank(self, index: int, taken: int) -> tuple[tuple[int, ...], int]:
-        totals = self._totals
-        places: list[int] = []
-        ahead = 1
-        for place, branch in enumerate(self.branches):
-            if len(places) == taken:
                 break
-            here = ahead * branch.count * totals[place + 1][taken - len(places) - 1]
-            if index < here:
-                places.append(place)
-                ahead *= branch.count
-            else:
-                index -= here
-        return tuple(places), index
-
-    def _unrank_permuted(self, index: int, taken: int) -> tuple[tuple[int, ...], int]:
-        left = list(range(len(self.branches)))
+            index -= here
+        else:
+            raise IndexError("there is no such combination")
         places: list[int] = []
+        left = list(range(len(self.branches)))
         ahead = 1
-        for missing in range(taken - 1, -1, -1):
-            totals = suffix_sums([self.branches[place].count for place in left], missing + 1)[0]
-            for place in left:
-                count = self.branches[place].count
-                here = ahead * count * math.factorial(missing) * _without(totals, count)[missing]
-                if index < here:
-                    left.remove(place)
+        for missing in reversed(range(taken)):
+            for place, ways in self._ways(left, missing):
+                if index < ahead * ways:
                     places.append(place)
-                    ahead *= count
+                    ahead *= self.branches[place].count
+                    left = self._after(left, place)
                     break
-                index -= here
+                index -= ahead * ways
         return tuple(places), index
 
     def rank(self, places: tuple[int, ...]) -> int:
         """The index of the first combination that takes these places, in this order."""
-        counts = [branch.count for branch in self.branches]
-        totals = self._totals
-        index = sum(totals[0][fewer] * self.orders(fewer) for fewer in range(self.least, len(places)))
+        index = sum(self._totals[0][fewer] * self.orders(fewer) for fewer in range(self.least, len(places)))
+        left = list(range(len(self.branches)))
         ahead = 1
-        left = list(range(len(counts)))
-        for at, chosen in enumerate(places):
-            missing = len(places) - at - 1
-            among = suffix_sums([counts[place] for place in left], missing + 1)[0] if self.permute else []
-            for place in left:
+        for at, chosen in enumerate(places, start=1):
+            for place, ways in self._ways(left, len(places) - at):
                 if place == chosen:
                     break
-                rest = (
-                    math.factorial(missing) * _without(among, counts[place])[missing]
-                    if self.permute
-                    else totals[place + 1][missing]
-                )
-                index += ahead * counts[place] * rest
-            ahead *= counts[chosen]
-            left = [place for place in left if place != chosen and (self.permute or place > chosen)]
+                index += ahead * ways
+            ahead *= self.branches[chosen].count
+            left = self._after(left, chosen)
         return index
+
+    def _ways(self, left: Sequence[int], missing: int) -> Iterator[tuple[int, int]]:
+        """Each place that can be taken next, and in how many ways it and so many more after it can be taken."""
+        among = suffix_sums([self.branches[place].count for place in left], missing + 1)[0] if self.permute else []
+        for place in left:
+            count = self.branches[place].count
+            rest = _without(among, count)[missing] if self.permute else self._totals[place + 1][missing]
+            yield place, count * rest * self.orders(missing)
+
+    def _after(self, left: Sequence[int], taken: int) -> list[int]:
+        """The places that can still be taken."""
+        return [place for place in left if (place != taken if self.permute else place > taken)]
 
 
 @dataclass(frozen=True, slots=True)

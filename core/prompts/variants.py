@@ -41,7 +41,6 @@ class Variants:
 
     @property
     def weighted(self) -> bool:
-        """Whether any choice has weights."""
         return self.root.weighted
 
     def count(self) -> int:

@@ -59,7 +59,6 @@ class WildcardValue:
 
     Attributes:
         text: As written, without white space around it.
-        source: Its file.
         line: Its line there; in YAML and JSON its place in the list.
     """
 
@@ -68,11 +67,6 @@ class WildcardValue:
     line: int
 
     def read(self) -> Alternative:
-        """Its syntax.
-
-        Raises:
-            VariantError: It cannot be read; names file and line.
-        """
         try:
             return read_weighted(self.text)
         except VariantError as error:
@@ -96,7 +90,6 @@ class Wildcards:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names, in the order of the alphabet."""
         return tuple(self._values)
 
     def find(self, pattern: str) -> tuple[str, ...]:

@@ -50,9 +50,6 @@ class Decision:
     """What to record, and what to do next.
 
     Attributes:
-        outcome: For the ledger.
-        step: What to do with the item.
-        retry_after: Seconds the service asks to wait.
         stop: Why the run should stop, if it should: at once where the item is done, else when the tries are spent.
     """
 

@@ -61,7 +61,6 @@ def ask_log(
     Args:
         client: With the key that the calls were made with; another key's log does not have them.
         run_id: Calls for the items of this run only, whichever run sent them.
-        item_ids: Calls for these items only.
         seconds: How long to go on asking; the log answers 200 requests a minute.
     """
     unknown = ledger.calls.unknown(run_id=run_id, item_ids=item_ids)[::-1]

@@ -48,14 +48,12 @@ class Purchaser:
 
     Args:
         replies: Persists raw replies before they are recorded.
-        limiter: Bounds calls in flight.
         gate: Waits while the store does not work; None where images go nowhere yet.
         spool_gate: Waits while the spool is full or over its cap.
         breaker: Tells an empty account from a 403 about one request; one for the whole run.
         fallback_models: Further models whose items the run may buy.
         parameters: The run's parameters; those of the wire form are not in the items.
         policy: Tries, the longest wait, and what a 5xx and a missing text mean.
-        backoff: How long to wait in between.
         on_images: Told of what was bought as soon as it is recorded.
     """
 
@@ -144,11 +142,7 @@ class Purchaser:
             self._halt.set(decision.stop, getattr(decision.outcome, "reason", ""))
 
     def _request(self, item: ClaimedItem) -> PaidImageRequest | None:
-        """How to ask for an item; None while the text for it is not there.
-
-        Raises:
-            BadInput: It cannot be asked for.
-        """
+        """How to ask for an item; None while the text for it is not there."""
         model = self._models.get(item.model)
         if model is None:
             return None  # of a model that is withdrawn: it is delivered if it was bought, and else stays as it was

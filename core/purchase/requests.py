@@ -22,11 +22,7 @@ class PaidRequest(Protocol):
         """Describe the next send, with its highest price."""
 
     def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
-        """Send it.
-
-        Raises:
-            ApiError: It was not sent, or no answer came.
-        """
+        """Send it."""
 
     def classify(self, answer: RawReply | ApiError) -> Decision:
         """Decide what the answer means."""
@@ -47,7 +43,6 @@ class PaidImageRequest:
     trust_unbilled_5xx: bool = False
 
     def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
-        """Describe the send, with its highest price."""
         return CallIntent(
             id=call_id,
             item_id=self.item.id,
@@ -62,11 +57,9 @@ class PaidImageRequest:
         )
 
     def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
-        """Send it."""
         return client.generate(self.request.body(seed=intent.seed), intent.id)
 
     def classify(self, answer: RawReply | ApiError) -> Decision:
-        """Decide what the answer means."""
         if isinstance(answer, ApiError):
             return classify_error(answer, trust_unbilled_5xx=self.trust_unbilled_5xx)
         return classify_reply(answer, list_price=self.request.price, trust_unbilled_5xx=self.trust_unbilled_5xx)

@@ -98,7 +98,6 @@ class PaidRewriteRequest:
         )
 
     def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
-        """Describe the next send, with its highest price."""
         self._form = self._dialect.form
         return CallIntent(
             id=call_id,
@@ -113,7 +112,6 @@ class PaidRewriteRequest:
         )
 
     def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
-        """Send it."""
         return client.chat(self._request.body(self._form), intent.id)
 
     def classify(self, answer: RawReply | ApiError) -> Decision:

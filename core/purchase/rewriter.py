@@ -10,7 +10,7 @@ from ..aimlapi.chat_models import ChatModel
 from ..aimlapi.chat_request import ChatDialect
 from ..ledger import ClaimedItem, ItemState, Ledger, Rewrite
 from ..limits import StopSignal
-from ..request import UnknownPolicy
+from ..request import Policy
 from .purchaser import Purchaser
 from .rewrite import PaidRewriteRequest, rewrite_of
 
@@ -25,9 +25,7 @@ class Rewriter:
 
     Args:
         find_model: Language model by its canonical id.
-        unknown: Whether a rewrite that may have been billed is bought again.
-        retry_refused: Whether one that came to nothing is.
-        trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
+        policy: Whether a rewrite that may have been billed, or that came to nothing, is bought again.
     """
 
     def __init__(
@@ -37,17 +35,13 @@ class Rewriter:
         ledger: Ledger,
         halt: StopSignal,
         find_model: Callable[[str], ChatModel],
-        unknown: UnknownPolicy = UnknownPolicy.HOLD,
-        retry_refused: bool = False,
-        trust_unbilled_5xx: bool = False,
+        policy: Policy | None = None,
     ) -> None:
         self._purchaser = purchaser
         self._ledger = ledger
         self._halt = halt
         self._find_model = find_model
-        self._unknown = unknown
-        self._retry_refused = retry_refused
-        self._trust = trust_unbilled_5xx
+        self._policy = policy or Policy()
         self._lock = threading.Lock()
         self._dialects: dict[str, ChatDialect] = {}
         # A policy that asks again means once a run, however many chunks have an image of the same text.
@@ -61,21 +55,21 @@ class Rewriter:
         A text that another chunk or process is buying is waited for.
 
         Args:
-            item_ids: Images.
             in_threads: Applies a function to every one of some groups, and returns when all are done.
 
         Raises:
             LedgerUnavailable: The ledger does not answer.
             BadInput: A language model whose price is not known.
         """
+        unknown, retry_refused = self._policy.unknown, self._policy.retry_refused
         waits = 0
         while not self._halt.is_set:
-            missing = self._ledger.rewrites.missing(item_ids, unknown=self._unknown, retry_refused=self._retry_refused)
+            missing = self._ledger.rewrites.missing(item_ids, unknown=unknown, retry_refused=retry_refused)
             with self._lock:
                 missing = [rewrite_id for rewrite_id in missing if rewrite_id not in self._tried]
             if not missing:
                 return
-            claimed = self._ledger.items.claim(missing, unknown=self._unknown, retry_refused=self._retry_refused)
+            claimed = self._ledger.items.claim(missing, unknown=unknown, retry_refused=retry_refused)
             with self._lock:  # asked again: another chunk may have tried meanwhile
                 mine = [item for item in claimed if item.state is ItemState.CLAIMED and item.id not in self._tried]
             if mine:
@@ -105,7 +99,7 @@ class Rewriter:
                 model,
                 self._dialect(model.id),
                 others=self._others(rewrite),
-                trust_unbilled_5xx=self._trust,
+                trust_unbilled_5xx=self._policy.trust_unbilled_5xx,
             )
             self._purchaser.purchase(request)
 

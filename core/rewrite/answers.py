@@ -47,9 +47,6 @@ def read_answer(reply: ChatReply, limit: int) -> str:
     Args:
         limit: Longest text of use, in UTF-16 code units.
 
-    Returns:
-        The prompt, in one line.
-
     Raises:
         UnusableAnswer: There is none, or it is too long.
 

@@ -56,16 +56,10 @@ class RewriteSpec:
         self.chat_model()
 
     def chat_model(self) -> ChatModel:
-        """The language model."""
         return resolve_chat_model(self.model, self.price)
 
     def rewrites(self, source: str, limit: int) -> Iterator[Rewrite]:
-        """The texts that are wanted for a prompt.
-
-        Args:
-            source: The prompt.
-            limit: From `text_limit`.
-        """
+        """The texts that are wanted for a prompt."""
         model = self.chat_model().id
         for variation in range(1, self.variations + 1):
             yield Rewrite(model, source, self.brief, limit, variation)

@@ -60,7 +60,6 @@ def make_request(
     Args:
         others: Texts of the other variations, as far as there are any: this one has to be different.
         attempt: From 1; later ones ask for less.
-        problem: What was wrong with the last answer.
         thinking: How many times the usual number of tokens there is room for.
     """
     asked_for = int(rewrite.limit * _ASKED_FOR[min(attempt, len(_ASKED_FOR)) - 1])

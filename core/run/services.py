@@ -189,9 +189,7 @@ class Services:
                     ledger=self.ledger,
                     halt=self.halt,
                     find_model=lambda name: resolve_chat_model(name, rewrite.price if rewrite is not None else None),
-                    unknown=policy.unknown,
-                    retry_refused=policy.retry_refused,
-                    trust_unbilled_5xx=policy.trust_unbilled_5xx,
+                    policy=policy,
                 )
             return self._rewriter
 

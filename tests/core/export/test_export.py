@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.export import COLUMNS, Format, Kind, export_catalog, export_stream
 from prefect_imagen.core.ledger import Answered, ImageState, Ledger, LedgerUnavailable, NewImage, Selection
+from prefect_imagen.core.ledger.catalog import Catalog
 from prefect_imagen.core.ledger.schema import calls, images, items, runs
 from prefect_imagen.core.storage import open_store
 from prefect_imagen.sandbox.local_s3 import LocalS3
@@ -194,13 +196,12 @@ def test_a_file_is_there_whole_or_not_at_all(filled: Any, tmp_path: Path, monkey
     before = path.read_bytes()
     with pytest.raises(BadInput, match="exists; --overwrite"):
         export_catalog(filled.ledger, str(path))
-    from prefect_imagen.core.export import rows
 
-    def breaks(*_args: Any) -> Iterator[Any]:
+    def breaks() -> Iterator[Any]:
         yield [[None] * len(COLUMNS)]
         raise LedgerUnavailable("gone in the middle")
 
-    monkeypatch.setattr(rows, "_batches", breaks)
+    monkeypatch.setattr(Catalog, "batches", lambda *_args: nullcontext(breaks()))
     with pytest.raises(LedgerUnavailable):
         export_catalog(filled.ledger, str(path), overwrite=True)
     assert path.read_bytes() == before

@@ -197,6 +197,6 @@ def _excluded(rules: list[str], choices: tuple[str, ...]) -> bool:
 
 
 def test_rules_and_variants_have_the_same_face() -> None:
-    for name in ("count", "expand", "pick", "can_be_blank", "weighted"):
+    for name in ("count", "expand", "pick", "weighted"):
         assert hasattr(Variants, name)
         assert hasattr(Excluding, name)

@@ -104,8 +104,7 @@ class PurchaseHarness:
             ledger=self.ledger,
             halt=self.halt,
             find_model=resolve_chat_model,
-            trust_unbilled_5xx=self.policy.trust_unbilled_5xx,
-            **policy,
+            policy=self.policy.model_copy(update=policy),
         )
 
     def rewrite_with(self, rewriter: Rewriter) -> None:
