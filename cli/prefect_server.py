@@ -23,9 +23,9 @@ _LOG_LINES = 5
 def configured_api() -> str | None:
     """URL of the API that the user's Prefect is configured for, by environment, profile or file; None for none.
 
-    Prefect, whose import takes seconds, is asked only where something is configured at all.
+    Prefect, whose import takes seconds, is asked only where something is configured, or it is imported already.
     """
-    if not _is_configured():
+    if "prefect.settings" not in sys.modules and not _is_configured():
         return None
     from prefect.settings import get_current_settings
 

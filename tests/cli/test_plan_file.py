@@ -62,7 +62,7 @@ def test_options_that_would_change_a_plan_are_refused(here: Callable[..., Said],
     plan(here, "foxes.txt", "--out", "plan.jsonl")
     for options, named in {
         # Also one that is typed with its default.
-        ("--model", "google/imagen4/preview", "--template", "x"): "--template, --model",
+        ("--model", "google/imagen4/preview", "--template", "x"): "--model, --template",
         ("--no-variants", "--seed", "3"): "--no-variants, --seed",
         ("--matrix", "seed=1,2", "--repeat", "2"): "--matrix, --repeat",
         ("--per-row", "1", "--max-prompts", "9", "--exclude", "red"): "--exclude, --per-row, --max-prompts",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def test_what_more_needs_more(harness: FlowHarness, used: set[str], tmp_path: Pa
         tagged.get_store().put("large.png", large, sha256="0" * 64, content_type="image/png")
     store = harness.store.get_store()
     assert isinstance(store, S3Store)
-    options = asdict(store.options)
+    options = store.options.model_dump()
     export_catalog(harness.ledger, f"s3://{harness.bucket}/out/images.csv", **options)
     done = erase(harness.ledger, Selection(tags={"team": "spring"}), store_options=options)
     assert (done.items, done.objects, harness.objects()) == (1, 1, {"out/images.csv"})

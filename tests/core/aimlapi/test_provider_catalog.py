@@ -242,7 +242,7 @@ def test_a_withdrawn_model_names_its_successor_and_what_it_cannot_do(sandbox: Sa
 
 def test_whoever_stands_in_is_bought_from(sandbox: SandboxServer, labels: Any) -> None:
     labels(**{IMAGEN: {"status": "withdrawn"}, NANO: {"status": "withdrawn"}, "flux/dev": {"price_usd": "0.5"}})
-    ready = with_terms(batch(fallback=f"{NANO},flux/dev", parameters={"seed": 7}, lenient=True), sandbox.base_url)
+    ready = with_terms(batch(fallback=f"{NANO},flux/dev", set={"seed": 7}, lenient=True), sandbox.base_url)
     assert (ready.active_index, ready.resolve().spec.id) == (2, "flux/dev")
     assert [form.price_high for form in ready.forms()] == [1_000_000]
     (first, _) = ready.run_items()
