@@ -39,11 +39,7 @@ class ChatReply:
 
 
 def read_chat(body: bytes, headers: Mapping[str, str]) -> ChatReply:
-    """Normalise the body of a 2xx answer.
-
-    Raises:
-        UnreadableReply: Not a JSON object. The call may have been billed.
-    """
+    """Normalise the body of a 2xx answer."""
     document = read_object(body)
     lowered = {name.lower(): value for name, value in headers.items()}
     choices = document.get("choices")

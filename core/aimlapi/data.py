@@ -110,9 +110,6 @@ def _field(name: str, field: Any, known: Mapping[str, Any]) -> Any:
 def read_user_models(path: Path, known: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
     """Add a user's models to the known ones, or change these.
 
-    Returns:
-        All models; a changed one keeps its place.
-
     Raises:
         ModelFileError: The file cannot be read, or what is in it contradicts itself, or it would change what an item
             is that was bought already.

@@ -122,9 +122,6 @@ def load_registry() -> Registry:
     """The models that ship with the package, and those of the file that `PREFECT_IMAGEN_MODELS` names.
 
     Read once a process, and again when that file changes.
-
-    Raises:
-        ModelFileError: The user's file cannot be used.
     """
     own = os.environ.get(MODELS_VARIABLE, "").strip()
     if not own:

@@ -73,11 +73,7 @@ def read_object(body: bytes) -> Mapping[str, Any]:
 
 
 def read_reply(body: bytes, headers: Mapping[str, str]) -> Reply:
-    """Normalise the body of a 2xx answer.
-
-    Raises:
-        UnreadableReply: Not a JSON object. The call may have been billed.
-    """
+    """Normalise the body of a 2xx answer."""
     document = read_object(body)
     lowered = {name.lower(): value for name, value in headers.items()}
     flags = document.get("has_nsfw_concepts")

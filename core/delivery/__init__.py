@@ -1,10 +1,9 @@
 """From a paid reply to a confirmed object: download, verify, upload, catalog. Nothing in here spends money."""
 
-from .catalog import record
 from .download import Downloader
 from .files import FileState, ImageFile
 from .queue import DeliveryQueue
-from .spool import Spool
+from .spool import Spool, record
 from .upload import Uploader
 
 __all__ = ["DeliveryQueue", "Downloader", "FileState", "ImageFile", "Spool", "Uploader", "record"]

@@ -37,7 +37,6 @@ class Downloader:
 
     Args:
         open_copy: Opens the store that holds a given URI, with the key there: for images that are only to be copied.
-        tries: Downloads of one image, for a source that fails or serves something else.
     """
 
     def __init__(
@@ -70,9 +69,6 @@ class Downloader:
 
         Args:
             in_memory: Most bytes of a body that is not written to the spool.
-
-        Returns:
-            What came of it, and the bytes where they are not in the spool.
         """
         path = self._spool.image(task.image_id)
         if path.exists():

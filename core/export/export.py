@@ -62,7 +62,6 @@ def export_catalog(
 
     Args:
         format_: The file's format; None to tell it from the target's extension.
-        store_options: Fields of `S3Options`, for a target in S3.
 
     Raises:
         BadInput: No such format or place; something is there already.

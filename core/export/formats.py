@@ -32,11 +32,7 @@ class Format(enum.StrEnum):
 
     @classmethod
     def of(cls, name: str) -> Format:
-        """By the ending of a name.
-
-        Raises:
-            BadInput: It has none of the three.
-        """
+        """By the ending of a name."""
         ending = name.rpartition(".")[2].lower()
         try:
             return cls(ending)
@@ -52,11 +48,7 @@ class Writer(Protocol):
 
 @contextmanager
 def open_writer(format_: Format, columns: Columns, file: IO[bytes]) -> Iterator[Writer]:
-    """A writer into an open binary file, which is left open.
-
-    Raises:
-        BadInput: Parquet, and pyarrow is not installed.
-    """
+    """A writer into an open binary file, which is left open."""
     match format_:
         case Format.CSV:
             yield _Csv(columns, file)

@@ -3,9 +3,9 @@
 from ..files import Fetched, SpoolUnavailable
 from ..http.errors import FetchError, FetchGone, FetchRefused, FetchTransient
 from ..http.urls import redact_url
-from .errors import NotAnImage
 from .fetch import Fetcher, save_bytes
 from .inspect import ImageFacts, inspect
+from .signature import NotAnImage
 
 __all__ = [
     "FetchError",

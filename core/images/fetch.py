@@ -89,7 +89,6 @@ class Fetcher:
         """Download `url` to `dest`, which appears whole or not at all.
 
         Args:
-            dest: A file in an existing folder, replaced if it exists.
             in_memory: A body of at most so many bytes is returned as it is, and not written to `dest`.
 
         Raises:

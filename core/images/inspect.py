@@ -9,9 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from ..files import SpoolUnavailable
-from .errors import NotAnImage
 from .png import pixels_are_sound
-from .signature import Format, read_header
+from .signature import Format, NotAnImage, read_header
 
 
 @dataclass(frozen=True, slots=True)

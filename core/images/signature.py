@@ -11,7 +11,14 @@ import re
 import struct
 from dataclasses import dataclass
 
-from .errors import NotAnImage
+from ..errors import ImagenError
+
+
+@dataclass(eq=False, repr=False)
+class NotAnImage(ImagenError):
+    """A file is not a whole, decodable PNG, JPEG or WebP image. `reason` names what it is instead."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

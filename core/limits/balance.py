@@ -18,9 +18,6 @@ class BalanceGuard:
     A single 403 can be about one request: the API documents it for an empty balance, a key's own cap and a missing
     right alike (AI/ML API docs, errors), and the balance can be asked for free (`GET /v2/billing`).
 
-    Args:
-        balance: What is left, in credits; None where that cannot be told.
-
     Example:
         >>> breaker = BalanceGuard(lambda: 1_000_000)
         >>> breaker.record_forbidden("call-1", 104_000), breaker.record_forbidden("call-2", 2_000_000)

@@ -55,11 +55,7 @@ class CallLimiter:
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[bool]:
-        """Wait for a slot and a permit; hold the slot while the call is in flight. Yields False if the run stops.
-
-        Raises:
-            LedgerUnavailable: The quota is shared through a ledger that does not answer.
-        """
+        """Wait for a slot and a permit; hold the slot while the call is in flight. Yields False if the run stops."""
         while not self._room.acquire(timeout=_LOOK):
             if self._halt.is_set:
                 yield False

@@ -40,8 +40,6 @@ class Grant:
 
     Attributes:
         permits: Moments to send at (`time.monotonic`); None: send as you like for the next two seconds.
-        in_flight: Slots; None for any number.
-        cooldown: Seconds in which no call is sent.
     """
 
     permits: Sequence[float] | None
@@ -81,11 +79,7 @@ class Schedule:
     cooldown_until: float = 0.0
 
     def lease(self, now: float, configured: float | None, calls: int) -> tuple[Schedule, list[float] | None]:
-        """Take permits from the schedule.
-
-        Returns:
-            The schedule without them, and the permits, at least one; None: there is no limit.
-        """
+        """Take permits from the schedule."""
         interval = self._interval(configured)
         if interval is None:
             return self, None
@@ -139,11 +133,7 @@ class Quota(Protocol):
 
 
 class OwnQuota:
-    """A quota of this process alone.
-
-    Args:
-        per_minute: Calls a minute; None: to be found out.
-    """
+    """A quota of this process alone."""
 
     def __init__(self, per_minute: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._configured = per_minute

@@ -70,10 +70,6 @@ def make_forms(
 
     Args:
         asked: The model the parameters were given for, where `model` stands in for it.
-
-    Raises:
-        InvalidRequest: A combination does not fit the model, whatever the prompt.
-        BadInput: Two combinations are the same purchase.
     """
     forms: list[ParameterSet] = []
     known: dict[str, Mapping[str, Any]] = {}

@@ -62,16 +62,12 @@ class Plan:
     Attributes:
         prompts: Prompts after expansion, invalid ones included.
         duplicates: Rows that ask for an item another row asks for, too.
-        owned: Items that are delivered already.
         to_copy: Items of these whose images are not at the destination yet, and are copied there.
         paid: Items that are paid for, and still to be fetched or stored.
         held: Items whose last call may have been billed: left for a decision.
         refused: Items the provider refused before, whose images were lost, or whose prompt could not be rewritten.
-        erased: Items that were erased on request.
         to_buy: Items that would be bought, a call each.
         price: Expected, in credits, with the texts that are to be bought.
-        price_high: At most, by the highest known price, in credits.
-        bytes: About what the images would weigh, `BYTES_AN_IMAGE` each.
         seconds: How long the calls take at least, by the limit of requests a minute; None without a limit, since how
             long the provider takes for an image is not documented.
         exact: Whether every row was looked at. If not, `rows` is above `EXACT_ROWS`: every prompt is taken to be
@@ -232,7 +228,6 @@ def make_plan(
 
     Args:
         destination: URI of the place the images would go to: owned images that are not there are to be copied.
-        requests_per_minute: Highest rate of paid calls.
         rewrite_fallback: Whether images whose prompt could not be rewritten before are bought from it as it is.
 
     Raises:

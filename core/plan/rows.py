@@ -88,12 +88,7 @@ class BatchBase:
     terms: ModelAvailability
 
     def models(self) -> tuple[ResolvedModel, ...]:
-        """The wanted model, then those that may stand in for it, at today's prices.
-
-        Raises:
-            UnknownModel: One is not known.
-            WithdrawnModel: All of them are gone.
-        """
+        """The wanted model, then those that may stand in for it, at today's prices."""
         return resolve_all(self.model, self.fallback, self.terms)
 
     @property

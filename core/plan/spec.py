@@ -68,18 +68,13 @@ def _refuse_too_many(rows: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BatchSpec(BatchBase):
-    """Everything that decides which items a run asks for.
+    """Everything that decides which items a run asks for; options not described here are those of `core.request`.
 
     Attributes:
         model: Id, alias or `MODEL@CONTRACT`.
-        edition: Asks for fresh images of the same prompts.
-        repeat: Images of each prompt, each a purchase of its own.
-        skip_invalid: Leave out prompts that do not fit the model, instead of refusing the whole batch.
-        matrix: Parameter → values: each prompt is bought in every combination of them.
         rewrite: How each prompt is rewritten first; None to send it as it is. A prompt's texts are shared by all its
             combinations and repeats.
         fallback: Models that may stand in for `model` once it is withdrawn, in that order; see `core.plan.rows`.
-        lenient: Leave out parameters that a model cannot do, instead of refusing them.
 
     Raises:
         BadInput: A number or text out of range, a matrix that cannot be meant.
@@ -152,11 +147,7 @@ class BatchSpec(BatchBase):
         return total - len(problems)
 
     def stream(self) -> Iterator[PlannedRow | InvalidPrompt]:
-        """The rows of the run, in order: by prompt, then text, combination and repeat. Or why a prompt has none.
-
-        Raises:
-            InvalidRequest, PromptError: As `forms` and `checked`.
-        """
+        """The rows of the run, in order: by prompt, then text, combination and repeat. Or why a prompt has none."""
         candidates, active = self.candidates(), self.active_index
         position = 0
         for prompt, problem in self._checked(candidates):

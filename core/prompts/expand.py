@@ -21,7 +21,7 @@ from .resolve import Resolver
 from .rules import Excluding, Rules
 from .sampling import draw, sample
 from .sources import PromptFormat, PromptSource, Row, open_source
-from .suggestions import listed, nearest
+from .suggestions import listed, no_column
 from .template import PromptTemplate
 from .variants import Variants, parse
 from .wildcards import open_wildcards
@@ -57,25 +57,19 @@ class Prompt:
 class PromptSpec:
     """Which prompts a user wants.
 
-    Nothing is kept in memory but the row at hand and, for a sample, its indices; the source is read again each time.
+    Options that are not described here are those of `core.request.PromptOptions`; see also `template`, `grammar` and
+    `rules`. Nothing is kept in memory but the row at hand and, for a sample, its indices; the source is read again each
+    time.
 
     Args:
         source: A path, `s3://bucket/key`, or prompts as a list of strings (a single string is always a path or URI).
-        format: How to read the file; by default what its extension says.
         prompt_column: The column with the prompts. By default the only one, else the one called `prompt`, `text` or
             `caption` (in this order, in any case).
-        template: A Jinja template over the row's columns; needs no prompt column. See `template`.
-        variants: Whether `{a|b}` is multiplied out: in the prompt column's text, or in the template's output. The
-            syntax is in `grammar`.
-        limit: Only the first so many prompts; applied last, so also to a sample.
         sample: So many prompts, drawn without replacement from all of them, kept in file order. All of them where
             there are not as many. Rows are drawn by how many prompts they have; within a row, weights count.
-        sample_seed: Another seed, another sample; the same seed on the same file, the same sample.
         wildcards: The folder with the values of `__name__`, a path or `s3://bucket/prefix`: see `wildcards`.
-        exclude: Combinations to leave out, such as `snow & beach`: see `rules`.
         per_row: So many prompts of each row, drawn at random like a sample. Which ones follows from the row's text and
             `sample_seed` alone: other rows may come and go.
-        max_prompts: More prompts than this are an error instead of a purchase.
         s3: How to reach S3, for `source` and `wildcards`; by default the AWS chain (environment, profile, role).
 
     Raises:
@@ -314,9 +308,7 @@ class _Expander:
         if self._wanted is not None:
             if self._wanted in columns:
                 return self._wanted
-            close = nearest(self._wanted, columns)
-            hint = f"; did you mean {listed(close)}?" if close else "."
-            raise self._error(line, f"there is no column {self._wanted!r}{hint} The columns are {listed(columns)}")
+            raise self._error(line, no_column(self._wanted, columns))
         if len(columns) == 1:
             return next(iter(columns))
         for name in _PROMPT_NAMES:

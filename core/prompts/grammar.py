@@ -95,7 +95,6 @@ class Pick:
     """How many alternatives a choice takes, and how they are joined.
 
     Attributes:
-        most: At most so many; None for all there are.
         permute: Whether every order of the same alternatives is a combination of its own.
     """
 

@@ -35,11 +35,7 @@ def read_columns(name: str, open_file: Callable[[], io.IOBase]) -> tuple[str, ..
 
 
 def read_rows(name: str, open_file: Callable[[], io.IOBase]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(place, values) of every row; places count from 1.
-
-    Raises:
-        PromptFileError: As of `read_columns`, or the file is damaged further on.
-    """
+    """(place, values) of every row; places count from 1."""
     place = 0
     with _opened(name, open_file) as parquet:
         for batch in parquet.iter_batches(_BATCH, columns=list(_columns(name, parquet))):

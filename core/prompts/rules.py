@@ -28,7 +28,7 @@ from typing import Any
 
 from .combinations import Variant, expand_branch
 from .errors import PromptOptionError
-from .suggestions import listed, nearest
+from .suggestions import listed, nearest, no_column
 from .tree import Branch, Group, Let, Node, Several, Text, Use
 from .variants import Variants
 
@@ -110,14 +110,8 @@ class Rules:
         for written, rule in zip(self.written, self._rules, strict=True):
             for term in rule:
                 if term.column is not None and term.column not in columns:
-                    close = nearest(term.column, columns)
-                    hint = f"; did you mean {listed(close)}?" if close else "."
-                    raise PromptOptionError(
-                        "exclude",
-                        written,
-                        f"there is no column {term.column!r}{hint} The columns are {listed(columns)}; "
-                        'text with a "=" in it is put in quotes',
-                    )
+                    problem = f'{no_column(term.column, columns)}; text with a "=" in it is put in quotes'
+                    raise PromptOptionError("exclude", written, problem)
 
     def apply(self, variants: Variants, row: Mapping[str, Any]) -> Excluding:
         """The combinations that the rules leave in one row."""
@@ -231,11 +225,7 @@ class Excluding:
         return (variant for variant in self.variants.expand() if not self.excludes(variant))
 
     def pick(self, index: int) -> Variant:
-        """The one that `expand` would yield at `index`, directly.
-
-        Raises:
-            IndexError: `index` is not in `range(count())`.
-        """
+        """The one that `expand` would yield at `index`, directly."""
         if not 0 <= index < self._count:
             raise IndexError(f"there is no combination {index}")
         found, _, _ = self._locate(self.variants.root.nodes, index, 0, {0: 1})

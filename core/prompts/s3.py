@@ -66,12 +66,7 @@ class S3Object:
         return _Stream(self)
 
     def read(self, start: int, length: int) -> bytes:
-        """At most `length` bytes from `start` on.
-
-        Raises:
-            PromptFileError: The object was replaced or removed since it was first seen.
-            StoreNotUsable, StoreUnavailable: S3 refuses, or does not answer.
-        """
+        """At most `length` bytes from `start` on."""
         end = min(start + length, self.size) - 1
         if end < start:
             return b""
@@ -141,10 +136,6 @@ def read_folder(
 
     Args:
         largest: Bytes that an object may have.
-
-    Raises:
-        PromptFileError: An object is too large, or there are more than 10,000.
-        StoreNotUsable, StoreUnavailable: S3 refuses, or does not answer.
     """
     bucket, key = _split(uri)
     prefix = f"{key.rstrip('/')}/" if key.rstrip("/") else ""

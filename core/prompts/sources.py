@@ -85,11 +85,7 @@ class PromptSource(ABC):
 
     @abstractmethod
     def columns(self) -> tuple[str, ...] | None:
-        """The columns that every row has, or None where each row brings its own (JSON Lines).
-
-        Raises:
-            PromptFileError: The header cannot be read.
-        """
+        """The columns that every row has, or None where each row brings its own (JSON Lines)."""
 
     @abstractmethod
     def _rows(self) -> Iterator[Row]:

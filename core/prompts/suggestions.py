@@ -31,5 +31,17 @@ def listed(names: Iterable[str]) -> str:
     return shown if len(every) <= _SHOWN else f"{shown} and {len(every) - _SHOWN} more"
 
 
+def no_column(name: str, columns: Iterable[str]) -> str:
+    """That there is no such column, which may be meant, and which there are.
+
+    >>> no_column("titel", ["title", "year"])
+    "there is no column 'titel'; did you mean 'title'? The columns are 'title', 'year'"
+    """
+    known = list(columns)
+    close = nearest(name, known)
+    hint = f"; did you mean {listed(close)}?" if close else "."
+    return f"there is no column {name!r}{hint} The columns are {listed(known)}"
+
+
 def _fold(name: str) -> str:
     return "".join(char for char in name.casefold() if char not in " -_")

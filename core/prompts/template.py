@@ -63,11 +63,7 @@ class Rendered:
         return unquote(self._quoted)
 
     def variants(self, resolver: Resolver | None = None) -> Variants:
-        """The output as variants, in which all that came from values is plain.
-
-        Raises:
-            VariantError: The template's own text cannot be read.
-        """
+        """The output as variants, in which all that came from values is plain."""
         return parse(self._quoted, resolver, quoted=True)
 
 

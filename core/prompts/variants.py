@@ -55,11 +55,7 @@ class Variants:
         return expand_branch(self.root)
 
     def pick(self, index: int) -> Variant:
-        """The combination that `expand` would yield at `index`, directly.
-
-        Raises:
-            IndexError: `index` is not in `range(count())`.
-        """
+        """The combination that `expand` would yield at `index`, directly."""
         if not 0 <= index < self.root.count:
             raise IndexError(f"there is no combination {index}")
         return pick_branch(self.root, index, {})

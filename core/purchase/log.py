@@ -33,8 +33,6 @@ class Asked:
     """What the log said.
 
     Attributes:
-        calls: Unknown calls that were looked for.
-        unbilled: Of these, failed: not billed.
         billed: Succeeded: billed, and their answers are lost.
         silent: Not in the log, or not to be told by it.
         problem: Why it could not be asked to the end; empty otherwise.

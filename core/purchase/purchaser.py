@@ -47,11 +47,9 @@ class Purchaser:
     """Buys items for one run. Thread-safe: `buy` runs in as many threads as there are calls in flight.
 
     Args:
-        replies: Persists raw replies before they are recorded.
         gate: Waits while the store does not work; None where images go nowhere yet.
         spool_gate: Waits while the spool is full or over its cap.
         breaker: Tells an empty account from a 403 about one request; one for the whole run.
-        fallback_models: Further models whose items the run may buy.
         parameters: The run's parameters; those of the wire form are not in the items.
         policy: Tries, the longest wait, and what a 5xx and a missing text mean.
         on_images: Told of what was bought as soon as it is recorded.
@@ -117,11 +115,7 @@ class Purchaser:
                 self.purchase(request)
 
     def purchase(self, request: PaidRequest) -> None:
-        """Send a request until its item is bought, or cannot be; see `buy`.
-
-        Raises:
-            LedgerUnavailable: The ledger does not answer. A reply that came is in the spool.
-        """
+        """Send a request until its item is bought, or cannot be; see `buy`."""
         number = 0
         while True:
             last = number + 1 == self._policy.tries

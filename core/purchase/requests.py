@@ -34,7 +34,6 @@ class PaidImageRequest:
 
     Attributes:
         prompt: The rewritten prompt, where the item's own is not sent.
-        trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
     """
 
     item: ClaimedItem

@@ -62,8 +62,6 @@ class PaidRewriteRequest:
 
     Args:
         dialect: The form of request that the model accepts; shared by all requests to it.
-        others: Texts of the prompt's other variations.
-        trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
     """
 
     def __init__(

@@ -29,8 +29,6 @@ class RewriteSpec:
 
     Attributes:
         model: Id or alias of a language model, see `core.aimlapi.chat_models`.
-        variations: Texts for each prompt, each a purchase and an image of its own.
-        brief: What the new text should be like, in the user's words; may be empty.
         price: `IN,OUT` in USD per million tokens; needed for a model whose price is not known.
 
     Raises:
