@@ -8,8 +8,6 @@ from pydantic import Field, SecretStr
 from ..core.files import home
 from ..core.ledger import Ledger, open_ledger
 
-__all__ = ["ImageCatalog"]
-
 
 class ImageCatalog(Block):
     """The database with the account of every paid call and the catalog of every image: SQLite or PostgreSQL.

@@ -11,8 +11,6 @@ from pydantic import Field, PrivateAttr, SecretStr
 from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
 from ..core.errors import BadInput
 
-__all__ = ["KEY_VARIABLE", "URL_VARIABLE", "AimlApiCredentials"]
-
 KEY_VARIABLE = "AIMLAPI_API_KEY"
 URL_VARIABLE = "AIMLAPI_BASE_URL"
 

@@ -22,8 +22,6 @@ from .catalog import ImageCatalog
 from .credentials import AimlApiCredentials
 from .stores import LocalImageStore, S3ImageStore, store_block
 
-__all__ = ["ENV", "catalog_block", "credentials_block", "image_store_block", "references"]
-
 ENV = "env"
 """Reference to what the environment says."""
 

@@ -13,8 +13,6 @@ from ..core.errors import BadInput
 from ..core.storage import LocalStore, ObjectStore, S3Store
 from ..core.store_options import ObjectOptions, ObjectWriting, S3Access, S3Options, StoreOptions
 
-__all__ = ["LocalImageStore", "S3ImageStore", "store_block"]
-
 
 class _Place(BaseModel):
     bucket: str = Field(description="Name of the bucket.")

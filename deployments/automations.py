@@ -26,8 +26,6 @@ from prefect.settings import get_current_settings
 from ..core.errors import BadInput
 from ..flows.events import BudgetWarning, ModelRetiring, Payload, RunIncomplete, UnknownWaiting
 
-__all__ = ["apply", "notifications", "restart", "watchdog"]
-
 _FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout", "imagen_shard")
 # A fan-out starts its shards again by itself, and a shard without its fan-out has nobody to report to.
 _RESTARTED = ("imagen_pipeline", "imagen_repair")

@@ -12,8 +12,6 @@ from ..core.money import format_usd
 from ..core.run.report import RunReport
 from ..tasks.runtime import current_flow_run
 
-__all__ = ["KEYS", "leave_contact_sheet", "leave_report"]
-
 KEYS = ("imagen-report", "imagen-items", "imagen-contact-sheet")
 """Of the artifacts that show prompts and pictures."""
 

@@ -16,8 +16,6 @@ from ..core.money import credits_to_usd
 from ..core.run.report import RunReport
 from ..core.storage import safe_segment
 
-__all__ = ["asset_key", "record_assets"]
-
 _TOOL = "prefect-imagen"
 
 

@@ -10,8 +10,6 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from .artifacts import KEYS
 
-__all__ = ["delete_artifacts"]
-
 _AT_ONCE = 100
 
 

@@ -27,20 +27,6 @@ from ..core.money import credits_to_usd
 from ..core.run.report import RunReport
 from ..tasks.runtime import current_flow_run
 
-__all__ = [
-    "SHARE_OF_BUDGET_WARNING",
-    "BudgetWarning",
-    "ModelRetiring",
-    "Payload",
-    "RunCompleted",
-    "RunIncomplete",
-    "UnknownWaiting",
-    "emit_budget_warning",
-    "emit_model_retiring",
-    "emit_run_ended",
-    "emit_unknown_waiting",
-]
-
 SHARE_OF_BUDGET_WARNING = 0.8
 """The part of a cap from which on a warning is due."""
 

@@ -15,8 +15,6 @@ from ..core.errors import ImagenError
 from ..core.ledger import Ledger, RunProgress
 from ..core.run.progress import Speed, done_percent, status_line
 
-__all__ = ["ProgressArtifact"]
-
 _LOOK_SECONDS = 2.0
 _SECONDS = 5.0
 _PERCENT = 2.0

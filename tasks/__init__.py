@@ -1,13 +1,9 @@
 """One task a step: real Prefect tasks (`.map`, `.submit`, `.with_options`), useful alone in flows of one's own."""
 
 from ..core.run.results import Batch, Cataloged, Downloaded, Generated, PlannedRun, Rewritten, Uploaded
-from .catalog import catalog_images
-from .download import download_images
 from .expand import expand_prompts
-from .generate import generate_images
-from .rewrite import rewrite_prompts
 from .runtime import StepUnavailable
-from .upload import upload_images
+from .steps import catalog_images, download_images, generate_images, rewrite_prompts, upload_images
 
 __all__ = [
     "Batch",

@@ -13,12 +13,8 @@ from prefect.states import Completed
 
 from ..core.request import RunRequest
 from ..core.run.results import Batch, Cataloged, Downloaded, Generated, Rewritten, Uploaded
-from .catalog import catalog_images
-from .download import download_images
-from .generate import generate_images
-from .rewrite import rewrite_prompts
 from .runtime import RunConfig, shared_run
-from .upload import upload_images
+from .steps import catalog_images, download_images, generate_images, rewrite_prompts, upload_images
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from .postgres import own_postgres, postgres_server
-
-__all__ = ["own_postgres", "postgres_server"]
-
 # Before anything imports Prefect: its settings are read once.
 _HOME = tempfile.TemporaryDirectory(prefix="imagen-tests-")
 os.environ.update(

@@ -35,8 +35,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-__all__ = ["PromptsObject", "TriggerFailed", "create_run", "handler", "main", "read_event"]
-
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".parquet")
 """Objects with another ending are not files of prompts, and are left alone."""
 
