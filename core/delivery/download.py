@@ -9,17 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import ImagenError
-from ..images import (
-    Fetched,
-    Fetcher,
-    FetchError,
-    FetchGone,
-    FetchRefused,
-    FetchTransient,
-    NotAnImage,
-    SpoolUnavailable,
-    save_bytes,
-)
+from ..files import Fetched, SpoolUnavailable
+from ..http.errors import FetchError, FetchGone, FetchRefused, FetchTransient
+from ..images import Fetcher, NotAnImage, save_bytes
 from ..ledger import ImageTask, this_host
 from ..limits import Backoff, StopSignal
 from ..storage import ObjectMissing, ObjectStore

@@ -6,7 +6,8 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..images import Fetched, inspect
+from ..files import Fetched
+from ..images import inspect
 from ..ledger import ImageTask
 
 

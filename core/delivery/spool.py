@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BadInput
-from ..images import SpoolUnavailable
+from ..files import SpoolUnavailable
 from ..ledger import ImageResult, ImageState, Ledger
 from ..purchase.replies import ReplySpool
 from ..request import Delivery

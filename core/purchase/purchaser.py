@@ -11,7 +11,7 @@ from typing import Any
 from ..aimlapi import AimlApiClient, ImageRequest, RawReply, ResolvedModel
 from ..aimlapi.errors import ApiError
 from ..errors import BadInput, ImagenError
-from ..images import SpoolUnavailable
+from ..files import SpoolUnavailable
 from ..ledger import (
     Answered,
     BeginResult,

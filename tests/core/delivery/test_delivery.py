@@ -14,7 +14,8 @@ import requests
 from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest
 from prefect_imagen.core.delivery import DeliveryQueue, Downloader, FileState, ImageFile, Spool, Uploader, record
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.images import Fetcher, SpoolUnavailable
+from prefect_imagen.core.files import SpoolUnavailable
+from prefect_imagen.core.images import Fetcher
 from prefect_imagen.core.ledger import ImageState, ImageTask, ItemState, Ledger
 from prefect_imagen.core.ledger.schema import deliveries
 from prefect_imagen.core.limits import Backoff, HealthGate, StopReason, StopSignal

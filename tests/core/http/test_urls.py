@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect_imagen.core.http.addresses import why_forbidden
-from prefect_imagen.core.http.urls import Origin, WireUrl
-from prefect_imagen.core.images import FetchRefused, redact_url
+from prefect_imagen.core.http.errors import FetchRefused
+from prefect_imagen.core.http.urls import Origin, WireUrl, redact_url
 
 PRINTABLE = "".join(char for char in string.printable[:94] if char != "#")
 

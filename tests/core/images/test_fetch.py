@@ -17,17 +17,9 @@ from typing import Any, BinaryIO
 import pytest
 import requests
 from prefect_imagen.core.errors import ImagenError, Unavailable
-from prefect_imagen.core.images import (
-    Fetcher,
-    FetchError,
-    FetchGone,
-    FetchRefused,
-    FetchTransient,
-    NotAnImage,
-    SpoolUnavailable,
-    inspect,
-    save_bytes,
-)
+from prefect_imagen.core.files import SpoolUnavailable
+from prefect_imagen.core.http.errors import FetchError, FetchGone, FetchRefused, FetchTransient
+from prefect_imagen.core.images import Fetcher, NotAnImage, inspect, save_bytes
 
 Serve = Callable[..., Any]
 BODY = bytes(range(256)) * 1000

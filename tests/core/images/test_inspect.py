@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from prefect_imagen.core.images import ImageFacts, NotAnImage, SpoolUnavailable, inspect
+from prefect_imagen.core.files import SpoolUnavailable
+from prefect_imagen.core.images import ImageFacts, NotAnImage, inspect
 
 
 def picture(kind: str, size: tuple[int, int] = (64, 48), mode: str = "RGB", **options: Any) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.delivery import Spool
 from prefect_imagen.core.errors import Unavailable
-from prefect_imagen.core.images import SpoolUnavailable
+from prefect_imagen.core.files import SpoolUnavailable
 from prefect_imagen.core.ledger import LedgerUnavailable, Period
 from prefect_imagen.core.ledger.calls import Calls
 from prefect_imagen.core.limits import BalanceGuard, CallLimiter, HealthGate, StopReason

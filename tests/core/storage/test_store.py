@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from prefect_imagen.core.errors import BadInput, ImagenError, Unavailable
-from prefect_imagen.core.images import SpoolUnavailable
+from prefect_imagen.core.files import SpoolUnavailable
 from prefect_imagen.core.storage import (
     PROBE_KEY,
     ChecksumMismatch,
