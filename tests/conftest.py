@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from .postgres import own_postgres, postgres_server  # noqa: F401 - fixtures
+
 # Before anything imports Prefect: its settings are read once.
 _HOME = tempfile.TemporaryDirectory(prefix="imagen-tests-")
 os.environ.update(
