@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.money import credits_to_usd
+from ..core.money import CREDITS_PER_USD, credits_to_usd
 from .call_log import Call, Transaction
 from .error_bodies import Failure, now_iso
 from .rate_limit import RateLimit
@@ -52,72 +53,69 @@ def _amount(credits_: int) -> dict[str, Any]:
     return {"usd": float(credits_to_usd(credits_)), "credits": credits_}
 
 
-def _moment(text: str, name: str, *, offset: bool) -> datetime:
-    """Parse an ISO-8601 time. With `offset` it needs a UTC offset; otherwise UTC is the default."""
+def _moment(query: QueryParams, name: str, *, offset: bool) -> datetime | None:
+    """An ISO-8601 time. With `offset` it needs a UTC offset; otherwise UTC is the default."""
+    text = query.get(name)
+    if text is None:
+        return None
     try:
         moment = datetime.fromisoformat(text.replace(" ", "+"))
     except ValueError:
         raise _bad(f"{name}: {text!r} is not an ISO-8601 date") from None
-    if moment.tzinfo is None:
-        if offset:
-            raise _bad(f"{name}: {text!r} has no UTC offset")
-        return moment.replace(tzinfo=UTC)
-    return moment
+    if moment.tzinfo is None and offset:
+        raise _bad(f"{name}: {text!r} has no UTC offset")
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _number(query: QueryParams, name: str, default: int, low: int, high: int | None) -> int:
-    text = query.get(name)
-    if text is None:
-        return default
+    text = query.get(name, str(default))
     if not text.isdecimal() or int(text) < low or (high is not None and int(text) > high):
         raise _bad(f"{name} must be an integer from {low} to {'…' if high is None else high}")
     return int(text)
 
 
-def _one_of(query: QueryParams, name: str, allowed: Sequence[str]) -> list[str]:
+def _one_of(query: QueryParams, name: str, allowed: Sequence[str]) -> Collection[str]:
+    """The values that a filter lets through: those that were given, else all."""
     values = query.getlist(name)
     for value in values:
         if value not in allowed:
             raise _bad(f"{name}: {value!r} is not one of {', '.join(allowed)}")
-    return values
+    return values or allowed
 
 
 class AccountRoutes:
-    """The routes about the account, which need a key."""
+    """The routes about the account, which need a key.
+
+    Attributes:
+        contents: What each path answers with.
+    """
 
     def __init__(self, state: SandboxState) -> None:
         self._state = state
         self._rate_limit = RateLimit(_LOGS_A_WINDOW, _LOGS_WINDOW, None)
+        self.contents: dict[str, Callable[[Request], dict[str, Any]]] = {
+            "/v2/billing": self._balance,
+            "/v1/billing/balance": self._legacy_balance,
+            "/v2/logs": self._logs,
+            "/v2/billing/transactions": self._transactions,
+        }
 
-    async def balance(self, request: Request) -> Response:
-        """`GET /v2/billing`: the balance in US dollars."""
-        return self._reply(request, self._balance)
-
-    async def legacy_balance(self, request: Request) -> Response:
-        """`GET /v1/billing/balance`: the older route, in credits."""
-        return self._reply(request, self._legacy_balance)
-
-    async def logs(self, request: Request) -> Response:
-        """`GET /v2/logs`: one row per request of this key, newest first, including failed ones."""
-        return self._reply(request, self._list_calls)
-
-    async def transactions(self, request: Request) -> Response:
-        """`GET /v2/billing/transactions`: one entry per change of the balance, newest first."""
-        return self._reply(request, self._list_transactions)
-
-    def _reply(self, request: Request, content: Callable[[Request], dict[str, Any]]) -> Response:
+    async def handle(self, request: Request) -> Response:
+        """Answer a request for one of the paths."""
         failure = self._state.refusal(request)
         try:
             if failure is None:
-                return JsonReply(content(request))
+                return JsonReply(self.contents[request.url.path](request))
         except _Refused as refusal:
             failure = refusal.failure
         return failure_response(failure, request, self._state.new_id())
 
     def _balance(self, _: Request) -> dict[str, Any]:
-        return {"current_balance": self._state.call_log.balance_usd(), "currency": "USD"}
+        """The balance in US dollars."""
+        return {"current_balance": self._state.call_log.balance / CREDITS_PER_USD, "currency": "USD"}
 
     def _legacy_balance(self, _: Request) -> dict[str, Any]:
+        """The older route, in credits."""
         balance = self._state.call_log.balance
         low = balance < _LOW_BALANCE
         return {
@@ -130,7 +128,8 @@ class AccountRoutes:
             "statusExplanation": "Balance is low" if low else "Balance is current and up to date",
         }
 
-    def _list_calls(self, request: Request) -> dict[str, Any]:
+    def _logs(self, request: Request) -> dict[str, Any]:
+        """One row per request of this key, newest first, including failed ones."""
         if self._rate_limit.try_acquire() is not None:
             raise _Refused(Failure(429, "Too Many Requests"))
         query = request.query_params
@@ -144,27 +143,18 @@ class AccountRoutes:
         prefix = query.get("key_prefix")
         if prefix is not None and not self._state.key_of(request).startswith(prefix):
             raise _Refused(Failure(403, "Listing the requests of a different key requires a management key"))
-        rows = [
-            self._row(call)
-            for call in self._state.call_log.logged(self._state.fingerprint(request), self._state.options.log_lag)
-            if start <= datetime.fromisoformat(call.at) <= end
-        ]
+        calls = self._state.call_log.logged(self._state.fingerprint(request), self._state.options.log_lag)
+        rows = [self._row(call) for call in reversed(calls) if start <= datetime.fromisoformat(call.at) <= end]
         wanted = [
             row
-            for row in reversed(rows)
-            if (not statuses or row["status"] in statuses)
+            for row in rows
+            if row["status"] in statuses
             and (not models or not {row["model"], row["model"].partition("/")[2]}.isdisjoint(models))
         ]
         page = wanted[offset : offset + limit]
-        return {
-            "data": page,
-            "pagination": {
-                "limit": limit,
-                "offset": offset,
-                "total": len(wanted),
-                "has_more": offset + len(page) < len(wanted),
-            },
-        }
+        more = offset + len(page) < len(wanted)
+        pagination = {"limit": limit, "offset": offset, "total": len(wanted), "has_more": more}
+        return {"data": page, "pagination": pagination}
 
     def _row(self, call: Call) -> dict[str, Any]:
         succeeded = call.billed or (call.status is not None and call.status < 300)
@@ -180,27 +170,27 @@ class AccountRoutes:
             "client_request_id": call.client_request_id,
         }
 
-    def _list_transactions(self, request: Request) -> dict[str, Any]:
+    def _transactions(self, request: Request) -> dict[str, Any]:
+        """One entry per change of the balance, newest first."""
         query = request.query_params
         strange = sorted(set(query) - _TRANSACTION_PARAMETERS)
         if strange:
             raise _bad(f"unknown query parameter {strange[0]}")
-        since = _moment(query["from"], "from", offset=True) if "from" in query else None
-        until = _moment(query["to"], "to", offset=True) if "to" in query else None
-        if since is not None and until is not None and until <= since:
+        since = _moment(query, "from", offset=True) or datetime.min.replace(tzinfo=UTC)
+        until = _moment(query, "to", offset=True) or datetime.max.replace(tzinfo=UTC)
+        if until <= since:
             raise _bad("to must be later than from")
         limit = _number(query, "limit", 50, 1, 100)
         directions = _one_of(query, "direction", _DIRECTIONS)
         types = _one_of(query, "type", _TYPES)
-        before = _read_cursor(query["cursor"]) if "cursor" in query else None
+        before = _read_cursor(query["cursor"]) if "cursor" in query else math.inf
         wanted = [
             entry
             for entry in reversed(self._state.call_log.transactions(self._state.options.log_lag))
-            if (before is None or entry.number < before)
-            and (not directions or entry.direction in directions)
-            and (not types or entry.type in types)
-            and (since is None or datetime.fromisoformat(entry.at) >= since)
-            and (until is None or datetime.fromisoformat(entry.at) < until)
+            if entry.number < before
+            and entry.direction in directions
+            and entry.type in types
+            and since <= datetime.fromisoformat(entry.at) < until
         ]
         page, more = wanted[:limit], len(wanted) > limit
         return {
@@ -221,25 +211,24 @@ class AccountRoutes:
 
 def _window(query: QueryParams) -> tuple[datetime, datetime]:
     """The time window of a request: `period`, or `start` and `end`."""
-    period, start, end = query.get("period"), query.get("start"), query.get("end")
-    if (period is None) == (start is None and end is None):
+    period = query.get("period")
+    if (period is None) == ("start" not in query and "end" not in query):
         raise _bad("Provide either period or both start and end")
     if period is not None:
         match = _PERIOD.fullmatch(period)
         if match is None:
             raise _bad(f"period: {period!r} is not a positive integer followed by h or d")
-        length = timedelta(hours=int(match[1])) if match[2] == "h" else timedelta(days=int(match[1]))
         # A call of this millisecond belongs to the window.
         until = datetime.now(UTC) + timedelta(seconds=1)
-        since = until - length
+        since = until - (timedelta(hours=int(match[1])) if match[2] == "h" else timedelta(days=int(match[1])))
     else:
-        if start is None or end is None:
+        first, last = _moment(query, "start", offset=False), _moment(query, "end", offset=False)
+        if first is None or last is None:
             raise _bad("start and end must be used together")
-        since, until = _moment(start, "start", offset=False), _moment(end, "end", offset=False)
+        since, until = first, last
         if until < since:
             raise _bad("end must not be earlier than start")
-        length = until - since
-    if length > _LONGEST_WINDOW:
+    if until - since > _LONGEST_WINDOW:
         raise _bad("The window must not exceed 92 days")
     return since, until
 

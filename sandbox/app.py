@@ -29,9 +29,7 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
     The API's own routes are plain Starlette routes: they validate requests themselves, and FastAPI would take more
     time than all of their work.
 
-    Args:
-        options: The settings.
-        origin: Scheme, host and port under which the server is reached; image URLs begin with it.
+    Image URLs begin with `origin`: scheme, host and port under which the server is reached.
     """
     state = SandboxState(options, origin)
 
@@ -60,10 +58,8 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
     app.add_route("/api/v1/models", models.models, ["GET"])
     app.add_route("/v1/models/deprecations", models.deprecations, ["GET"])
     app.add_route("/docs-json", models.document, ["GET"])
-    app.add_route("/v2/billing", account.balance, ["GET"])
-    app.add_route("/v2/billing/transactions", account.transactions, ["GET"])
-    app.add_route("/v1/billing/balance", account.legacy_balance, ["GET"])
-    app.add_route("/v2/logs", account.logs, ["GET"])
+    for path in account.contents:
+        app.add_route(path, account.handle, ["GET"])
     app.add_route(CDN_PREFIX + "{name:path}", cdn.handle, ["GET"])
     app.include_router(control_routes(state))
 

@@ -11,23 +11,13 @@ from urllib.parse import unquote_to_bytes
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from .faults import (
-    CorruptImage,
-    Download404,
-    Download500,
-    DownloadFault,
-    ExpiredUrl,
-    HtmlDownload,
-    PrivateRedirect,
-    SlowDownload,
-    TruncatedDownload,
-    WrongContentType,
-)
+from .faults import DownloadFault, PrivateRedirect, SimpleDownloadFault, SlowDownload, WrongContentType
 from .image_cache import CachedImage
 from .state import SandboxState
 from .wire import TruncatedResponse, html_response
 
 _PIECES = 20
+_EXPIRED = "AccessDenied: Request has expired"
 
 
 def _corrupted(data: bytes, content_type: str) -> bytes:
@@ -57,13 +47,6 @@ class Cdn:
 
     async def handle(self, request: Request) -> Response:
         """Serve an image, or what its fault replaces it with."""
-        self._report_key(request)
-        response = await self._respond(request)
-        if request.method == "GET":
-            self._state.call_log.count_download(int(response.headers.get("content-length", 0)))
-        return response
-
-    def _report_key(self, request: Request) -> None:
         authorization = request.headers.get("authorization")
         if authorization is not None:
             # A fingerprint tells two keys apart without keeping either.
@@ -71,44 +54,46 @@ class Cdn:
             self._state.call_log.report_leak(
                 {"method": request.method, "path": request.url.path, "fingerprint": fingerprint}
             )
+        response = await self._respond(request)
+        if request.method == "GET":
+            self._state.call_log.count_download(int(response.headers.get("content-length", 0)))
+        return response
 
     async def _respond(self, request: Request) -> Response:
         state = self._state
         image = state.images.find(request.path_params["name"])
         if image is None:
             return _plain(404, "Not Found")
-        options = state.options
-        if not _same_query(request.scope["query_string"], image.query, exact=options.exact_query):
+        if not _same_query(request.scope["query_string"], image.query, exact=state.options.exact_query):
             return _plain(403, "SignatureDoesNotMatch: the query is not the one that was given out")
-        if options.url_expiry is not None and time.monotonic() - image.created > options.url_expiry:
-            return _plain(403, "AccessDenied: Request has expired")
+        expiry = state.options.url_expiry
+        if expiry is not None and time.monotonic() - image.created > expiry:
+            return _plain(403, _EXPIRED)
         fault = self._fault(image) if request.method == "GET" else None
-        if isinstance(fault, Download404):
-            return _plain(404, "Not Found")
-        if isinstance(fault, Download500):
-            return _plain(500, "Internal Server Error")
-        if isinstance(fault, HtmlDownload):
-            return html_response(200)
-        if isinstance(fault, ExpiredUrl):
-            return _plain(403, "AccessDenied: Request has expired")
+        match fault and fault.fault:
+            case "download_404":
+                return _plain(404, "Not Found")
+            case "download_500":
+                return _plain(500, "Internal Server Error")
+            case "html_download":
+                return html_response(200)
+            case "expired_url":
+                return _plain(403, _EXPIRED)
         if isinstance(fault, PrivateRedirect):
             return Response(status_code=302, headers={"location": fault.location})
-        return await self._image(image, fault)
-
-    async def _image(self, image: CachedImage, fault: DownloadFault | None) -> Response:
-        media_type = self._state.images.content_type
-        data = await self._state.images.picture(image.spec)
-        if isinstance(fault, WrongContentType):
-            return Response(data, media_type=fault.content_type)
-        if isinstance(fault, TruncatedDownload):
-            return TruncatedResponse(data, media_type=media_type)
-        if isinstance(fault, CorruptImage):
-            data = _corrupted(data, media_type)
-        if isinstance(fault, SlowDownload):
-            if fault.spread:
+        data, media_type = await state.images.picture(image.spec), state.images.content_type
+        match fault:
+            case WrongContentType():
+                media_type = fault.content_type
+            case SlowDownload(spread=True):
                 length = {"content-length": str(len(data))}
                 return StreamingResponse(_in_pieces(data, fault.seconds), headers=length, media_type=media_type)
-            await asyncio.sleep(fault.seconds)
+            case SlowDownload():
+                await asyncio.sleep(fault.seconds)
+            case SimpleDownloadFault(fault="truncated_download"):
+                return TruncatedResponse(data, media_type=media_type)
+            case SimpleDownloadFault(fault="corrupt_image"):
+                data = _corrupted(data, media_type)
         return Response(data, media_type=media_type)
 
     def _fault(self, image: CachedImage) -> DownloadFault | None:

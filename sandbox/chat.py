@@ -21,14 +21,13 @@ from .faults import (
     ChatRefusal,
     EmptyContent,
     Endpoint,
-    FencedJson,
     ParameterRejected,
-    SystemRoleRejected,
+    SimpleChatFault,
     TooLong,
 )
 from .paid_endpoint import Job, PaidEndpoint, usage_of
 from .state import SandboxState
-from .validation import Issue, enum_issue, type_issue, type_name
+from .validation import MISSING, Issue, bound_issue, enum_issue, type_issue, type_name
 
 _ROLES = ("system", "user", "assistant", "tool", "developer")
 _FORMATS = ("text", "json_object", "json_schema")
@@ -56,10 +55,7 @@ class _ChatJob(Job):
     Attributes:
         body: The request.
         chat_model: The model, which has the price.
-        input_tokens: Tokens of the question.
-        answer: Text of the answer, or None.
         reasoning: The model's reasoning; billed like the answer.
-        refusal: The text of a refusal.
         finish_reason: Why the answer ends, in OpenAI's terms.
     """
 
@@ -99,7 +95,7 @@ class _ChatJob(Job):
         match fault:
             case BadJson():
                 return replace(self, answer=_invalid(self.answer or "", fault.form))
-            case FencedJson():
+            case SimpleChatFault(fault="fenced_json"):
                 return replace(self, answer=f"Sure, here it is:\n\n```json\n{self.answer}\n```\nAnything else?")
             case TooLong():
                 answer = json.dumps({"prompt": ("a long story " * fault.characters)[: fault.characters]})
@@ -112,7 +108,7 @@ class _ChatJob(Job):
                 return replace(self, answer=None, refusal=_REFUSAL)
             case EmptyContent():
                 return replace(self, answer="", reasoning=REASONING if fault.reasoning else None)
-            case SystemRoleRejected():
+            case SimpleChatFault(fault="system_role_rejected"):
                 return self._without_system()
             case ParameterRejected() if self.body.get(fault.parameter) is not None:
                 hint = " Use 'max_completion_tokens' instead." if fault.parameter == "max_tokens" else ""
@@ -161,34 +157,21 @@ def _invalid(answer: str, form: str) -> str:
     return "Certainly! I would paint it in soft light, with a calm mood and a lot of empty space around it."
 
 
-def _too_small(path: tuple[str | int, ...], kind: str, message: str) -> Issue:
-    return {
-        "code": "too_small",
-        "minimum": 1,
-        "type": kind,
-        "inclusive": True,
-        "exact": False,
-        "message": message,
-        "path": list(path),
-    }
-
-
 def _check_messages(body: Mapping[str, Any]) -> list[Issue]:
-    messages = body.get("messages")
+    messages = body.get("messages", MISSING)
     if not isinstance(messages, list):
-        received = type_name(messages) if "messages" in body else "undefined"
-        return [type_issue(("messages",), "array", received)]
+        return [type_issue(("messages",), "array", messages)]
     if not messages:
-        return [_too_small(("messages",), "array", "Array must contain at least 1 element(s)")]
+        return [bound_issue(("messages",), "array", "too_small", 1)]
     issues: list[Issue] = []
     for place, message in enumerate(messages):
         if not isinstance(message, dict):
-            issues.append(type_issue(("messages", place), "object", type_name(message)))
+            issues.append(type_issue(("messages", place), "object", message))
             continue
-        role = message.get("role")
+        role = message.get("role", MISSING)
         path = ("messages", place, "role")
         if not isinstance(role, str):
-            issues.append(type_issue(path, "string", type_name(role) if "role" in message else "undefined"))
+            issues.append(type_issue(path, "string", role))
         elif role not in _ROLES:
             issues.append(enum_issue(path, _ROLES, role))
     return issues
@@ -201,9 +184,9 @@ def _check_limits(body: Mapping[str, Any]) -> list[Issue]:
         if value is None:
             continue
         if type_name(value) != "number" or not float(value).is_integer():
-            issues.append(type_issue((name,), "integer", type_name(value)))
+            issues.append(type_issue((name,), "integer", value))
         elif value < 1:
-            issues.append(_too_small((name,), "number", "Number must be greater than or equal to 1"))
+            issues.append(bound_issue((name,), "number", "too_small", 1))
     return issues
 
 
@@ -212,19 +195,18 @@ def _check_format(body: Mapping[str, Any]) -> list[Issue]:
     if wanted is None:
         return []
     if not isinstance(wanted, dict):
-        return [type_issue(("response_format",), "object", type_name(wanted))]
+        return [type_issue(("response_format",), "object", wanted)]
     kind = wanted.get("type")
     if kind not in _FORMATS:
         return [enum_issue(("response_format", "type"), _FORMATS, str(kind))]
     if kind != "json_schema":
         return []
     path = ("response_format", "json_schema")
-    schema = wanted.get("json_schema")
+    schema = wanted.get("json_schema", MISSING)
     if not isinstance(schema, dict):
-        return [type_issue(path, "object", type_name(schema) if "json_schema" in wanted else "undefined")]
-    if not isinstance(schema.get("name"), str):
-        return [type_issue((*path, "name"), "string", type_name(schema["name"]) if "name" in schema else "undefined")]
-    return []
+        return [type_issue(path, "object", schema)]
+    name = schema.get("name", MISSING)
+    return [] if isinstance(name, str) else [type_issue((*path, "name"), "string", name)]
 
 
 class ChatCompletions(PaidEndpoint):

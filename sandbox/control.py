@@ -42,7 +42,7 @@ def control_routes(state: SandboxState) -> APIRouter:
     @router.get("/leaks")
     async def leaks() -> dict[str, Any]:
         """Every image request that sent a key."""
-        return {"leaks": state.call_log.leaks()}
+        return {"leaks": state.call_log.leaks}
 
     @router.get("/stats")
     async def stats() -> dict[str, int]:
@@ -78,7 +78,7 @@ def control_routes(state: SandboxState) -> APIRouter:
     @router.get("/models")
     async def models() -> JSONResponse:
         """All overrides of price and status."""
-        overrides = state.stock.overrides().items()
+        overrides = state.stock.overrides.items()
         return JSONResponse({name: override.model_dump(mode="json", exclude_none=True) for name, override in overrides})
 
     return router

@@ -12,10 +12,9 @@ arrival. So the same work gets the same faults, however many calls are in flight
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -29,48 +28,60 @@ class _Strict(BaseModel):
 
 
 class Match(_Strict):
-    """What a rule applies to; all given conditions must hold.
+    """What a rule applies to; all given conditions must hold."""
 
-    Attributes:
-        endpoint: The paid endpoint of the call, or of the image.
-        model: Exact model id of the request.
-        prompt_contains: Text in the prompt, or in the last message of a chat.
-    """
-
-    endpoint: Endpoint = "images"
-    model: str | None = None
-    prompt_contains: str | None = None
+    endpoint: Annotated[Endpoint, Field(description="Paid endpoint of the call, or of the image.")] = "images"
+    model: Annotated[str | None, Field(description="Exact model id of the request.")] = None
+    prompt_contains: Annotated[str | None, Field(description="Text in the prompt, or in a chat's last message.")] = None
 
     def accepts(self, endpoint: Endpoint, model: str, prompt: str) -> bool:
         """Whether a call fulfils the conditions."""
-        return (
-            self.endpoint == endpoint
-            and (self.model is None or self.model == model)
-            and (self.prompt_contains is None or self.prompt_contains in prompt)
-        )
+        return self.endpoint == endpoint and self.model in (None, model) and (self.prompt_contains or "") in prompt
 
 
 class _Rule(_Strict):
     """When a rule strikes: by `rate`, by `every`, or at each match."""
 
-    rate: Annotated[float, Field(gt=0, le=1)] | None = None
-    every: Annotated[int, Field(ge=1)] | None = None
-    times: Annotated[int, Field(ge=1)] | None = None
+    rate: Annotated[float | None, Field(gt=0, le=1)] = None
+    every: Annotated[int | None, Field(ge=1)] = None
+    times: Annotated[int | None, Field(ge=1)] = None
     after: Annotated[int, Field(ge=0)] = 0
     match: Match = Match()
 
     @model_validator(mode="after")
-    def _rate_or_every(self) -> _Rule:
+    def _rate_or_every(self) -> Self:
         if self.rate is not None and self.every is not None:
             raise ValueError("give rate or every, not both")
         return self
+
+
+class SimpleFault(_Rule):
+    """A fault without options.
+
+    * `bad_gateway_billed`: 502 with the HTML of a proxy, after billing.
+    * `cut_before_billing`, `cut_after_billing`: the connection ends without a reply; not billed, or billed.
+    * `truncated_reply_billed`: the connection ends in the middle of the JSON; billed.
+    * `html_200`: an HTML page with status 200; billed.
+    * `out_of_credit`: 403 of the kind `err_insufficent_credits`, whatever the balance; not billed.
+    * `unauthorized`: 401, whatever the key; not billed.
+    """
+
+    fault: Literal[
+        "bad_gateway_billed",
+        "cut_before_billing",
+        "cut_after_billing",
+        "truncated_reply_billed",
+        "html_200",
+        "out_of_credit",
+        "unauthorized",
+    ]
 
 
 class RateLimited(_Rule):
     """429, not billed; with or without `Retry-After` (the API's docs name no such header)."""
 
     fault: Literal["rate_limited"]
-    retry_after: Annotated[int, Field(ge=0)] | None = None
+    retry_after: Annotated[int | None, Field(ge=0)] = None
     envelope: Envelope = "problem"
 
 
@@ -82,64 +93,6 @@ class ServerError(_Rule):
     envelope: Envelope = "problem"
 
 
-class BadGatewayBilled(_Rule):
-    """502 with the HTML of a proxy, after billing."""
-
-    fault: Literal["bad_gateway_billed"]
-
-
-class CutBeforeBilling(_Rule):
-    """The connection ends without a reply; not billed."""
-
-    fault: Literal["cut_before_billing"]
-
-
-class CutAfterBilling(_Rule):
-    """The connection ends without a reply; billed."""
-
-    fault: Literal["cut_after_billing"]
-
-
-class TruncatedReplyBilled(_Rule):
-    """The connection ends in the middle of the JSON; billed."""
-
-    fault: Literal["truncated_reply_billed"]
-
-
-class Html200(_Rule):
-    """An HTML page with status 200; billed."""
-
-    fault: Literal["html_200"]
-
-
-class FewerImages(_Rule):
-    """`drop` images fewer than asked for; `billed` says which number is billed."""
-
-    fault: Literal["fewer_images"]
-    drop: Annotated[int, Field(ge=1)] = 1
-    billed: Literal["requested", "returned"] = "returned"
-
-
-class SafetyBlock(_Rule):
-    """The safety filter: 200 with `data` empty or null, or 400 with the upstream's free text."""
-
-    fault: Literal["safety_block"]
-    form: Literal["empty_200", "null_200", "http_400"] = "empty_200"
-    billed: bool = False
-
-    @model_validator(mode="after")
-    def _a_400_is_not_billed(self) -> SafetyBlock:
-        if self.billed and self.form == "http_400":
-            raise ValueError("a safety_block of the form http_400 is never billed")
-        return self
-
-
-class OutOfCredit(_Rule):
-    """403 of the kind `err_insufficent_credits`, whatever the balance; not billed."""
-
-    fault: Literal["out_of_credit"]
-
-
 class SlowReply(_Rule):
     """A good reply that takes `seconds` longer; billed at the end."""
 
@@ -147,14 +100,40 @@ class SlowReply(_Rule):
     seconds: Annotated[float, Field(gt=0, le=3600)]
 
 
-class Base64Reply(_Rule):
+class _ImageRule(_Rule):
+    """A fault of images: no chat can match it."""
+
+
+class FewerImages(_ImageRule):
+    """`drop` images fewer than asked for; `billed` says which number is billed."""
+
+    fault: Literal["fewer_images"]
+    drop: Annotated[int, Field(ge=1)] = 1
+    billed: Literal["requested", "returned"] = "returned"
+
+
+class SafetyBlock(_ImageRule):
+    """The safety filter: 200 with `data` empty or null, or 400 with the upstream's free text."""
+
+    fault: Literal["safety_block"]
+    form: Literal["empty_200", "null_200", "http_400"] = "empty_200"
+    billed: bool = False
+
+    @model_validator(mode="after")
+    def _a_400_is_not_billed(self) -> Self:
+        if self.billed and self.form == "http_400":
+            raise ValueError("a safety_block of the form http_400 is never billed")
+        return self
+
+
+class Base64Reply(_ImageRule):
     """The image itself in the reply, whatever was asked for; with or without a data-URI prefix."""
 
     fault: Literal["base64_reply"]
     data_uri: bool = False
 
 
-class WithdrawnModel(_Rule):
+class WithdrawnModel(_ImageRule):
     """404: the provider has withdrawn the model that `match` names, and the list of models says so.
 
     With `announced` False the list still has it: some models in the provider's list cannot be called.
@@ -165,16 +144,10 @@ class WithdrawnModel(_Rule):
     announced: bool = True
 
     @model_validator(mode="after")
-    def _of_a_model(self) -> WithdrawnModel:
+    def _of_a_model(self) -> Self:
         if self.match.model is None:
             raise ValueError("withdrawn_model needs a match with the model that is withdrawn")
         return self
-
-
-class Unauthorized(_Rule):
-    """401, whatever the key; not billed."""
-
-    fault: Literal["unauthorized"]
 
 
 class _ChatRule(_Rule):
@@ -183,17 +156,21 @@ class _ChatRule(_Rule):
     match: Match = Match(endpoint="chat")
 
 
+class SimpleChatFault(_ChatRule):
+    """A fault of chats without options.
+
+    * `fenced_json`: the JSON in a code fence, with a remark before and after it; billed.
+    * `system_role_rejected`: 400 for a message of the role `system`, as some models answer; not billed.
+    """
+
+    fault: Literal["fenced_json", "system_role_rejected"]
+
+
 class BadJson(_ChatRule):
     """Not the JSON that was asked for: `cut` off, `prose`, or other `keys`; billed."""
 
     fault: Literal["bad_json"]
     form: Literal["cut", "prose", "keys"] = "cut"
-
-
-class FencedJson(_ChatRule):
-    """The JSON in a code fence, with a remark before and after it; billed."""
-
-    fault: Literal["fenced_json"]
 
 
 class TooLong(_ChatRule):
@@ -217,12 +194,6 @@ class EmptyContent(_ChatRule):
     reasoning: bool = True
 
 
-class SystemRoleRejected(_ChatRule):
-    """400 for a chat with a message of the role `system`, as some models answer; not billed."""
-
-    fault: Literal["system_role_rejected"]
-
-
 class ParameterRejected(_ChatRule):
     """400 for a request with a certain parameter; not billed."""
 
@@ -230,40 +201,25 @@ class ParameterRejected(_ChatRule):
     parameter: Literal["response_format", "max_tokens"]
 
 
-class _DownloadRule(_Rule):
+class _DownloadRule(_ImageRule):
     """A fault of downloads: of the first `first_attempts` GETs of an image, or (None) of all."""
 
-    first_attempts: Annotated[int, Field(ge=1)] | None = 1
+    first_attempts: Annotated[int | None, Field(ge=1)] = 1
 
 
-class TruncatedDownload(_DownloadRule):
-    """The connection ends in the middle of the image."""
+class SimpleDownloadFault(_DownloadRule):
+    """A fault of downloads without options.
 
-    fault: Literal["truncated_download"]
+    * `truncated_download`: the connection ends in the middle of the image.
+    * `html_download`: an HTML page with status 200 instead of the image.
+    * `download_404`, `download_500`: that status.
+    * `corrupt_image`: a complete reply whose image cannot be decoded.
+    * `expired_url`: 403, as from a signed URL that has expired.
+    """
 
-
-class HtmlDownload(_DownloadRule):
-    """An HTML page with status 200 instead of the image."""
-
-    fault: Literal["html_download"]
-
-
-class Download404(_DownloadRule):
-    """404."""
-
-    fault: Literal["download_404"]
-
-
-class Download500(_DownloadRule):
-    """500."""
-
-    fault: Literal["download_500"]
-
-
-class CorruptImage(_DownloadRule):
-    """A complete reply whose image cannot be decoded."""
-
-    fault: Literal["corrupt_image"]
+    fault: Literal[
+        "truncated_download", "html_download", "download_404", "download_500", "corrupt_image", "expired_url"
+    ]
 
 
 class WrongContentType(_DownloadRule):
@@ -271,12 +227,6 @@ class WrongContentType(_DownloadRule):
 
     fault: Literal["wrong_content_type"]
     content_type: str = "application/octet-stream"
-
-
-class ExpiredUrl(_DownloadRule):
-    """403, as from a signed URL that has expired."""
-
-    fault: Literal["expired_url"]
 
 
 class PrivateRedirect(_DownloadRule):
@@ -294,43 +244,10 @@ class SlowDownload(_DownloadRule):
     spread: bool = False
 
 
-CallFault: TypeAlias = (
-    RateLimited
-    | ServerError
-    | BadGatewayBilled
-    | CutBeforeBilling
-    | CutAfterBilling
-    | TruncatedReplyBilled
-    | Html200
-    | FewerImages
-    | SafetyBlock
-    | OutOfCredit
-    | SlowReply
-    | Base64Reply
-    | WithdrawnModel
-    | Unauthorized
-    | BadJson
-    | FencedJson
-    | TooLong
-    | ChatRefusal
-    | EmptyContent
-    | SystemRoleRejected
-    | ParameterRejected
-)
-ChatFault: TypeAlias = (
-    BadJson | FencedJson | TooLong | ChatRefusal | EmptyContent | SystemRoleRejected | ParameterRejected
-)
-DownloadFault: TypeAlias = (
-    TruncatedDownload
-    | HtmlDownload
-    | Download404
-    | Download500
-    | CorruptImage
-    | WrongContentType
-    | ExpiredUrl
-    | PrivateRedirect
-    | SlowDownload
-)
+_ImageFault: TypeAlias = FewerImages | SafetyBlock | Base64Reply | WithdrawnModel
+_ChatFault: TypeAlias = SimpleChatFault | BadJson | TooLong | ChatRefusal | EmptyContent | ParameterRejected
+CallFault: TypeAlias = SimpleFault | RateLimited | ServerError | SlowReply | _ImageFault | _ChatFault
+DownloadFault: TypeAlias = SimpleDownloadFault | WrongContentType | PrivateRedirect | SlowDownload
 Rule: TypeAlias = Annotated[CallFault | DownloadFault, Field(discriminator="fault")]
 
 
@@ -341,59 +258,49 @@ class FaultPlan(_Strict):
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")
-    def _matching_endpoints(self) -> FaultPlan:
+    def _matching_endpoints(self) -> Self:
         for rule in self.rules:
             if rule.match.endpoint == "images" and isinstance(rule, _ChatRule):
                 raise ValueError(f"{rule.fault} strikes chats only: its match has to name the endpoint chat")
-            if rule.match.endpoint == "chat" and isinstance(
-                rule, FewerImages | SafetyBlock | Base64Reply | WithdrawnModel | _DownloadRule
-            ):
+            if rule.match.endpoint == "chat" and isinstance(rule, _ImageRule):
                 raise ValueError(f"{rule.fault} strikes images only, so its match cannot name the endpoint chat")
         return self
 
 
 class FaultInjector:
-    """Decides which fault a call or a download gets. Thread-safe."""
+    """Decides which fault a call or a download gets. The server has one event loop, so that this needs no lock."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._plan = FaultPlan()
         self._met: list[int] = []
         self._struck: list[int] = []
         self._seen: Counter[bytes] = Counter()
-        self._version = 0
+        self.version = 0
+        """Changes with the rules; decisions made under another version are void."""
 
     def put(self, plan: FaultPlan) -> None:
         """Replace all rules and reset their counters."""
-        with self._lock:
-            self._plan = plan
-            self._met = [0] * len(plan.rules)
-            self._struck = [0] * len(plan.rules)
-            self._seen.clear()
-            self._version += 1
+        self._plan = plan
+        self._met = [0] * len(plan.rules)
+        self._struck = [0] * len(plan.rules)
+        self._seen.clear()
+        self.version += 1
 
     def report(self) -> dict[str, Any]:
         """The plan as JSON; each rule with the number of calls that it `met` and `struck`."""
-        with self._lock:
-            rules = [
-                {**rule.model_dump(mode="json", exclude_defaults=True), "met": met, "struck": struck}
-                for rule, met, struck in zip(self._plan.rules, self._met, self._struck, strict=True)
-            ]
-            return {"seed": self._plan.seed, "rules": rules}
-
-    @property
-    def version(self) -> int:
-        """Changes with the rules; decisions made under another version are void."""
-        return self._version
+        rules = [
+            {**rule.model_dump(mode="json", exclude_defaults=True), "met": met, "struck": struck}
+            for rule, met, struck in zip(self._plan.rules, self._met, self._struck, strict=True)
+        ]
+        return {"seed": self._plan.seed, "rules": rules}
 
     def withdrawn(self, names: Sequence[str]) -> WithdrawnModel | None:
         """The rule that has withdrawn a model for the list of models: it is announced and has begun to strike."""
-        with self._lock:
-            for place, rule in enumerate(self._plan.rules):
-                if isinstance(rule, WithdrawnModel) and rule.announced and rule.match.model in names:
-                    begun = self._struck[place] > 0 or (rule.after == 0 and rule.every is None and rule.rate is None)
-                    if begun and rule.match.prompt_contains is None:
-                        return rule
+        for place, rule in enumerate(self._plan.rules):
+            if isinstance(rule, WithdrawnModel) and rule.announced and rule.match.model in names:
+                begun = self._struck[place] > 0 or (rule.after == 0 and rule.every is None and rule.rate is None)
+                if begun and rule.match.prompt_contains is None:
+                    return rule
         return None
 
     def for_call(self, endpoint: Endpoint, model: str, prompt: str) -> CallFault | None:
@@ -402,23 +309,13 @@ class FaultInjector:
             return None
         identity = f"{endpoint}\x1f{model}\x1f{prompt}".encode("utf-8", "surrogatepass")
         key = hashlib.sha256(identity).digest()
-        with self._lock:
-            self._seen[key] += 1
-            rule = self._strike(endpoint, model, prompt, key, self._seen[key], downloads=False)
+        self._seen[key] += 1
+        rule = self._strike(endpoint, model, prompt, key, self._seen[key], downloads=False)
         return None if isinstance(rule, _DownloadRule) else rule
 
     def for_image(self, model: str, prompt: str, identity: bytes) -> DownloadFault | None:
-        """The fault of an image's downloads, if any; called once per image and version of the rules.
-
-        Args:
-            model: Model id of the request.
-            prompt: Prompt of the request.
-            identity: A hash that is the same for the same picture.
-        """
-        if not self._plan.rules:
-            return None
-        with self._lock:
-            rule = self._strike("images", model, prompt, identity, 0, downloads=True)
+        """The fault of an image's downloads, if any; called once per image and version of the rules."""
+        rule = self._strike("images", model, prompt, identity, 0, downloads=True)
         return rule if isinstance(rule, _DownloadRule) else None
 
     def _strike(

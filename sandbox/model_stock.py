@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Mapping
 from decimal import ROUND_UP, Decimal
 from typing import Annotated, Literal
@@ -23,25 +22,20 @@ Status = Literal["listed", "deprecated", "superseded", "withdrawn"]
 
 
 class ModelOverride(BaseModel):
-    """What `PUT /sandbox/models` changes about a model; None keeps the value of the registry.
-
-    Attributes:
-        status: Whether it is listed, announced for withdrawal, or withdrawn (then calls answer 404).
-        deprecated_at: Day of the announcement.
-        shutdown_at: Day of the withdrawal.
-        replaced_by: Id of the model that replaces it.
-        price_usd: Price of an image.
-        kind: How the list of models shows the price; with `variable` it shows none.
-    """
+    """What `PUT /sandbox/models` changes about a model; None keeps the value of the registry."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    status: Status | None = None
-    deprecated_at: str | None = None
-    shutdown_at: str | None = None
-    replaced_by: str | None = None
-    price_usd: Annotated[Decimal | None, Field(ge=0)] = None
-    kind: Literal["fixed", "variable"] = "fixed"
+    status: Annotated[
+        Status | None, Field(description="Listed, announced for withdrawal, or withdrawn: then calls answer 404.")
+    ] = None
+    deprecated_at: Annotated[str | None, Field(description="Day of the announcement.")] = None
+    shutdown_at: Annotated[str | None, Field(description="Day of the withdrawal.")] = None
+    replaced_by: Annotated[str | None, Field(description="Id of the model that replaces it.")] = None
+    price_usd: Annotated[Decimal | None, Field(ge=0, description="Price of an image.")] = None
+    kind: Annotated[
+        Literal["fixed", "variable"], Field(description="How the list of models shows the price: variable shows none.")
+    ] = "fixed"
 
 
 class ModelStatus(BaseModel):
@@ -56,16 +50,15 @@ class ModelStatus(BaseModel):
 
 
 class ModelStock:
-    """The models of one sandbox. Thread-safe.
+    """The models of one sandbox.
 
-    Args:
-        registry: All models.
+    Attributes:
+        overrides: What differs from the registry, by model id.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._lock = threading.Lock()
-        self._overrides: dict[str, ModelOverride] = {}
+        self.overrides: dict[str, ModelOverride] = {}
 
     def put(self, overrides: Mapping[str, ModelOverride]) -> None:
         """Replace all overrides.
@@ -73,20 +66,12 @@ class ModelStock:
         Raises:
             UnknownModel: An override names no model.
         """
-        known = {
+        self.overrides = {
             self._registry.resolve(name, allow_withdrawn=True).spec.id: override for name, override in overrides.items()
         }
-        with self._lock:
-            self._overrides = known
-
-    def overrides(self) -> dict[str, ModelOverride]:
-        """All overrides, by model id."""
-        with self._lock:
-            return dict(self._overrides)
 
     def _override(self, spec: ModelSpec) -> ModelOverride:
-        with self._lock:
-            return self._overrides.get(spec.id, ModelOverride())
+        return self.overrides.get(spec.id, ModelOverride())
 
     def status_of(self, spec: ModelSpec) -> ModelStatus:
         """The status of a model. A date of the upstream's shutdown alone does not take it off the list."""

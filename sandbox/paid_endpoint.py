@@ -14,24 +14,9 @@ from starlette.responses import Response
 from ..core.money import credits_to_usd
 from .call_log import Call
 from .error_bodies import GENERIC_SERVER_ERROR, Failure, invalid_payload, missing_key, out_of_credit
-from .faults import (
-    BadGatewayBilled,
-    CallFault,
-    CutAfterBilling,
-    CutBeforeBilling,
-    Endpoint,
-    FewerImages,
-    Html200,
-    OutOfCredit,
-    RateLimited,
-    SafetyBlock,
-    ServerError,
-    SlowReply,
-    TruncatedReplyBilled,
-    Unauthorized,
-)
+from .faults import CallFault, Endpoint, FewerImages, RateLimited, SafetyBlock, ServerError, SimpleFault, SlowReply
 from .state import SandboxState
-from .validation import type_issue, type_name
+from .validation import MISSING, type_issue
 from .wire import CutResponse, JsonReply, TruncatedResponse, failure_response, html_response
 
 # Anything else is ignored silently (AI/ML API docs, request tracing, 2026-08).
@@ -69,13 +54,7 @@ class Job(ABC):
 
     @abstractmethod
     async def reply(self, state: SandboxState, returned: int, credits_: int) -> dict[str, Any]:
-        """The JSON of a successful reply.
-
-        Args:
-            state: The sandbox.
-            returned: Images to return; a fault can make them fewer than `count`.
-            credits_: Credits that were billed.
-        """
+        """The JSON of a successful reply with `returned` images; a fault can make them fewer than `count`."""
 
 
 class PaidEndpoint(ABC):
@@ -113,17 +92,12 @@ class PaidEndpoint(ABC):
         call.prompt = job.prompt
         fault = self._state.faults.for_call(self.endpoint, job.model, job.prompt)
         call.fault = fault.fault if fault else None
-        if isinstance(fault, RateLimited | Unauthorized):
-            # The API refuses these at once.
-            return self._failed(request, call, _failure_of(fault))
-        await self._state.simulate_latency(fault.seconds if isinstance(fault, SlowReply) else 0.0)
-        if isinstance(fault, CutBeforeBilling):
+        failure = _failure_of(fault)
+        if call.fault not in ("rate_limited", "unauthorized"):  # the API refuses these at once
+            await self._state.simulate_latency(fault.seconds if isinstance(fault, SlowReply) else 0.0)
+        if call.fault == "cut_before_billing":
             return self._cut(call)
-        if isinstance(fault, ServerError | OutOfCredit) or (
-            isinstance(fault, SafetyBlock) and fault.form == "http_400"
-        ):
-            return self._failed(request, call, _failure_of(fault))
-        changed = job.apply(fault) if fault is not None else job
+        changed = failure or (job.apply(fault) if fault is not None else job)
         if isinstance(changed, Failure):
             return self._failed(request, call, changed)
         return await self._bill_and_reply(request, call, changed, fault)
@@ -134,11 +108,10 @@ class PaidEndpoint(ABC):
         except (ValueError, RecursionError):
             return Failure(400, "The request body is not valid JSON")
         if not isinstance(body, dict):
-            return invalid_payload([type_issue((), "object", type_name(body))])
-        model = body.get("model")
+            return invalid_payload([type_issue((), "object", body)])
+        model = body.get("model", MISSING)
         if not isinstance(model, str):
-            received = type_name(model) if "model" in body else "undefined"
-            return invalid_payload([type_issue(("model",), "string", received)])
+            return invalid_payload([type_issue(("model",), "string", model)])
         call.model = model
         return self.prepare(body)
 
@@ -153,10 +126,10 @@ class PaidEndpoint(ABC):
             billed = job.count if fault.billed else 0
         if not self._state.call_log.charge(call, billed * job.credits_each, billed):
             return self._failed(request, call, out_of_credit())
-        if isinstance(fault, CutAfterBilling):
+        if call.fault == "cut_after_billing":
             return self._cut(call)
-        if isinstance(fault, BadGatewayBilled | Html200):
-            call.status = 502 if isinstance(fault, BadGatewayBilled) else 200
+        if call.fault in ("bad_gateway_billed", "html_200"):
+            call.status = 502 if call.fault == "bad_gateway_billed" else 200
             return html_response(call.status)
 
         call.returned = returned
@@ -169,7 +142,7 @@ class PaidEndpoint(ABC):
             headers["x-aimlapi-credits-used"] = str(call.credits)
             headers["x-aimlapi-usd-spent"] = f"{credits_to_usd(call.credits):f}"
         reply = JsonReply(body, call.status, headers)
-        if isinstance(fault, TruncatedReplyBilled):
+        if call.fault == "truncated_reply_billed":
             call.cut = True
             cut = TruncatedResponse(reply.body, call.status)
             cut.raw_headers = reply.raw_headers
@@ -194,12 +167,18 @@ class PaidEndpoint(ABC):
         return CutResponse()
 
 
-def _failure_of(fault: RateLimited | Unauthorized | ServerError | OutOfCredit | SafetyBlock) -> Failure:
-    if isinstance(fault, RateLimited):
-        headers = {} if fault.retry_after is None else {"retry-after": str(fault.retry_after)}
-        return Failure(429, "Too Many Requests", headers=headers, envelope=fault.envelope)
-    if isinstance(fault, Unauthorized):
-        return missing_key()
-    if isinstance(fault, ServerError):
-        return Failure(fault.status, GENERIC_SERVER_ERROR, envelope=fault.envelope)
-    return out_of_credit() if isinstance(fault, OutOfCredit) else Failure(400, _BLOCKED)
+def _failure_of(fault: CallFault | None) -> Failure | None:
+    """The error that a fault stands for; None where it does something else."""
+    match fault:
+        case RateLimited():
+            headers = {} if fault.retry_after is None else {"retry-after": str(fault.retry_after)}
+            return Failure(429, "Too Many Requests", headers=headers, envelope=fault.envelope)
+        case ServerError():
+            return Failure(fault.status, GENERIC_SERVER_ERROR, envelope=fault.envelope)
+        case SimpleFault(fault="unauthorized"):
+            return missing_key()
+        case SimpleFault(fault="out_of_credit"):
+            return out_of_credit()
+        case SafetyBlock(form="http_400"):
+            return Failure(400, _BLOCKED)
+    return None

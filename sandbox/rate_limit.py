@@ -7,14 +7,13 @@ both can be set. A rejected call does not count.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
 
 class RateLimit:
-    """A sliding window of calls, and a limit of calls at once. Thread-safe.
+    """A sliding window of calls, and a limit of calls at once.
 
     Args:
         calls: Most calls in a window; None for any number.
@@ -29,39 +28,31 @@ class RateLimit:
     """
 
     def __init__(
-        self,
-        calls: int | None,
-        window: float,
-        concurrent: int | None,
-        clock: Callable[[], float] = time.monotonic,
+        self, calls: int | None, window: float, concurrent: int | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._calls = calls
         self._window = window
         self._concurrent = concurrent
         self._clock = clock
-        self._lock = threading.Lock()
         self._accepted: deque[float] = deque()
 
     def try_acquire(self, in_flight: int = 0) -> int | None:
         """Accept a call (None), or say after how many seconds, rounded up, to try again.
 
-        Args:
-            in_flight: Calls in flight, including this one.
+        `in_flight` counts the calls in flight, including this one.
         """
         if self._concurrent is not None and in_flight > self._concurrent:
             return 1
         if self._calls is None:
             return None
-        with self._lock:
-            now = self._clock()
-            while self._accepted and now - self._accepted[0] >= self._window:
-                self._accepted.popleft()
-            if len(self._accepted) < self._calls:
-                self._accepted.append(now)
-                return None
-            return max(1, math.ceil(self._accepted[0] + self._window - now))
+        now = self._clock()
+        while self._accepted and now - self._accepted[0] >= self._window:
+            self._accepted.popleft()
+        if len(self._accepted) < self._calls:
+            self._accepted.append(now)
+            return None
+        return max(1, math.ceil(self._accepted[0] + self._window - now))
 
     def reset(self) -> None:
         """Start with an empty window."""
-        with self._lock:
-            self._accepted.clear()
+        self._accepted.clear()

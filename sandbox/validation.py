@@ -30,10 +30,8 @@ class Accepted:
     """A request that fits its contract.
 
     Attributes:
-        prompt: The prompt as sent.
         fields: Values of the contract's fields that were sent or have a default.
-        width: Width of the images in pixels.
-        height: Height of the images in pixels.
+        width, height: Size of the images in pixels.
     """
 
     prompt: str
@@ -47,8 +45,14 @@ class Accepted:
         return int(self.fields.get("num_images", self.fields.get("n", 1)))
 
 
+MISSING: Any = object()
+"""Stands for a value that is not there."""
+
+
 def type_name(value: Any) -> str:
     """Zod's name for the type of a JSON value."""
+    if value is MISSING:
+        return "undefined"
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -60,9 +64,10 @@ def type_name(value: Any) -> str:
     return "array" if isinstance(value, list) else "object"
 
 
-def type_issue(path: _Path, expected: str, received: str) -> Issue:
-    """A value of the wrong type, or (`received="undefined"`) a missing value."""
-    message = "Required" if received == "undefined" else f"Expected {expected}, received {received}"
+def type_issue(path: _Path, expected: str, value: Any, received: str | None = None) -> Issue:
+    """A value of the wrong type, or one that is `MISSING`."""
+    received = received or type_name(value)
+    message = "Required" if value is MISSING else f"Expected {expected}, received {received}"
     return {
         "code": "invalid_type",
         "expected": expected,
@@ -84,7 +89,8 @@ def enum_issue(path: _Path, options: tuple[str, ...], received: str) -> Issue:
     }
 
 
-def _bound_issue(path: _Path, kind: str, code: str, limit: float) -> Issue:
+def bound_issue(path: _Path, kind: str, code: str, limit: float) -> Issue:
+    """A number, or the length of a string or array, that is `too_big` or `too_small`."""
     word, relation = ("maximum", "less") if code == "too_big" else ("minimum", "greater")
     message = f"Number must be {relation} than or equal to {limit}"
     if kind in ("string", "array"):
@@ -101,110 +107,92 @@ def _bound_issue(path: _Path, kind: str, code: str, limit: float) -> Issue:
     }
 
 
-def _number(
-    path: _Path,
-    value: Any,
-    minimum: float | None,
-    maximum: float | None,
-    step: int | None = None,
-    *,
-    whole: bool = True,
-) -> list[Issue]:
+def _number(path: _Path, spec: FieldSpec, value: Any, *, whole: bool = True) -> list[Issue]:
     if type_name(value) != "number" or (isinstance(value, float) and not math.isfinite(value)):
-        return [type_issue(path, "number", type_name(value))]
+        return [type_issue(path, "number", value)]
     if whole and isinstance(value, float) and not value.is_integer():
-        return [type_issue(path, "integer", "float")]
-    issues = []
-    if minimum is not None and value < minimum:
-        issues.append(_bound_issue(path, "number", "too_small", minimum))
-    if maximum is not None and value > maximum:
-        issues.append(_bound_issue(path, "number", "too_big", maximum))
-    if step is not None and value % step:
-        message = f"Number must be a multiple of {step}"
-        issues.append({"code": "not_multiple_of", "multipleOf": step, "message": message, "path": list(path)})
+        return [type_issue(path, "integer", value, "float")]
+    issues = _bounds(path, "number", value, spec.minimum, spec.maximum)
+    if spec.multiple_of is not None and value % spec.multiple_of:
+        message = f"Number must be a multiple of {spec.multiple_of}"
+        issues.append(
+            {"code": "not_multiple_of", "multipleOf": spec.multiple_of, "message": message, "path": list(path)}
+        )
     return issues
+
+
+def _bounds(path: _Path, kind: str, amount: float, minimum: float | None, maximum: float | None) -> list[Issue]:
+    if minimum is not None and amount < minimum:
+        return [bound_issue(path, kind, "too_small", minimum)]
+    if maximum is not None and amount > maximum:
+        return [bound_issue(path, kind, "too_big", maximum)]
+    return []
 
 
 def _size(path: _Path, spec: FieldSpec, value: Any) -> list[Issue]:
     if isinstance(value, str):
         return [] if value in spec.choices else [enum_issue(path, spec.choices, value)]
     if not isinstance(value, dict):
-        return [type_issue(path, "object", type_name(value))]
+        return [type_issue(path, "object", value)]
     issues = []
     for side in ("width", "height"):
         if side in value:
-            issues += _number((*path, side), value[side], spec.minimum, spec.maximum, spec.multiple_of)
+            issues += _number((*path, side), spec, value[side])
     return issues
-
-
-def _length(path: _Path, kind: str, length: int, spec: FieldSpec) -> list[Issue]:
-    if spec.maximum is not None and length > spec.maximum:
-        return [_bound_issue(path, kind, "too_big", spec.maximum)]
-    if spec.minimum is not None and length < spec.minimum:
-        return [_bound_issue(path, kind, "too_small", spec.minimum)]
-    return []
 
 
 def _array(path: _Path, spec: FieldSpec, value: Any) -> list[Issue]:
     if not isinstance(value, list) or spec.items is None:
-        return [type_issue(path, "array", type_name(value))]
-    issues = _length(path, "array", len(value), spec)
+        return [type_issue(path, "array", value)]
+    issues = _bounds(path, "array", len(value), spec.minimum, spec.maximum)
     for place, item in enumerate(value):
         issues += _value((*path, place), spec.items, item)
     return issues
 
 
-def _object(path: _Path, spec: FieldSpec, value: Any) -> list[Issue]:
+def _object(path: _Path, fields: Mapping[str, FieldSpec], value: Any) -> list[Issue]:
     if not isinstance(value, dict):
-        return [type_issue(path, "object", type_name(value))]
+        return [type_issue(path, "object", value)]
     issues = []
-    for name, field in spec.fields.items():
+    for name, field in fields.items():
         if name in value:
             issues += _value((*path, name), field, value[name])
         elif field.required:
-            issues.append(type_issue((*path, name), _ZOD_TYPES.get(field.kind, "string"), "undefined"))
+            issues.append(type_issue((*path, name), _ZOD_TYPES.get(field.kind, "string"), MISSING))
     return issues
 
 
 def _value(path: _Path, spec: FieldSpec, value: Any) -> list[Issue]:
     match spec.kind:
         case "integer" | "number":
-            whole = spec.kind == "integer"
-            return _number(path, value, spec.minimum, spec.maximum, spec.multiple_of, whole=whole)
+            return _number(path, spec, value, whole=spec.kind == "integer")
         case "size":
             return _size(path, spec, value)
         case "list":
             return _array(path, spec, value)
         case "object":
-            return _object(path, spec, value)
+            return _object(path, spec.fields, value)
         case "boolean":
-            return [] if isinstance(value, bool) else [type_issue(path, "boolean", type_name(value))]
+            return [] if isinstance(value, bool) else [type_issue(path, "boolean", value)]
     if not isinstance(value, str):
-        return [type_issue(path, "string", type_name(value))]
+        return [type_issue(path, "string", value)]
     if spec.kind == "choice" and value not in spec.choices:
         return [enum_issue(path, spec.choices, value)]
     if spec.kind == "url" and not _ADDRESS.match(value):
         return [{"code": "invalid_string", "validation": "url", "message": "Invalid url", "path": list(path)}]
-    return _length(path, "string", _units(value), spec) if spec.kind == "text" else []
+    return _text(path, value, spec.minimum, spec.maximum) if spec.kind == "text" else []
 
 
-def _units(text: str) -> int:
-    """JavaScript's length: UTF-16 code units, of which an emoji takes two."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+def _text(path: _Path, value: str, minimum: float | None, maximum: float | None) -> list[Issue]:
+    """Check a length as JavaScript counts it: in UTF-16 code units, of which an emoji takes two."""
+    return _bounds(path, "string", len(value.encode("utf-16-le", "surrogatepass")) // 2, minimum, maximum)
 
 
 def _prompt(body: Mapping[str, Any], limit: int | None) -> list[Issue]:
-    if "prompt" not in body:
-        return [type_issue(("prompt",), "string", "undefined")]
-    prompt = body["prompt"]
+    prompt = body.get("prompt", MISSING)
     if not isinstance(prompt, str):
-        return [type_issue(("prompt",), "string", type_name(prompt))]
-    length = _units(prompt)
-    if length < _LEAST_PROMPT:
-        return [_bound_issue(("prompt",), "string", "too_small", _LEAST_PROMPT)]
-    if limit is not None and length > limit:
-        return [_bound_issue(("prompt",), "string", "too_big", limit)]
-    return []
+        return [type_issue(("prompt",), "string", prompt)]
+    return _text(("prompt",), prompt, _LEAST_PROMPT, limit)
 
 
 def _pixels(model: ResolvedModel, fields: Mapping[str, Any]) -> tuple[int, int]:
@@ -230,29 +218,15 @@ def _shape(value: Any) -> tuple[int, int]:
 
 
 def check_body(body: Mapping[str, Any], model: ResolvedModel) -> Accepted | list[Issue]:
-    """Check a body against the contract of its model.
-
-    Args:
-        body: The decoded JSON object.
-        model: The model and the contract it is served with.
-
-    Returns:
-        The request with defaults filled in, or all issues found.
-    """
+    """Check a body against the contract of its model: the request with defaults filled in, or all issues found."""
     contract = model.contract
-    issues = _prompt(body, contract.prompt_limit)
-    fields: dict[str, Any] = {}
-    for name, spec in contract.fields.items():
-        if name in body:
-            found = _value((name,), spec, body[name])
-            issues += found
-            if not found:
-                fields[name] = int(body[name]) if spec.kind == "integer" else body[name]
-        elif spec.required:
-            issues.append(type_issue((name,), _ZOD_TYPES.get(spec.kind, "string"), "undefined"))
-        elif spec.default is not None:
-            fields[name] = spec.default
+    issues = _prompt(body, contract.prompt_limit) + _object((), contract.fields, body)
     if issues:
         return issues
-    width, height = _pixels(model, fields)
-    return Accepted(body["prompt"], fields, width, height)
+    fields = {name: body.get(name, spec.default) for name, spec in contract.fields.items()}
+    fields = {
+        name: int(value) if contract.fields[name].kind == "integer" else value
+        for name, value in fields.items()
+        if name in body or value is not None
+    }
+    return Accepted(body["prompt"], fields, *_pixels(model, fields))
