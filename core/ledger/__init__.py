@@ -13,6 +13,7 @@ from .calls import (
     Unbilled,
     Unknown,
 )
+from .catalog import Selection
 from .costs import CostLine, CostSummary
 from .deliveries import ImageStatus, StoredImage
 from .engine import has_password, normalise_url
@@ -26,7 +27,6 @@ from .quotas import SharedQuota
 from .rebuilding import RebuiltCall, RebuiltImage
 from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
 from .runs import OpenItem, RunItem, RunProgress, RunSpec
-from .selection import Selection
 from .states import CallOutcome, ImageState, ItemState, RunOutcome
 from .workers import LEASE_SECONDS, this_host
 

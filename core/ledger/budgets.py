@@ -45,25 +45,15 @@ class Period(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """A budget and what is used of it, in credits.
-
-    Attributes:
-        period: Of a run, a day or a month.
-        limit: The budget.
-        spent: Surely billed.
-        reserved: What calls in flight or unknown may still cost.
-        window: Which one: `2026-03-01`, `2026-03`, or the run's id.
-        timezone: Where the window begins at midnight; empty for a run.
-        frees_at: When the next window begins; None for a run.
-    """
+    """A budget and what is used of it, in credits."""
 
     period: Period
     limit: int
-    spent: int
-    reserved: int
-    window: str
-    timezone: str = ""
-    frees_at: datetime | None = None
+    spent: int  # surely billed
+    reserved: int  # what calls in flight or unknown may still cost
+    window: str  # which one: `2026-03-01`, `2026-03`, or the run's id
+    timezone: str = ""  # where the window begins at midnight; empty for a run
+    frees_at: datetime | None = None  # when the next window begins; None for a run
 
     @property
     def used(self) -> int:

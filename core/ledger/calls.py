@@ -29,31 +29,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class CallIntent:
-    """A call that is about to be sent.
+    """A call that is about to be sent."""
 
-    Attributes:
-        id: Also the client request id that goes with the call.
-        item_id: The item.
-        run_id: The run that pays.
-        worker_id: The worker that holds the item.
-        reserve: Highest price, in credits.
-        requested: Images asked for.
-        seed: Sent along, if any.
-        wire_model: The body's model.
-        contract: The contract's name.
-        prompt: As it is sent, where that is not the item's own.
-    """
-
-    id: str
+    id: str  # also the client request id that goes with the call
     item_id: str
     run_id: str
-    worker_id: str
-    reserve: int
+    worker_id: str  # the worker that holds the item
+    reserve: int  # highest price, in credits
     requested: int
     seed: int | None
     wire_model: str
     contract: str
-    prompt: str | None = None
+    prompt: str | None = None  # as it is sent, where that is not the item's own
 
 
 class BeginResult(enum.Enum):
@@ -159,15 +146,10 @@ Outcome = Answered | Rewritten | Refused | Unbilled | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What was recorded of a call that ended. True if anything was.
+    """What was recorded of a call that ended. True if anything was."""
 
-    Attributes:
-        recorded: False if the ledger does not know the call, or its final outcome was recorded before.
-        images: The images that came with the outcome and are to be delivered.
-    """
-
-    recorded: bool
-    images: tuple[ImageTask, ...] = ()
+    recorded: bool  # false if the ledger does not know the call, or its final outcome was recorded before
+    images: tuple[ImageTask, ...] = ()  # the images that came with the outcome and are to be delivered
 
     def __bool__(self) -> bool:
         return self.recorded
@@ -178,25 +160,15 @@ NOT_RECORDED = Settlement(recorded=False)
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """A call as the ledger has it, for whoever finds its reply.
+    """A call as the ledger has it, for whoever finds its reply."""
 
-    Attributes:
-        is_open: Whether a reply would be news.
-        is_alive: Whether the process that sent it still works on it.
-        kind: Of its item.
-        model: Canonical model id of its item.
-        parameters: Of its item.
-        requested: Images asked for.
-        reserved: Highest price, in credits.
-    """
-
-    is_open: bool
-    is_alive: bool
+    is_open: bool  # whether a reply would be news
+    is_alive: bool  # whether the process that sent it still works on it
     kind: ItemKind
     model: str
     parameters: Mapping[str, Any]
     requested: int
-    reserved: int
+    reserved: int  # highest price, in credits
 
 
 class Calls:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from .schema import calls, deliveries, images, items, run_items
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from ..values import batched
+from .schema import calls, deliveries, images, items, rewrites, run_items
 from .states import CallOutcome, ImageState, ItemState
 
 LOG = "log"
 """Cost source of a call whose reply was lost, and which the provider's log says was billed."""
+
+SAME_IMAGE = sa.and_(images.c.call_id == deliveries.c.call_id, images.c.idx == deliveries.c.idx)
+HAS_IMAGES = sa.exists().where(images.c.item_id == items.c.id)
+HAS_TEXT = sa.exists().where(rewrites.c.item_id == items.c.id)
+
+
+def rows_among(
+    connection: Connection, query: sa.Select[Any], column: sa.ColumnElement[str], values: Iterable[str]
+) -> Iterator[sa.Row[Any]]:
+    """Rows of a query whose column has one of any number of values; a single statement takes a bounded number."""
+    for batch in batched(values):
+        yield from connection.execute(query.where(column.in_(batch)))
 
 
 def reply_lost() -> sa.ColumnElement[bool]:
@@ -16,25 +33,20 @@ def reply_lost() -> sa.ColumnElement[bool]:
     logged = sa.exists().where(
         calls.c.item_id == items.c.id, calls.c.outcome == CallOutcome.ANSWERED, calls.c.cost_source == LOG
     )
-    return sa.and_(logged, ~sa.exists().where(images.c.item_id == items.c.id))
+    return sa.and_(logged, ~HAS_IMAGES)
 
 
 def state_after_release(otherwise: ItemState = ItemState.PLANNED) -> sa.ColumnElement[str]:
     """SQL expression for the state an item returns to when a claim ends without a call.
 
     It follows from the item's earlier calls. An item that was claimed again after an unknown, lost or refused call is
-    still unknown, lost or refused; as a planned item it would be bought again without asking the policy.
-
-    Args:
-        otherwise: State of an item without such a call.
+    still unknown, lost or refused; as a planned item it would be bought again without asking the policy. An item
+    without such a call goes to `otherwise`.
     """
     mine = sa.exists().where(calls.c.item_id == items.c.id)
     return sa.case(
         (mine.where(calls.c.outcome == CallOutcome.UNKNOWN), ItemState.UNKNOWN.value),
-        (
-            mine.where(calls.c.outcome == CallOutcome.ANSWERED, calls.c.cost_source == LOG),
-            ItemState.LOST.value,
-        ),
+        (mine.where(calls.c.outcome == CallOutcome.ANSWERED, calls.c.cost_source == LOG), ItemState.LOST.value),
         (mine.where(calls.c.outcome == CallOutcome.REFUSED), ItemState.REFUSED.value),
         else_=otherwise.value,
     )

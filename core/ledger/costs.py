@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .database import Database
+from .database import Part
 from .identity import ItemKind
 from .schema import calls, images, items, runs
 from .states import CallOutcome, ImageState, ItemState
@@ -32,29 +32,17 @@ class CostLine:
 
 @dataclass(frozen=True, slots=True)
 class CostSummary:
-    """Where the money went.
+    """Where the money went."""
 
-    Attributes:
-        delivered: Answered calls of items with a stored image.
-        generated: Answered calls of items whose images are not all dealt with.
-        lost: Answered calls of items none of whose images could be stored.
-        rewrites: Answers of a language model, with or without a usable text.
-        erased: Answered calls of items that were erased since.
-        refused: Refusals the provider billed.
-        unknown: Calls that may have been billed; `credits` is what is reserved for them.
-        in_flight: Calls that were sent and are not over; `credits` is what is reserved for them.
-        unbilled: Calls that surely cost nothing, unbilled refusals included.
-    """
-
-    delivered: CostLine
-    generated: CostLine
-    lost: CostLine
-    rewrites: CostLine
-    erased: CostLine
-    refused: CostLine
-    unknown: CostLine
-    in_flight: CostLine
-    unbilled: CostLine
+    delivered: CostLine  # answered calls of items with a stored image
+    generated: CostLine  # answered calls of items whose images are not all dealt with
+    lost: CostLine  # answered calls of items none of whose images could be stored
+    rewrites: CostLine  # answers of a language model, with or without a usable text
+    erased: CostLine  # answered calls of items that were erased since
+    refused: CostLine  # refusals the provider billed
+    unknown: CostLine  # calls that may have been billed; `credits` is what is reserved for them
+    in_flight: CostLine  # calls that were sent and are not over; `credits` is what is reserved for them
+    unbilled: CostLine  # calls that surely cost nothing, unbilled refusals included
 
     @property
     def billed(self) -> int:
@@ -70,15 +58,8 @@ class CostSummary:
 _BY_ITEM = {ItemState.DELIVERED: "delivered", ItemState.LOST: "lost", ItemState.ERASED: "erased"}
 
 
-class Costs:
-    """Adds up what was paid.
-
-    Args:
-        database: The open ledger.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Costs(Part):
+    """Adds up what was paid."""
 
     def of(self, run_id: str | None = None) -> CostSummary:
         """Add up the calls of a run; of the whole ledger for None."""
@@ -95,10 +76,9 @@ class Costs:
         if run_id is not None:
             query = query.where(calls.c.run_id == run_id)
         lines: dict[str, CostLine] = {}
-        with self._database.read() as connection:
-            for outcome, billed, kind, state, count, credits in connection.execute(query):
-                name = _line(CallOutcome(outcome), billed, ItemKind(kind), ItemState(state))
-                lines[name] = lines.get(name, CostLine()) + CostLine(count, int(credits))
+        for outcome, billed, kind, state, count, credits in self._rows(query):
+            name = _line(CallOutcome(outcome), billed, ItemKind(kind), ItemState(state))
+            lines[name] = lines.get(name, CostLine()) + CostLine(count, int(credits))
         return CostSummary(**{name: lines.get(name, CostLine()) for name in CostSummary.__dataclass_fields__})
 
     def by_tag(self, tag: str) -> list[dict[str, Any]]:
@@ -133,12 +113,10 @@ class Costs:
         )
         names = ("runs", "calls", "unknown_calls", "images", "spent_credits", "reserved_credits")
         sums: dict[str | None, list[int]] = {}
-        with self._database.read() as connection:
-            for row in connection.execute(query):
-                line = sums.setdefault((row.tags or {}).get(tag), [0] * len(names))
-                values = (1, row.calls, row.unknown, row.images, row.spent, row.reserved)
-                for place, value in enumerate(values):
-                    line[place] += int(value)
+        for row in self._rows(query):
+            line = sums.setdefault((row.tags or {}).get(tag), [0] * len(names))
+            for place, value in enumerate((1, row.calls, row.unknown, row.images, row.spent, row.reserved)):
+                line[place] += int(value)
         rows = [{"value": value, **dict(zip(names, line, strict=True))} for value, line in sums.items()]
         return sorted(rows, key=lambda row: (-row["spent_credits"], str(row["value"])))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from .conditions import rows_among
 from .engine import create_engine, describe_url, is_away, is_outage, normalise_url, unavailable
 from .errors import LedgerMissing, LedgerNotUsable
 from .workers import Heartbeat, Worker, release_dead_workers
@@ -145,3 +146,33 @@ class Database:
     def registered_worker(self) -> Worker | None:
         """This process, if it is registered already."""
         return self._worker
+
+
+class Part:
+    """A part of a ledger: its queries and writes on one subject.
+
+    Args:
+        database: The open ledger.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def _rows(self, query: sa.Executable) -> Sequence[Any]:
+        with self._database.read() as connection:
+            return connection.execute(query).all()
+
+    def _rows_among(self, query: sa.Select[Any], column: sa.ColumnElement[str], values: Iterable[str]) -> list[Any]:
+        with self._database.read() as connection:
+            return list(rows_among(connection, query, column, values))
+
+    def _scalars(self, query: sa.Executable) -> list[Any]:
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
+
+    def _scalar(self, query: sa.Executable) -> Any:
+        with self._database.read() as connection:
+            return connection.scalar(query)
+
+    def _execute(self, statement: sa.Executable) -> None:
+        self._database.write(lambda connection: connection.execute(statement))

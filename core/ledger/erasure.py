@@ -16,11 +16,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..values import batched
-from .database import Database
+from .catalog import Selection
+from .conditions import SAME_IMAGE
+from .database import Part
 from .engine import scrub
 from .identity import ItemKind
 from .schema import calls, deliveries, images, items, rewrites, run_items, runs
-from .selection import Selection
 from .states import CallOutcome, ImageState, ItemState
 
 ERASED_REASON = "erased on request"
@@ -29,27 +30,16 @@ _AT_WORK = (ItemState.CLAIMED, ItemState.SENT)
 
 @dataclass(frozen=True, slots=True)
 class ErasurePreview:
-    """What erasing would do.
+    """What erasing would do."""
 
-    Attributes:
-        items: Items that would be erased.
-        images: Stored images of theirs.
-        objects: Objects, copies included, by destination.
-        bytes: Of the stored images.
-        credits: What they cost; this is kept.
-        unknown: Their calls with an unknown outcome, which stay reserved.
-        held: Selected items that a worker holds: not erased.
-        shared: Selected items that other runs ask for, too: not erased unless they are included.
-    """
-
-    items: int
-    images: int
-    objects: dict[str, int]
-    bytes: int
-    credits: int
-    unknown: int
-    held: int
-    shared: int
+    items: int  # items that would be erased
+    images: int  # stored images of theirs
+    objects: dict[str, int]  # objects, copies included, by destination
+    bytes: int  # of the stored images
+    credits: int  # what they cost; this is kept
+    unknown: int  # their calls with an unknown outcome, which stay reserved
+    held: int  # selected items that a worker holds: not erased
+    shared: int  # selected items that other runs ask for, too: not erased unless they are included
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,33 +52,44 @@ class ErasableObject:
     needed: bool
 
 
-class Erasure:
-    """Erases items of a ledger.
-
-    Args:
-        database: The open ledger.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Erasure(Part):
+    """Erases items of a ledger. Selected items that other runs ask for, too, are left out unless they are `shared`."""
 
     def preview(self, selection: Selection, *, shared: bool) -> ErasurePreview:
-        """Count what erasing would do.
-
-        Args:
-            selection: The items that are meant.
-            shared: Include items that other runs ask for, too.
-        """
+        """Count what erasing would do."""
         with self._database.read() as connection:
-            return _preview(connection, selection, shared=shared)
+            mine = _erasable(connection, selection, shared=shared)
+
+            def count(query: sa.Select[Any]) -> int:
+                return int(connection.scalar(query) or 0)
+
+            def number(query: sa.Select[Any]) -> int:
+                return count(sa.select(sa.func.count()).select_from(query.subquery()))
+
+            stored = sa.and_(images.c.item_id.in_(mine), images.c.state == ImageState.STORED)
+            places = connection.execute(
+                sa.select(deliveries.c.destination, sa.func.count().label("number"))
+                .join(images, SAME_IMAGE)
+                .where(images.c.item_id.in_(mine))
+                .group_by(deliveries.c.destination)
+            )
+            at_work = sa.or_(items.c.holder_id.is_not(None), items.c.state.in_(_AT_WORK))
+            meant = _meant(connection, selection)
+            others = _asked_for_by_others(connection, selection)
+            mine_unknown = sa.and_(calls.c.item_id.in_(mine), calls.c.outcome == CallOutcome.UNKNOWN)
+            return ErasurePreview(
+                items=number(mine),
+                images=number(sa.select(images.c.idx).where(stored)),
+                objects={row.destination: row.number for row in places},
+                bytes=count(sa.select(sa.func.sum(images.c.bytes)).where(stored)),
+                credits=count(sa.select(sa.func.sum(calls.c.settled)).where(calls.c.item_id.in_(mine))),
+                unknown=number(sa.select(calls.c.id).where(mine_unknown)),
+                held=number(meant.where(at_work)),
+                shared=number(meant.where(~at_work, others)) if others is not None and not shared else 0,
+            )
 
     def erasable(self, selection: Selection, *, shared: bool) -> list[str]:
-        """Ids of the items that can be erased now.
-
-        Args:
-            selection: The items that are meant.
-            shared: Include items that other runs ask for, too.
-        """
+        """Ids of the items that can be erased now."""
         with self._database.read() as connection:
             return list(connection.scalars(_erasable(connection, selection, shared=shared)))
 
@@ -129,7 +130,7 @@ class Erasure:
                 )
                 query = (
                     sa.select(images.c.item_id, deliveries.c.destination, deliveries.c.key, needed)
-                    .join(images, sa.and_(images.c.call_id == deliveries.c.call_id, images.c.idx == deliveries.c.idx))
+                    .join(images, SAME_IMAGE)
                     .where(images.c.item_id.in_(batch))
                 )
                 found += [ErasableObject(*row) for row in connection.execute(query)]
@@ -153,7 +154,11 @@ class Erasure:
             Ids of their calls, whose replies may still be in a spool.
         """
         worker_id = self._database.worker.id
-        return self._database.write(lambda connection: _redact(connection, item_ids, worker_id))
+
+        def operation(connection: Connection) -> list[str]:
+            return [call_id for batch in batched(item_ids) for call_id in _redact_batch(connection, batch, worker_id)]
+
+        return self._database.write(operation)
 
     def scrub(self) -> bool | None:
         """Rewrite an SQLite file, so that nothing that was redacted is left in its free space.
@@ -188,75 +193,21 @@ def _none_of(run_ids: list[str]) -> sa.ColumnElement[bool]:
     return sa.and_(*(run_items.c.run_id.not_in(batch) for batch in batched(run_ids)))
 
 
-def _preview(connection: Connection, selection: Selection, *, shared: bool) -> ErasurePreview:
-    """Count what erasing would do."""
-    chosen = _erasable(connection, selection, shared=shared).subquery()
-    mine = sa.select(chosen.c.id)
-
-    def count(query: sa.Select[Any]) -> int:
-        return int(connection.scalar(query) or 0)
-
-    stored = sa.and_(images.c.item_id.in_(mine), images.c.state == ImageState.STORED)
-    places = connection.execute(
-        sa.select(deliveries.c.destination, sa.func.count().label("number"))
-        .join(images, sa.and_(images.c.call_id == deliveries.c.call_id, images.c.idx == deliveries.c.idx))
-        .where(images.c.item_id.in_(mine))
-        .group_by(deliveries.c.destination)
-    )
-    at_work = sa.or_(items.c.holder_id.is_not(None), items.c.state.in_(_AT_WORK))
-    all_of_them = _meant(connection, selection)
-    others = _asked_for_by_others(connection, selection)
-    held = all_of_them.where(at_work)
-    left = all_of_them.where(~at_work, others) if others is not None and not shared else None
-    return ErasurePreview(
-        items=count(sa.select(sa.func.count()).select_from(chosen)),
-        images=count(sa.select(sa.func.count()).select_from(images).where(stored)),
-        objects={row.destination: row.number for row in places},
-        bytes=count(sa.select(sa.func.sum(images.c.bytes)).where(stored)),
-        credits=count(sa.select(sa.func.sum(calls.c.settled)).where(calls.c.item_id.in_(mine))),
-        unknown=count(
-            sa.select(sa.func.count())
-            .select_from(calls)
-            .where(calls.c.item_id.in_(mine), calls.c.outcome == CallOutcome.UNKNOWN)
-        ),
-        held=count(sa.select(sa.func.count()).select_from(held.subquery())),
-        shared=count(sa.select(sa.func.count()).select_from(left.subquery())) if left is not None else 0,
-    )
-
-
-def _redact(connection: Connection, item_ids: Sequence[str], worker_id: str) -> list[str]:
-    """Redact items that the caller holds and whose objects are deleted.
-
-    Returns:
-        Calls whose replies may still be in a spool.
-    """
+def _redact_batch(connection: Connection, batch: list[str], worker_id: str) -> list[str]:
+    """Redact items that the worker holds, and rewrites that nobody uses any more. Returns their calls."""
     now = datetime.now(UTC)
-    call_ids: list[str] = []
-    for batch in batched(item_ids):
-        mine = sa.and_(items.c.id.in_(batch), items.c.holder_id == worker_id)
-        texts = set(connection.scalars(sa.select(items.c.rewrite_id).where(mine, items.c.rewrite_id.is_not(None))))
-        _redact_items(connection, mine, now)
-        calls_of = sa.select(calls.c.id).where(calls.c.item_id.in_(batch))
-        call_ids += connection.scalars(calls_of)
-        connection.execute(sa.delete(deliveries).where(deliveries.c.call_id.in_(calls_of)))
-        connection.execute(
-            sa.update(images)
-            .where(images.c.item_id.in_(batch))
-            .values(
-                state=ImageState.ERASED,
-                reason=None,
-                source_url=None,
-                revised_prompt=None,
-                sha256=None,
-                destination=None,
-                key=None,
-                uri=None,
-            )
-        )
-        _redact_calls(connection, calls.c.item_id.in_(batch))
-        _redact_rows(connection, batch)
-        call_ids += _redact_rewrites(connection, sorted(texts), now)
-    return call_ids
+    mine = sa.and_(items.c.id.in_(batch), items.c.holder_id == worker_id)
+    texts = set(connection.scalars(sa.select(items.c.rewrite_id).where(mine, items.c.rewrite_id.is_not(None))))
+    _redact_items(connection, mine, now)
+    calls_of = sa.select(calls.c.id).where(calls.c.item_id.in_(batch))
+    call_ids = list(connection.scalars(calls_of))
+    connection.execute(sa.delete(deliveries).where(deliveries.c.call_id.in_(calls_of)))
+    gone = ("reason", "source_url", "revised_prompt", "sha256", "destination", "key", "uri")
+    erased = {"state": ImageState.ERASED, **dict.fromkeys(gone)}
+    connection.execute(sa.update(images).where(images.c.item_id.in_(batch)).values(erased))
+    _redact_calls(connection, calls.c.item_id.in_(batch))
+    _redact_rows(connection, batch)
+    return call_ids + _redact_rewrites(connection, sorted(texts), now)
 
 
 def _redact_items(connection: Connection, which: sa.ColumnElement[bool], now: datetime) -> None:

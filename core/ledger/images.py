@@ -11,45 +11,29 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..values import batched, canonical_json
-from .conditions import delivered_at, items_of_run
-from .database import Database
-from .schema import calls, deliveries, images, insert_new, items, runs, workers
+from .conditions import SAME_IMAGE, delivered_at, items_of_run
+from .database import Part
+from .schema import calls, deliveries, fields, images, insert_new, items, runs, workers
 from .states import ImageState, ItemState
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTask:
-    """An image that is paid for and not where it is wanted.
-
-    Attributes:
-        call_id: The call that bought it.
-        index: Place in the reply, from 0.
-        item_id: Its item.
-        model: Canonical model id.
-        edition: Of the item.
-        sent_on: Day the call was sent, UTC.
-        sent_from: Host of the process that sent the call: a base64 reply is in its spool.
-        source_url: Where the provider serves it; None if the reply held its bytes, or if it is to be copied.
-        content_type: As the reply claims, or as found when it was stored.
-        attempts: Number of failed fetches.
-        copy_from: URI of a stored copy if it is only to be copied; else None.
-        sha256: Of the stored copy.
-        facts: Facts of the purchase that are stored with the object.
-    """
+    """An image that is paid for and not where it is wanted."""
 
     call_id: str
-    index: int
+    index: int  # place in the reply, from 0
     item_id: str
     model: str
     edition: str
-    sent_on: date
-    sent_from: str | None
-    source_url: str | None
-    content_type: str | None
+    sent_on: date  # day the call was sent, UTC
+    sent_from: str | None  # host of the process that sent the call: a base64 reply is in its spool
+    source_url: str | None  # where the provider serves it; None if the reply held its bytes, or if it is to be copied
+    content_type: str | None  # as the reply claims, or as found when it was stored
     attempts: int
-    copy_from: str | None = None
-    sha256: str | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
+    copy_from: str | None = None  # URI of a stored copy if it is only to be copied; else None
+    sha256: str | None = None  # of the stored copy
+    facts: Mapping[str, str] = field(default_factory=dict)  # facts of the purchase that are stored with the object
 
     @property
     def image_id(self) -> str:
@@ -90,15 +74,8 @@ class ImageResult:
 _OVER = (ItemState.LOST, ItemState.DELIVERED)
 
 
-class Images:
-    """The images of a ledger.
-
-    Args:
-        database: The open ledger.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Images(Part):
+    """The images of a ledger."""
 
     def to_deliver(self, item_ids: Sequence[str], *, destination: str | None) -> list[ImageTask]:
         """Images of items that are pending, or stored elsewhere than at `destination`, in the order of the items."""
@@ -115,28 +92,15 @@ class Images:
 
     def pending_calls(self, call_ids: Sequence[str]) -> set[str]:
         """Those of the calls that have pending images: their replies are still needed."""
-        found: set[str] = set()
-        with self._database.read() as connection:
-            for batch in batched(call_ids):
-                found.update(
-                    connection.scalars(
-                        sa.select(images.c.call_id).where(
-                            images.c.call_id.in_(batch), images.c.state == ImageState.PENDING
-                        )
-                    )
-                )
-        return found
+        query = sa.select(images.c.call_id).where(images.c.state == ImageState.PENDING)
+        return {row.call_id for row in self._rows_among(query, images.c.call_id, call_ids)}
 
     def finish(self, results: Sequence[ImageResult]) -> None:
         """Commit what became of images."""
         self._database.write_together(finish_images, results)
 
     def retry_lost(self, run_id: str | None) -> None:
-        """Make lost and quarantined images pending again: their source may be back.
-
-        Args:
-            run_id: Only images of this run's items; None for the whole ledger.
-        """
+        """Make lost and quarantined images of a run, or of all, pending again: their source may be back."""
         # An image that the provider blocked was never fetched, and has no attempts.
         gone = sa.and_(
             images.c.state.in_((ImageState.LOST, ImageState.QUARANTINED)),
@@ -151,59 +115,43 @@ class Images:
         def operation(connection: Connection) -> None:
             reopened = list(connection.scalars(sa.select(items.c.id).where(free)))
             for batch in batched(reopened):
-                connection.execute(
-                    sa.update(images).where(images.c.item_id.in_(batch), gone).values(state=ImageState.PENDING)
-                )
+                of_these = sa.update(images).where(images.c.item_id.in_(batch), gone)
+                connection.execute(of_these.values(state=ImageState.PENDING))
                 connection.execute(sa.update(items).where(items.c.id.in_(batch)).values(state=ItemState.GENERATED))
 
         self._database.write(operation)
 
     def count_in(self, state: ImageState, run_id: str) -> int:
         """Number of images of a run's items that are in a state."""
-        query = (
-            sa.select(sa.func.count())
-            .select_from(images)
-            .where(images.c.item_id.in_(items_of_run(run_id)), images.c.state == state)
-        )
-        with self._database.read() as connection:
-            return connection.scalar(query) or 0
+        return int(self._scalar(_COUNT.where(images.c.item_id.in_(items_of_run(run_id)), images.c.state == state)))
 
     def count_at(self, destination: str) -> int:
         """Number of images at a destination."""
-        query = sa.select(sa.func.count()).where(deliveries.c.destination == destination)
-        with self._database.read() as connection:
-            return connection.scalar(query) or 0
+        return int(self._scalar(sa.select(sa.func.count()).where(deliveries.c.destination == destination)))
 
     def count_stored_by(self, run_id: str) -> int:
         """Number of images that a run has stored at its destination: those it bought and those it copied there."""
-        query = (
-            sa.select(sa.func.count())
-            .select_from(deliveries)
-            .join(runs, runs.c.destination == deliveries.c.destination)
-            .join(images, sa.and_(images.c.call_id == deliveries.c.call_id, images.c.idx == deliveries.c.idx))
-            .where(
-                runs.c.id == run_id,
-                deliveries.c.stored_at >= runs.c.started_at,
-                images.c.item_id.in_(items_of_run(run_id)),
+        return int(
+            self._scalar(
+                _COUNT.join(deliveries, SAME_IMAGE)
+                .join(runs, runs.c.destination == deliveries.c.destination)
+                .where(
+                    runs.c.id == run_id,
+                    deliveries.c.stored_at >= runs.c.started_at,
+                    images.c.item_id.in_(items_of_run(run_id)),
+                )
             )
         )
-        with self._database.read() as connection:
-            return connection.scalar(query) or 0
 
 
 def _task(row: sa.Row[Any]) -> ImageTask:
     stored = row.state == ImageState.STORED
     return ImageTask(
-        call_id=row.call_id,
+        **fields(row, "call_id", "item_id", "model", "edition", "content_type", "attempts"),
         index=row.idx,
-        item_id=row.item_id,
-        model=row.model,
-        edition=row.edition,
         sent_on=row.sent_at.date(),
         sent_from=row.host,
         source_url=None if stored else row.source_url,
-        content_type=row.content_type,
-        attempts=row.attempts,
         copy_from=row.uri if stored else None,
         sha256=row.sha256 if stored else None,
         facts=_purchase_facts(row),
@@ -248,10 +196,24 @@ def finish_images(connection: Connection, rounds: Sequence[Sequence[ImageResult]
     """Record what became of images and, as a consequence, of their items. A step of a group commit."""
     now = datetime.now(UTC)
     results = [result for round_ in rounds for result in round_]
-    stored = [_stored_row(result, result.stored, now) for result in results if result.stored is not None]
+    stored = [(result, result.stored) for result in results if result.stored is not None]
     if stored:
-        connection.execute(_STORE, stored)
-        connection.execute(insert_new(connection, deliveries), [_delivery_row(row) for row in stored])
+        connection.execute(
+            _STORE,
+            [
+                {"call": result.call_id, "index": result.index, "now": now}
+                | {f"new_{name}": getattr(at, name) for name in _FACTS}
+                for result, at in stored
+            ],
+        )
+        connection.execute(
+            insert_new(connection, deliveries),
+            [
+                {"call_id": result.call_id, "idx": result.index, "stored_at": now}
+                | fields(at, "destination", "key", "uri", "etag")
+                for result, at in stored
+            ],
+        )
     others = [
         {"call": result.call_id, "index": result.index, "new_state": result.state, "why": result.reason}
         for result in results
@@ -263,23 +225,6 @@ def finish_images(connection: Connection, rounds: Sequence[Sequence[ImageResult]
     return [None] * len(rounds)
 
 
-def _stored_row(result: ImageResult, stored: StoredAt, now: datetime) -> dict[str, Any]:
-    facts = {f"new_{name}": getattr(stored, name) for name in _FACTS}
-    return {"call": result.call_id, "index": result.index, "etag": stored.etag, "now": now, **facts}
-
-
-def _delivery_row(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "call_id": row["call"],
-        "idx": row["index"],
-        "destination": row["new_destination"],
-        "key": row["new_key"],
-        "uri": row["new_uri"],
-        "etag": row["etag"],
-        "stored_at": row["now"],
-    }
-
-
 def settle_items(connection: Connection, item_ids: Sequence[str]) -> None:
     """Move generated items without pending images: to delivered if an image is stored, else to lost."""
     for batch in batched(item_ids):
@@ -288,6 +233,7 @@ def settle_items(connection: Connection, item_ids: Sequence[str]) -> None:
 
 # --- statements: built once, since building one costs more than running it --------------------------------------------
 
+_COUNT = sa.select(sa.func.count()).select_from(images)
 _TASKS = (
     sa.select(
         images,

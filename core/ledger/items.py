@@ -20,13 +20,14 @@ from .conditions import (
     items_and_rewrites_of_run,
     items_of_run,
     reply_lost,
+    rows_among,
     state_after_release,
     undelivered,
 )
-from .database import Database
+from .database import Part
 from .identity import ItemKind
 from .rewrites import RewriteStatus, rewrite_statuses
-from .schema import calls, history, items, run_items, runs, workers
+from .schema import calls, fields, history, items, run_items, runs, workers
 from .states import ItemState, buyable_states
 
 _PAID = (ItemState.GENERATED, ItemState.DELIVERED)
@@ -34,48 +35,28 @@ _PAID = (ItemState.GENERATED, ItemState.DELIVERED)
 
 @dataclass(frozen=True, slots=True)
 class ClaimedItem:
-    """An item that the caller now holds.
-
-    Attributes:
-        id: The item.
-        model: Canonical model id.
-        prompt: The item's own prompt.
-        parameters: The item's own parameters.
-        edition: The item's edition.
-        state: CLAIMED if it is to be bought; else it is paid for and to be delivered.
-        rewrite: The rewrite of its prompt; None if the prompt is sent as it is.
-        variation: Of a rewrite: which of several texts.
-        repeat: Which of several images of the same prompt.
-    """
+    """An item that the caller now holds."""
 
     id: str
     model: str
     prompt: str
     parameters: dict[str, Any]
     edition: str
-    state: ItemState
-    rewrite: RewriteStatus | None = None
-    variation: int | None = None
-    repeat: int = 1
+    state: ItemState  # CLAIMED if it is to be bought; else it is paid for and to be delivered
+    rewrite: RewriteStatus | None = None  # the rewrite of its prompt; None if the prompt is sent as it is
+    variation: int | None = None  # of a rewrite: which of several texts
+    repeat: int = 1  # which of several images of the same prompt
 
 
 @dataclass(frozen=True, slots=True)
 class LeasedItem:
-    """An item that a worker holds.
-
-    Attributes:
-        item_id: The item.
-        state: Its state.
-        host: Host of the worker.
-        pid: Process id of the worker.
-        run: What the worker runs, if known: the name of the flow run, or the run's id.
-    """
+    """An item that a worker holds."""
 
     item_id: str
     state: ItemState
     host: str
     pid: int
-    run: str | None
+    run: str | None  # what the worker runs, if known: the name of the flow run, or the run's id
 
     @property
     def worker(self) -> str:
@@ -86,19 +67,12 @@ class LeasedItem:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of an item's state, or of a call's outcome.
-
-    Attributes:
-        at: When it was written.
-        call_id: The call; None for the item itself.
-        before: State or outcome before; None for a call that was just sent.
-        after: State or outcome after.
-    """
+    """A change of an item's state, or of a call's outcome."""
 
     at: datetime
-    call_id: str | None
-    before: str | None
-    after: str
+    call_id: str | None  # the call; None for the item itself
+    before: str | None  # state or outcome before; None for a call that was just sent
+    after: str  # state or outcome after
 
 
 def describe_workers(leased: Sequence[LeasedItem]) -> str:
@@ -109,15 +83,12 @@ def describe_workers(leased: Sequence[LeasedItem]) -> str:
     return ", ".join(f"{count} by {worker}" for worker, count in counts.items())
 
 
-class Items:
+class Items(Part):
     """The items of a ledger.
 
-    Args:
-        database: The open ledger.
+    Of those that were asked for before, `unknown` says whether items with an unknown outcome are bought again, and
+    `retry_refused` whether refused ones are asked for again. A `run_id` of None stands for the whole ledger.
     """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def pending(
         self,
@@ -130,87 +101,110 @@ class Items:
         rows: range | None = None,
         page: int = 1000,
     ) -> Iterator[str]:
-        """Ids of a run's items that need work, each once; they are read a page at a time.
+        """Ids of the items of a run that need work, each once, in row order: to buy, to fetch and store, to copy.
 
         Args:
             run_id: The run.
-            destination: Where the run wants its images.
+            destination: Where the run wants its images; an owned item that is not there is to be copied.
             unknown: Whether unknown items are bought again.
             retry_refused: Whether refused items are asked for again.
             paid_only: Leave out items that would be bought.
             rows: Only items whose first row in the run is among these; None for all.
             page: Number of items read at once.
         """
+        todo = sa.or_(
+            sa.false() if paid_only else _to_buy(unknown, retry_refused=retry_refused),
+            items.c.state == ItemState.GENERATED,
+            sa.and_(items.c.state == ItemState.DELIVERED, undelivered(destination)),
+        )
+        query = (
+            sa.select(run_items.c.position, run_items.c.item_id)
+            .join(items, items.c.id == run_items.c.item_id)
+            .where(run_items.c.run_id == run_id, _free(self._database.worker.id), todo, is_first_row(run_id))
+            .order_by(run_items.c.position)
+            .limit(page)
+        )
+        if rows is not None:
+            query = query.where(run_items.c.position < rows.stop)
         after = -1 if rows is None else rows.start - 1
-        worker_id = self._database.worker.id
         while True:
-            with self._database.read() as connection:
-                found = pending(
-                    connection,
-                    run_id,
-                    worker_id,
-                    destination=destination,
-                    unknown=unknown,
-                    retry_refused=retry_refused,
-                    paid_only=paid_only,
-                    after=after,
-                    before=None if rows is None else rows.stop,
-                    limit=page,
-                )
-            yield from (item_id for _, item_id in found)
+            found = self._rows(query.where(run_items.c.position > after))
+            yield from (row.item_id for row in found)
             if len(found) < page:
                 return
-            after = found[-1][0]
+            after = found[-1].position
 
     def claim(
         self, item_ids: Sequence[str], *, unknown: UnknownPolicy = UnknownPolicy.HOLD, retry_refused: bool = False
     ) -> list[ClaimedItem]:
-        """Claim items that no other worker holds.
+        """Claim those of some items that no other worker holds, and return them in the same order.
 
-        Args:
-            item_ids: The items.
-            unknown: Whether unknown items are bought again.
-            retry_refused: Whether refused items are asked for again.
+        Items that are to be bought become `claimed`. Items that were bought before keep their state and are only held,
+        so that two runs do not fetch them twice.
         """
         worker_id = self._database.worker.id
-        return self._database.write(
-            lambda connection: claim(connection, item_ids, worker_id, unknown=unknown, retry_refused=retry_refused)
+        to_buy = _to_buy(unknown, retry_refused=retry_refused)
+        if retry_refused:
+            # A rewrite that was billed and whose text is lost (the provider's log says so) is as good as refused.
+            to_buy = sa.or_(to_buy, sa.and_(items.c.kind == ItemKind.REWRITE, items.c.state == ItemState.LOST))
+        statement = (
+            sa.update(items)
+            .where(_free(worker_id), sa.or_(to_buy, items.c.state.in_(_PAID)))
+            .values(
+                holder_id=worker_id,
+                state=sa.case((to_buy, ItemState.CLAIMED.value), else_=items.c.state),
+                updated_at=datetime.now(UTC),
+            )
+            .returning(items)
         )
 
-    def release(self, item_ids: Sequence[str], *, keep_paid: bool = False) -> None:
-        """Release items that this process holds.
+        def operation(connection: Connection) -> dict[str, ClaimedItem]:
+            rows = [
+                row for batch in batched(item_ids) for row in connection.execute(statement.where(items.c.id.in_(batch)))
+            ]
+            rewrites = rewrite_statuses(connection, {row.rewrite_id for row in rows if row.rewrite_id is not None})
+            return {
+                row.id: ClaimedItem(
+                    **fields(row, "id", "model", "prompt", "parameters", "edition", "variation", "repeat"),
+                    state=ItemState(row.state),
+                    rewrite=rewrites.get(row.rewrite_id),
+                )
+                for row in rows
+            }
 
-        Args:
-            item_ids: The items.
-            keep_paid: Keep those that are to be delivered.
+        won = self._database.write(operation)
+        return [won[item_id] for item_id in item_ids if item_id in won]
+
+    def release(self, item_ids: Sequence[str], *, keep_paid: bool = False) -> None:
+        """Release items that this process holds, all or (with `keep_paid`) only those that are not to be delivered.
+
+        One that was claimed and not sent gets its earlier state back; any other keeps its state.
         """
-        worker_id = self._database.worker.id
-        self._database.write(lambda connection: release(connection, item_ids, worker_id, keep_paid=keep_paid))
+        mine = items.c.holder_id == self._database.worker.id
+        kept = [ItemState.SENT, *(_PAID if keep_paid else ())]
+
+        def operation(connection: Connection) -> None:
+            for batch in batched(item_ids):
+                these = sa.update(items).where(items.c.id.in_(batch), mine)
+                connection.execute(these.where(items.c.state == ItemState.CLAIMED).values(state=state_after_release()))
+                connection.execute(these.where(items.c.state.not_in(kept)).values(holder_id=None))
+
+        self._database.write(operation)
 
     def fail(self, item_id: str, reason: str) -> None:
         """Mark a claimed item that cannot be asked for as failed. The next run claims it again."""
-        statement = (
+        mine = (items.c.id == item_id, items.c.holder_id == self._database.worker.id)
+        self._execute(
             sa.update(items)
-            .where(
-                items.c.id == item_id,
-                items.c.holder_id == self._database.worker.id,
-                items.c.state == ItemState.CLAIMED,
-            )
+            .where(*mine, items.c.state == ItemState.CLAIMED)
             .values(state=state_after_release(ItemState.FAILED), reason=reason, updated_at=datetime.now(UTC))
         )
-        self._database.write(lambda connection: connection.execute(statement))
 
     def fail_unknown(self, run_id: str | None, item_ids: Sequence[str] | None = None) -> int:
         """Mark unknown items as failed: the next run buys them again, which may pay twice.
 
-        Their calls stay unknown, and what was reserved for them stays reserved: only the bill can tell.
-
-        Args:
-            run_id: Only items of this run; None for the whole ledger.
-            item_ids: Only these items.
-
-        Returns:
-            Number of items that were marked.
+        Their calls stay unknown, and what was reserved for them stays reserved: only the bill can tell. Returns the
+        number of items that were marked.
         """
         statement = (
             sa.update(items)
@@ -223,9 +217,8 @@ class Items:
         def operation(connection: Connection) -> int:
             if item_ids is None:
                 return connection.execute(statement).rowcount
-            return sum(
-                connection.execute(statement.where(items.c.id.in_(batch))).rowcount for batch in batched(item_ids)
-            )
+            parts = (statement.where(items.c.id.in_(batch)) for batch in batched(item_ids))
+            return sum(connection.execute(part).rowcount for part in parts)
 
         return self._database.write(operation)
 
@@ -249,10 +242,18 @@ class Items:
         )
         if but_worker is not None:
             query = query.where(items.c.holder_id != but_worker)
-        with self._database.read() as connection:
-            found = connection.execute(query).all()
-            names = _runs_of(connection, {row.worker for row in found}, run_id) if found else {}
+        found = self._rows(query)
+        names = self._runs_of({row.worker for row in found}, run_id) if found else {}
         return [LeasedItem(row.id, ItemState(row.state), row.host, row.pid, names.get(row.worker)) for row in found]
+
+    def _runs_of(self, worker_ids: set[str], but_run: str) -> dict[str, str]:
+        """What each worker runs now: the latest of its runs that have not ended."""
+        query = (
+            sa.select(runs.c.holder_id, runs.c.id, runs.c.flow_run_name)
+            .where(runs.c.holder_id.in_(sorted(worker_ids)), runs.c.id != but_run, runs.c.ended_at.is_(None))
+            .order_by(runs.c.started_at)
+        )
+        return {row.holder_id: row.flow_run_name or row.id for row in self._rows(query)}
 
     def states(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
         """The states of items, by id."""
@@ -260,21 +261,11 @@ class Items:
             return states(connection, item_ids)
 
     def of_run_in(self, state: ItemState, run_id: str | None) -> list[str]:
-        """Ids of images to be made that are in a state, the oldest first.
-
-        Args:
-            state: The state.
-            run_id: Only items of this run; None for the whole ledger.
-        """
+        """Ids of images to be made that are in a state, the oldest first."""
         return self._images_where(items.c.state == state, run_id, None)
 
     def undecided(self, run_id: str | None, item_ids: Sequence[str] | None = None) -> list[str]:
-        """Ids of images whose reply nobody has: unknown items, and lost ones whose reply was billed and is lost.
-
-        Args:
-            run_id: Only items of this run; None for the whole ledger.
-            item_ids: Only these items; None for all.
-        """
+        """Ids of images whose reply nobody has: unknown items, and lost ones whose reply was billed and is lost."""
         lost = sa.and_(items.c.state == ItemState.LOST, reply_lost())
         return self._images_where(sa.or_(items.c.state == ItemState.UNKNOWN, lost), run_id, item_ids)
 
@@ -288,11 +279,8 @@ class Items:
         )
         if run_id is not None:
             query = query.where(items.c.id.in_(items_of_run(run_id)))
-        found: list[str] = []
-        with self._database.read() as connection:
-            for batch in [None] if item_ids is None else batched(item_ids):
-                found += connection.scalars(query if batch is None else query.where(items.c.id.in_(batch)))
-        return found
+        rows = self._rows(query) if item_ids is None else self._rows_among(query, items.c.id, item_ids)
+        return [row.id for row in rows]
 
     def history(self, item_id: str) -> list[Transition]:
         """Changes of an item's state and of the outcomes of its calls, the oldest first.
@@ -302,11 +290,10 @@ class Items:
         mine = sa.or_(
             history.c.subject == item_id, history.c.subject.in_(sa.select(calls.c.id).where(calls.c.item_id == item_id))
         )
-        query = sa.select(history.c.subject, history.c.before, history.c.after, history.c.at)
-        with self._database.read() as connection:
-            rows = connection.execute(query.where(mine).order_by(history.c.number)).all()
+        query = sa.select(history.c.subject, history.c.before, history.c.after, history.c.at).where(mine)
         return [
-            Transition(row.at, None if row.subject == item_id else row.subject, row.before, row.after) for row in rows
+            Transition(row.at, None if row.subject == item_id else row.subject, row.before, row.after)
+            for row in self._rows(query.order_by(history.c.number))
         ]
 
     def used_models(self) -> list[str]:
@@ -317,8 +304,7 @@ class Items:
             .group_by(items.c.model)
             .order_by(sa.desc("last"))
         )
-        with self._database.read() as connection:
-            return [row.model for row in connection.execute(query)]
+        return self._scalars(query)
 
     def matching(self, name: str) -> list[str]:
         """Up to two items whose id, or the id of one of whose calls, begins with a name."""
@@ -327,18 +313,7 @@ class Items:
             sa.select(items.c.id).where(items.c.id.like(begins, escape="\\")),
             sa.select(calls.c.item_id).where(calls.c.id.like(begins, escape="\\")),
         ).limit(2)
-        with self._database.read() as connection:
-            return list(connection.scalars(query))
-
-
-def _runs_of(connection: Connection, worker_ids: set[str], but_run: str) -> dict[str, str]:
-    """What each worker runs now: the latest of its runs that have not ended."""
-    query = (
-        sa.select(runs.c.holder_id, runs.c.id, runs.c.flow_run_name)
-        .where(runs.c.holder_id.in_(sorted(worker_ids)), runs.c.id != but_run, runs.c.ended_at.is_(None))
-        .order_by(runs.c.started_at)
-    )
-    return {row.holder_id: row.flow_run_name or row.id for row in connection.execute(query)}
+        return self._scalars(query)
 
 
 def _to_buy(unknown: UnknownPolicy, *, retry_refused: bool) -> sa.ColumnElement[bool]:
@@ -358,134 +333,7 @@ def _free(worker_id: str) -> sa.ColumnElement[bool]:
     return sa.or_(items.c.holder_id.is_(None), sa.and_(items.c.holder_id == worker_id, paid))
 
 
-def pending(
-    connection: Connection,
-    run_id: str,
-    worker_id: str,
-    *,
-    destination: str | None,
-    unknown: UnknownPolicy = UnknownPolicy.HOLD,
-    retry_refused: bool = False,
-    paid_only: bool = False,
-    after: int = -1,
-    before: int | None = None,
-    limit: int = 1000,
-) -> list[tuple[int, str]]:
-    """Items of a run that need work: to buy, to fetch and store, or to copy.
-
-    Args:
-        connection: For reading.
-        run_id: The run.
-        worker_id: The worker that asks.
-        destination: Where the run wants its images; an owned item that is not there is to be copied.
-        unknown: Whether unknown items are bought again.
-        retry_refused: Whether refused items are asked for again.
-        paid_only: Leave out items that would be bought.
-        after: Only rows behind this position.
-        before: Only rows before this position.
-        limit: Highest number of items.
-
-    Returns:
-        `(position, item id)`, by first position.
-    """
-    here = [run_items.c.run_id == run_id, run_items.c.position > after]
-    if before is not None:
-        here.append(run_items.c.position < before)
-    todo = sa.or_(
-        sa.false() if paid_only else _to_buy(unknown, retry_refused=retry_refused),
-        items.c.state == ItemState.GENERATED,
-        sa.and_(items.c.state == ItemState.DELIVERED, undelivered(destination)),
-    )
-    query = (
-        sa.select(run_items.c.position, run_items.c.item_id)
-        .join(items, items.c.id == run_items.c.item_id)
-        .where(*here, _free(worker_id), todo, is_first_row(run_id))
-        .order_by(run_items.c.position)
-        .limit(limit)
-    )
-    return [(row.position, row.item_id) for row in connection.execute(query)]
-
-
-def claim(
-    connection: Connection,
-    item_ids: Sequence[str],
-    worker_id: str,
-    *,
-    unknown: UnknownPolicy = UnknownPolicy.HOLD,
-    retry_refused: bool = False,
-) -> list[ClaimedItem]:
-    """Claim the given items that no other worker holds.
-
-    Items that are to be bought become `claimed`. Items that were bought before keep their state and are only held, so
-    that two runs do not fetch them twice.
-
-    Args:
-        connection: Within a write transaction.
-        item_ids: The items.
-        worker_id: The worker that claims them.
-        unknown: Whether unknown items are bought again.
-        retry_refused: Whether refused items are asked for again.
-
-    Returns:
-        The items that were claimed, in the order given.
-    """
-    to_buy = _to_buy(unknown, retry_refused=retry_refused)
-    if retry_refused:
-        # A rewrite that was billed and whose text is lost (the provider's log says so) is as good as refused.
-        to_buy = sa.or_(to_buy, sa.and_(items.c.kind == ItemKind.REWRITE, items.c.state == ItemState.LOST))
-    won: dict[str, ClaimedItem] = {}
-    rewrites: dict[str, RewriteStatus] = {}
-    for batch in batched(item_ids):
-        statement = (
-            sa.update(items)
-            .where(items.c.id.in_(batch), _free(worker_id), sa.or_(to_buy, items.c.state.in_(_PAID)))
-            .values(
-                holder_id=worker_id,
-                state=sa.case((to_buy, ItemState.CLAIMED.value), else_=items.c.state),
-                updated_at=datetime.now(UTC),
-            )
-            .returning(items)
-        )
-        rows = connection.execute(statement).all()
-        if waited_for := {row.rewrite_id for row in rows if row.rewrite_id is not None}:
-            rewrites |= rewrite_statuses(connection, waited_for)
-        for row in rows:
-            won[row.id] = ClaimedItem(
-                row.id,
-                row.model,
-                row.prompt,
-                row.parameters,
-                row.edition,
-                ItemState(row.state),
-                rewrites.get(row.rewrite_id),
-                row.variation,
-                row.repeat,
-            )
-    return [won[item_id] for item_id in item_ids if item_id in won]
-
-
-def release(connection: Connection, item_ids: Sequence[str], worker_id: str, *, keep_paid: bool = False) -> None:
-    """Release items. One that was claimed and not sent gets its earlier state back; any other keeps its state.
-
-    Args:
-        connection: Within a write transaction.
-        item_ids: Items; those of other workers are left alone.
-        worker_id: The worker that releases them.
-        keep_paid: Keep those that are to be delivered.
-    """
-    for batch in batched(item_ids):
-        mine = sa.and_(items.c.id.in_(batch), items.c.holder_id == worker_id)
-        connection.execute(
-            sa.update(items).where(mine, items.c.state == ItemState.CLAIMED).values(state=state_after_release())
-        )
-        kept = [ItemState.SENT, *(_PAID if keep_paid else ())]
-        connection.execute(sa.update(items).where(mine, items.c.state.not_in(kept)).values(holder_id=None))
-
-
 def states(connection: Connection, item_ids: Sequence[str]) -> dict[str, ItemState]:
     """The states of items, by id."""
-    found: dict[str, ItemState] = {}
-    for batch in batched(item_ids):
-        rows = connection.execute(sa.select(items.c.id, items.c.state).where(items.c.id.in_(batch)))
-        found.update((row.id, ItemState(row.state)) for row in rows)
-    return found
+    rows = rows_among(connection, sa.select(items.c.id, items.c.state), items.c.id, item_ids)
+    return {row.id: ItemState(row.state) for row in rows}

@@ -9,71 +9,47 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..request import UnknownPolicy
-from ..values import batched
-from .conditions import items_of_run
-from .database import Database
+from .conditions import items_of_run, rows_among
+from .database import Part
 from .schema import calls, items, rewrites, run_items
 from .states import CallOutcome, ItemState, buyable_states
 
 
 @dataclass(frozen=True, slots=True)
 class RewriteStatus:
-    """Where a rewrite stands.
+    """Where a rewrite stands."""
 
-    Attributes:
-        state: DELIVERED if there is a text.
-        text: The text, if there is one.
-        reason: Why there is no text.
-    """
-
-    state: ItemState
+    state: ItemState  # DELIVERED if there is a text
     text: str | None
-    reason: str | None
+    reason: str | None  # why there is no text
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRewrite:
-    """A text that a language model was asked for, and that is not there.
+    """A text that a language model was asked for, and that is not there."""
 
-    Attributes:
-        state: `refused` where nothing of use came, `unknown` where it is not known, `planned` where it was not come to.
-        prompt: What was to be rewritten.
-        variation: Which of its texts.
-        source: File and line that asked for it first.
-        reason: In a sentence.
-    """
-
+    # `refused` where nothing of use came, `unknown` where it is not known, `planned` where it was not come to
     state: str
-    prompt: str
-    variation: int
-    source: str
+    prompt: str  # what was to be rewritten
+    variation: int  # which of its texts
+    source: str  # file and line that asked for it first
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class RewriteReport:
-    """The texts a run's images are made from.
+    """The texts a run's images are made from."""
 
-    Attributes:
-        states: Distinct texts by state; one that is there is `delivered`.
-        kept: Items that were made from the prompt as it was given.
-        failed: Texts that are not there, at most 100 of them.
-    """
-
-    states: Mapping[str, int]
-    kept: int
-    failed: tuple[FailedRewrite, ...]
+    states: Mapping[str, int]  # distinct texts by state; one that is there is `delivered`
+    kept: int  # items that were made from the prompt as it was given
+    failed: tuple[FailedRewrite, ...]  # texts that are not there, at most 100 of them
 
 
-class Rewrites:
-    """The rewrites of a ledger.
+_IMAGE, _TEXT = items.alias(), items.alias()
 
-    Args:
-        database: The open ledger.
-    """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Rewrites(Part):
+    """The rewrites of a ledger."""
 
     def statuses(self, rewrite_ids: Sequence[str]) -> dict[str, RewriteStatus]:
         """Where rewrites stand, by their id."""
@@ -82,55 +58,32 @@ class Rewrites:
 
     def states(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
         """States of the rewrites that images wait for, by the rewrite's id."""
-        image, text = items.alias(), items.alias()
-        found: dict[str, ItemState] = {}
-        with self._database.read() as connection:
-            for batch in batched(item_ids):
-                query = sa.select(text.c.id, text.c.state).join(image, image.c.rewrite_id == text.c.id)
-                rows = connection.execute(query.where(image.c.id.in_(batch)))
-                found.update((row.id, ItemState(row.state)) for row in rows)
-        return found
+        query = sa.select(_TEXT.c.id, _TEXT.c.state).join(_IMAGE, _IMAGE.c.rewrite_id == _TEXT.c.id)
+        return {row.id: ItemState(row.state) for row in self._rows_among(query, _IMAGE.c.id, item_ids)}
 
     def missing(
         self, item_ids: Sequence[str], *, unknown: UnknownPolicy = UnknownPolicy.HOLD, retry_refused: bool = False
     ) -> list[str]:
         """Rewrites without a text that images wait for, each once; of images that are to be bought.
 
-        A rewrite that brought no text before is included only if it would be asked for again.
-
-        Args:
-            item_ids: The images.
-            unknown: Whether unknown items are bought again.
-            retry_refused: Whether refused items are asked for again.
+        A rewrite that brought no text before is included only if it would be asked for again: see `buyable_states`.
         """
-        image, text = items.alias(), items.alias()
         buyable = buyable_states(unknown, retry_refused=retry_refused)
-        # See `core.ledger.items.claim`.
-        again = (*buyable, ItemState.LOST) if retry_refused else buyable
-        found: dict[str, None] = {}
-        with self._database.read() as connection:
-            for batch in batched(item_ids):
-                query = (
-                    sa.select(text.c.id)
-                    .join(image, image.c.rewrite_id == text.c.id)
-                    .where(
-                        image.c.id.in_(batch),
-                        image.c.state.in_(buyable),
-                        text.c.state.in_((*again, ItemState.CLAIMED, ItemState.SENT)),
-                    )
-                )
-                found |= dict.fromkeys(connection.scalars(query))
-        return list(found)
+        again = (*buyable, ItemState.LOST) if retry_refused else buyable  # see `core.ledger.items.Items.claim`
+        query = (
+            sa.select(_TEXT.c.id)
+            .join(_IMAGE, _IMAGE.c.rewrite_id == _TEXT.c.id)
+            .where(_IMAGE.c.state.in_(buyable), _TEXT.c.state.in_((*again, ItemState.CLAIMED, ItemState.SENT)))
+        )
+        return list(dict.fromkeys(row.id for row in self._rows_among(query, _IMAGE.c.id, item_ids)))
 
     def report(self, run_id: str, *, limit: int) -> RewriteReport | None:
         """Count the rewrites that a run's images are made from; None if its prompts are sent as they are.
 
-        Args:
-            run_id: The run.
-            limit: Highest number of rewrites that are listed.
+        At most `limit` rewrites without a text are listed.
         """
-        image, text = items.alias(), items.alias()
-        mine = sa.select(image.c.id, image.c.rewrite_id).where(image.c.id.in_(items_of_run(run_id))).subquery()
+        text = _TEXT
+        mine = sa.select(items.c.id, items.c.rewrite_id).where(items.c.id.in_(items_of_run(run_id))).subquery()
         counted = (
             sa.select(text.c.state, sa.func.count(sa.distinct(text.c.id)))
             .join(mine, mine.c.rewrite_id == text.c.id)
@@ -176,13 +129,8 @@ class Rewrites:
 
 def rewrite_statuses(connection: Connection, rewrite_ids: Iterable[str]) -> dict[str, RewriteStatus]:
     """Where rewrites stand, by their id."""
-    found: dict[str, RewriteStatus] = {}
-    for batch in batched(rewrite_ids):
-        query = (
-            sa.select(items.c.id, items.c.state, items.c.reason, rewrites.c.text)
-            .outerjoin(rewrites, rewrites.c.item_id == items.c.id)
-            .where(items.c.id.in_(batch))
-        )
-        for row in connection.execute(query):
-            found[row.id] = RewriteStatus(ItemState(row.state), row.text, row.reason)
-    return found
+    query = sa.select(items.c.id, items.c.state, items.c.reason, rewrites.c.text).outerjoin(
+        rewrites, rewrites.c.item_id == items.c.id
+    )
+    rows = rows_among(connection, query, items.c.id, rewrite_ids)
+    return {row.id: RewriteStatus(ItemState(row.state), row.text, row.reason) for row in rows}

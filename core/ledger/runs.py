@@ -27,58 +27,33 @@ _NOT_TAKEN = frozenset({ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED})
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What a run asks for.
+    """What a run asks for."""
 
-    Attributes:
-        id: Unique; a run that is started again under its id goes on.
-        model: Name of the model, with its contract if one was named.
-        parameters: As given, for every item.
-        models: The models that may be bought, as plain data of `core.run.models`.
-        destination: URI of the place where images are stored; None if the run only generates.
-        edition: The edition of all its items.
-        tags: Free labels, for the cost by campaign.
-        budget: Highest spending of this run in credits, or None.
-        flow_run_id: Prefect's id of the flow run.
-        flow_run_name: Name of the flow run.
-        flow_run_url: Page of the flow run in Prefect's UI, if known.
-    """
-
-    id: str
-    model: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    destination: str | None = None
+    id: str  # unique; a run that is started again under its id goes on
+    model: str  # name of the model, with its contract if one was named
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # as given, for every item
+    destination: str | None = None  # URI of the place where images are stored; None if the run only generates
     edition: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    budget: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)  # free labels, for the cost by campaign
+    budget: int | None = None  # highest spending of this run in credits, or None
     flow_run_id: str | None = None
     flow_run_name: str | None = None
-    flow_run_url: str | None = None
-    models: Sequence[Mapping[str, Any]] = ()
+    flow_run_url: str | None = None  # page of the flow run in Prefect's UI, if known
+    models: Sequence[Mapping[str, Any]] = ()  # the models that may be bought, as plain data of `core.run.models`
 
 
 @dataclass(frozen=True, slots=True)
 class RunItem:
-    """One row of a run's source, and the item it asks for.
-
-    Attributes:
-        position: Its place in the run.
-        item: The item of the wanted model.
-        source: Where the prompt came from.
-        line: The line of the source.
-        row: All fields of that line.
-        choices: The variants that were chosen.
-        alternatives: The items of the fallback models.
-        active_index: Which of them is bought, 0 for `item`, where none was bought before.
-    """
+    """One row of a run's source, and the item it asks for."""
 
     position: int
-    item: Item
-    source: str
+    item: Item  # the item of the wanted model
+    source: str  # where the prompt came from
     line: int
-    row: Mapping[str, Any] = field(default_factory=dict)
-    choices: tuple[str, ...] = ()
-    alternatives: tuple[Item, ...] = ()
-    active_index: int = 0
+    row: Mapping[str, Any] = field(default_factory=dict)  # all fields of that line
+    choices: tuple[str, ...] = ()  # the variants that were chosen
+    alternatives: tuple[Item, ...] = ()  # the items of the fallback models
+    active_index: int = 0  # which of them is bought, 0 for `item`, where none was bought before
 
     def settled(self, states: Mapping[str, ItemState]) -> Item:
         """Choose this row's item: the first candidate that was (or may have been) bought, otherwise the active one.
@@ -93,29 +68,17 @@ class RunItem:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """Progress of a run.
+    """Progress of a run."""
 
-    Attributes:
-        rows: Source rows (duplicates included).
-        items: Distinct items, by state; every state is present.
-        owned: Items that were delivered before this run.
-        images: Stored images of the run's items.
-        spent: Credits billed for calls of this run.
-        reserved: Credits that calls in flight or unknown may still cost.
-        budget: Cap in credits, or None.
-        texts: Distinct rewrites that its images wait for.
-        written: Rewrites of these that have a text.
-    """
-
-    rows: int
-    items: Mapping[ItemState, int]
-    owned: int
-    images: int
-    spent: int
-    reserved: int
-    budget: int | None
-    texts: int = 0
-    written: int = 0
+    rows: int  # source rows (duplicates included)
+    items: Mapping[ItemState, int]  # distinct items, by state; every state is present
+    owned: int  # items that were delivered before this run
+    images: int  # stored images of the run's items
+    spent: int  # credits billed for calls of this run
+    reserved: int  # credits that calls in flight or unknown may still cost
+    budget: int | None  # cap in credits, or None
+    texts: int = 0  # distinct rewrites that its images wait for
+    written: int = 0  # rewrites of these that have a text
 
     @property
     def total(self) -> int:
@@ -125,15 +88,11 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class RowProgress:
-    """Progress of the items of some rows.
+    """Progress of the items of some rows."""
 
-    Attributes:
-        items: Items by state; only states that occur. An item belongs to the first row that asks for it.
-        held: Number of items that a worker holds.
-    """
-
+    # items by state; only states that occur. An item belongs to the first row that asks for it
     items: Mapping[ItemState, int]
-    held: int
+    held: int  # number of items that a worker holds
 
     @property
     def settled(self) -> int:
@@ -143,27 +102,16 @@ class RowProgress:
 
 @dataclass(frozen=True, slots=True)
 class OpenItem:
-    """An item that was not delivered, and why.
-
-    Attributes:
-        item_id: The item.
-        state: Where it stands.
-        prompt: Its text.
-        source: File and line that asked for it.
-        reason: In a sentence.
-        client_request_id: Of its last call, to ask the provider about.
-        reserved: Credits that the last call may have cost, where that is not known.
-        answer_lost: Whether the call was billed and its answer never came: there is no image to fetch.
-    """
+    """An item that was not delivered, and why."""
 
     item_id: str
     state: str
     prompt: str
-    source: str
+    source: str  # file and line that asked for it
     reason: str
-    client_request_id: str | None
-    reserved: int
-    answer_lost: bool = False
+    client_request_id: str | None  # of its last call, to ask the provider about
+    reserved: int  # credits that the last call may have cost, where that is not known
+    answer_lost: bool = False  # billed, and its answer never came: there is no image to fetch
 
 
 class Runs:

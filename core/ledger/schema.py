@@ -305,6 +305,11 @@ history = sa.Table(
 )
 
 
+def fields(record: object, *names: str) -> dict[str, Any]:
+    """Some fields of a record, by name: values for columns of the same names."""
+    return {name: getattr(record, name) for name in names}
+
+
 def insert_new(connection: Connection, table: sa.Table) -> Any:
     """An insert that skips rows whose key exists."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite

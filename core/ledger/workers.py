@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..errors import ImagenError
-from .conditions import state_after_release
+from .conditions import HAS_IMAGES, HAS_TEXT, state_after_release
 from .engine import database_now
-from .schema import calls, images, items, rewrites, workers
+from .schema import calls, items, workers
 from .states import CallOutcome, ItemState
 from .writer import Writer
 
@@ -71,18 +71,11 @@ def _is_alive(pid: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One process at work.
-
-    Attributes:
-        id: Random.
-        host: Machine and pid namespace.
-        boot: The machine's boot and the process's start.
-        pid: Process id.
-    """
+    """One process at work."""
 
     id: str
-    host: str
-    boot: str
+    host: str  # machine and pid namespace
+    boot: str  # the machine's boot and the process's start
     pid: int
 
     @classmethod
@@ -103,13 +96,7 @@ class Worker:
 
 
 def dead_workers(connection: Connection, me: Worker | None, among: set[str] | None = None) -> list[str]:
-    """Ids of the workers that are dead.
-
-    Args:
-        connection: For reading.
-        me: The caller, who is alive.
-        among: Only look at these workers; None for all.
-    """
+    """Ids of the workers that are dead, among some or all. The caller itself (`me`) is alive."""
     now, here = database_now(connection), this_host()
     # A worker that was declared dead too early (its machine slept) is looked at as long as it holds items.
     holding = sa.exists().where(items.c.holder_id == workers.c.id)
@@ -146,16 +133,14 @@ def release_dead_workers(connection: Connection, me: Worker | None = None, *, fo
         .values(outcome=CallOutcome.UNKNOWN, reason=_STOPPED, ended_at=now)
     ).rowcount
     held = items.c.holder_id.in_(dead)
-    has_images = sa.exists().where(images.c.item_id == items.c.id)
-    has_text = sa.exists().where(rewrites.c.item_id == items.c.id)
     connection.execute(
         sa.update(items)
         .where(held, items.c.state == ItemState.SENT)
         .values(
             # A late reply of an earlier call may have brought the images or the text meanwhile.
             state=sa.case(
-                (has_images, ItemState.GENERATED.value),
-                (has_text, ItemState.DELIVERED.value),
+                (HAS_IMAGES, ItemState.GENERATED.value),
+                (HAS_TEXT, ItemState.DELIVERED.value),
                 else_=ItemState.UNKNOWN.value,
             ),
             reason=_STOPPED,

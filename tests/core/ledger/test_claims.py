@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.ledger import BeginResult, ImageState, ItemState, Ledger, Refused, Unbilled, Unknown
-from prefect_imagen.core.ledger.items import pending
 from prefect_imagen.core.ledger.schema import items
 from prefect_imagen.core.request import UnknownPolicy
 
@@ -161,7 +161,7 @@ def test_a_shard_answers_for_what_it_is_given(harness: Any) -> None:
 
 @pytest.mark.slow
 def test_the_work_of_pending_grows_with_the_run_and_no_faster(
-    tmp_path: Path, open_ledger: OpenLedger, shop_of: Callable[[Ledger], Any]
+    tmp_path: Path, open_ledger: OpenLedger, shop_of: Callable[[Ledger], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In steps of SQLite's machine, which are the same on every computer: four times the items, not sixteen."""
     steps: dict[int, int] = {}
@@ -179,10 +179,12 @@ def test_the_work_of_pending_grows_with_the_run_and_no_faster(
         with ledger.read() as connection:
             sqlite = connection.connection.driver_connection
             assert sqlite is not None
+            monkeypatch.setattr(ledger, "read", lambda connection=connection: nullcontext(connection))
+            pending = ledger.items.pending("run", destination="file:///a", page=count)
             sqlite.set_progress_handler(step, 100)
-            found = pending(connection, "run", ledger.worker.id, destination="file:///a", limit=count)
+            found = [next(pending) for _ in range(count)]
             sqlite.set_progress_handler(None, 0)
-        assert [item for _, item in found] == wanted
+        assert found == wanted
     assert 100 < steps[2000] < 6 * steps[500], steps
 
 

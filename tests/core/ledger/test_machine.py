@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +97,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.write(holder.register)
         self.holders.append(holder)
 
+    @contextlib.contextmanager
+    def _worker(self, who: int) -> Iterator[None]:
+        """One of the two workers takes the place of this process."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.ledger, "_worker", self.holders[who])
+            yield
+
     def _states(self) -> dict[str, ItemState]:
         with self.ledger.read() as connection:
             return {row.id: ItemState(row.state) for row in connection.execute(sa.select(items.c.id, items.c.state))}
@@ -103,10 +112,9 @@ class LedgerMachine(RuleBasedStateMachine):
         who=st.integers(0, 1), n=st.integers(0, ITEMS - 1), unknown=st.sampled_from(UnknownPolicy), again=st.booleans()
     )
     def claim(self, who: int, n: int, unknown: UnknownPolicy, again: bool) -> None:
-        from prefect_imagen.core.ledger.items import claim
-
         item, holder, before = self.items[n].id, self.holders[who].id, self._states()
-        won = self.ledger.write(lambda c: claim(c, [item], holder, unknown=unknown, retry_refused=again))
+        with self._worker(who):
+            won = self.ledger.items.claim([item], unknown=unknown, retry_refused=again)
         if not won:
             return
         assert self.held.get(item) in (None, holder), "won twice"
@@ -120,11 +128,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1), n=st.integers(0, ITEMS - 1))
     def release(self, who: int, n: int) -> None:
-        from prefect_imagen.core.ledger.items import release
-
         item, holder = self.items[n].id, self.holders[who].id
         flying = self._states()[item] is ItemState.SENT
-        self.ledger.write(lambda c: release(c, [item], holder))
+        with self._worker(who):
+            self.ledger.items.release([item])
         if self.held.get(item) == holder and not flying:
             del self.held[item]
 

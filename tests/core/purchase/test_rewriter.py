@@ -13,7 +13,6 @@ from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.aimlapi.chat_models import resolve_chat_model
 from prefect_imagen.core.ledger import ItemState
 from prefect_imagen.core.ledger.calls import NOT_RECORDED
-from prefect_imagen.core.ledger.items import claim
 from prefect_imagen.core.ledger.schema import calls, images, items
 from prefect_imagen.core.ledger.workers import Worker, release_dead_workers, this_host
 from prefect_imagen.core.limits import StopReason
@@ -394,6 +393,8 @@ def test_what_a_dead_process_held_is_bought(make_harness: MakeHarness, monkeypat
     texts = harness.ledger.rewrites.missing(harness.items)
     dead = Worker("dead", this_host(), "another boot", 2**22 + 1)
     harness.ledger.write(dead.register)
-    harness.ledger.write(lambda connection: claim(connection, texts, dead.id))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness.ledger, "_worker", dead)
+        harness.ledger.items.claim(texts)
     harness.rewrite_all()
     assert (harness.texts(), chats(harness)) == ({"delivered": 2}, 2)
