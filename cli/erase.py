@@ -105,7 +105,7 @@ def erase(
         selection = Selection(run_id, edition, read_pairs(tag, "--tag"), before)
         found = preview(ledger, selection, shared=shared)
         if not yes:
-            return _told(found, json=json)
+            return _show_preview(found, json=json)
         done = erase_items(
             ledger,
             selection,
@@ -121,7 +121,7 @@ def erase(
     return INCOMPLETE if done.failed else OK
 
 
-def _told(found: ErasurePreview, *, json: bool) -> int:
+def _show_preview(found: ErasurePreview, *, json: bool) -> int:
     if json:
         print_json({**_document(found), "erased": False})
         return OK

@@ -111,7 +111,7 @@ def _flag(option: Option) -> inspect.Parameter:
     note = typer.Option(
         option.written,
         metavar=flag.metavar,
-        help=flag.help or option.field.description,
+        help=(flag.help or option.field.description or "") + (" May be repeated." if kind == list[str] else ""),
         rich_help_panel=option.section,
         show_default=flag.shown if flag.shown is not None else default not in (None, False, 0),
         **bounds,

@@ -125,7 +125,7 @@ def report_after(error: Exception, ledger: Ledger) -> RunReport:
     """The report of a run that has begun, where it ended with an error.
 
     Raises:
-        Exception: The error, if it is the user's to mend, a bug, or from before the run began.
+        Exception: The error, if the user can correct it, if it is a bug, or if the run had not begun.
     """
     run_id = ledger.runs.latest(of_this_process=True)
     if run_id is None or isinstance(error, BadInput):

@@ -38,14 +38,20 @@ _OneModel = Annotated[str, typer.Argument(metavar="MODEL", help="Id, alias or MO
 @models.callback(invoke_without_command=True)
 def listing(
     context: typer.Context,
-    search: Annotated[str | None, typer.Option(metavar="TEXT", help="In id, title or maker.")] = None,
-    takes: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD", help="Takes it: seed, negative_prompt, resolution. Repeatable.")
+    search: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Models with this in their id, title or maker.")
     ] = None,
-    aspect_ratio: Annotated[str | None, typer.Option(metavar="W:H", help="Makes this shape.")] = None,
-    num_images: Annotated[int | None, typer.Option(metavar="N", help="Makes as many a request.")] = None,
-    max_usd: Annotated[float | None, typer.Option(metavar="USD", help="Costs at most this an image.")] = None,
-    withdrawn: Annotated[bool, typer.Option("--all", help="Also those that are withdrawn.")] = False,
+    takes: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="Models that take it: seed, resolution. May be repeated.")
+    ] = None,
+    aspect_ratio: Annotated[str | None, typer.Option(metavar="W:H", help="Models that make this shape.")] = None,
+    num_images: Annotated[
+        int | None, typer.Option(metavar="N", help="Models that make this many images per request.")
+    ] = None,
+    max_usd: Annotated[
+        float | None, typer.Option(metavar="USD", help="Models that cost at most this per image.")
+    ] = None,
+    withdrawn: Annotated[bool, typer.Option("--all", help="Also models that are withdrawn.")] = False,
     models: options.Models = None,
     json: options.Json = False,
     verbose: options.Traceback = False,

@@ -36,14 +36,14 @@ def _is_configured() -> bool:
     """Whether Prefect may have settings of its own here. Wrongly True costs an import, and is never wrongly False."""
     if {"PREFECT_API_URL", "PREFECT_PROFILE"} & {name.upper() for name in os.environ}:
         return True
-    if Path("prefect.toml").exists() or any(
-        word in _text(Path(name)) for name, word in ((".env", "PREFECT_"), ("pyproject.toml", "prefect"))
-    ):
+    if Path("prefect.toml").exists() or "PREFECT_" in _text(Path(".env")).upper():
         return True
     home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-    text = _text(Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"))
+    profiles_path = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
     try:
-        profiles = tomllib.loads(text)
+        if "prefect" in tomllib.loads(_text(Path("pyproject.toml"))).get("tool", {}):
+            return True
+        profiles = tomllib.loads(_text(profiles_path))
         active = profiles["profiles"][profiles["active"]] if profiles else {}
     except (tomllib.TOMLDecodeError, LookupError, TypeError):
         return True

@@ -1,4 +1,4 @@
-"""`prefect-imagen reconcile`: hold the ledger against what lies at a destination, mend it, or make it anew."""
+"""`prefect-imagen reconcile`: compare the ledger with a destination, repair the differences, or rebuild the ledger."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def reconcile(
     from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
     from ..core.ledger import Ledger
     from ..core.repair import Stores
-    from ..core.repair import rebuild as make_again
+    from ..core.repair import rebuild as rebuild_ledger
     from ..core.repair import reconcile as compare
     from .catalogs import catalog_url, existing_ledger
     from .typed import read_store
@@ -74,7 +74,7 @@ def reconcile(
     if rebuild and to is not None:
         ledger = Ledger(catalog_url(catalog))
         try:
-            made = make_again(ledger, stores.open(to), adopt=adopt_ledger, say=say)
+            made = rebuild_ledger(ledger, stores.open(to), adopt=adopt_ledger, say=say)
         finally:
             ledger.close()
         if json:

@@ -57,7 +57,7 @@ def repair(
     del verbose
     from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
     from ..core.repair import Stores
-    from ..core.repair import repair as mend
+    from ..core.repair import repair as repair_items
     from .catalogs import existing_ledger
     from .runs import find_items, find_run
     from .typed import read_request, read_store
@@ -71,7 +71,7 @@ def repair(
         with existing_ledger(catalog, required=True) as ledger:
             if ledger is None:
                 raise TypeError("a required ledger is never None")
-            report = mend(
+            report = repair_items(
                 ledger,
                 Stores(options=read_store(store)),
                 client=client,
@@ -98,13 +98,13 @@ def _show(console: Console, report: RepairReport, *, asked: bool) -> None:
 
     console.print(report.summary(), style="bold green" if report.complete else "bold yellow", soft_wrap=True)
     log = report.log
-    told = (
+    answers = (
         f"{log.calls} calls: {log.unbilled} not billed, {log.billed} billed and their answers lost, {log.silent} silent"
     )
     facts(
         console,
         [
-            ("the API's log", (told if log.calls else "") if asked else "not asked: no key, or --no-log"),
+            ("the API's log", (answers if log.calls else "") if asked else "not asked: no key, or --no-log"),
             ("", log.problem),
             ("bought again", f"{report.bought} calls, {format_usd(report.billed)} billed" if report.bought else ""),
             *(("problem", problem) for problem in report.problems),

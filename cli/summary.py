@@ -133,7 +133,7 @@ def print_summary(console: Console, report: RunReport, arguments: Sequence[str])
 
 
 def print_open(console: Console, report: RunReport, *, but: frozenset[str] = frozenset()) -> None:
-    """Print which items were tried and not delivered, and why; those not begun are told by their number alone.
+    """Print which items were tried and not delivered, and why; those that were not begun are only counted.
 
     Args:
         console: Where.
