@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 
 from ..errors import BadInput
 from ..money import format_usd
-from .database import Database
+from .database import Part
 from .engine import database_now
 from .schema import budget_windows, calls, insert_new, runs, workers
 from .schema import budgets as budgets_table
@@ -126,10 +126,7 @@ def _budgets(connection: Connection) -> tuple[_Budget, ...]:
     postgres = connection.dialect.name == "postgresql"
     if postgres:
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock_shared({_SETTING})"))
-    found = tuple(
-        _Budget(Period(row.period), row.credits, zone_of(row.timezone))
-        for row in connection.execute(sa.select(budgets_table).order_by(budgets_table.c.period))
-    )
+    found = tuple(_read_budgets(connection))
     if found and postgres:
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_COUNTING})"))
     if transaction is not None:
@@ -137,26 +134,24 @@ def _budgets(connection: Connection) -> tuple[_Budget, ...]:
     return found
 
 
-class Budgets:
-    """The budgets of a ledger.
+def _read_budgets(connection: Connection) -> list[_Budget]:
+    rows = connection.execute(sa.select(budgets_table).order_by(budgets_table.c.period))
+    return [_Budget(Period(row.period), row.credits, zone_of(row.timezone)) for row in rows]
 
-    Args:
-        database: The open ledger.
-    """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Budgets(Part):
+    """The budgets of a ledger."""
 
     def set(self, period: Period, limit: int, timezone: str = "UTC") -> None:
         """Set what a day or a month may cost, in credits. It holds from the next call on, for every run of the ledger.
 
         Args:
-            period: DAY or MONTH.
+            period: DAY or MONTH: each run has a budget of its own.
             limit: Highest cost, in credits.
             timezone: IANA name of the zone whose midnights begin a day and a month.
 
         Raises:
-            BadInput: No such time zone, or RUN: each run has a budget of its own.
+            BadInput: RUN, or no such time zone.
         """
         if period is Period.RUN:
             raise BadInput("a run's budget is given with the run (--budget-usd)")
@@ -174,32 +169,18 @@ class Budgets:
         self._database.write(lambda connection: _clear(connection, period))
 
     def states(self, run_id: str | None = None) -> list[BudgetState]:
-        """The budgets that are set, and what is used of each: of a run, of the day, of the month.
-
-        Args:
-            run_id: The run; None for those of day and month only.
-        """
+        """The budgets that are set, and what is used of each: of a run (if one is named), of the day, of the month."""
         with self._database.read() as connection:
-            run = _run_state(connection, run_id) if run_id is not None else None
-            return [*([run] if run is not None else []), *_window_states(connection, datetime.now(UTC))]
+            return [*_run_states(connection, run_id), *_window_states(connection, datetime.now(UTC))]
 
     def may_free(self, run_id: str, period: Period) -> bool:
-        """Whether calls are in flight that may yet cost less than is reserved for them in a budget.
-
-        Args:
-            run_id: The run that asks.
-            period: The budget.
-        """
+        """Whether calls are in flight that may yet cost less than is reserved for them in one of a run's budgets."""
         with self._database.read() as connection:
-            alive_since = database_now(connection) - LEASE_SECONDS
+            alive = workers.c.heartbeat >= database_now(connection) - LEASE_SECONDS
             query = (
                 sa.select(calls.c.id)
                 .join(workers, workers.c.id == calls.c.holder_id)
-                .where(
-                    calls.c.outcome == CallOutcome.SENT,
-                    workers.c.ended_at.is_(None),
-                    workers.c.heartbeat >= alive_since,
-                )
+                .where(calls.c.outcome == CallOutcome.SENT, workers.c.ended_at.is_(None), alive)
                 .limit(1)
             )
             if period is Period.RUN:
@@ -209,10 +190,21 @@ class Budgets:
     def pop_warnings(self, run_id: str) -> list[BudgetWarning]:
         """Budgets of which four fifths are used by now; each is returned once, to the first caller.
 
-        Args:
-            run_id: The run that asks.
+        The row that says that a budget was returned is changed in the same transaction.
         """
-        return self._database.write(lambda connection: _pop_warnings(connection, run_id, datetime.now(UTC)))
+
+        def operation(connection: Connection) -> list[BudgetWarning]:
+            used = runs.c.reserved + runs.c.spent >= runs.c.budget * WARN_AT
+            unsaid = sa.update(runs).where(runs.c.id == run_id, runs.c.budget.is_not(None), runs.c.warned.is_not(True))
+            told = connection.execute(unsaid.where(used).values(warned=True))
+            states = _run_states(connection, run_id) if told.rowcount == 1 else []
+            for state in _window_states(connection, datetime.now(UTC)):
+                if state.used >= state.limit * WARN_AT:
+                    place = {"of": state.period, "window_": state.window}
+                    states += [state] if connection.execute(_WARN, place).rowcount == 1 else []
+            return [BudgetWarning(state, run_id) for state in states]
+
+        return self._database.write(operation)
 
 
 def _clear(connection: Connection, period: Period) -> None:
@@ -226,14 +218,7 @@ def _clear(connection: Connection, period: Period) -> None:
 
 
 def reserve(connection: Connection, run_id: str, amount: int, now: datetime) -> Period | None:
-    """Reserve an amount in every budget, or in none.
-
-    Args:
-        connection: Within a write transaction.
-        run_id: The run that pays.
-        amount: Highest price of the calls that are about to be sent, in credits.
-        now: The moment they are sent at.
-
+    """Reserve an amount of credits in every budget, or in none, for calls that are sent `now`.
 
     Returns:
         The budget that does not cover the amount; None if all do.
@@ -256,10 +241,7 @@ def reserve(connection: Connection, run_id: str, amount: int, now: datetime) -> 
 def post(connection: Connection, run_id: str, ended: Sequence[tuple[datetime, int, int]]) -> None:
     """Release reservations and book what was billed, in the windows in which the calls were sent.
 
-    Args:
-        connection: Within a write transaction.
-        run_id: The run that pays.
-        ended: Of each call, when it was sent, what is reserved for it, and what it cost.
+    `ended` says of each call when it was sent, what is reserved for it, and what it cost.
     """
     budgets = _budgets(connection)
     reserved, settled = sum(call[1] for call in ended), sum(call[2] for call in ended)
@@ -302,22 +284,25 @@ _ADD = (
 )
 
 
+_WARN = sa.update(budget_windows).where(_THIS, budget_windows.c.warned.is_(False)).values(warned=True)
+
+
 def _add(connection: Connection, period: Period, window: str, reserved: int, spent: int) -> None:
     connection.execute(_ADD, {"of": period, "window_": window, "more": reserved, "cost": spent})
 
 
 def _open_window(connection: Connection, budget: _Budget, window: str) -> None:
     """Create the counter of a window from the calls that were sent in it."""
-    if (
-        connection.scalar(sa.select(budget_windows.c.period).where(_THIS), {"of": budget.period, "window_": window})
-        is not None
-    ):
-        return
-    reserved, spent = _sum(connection, budget, window)
-    connection.execute(
-        insert_new(connection, budget_windows),
-        [{"period": budget.period, "window": window, "reserved": reserved, "spent": spent, "warned": False}],
-    )
+    if _counter(connection, budget, window) is None:
+        reserved, spent = _sum(connection, budget, window)
+        row = {"period": budget.period, "window": window, "reserved": reserved, "spent": spent, "warned": False}
+        connection.execute(insert_new(connection, budget_windows), [row])
+
+
+def _counter(connection: Connection, budget: _Budget, window: str) -> tuple[int, int] | None:
+    query = sa.select(budget_windows.c.reserved, budget_windows.c.spent).where(_THIS)
+    row = connection.execute(query, {"of": budget.period, "window_": window}).one_or_none()
+    return None if row is None else (row.reserved, row.spent)
 
 
 def _sum(connection: Connection, budget: _Budget, window: str) -> tuple[int, int]:
@@ -336,52 +321,16 @@ def _sum(connection: Connection, budget: _Budget, window: str) -> tuple[int, int
 def _window_states(connection: Connection, now: datetime) -> list[BudgetState]:
     """The budgets of day and month, and what is used of their current windows."""
     states = []
-    for row in connection.execute(sa.select(budgets_table).order_by(budgets_table.c.period)):
-        budget = _Budget(Period(row.period), row.credits, zone_of(row.timezone))
+    for budget in _read_budgets(connection):
         window = budget.window(now)
-        counter = connection.execute(
-            sa.select(budget_windows.c.reserved, budget_windows.c.spent).where(_THIS),
-            {"of": budget.period, "window_": window},
-        ).one_or_none()
-        reserved, spent = (counter.reserved, counter.spent) if counter is not None else _sum(connection, budget, window)
-        states.append(
-            BudgetState(budget.period, budget.limit, spent, reserved, window, row.timezone, budget.bounds(window)[1])
-        )
+        reserved, spent = _counter(connection, budget, window) or _sum(connection, budget, window)
+        frees_at = budget.bounds(window)[1]
+        states.append(BudgetState(budget.period, budget.limit, spent, reserved, window, budget.zone.key, frees_at))
     return states
 
 
-def _run_state(connection: Connection, run_id: str) -> BudgetState | None:
-    """A run's budget; None if it has none."""
-    row = connection.execute(
-        sa.select(runs.c.budget, runs.c.spent, runs.c.reserved).where(runs.c.id == run_id)
-    ).one_or_none()
-    if row is None or row.budget is None:
-        return None
-    return BudgetState(Period.RUN, row.budget, row.spent, row.reserved, run_id)
-
-
-def _pop_warnings(connection: Connection, run_id: str, now: datetime) -> list[BudgetWarning]:
-    """Budgets of which four fifths are used, each once: the row that says so is changed in the same transaction."""
-    used = runs.c.reserved + runs.c.spent
-    told = connection.execute(
-        sa.update(runs)
-        .where(
-            runs.c.id == run_id, runs.c.budget.is_not(None), runs.c.warned.is_not(True), used >= runs.c.budget * WARN_AT
-        )
-        .values(warned=True)
-    )
-    states = [_run_state(connection, run_id)] if told.rowcount == 1 else []
-    for state in _window_states(connection, now):
-        if state.used < state.limit * WARN_AT:
-            continue
-        told = connection.execute(
-            sa.update(budget_windows)
-            .where(
-                budget_windows.c.period == state.period,
-                budget_windows.c.window == state.window,
-                budget_windows.c.warned.is_(False),
-            )
-            .values(warned=True)
-        )
-        states += [state] if told.rowcount == 1 else []
-    return [BudgetWarning(state, run_id) for state in states if state is not None]
+def _run_states(connection: Connection, run_id: str | None) -> list[BudgetState]:
+    """A run's budget, if it has one."""
+    query = sa.select(runs.c.budget, runs.c.spent, runs.c.reserved)
+    rows = connection.execute(query.where(runs.c.id == run_id, runs.c.budget.is_not(None)))
+    return [BudgetState(Period.RUN, row.budget, row.spent, row.reserved, str(run_id)) for row in rows]

@@ -17,11 +17,11 @@ from sqlalchemy.engine import Connection
 
 from ..values import batched
 from .budgets import Period, post, reserve
-from .conditions import LOG, items_and_rewrites_of_run, state_after_release
-from .database import Database
+from .conditions import HAS_IMAGES, HAS_TEXT, LOG, items_and_rewrites_of_run, state_after_release
+from .database import Part
 from .identity import ItemKind
 from .images import ImageTask, pending_images, settle_items
-from .schema import calls, images, insert_new, items, rewrites, workers
+from .schema import calls, fields, images, insert_new, items, rewrites, workers
 from .states import CallOutcome, ImageState, ItemState
 
 T = TypeVar("T")
@@ -171,15 +171,8 @@ class RecordedCall:
     reserved: int  # highest price, in credits
 
 
-class Calls:
-    """The paid calls of a ledger.
-
-    Args:
-        database: The open ledger.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Calls(Part):
+    """The paid calls of a ledger."""
 
     def begin(self, intent: CallIntent) -> BeginResult:
         """Commit the intent of a call: only then may it be sent."""
@@ -210,30 +203,22 @@ class Calls:
             .outerjoin(workers, workers.c.id == calls.c.holder_id)
             .where(calls.c.id == call_id)
         )
-        with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
+        rows = self._rows(query)
+        if not rows:
             return None
-        is_open, is_alive, kind, *rest = row
+        is_open, is_alive, kind, *rest = rows[0]
         return RecordedCall(bool(is_open), bool(is_alive), ItemKind(kind), *rest)
 
     def unknown(self, *, run_id: str | None = None, item_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Calls that were sent and have no known outcome, the latest first: what to ask the provider about.
 
         `item_state` is `unknown` if a decision is still to be made; any other state says what was decided since.
-
-        Args:
-            run_id: Only calls for items of this run, whichever run sent them; None for all.
-            item_ids: Only calls for these items; None for all.
+        If a run is named, these are the calls for its items, whichever run sent them.
         """
         query = (
             sa.select(
                 calls.c.id.label("client_request_id"),
-                calls.c.run_id,
-                calls.c.sent_at,
-                calls.c.ended_at,
-                calls.c.reserved,
-                calls.c.http_status,
+                *(calls.c[name] for name in ("run_id", "sent_at", "ended_at", "reserved", "http_status")),
                 calls.c.request_id.label("provider_request_id"),
                 calls.c.reason,
                 calls.c.wire_model.label("model"),
@@ -246,11 +231,8 @@ class Calls:
         )
         if run_id is not None:
             query = query.where(calls.c.item_id.in_(items_and_rewrites_of_run(run_id)))
-        found: list[dict[str, Any]] = []
-        with self._database.read() as connection:
-            for batch in [None] if item_ids is None else batched(item_ids):
-                chosen = query if batch is None else query.where(calls.c.item_id.in_(batch))
-                found += [dict(row) for row in connection.execute(chosen).mappings()]
+        rows = self._rows(query) if item_ids is None else self._rows_among(query, calls.c.item_id, item_ids)
+        found = [dict(row._mapping) for row in rows]
         return sorted(found, key=lambda call: (call["sent_at"], call["client_request_id"]), reverse=True)
 
     def sent_since(self, moment: datetime) -> tuple[int, int]:
@@ -259,8 +241,7 @@ class Calls:
         query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(calls.c.settled), 0)).where(
             *mine, calls.c.outcome != CallOutcome.UNBILLED
         )
-        with self._database.read() as connection:
-            number, credits = connection.execute(query).one()
+        [(number, credits)] = self._rows(query)
         return int(number), int(credits)
 
     def reopen(self, call_ids: Sequence[str]) -> None:
@@ -287,14 +268,7 @@ def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[BeginRe
     """Record intents and reserve their highest prices. This must be committed before the calls are sent.
 
     The statements that use claims and budgets also check them, so that none can change in between. A second run with
-    the same intents returns YES for those that were recorded.
-
-    Args:
-        connection: Within a write transaction.
-        intents: The calls.
-
-    Returns:
-        The result for each intent, in order.
+    the same intents returns YES for those that were recorded. There is a result for each intent, in order.
     """
     now = datetime.now(UTC)
     told = dict.fromkeys((intent.id for intent in intents), BeginResult.CLAIM_LOST)
@@ -341,32 +315,18 @@ def _reserve(connection: Connection, run_id: str, intents: list[CallIntent], now
 
 def _call_row(intent: CallIntent, now: datetime) -> dict[str, object]:
     return {
-        "id": intent.id,
-        "item_id": intent.item_id,
+        **fields(intent, "id", "item_id", "run_id", "requested", "wire_model", "contract", "prompt"),
         "of_item": intent.item_id,
-        "run_id": intent.run_id,
         "holder_id": intent.worker_id,
         "outcome": CallOutcome.SENT,
         "reserved": intent.reserve,
-        "requested": intent.requested,
         "seed": None if intent.seed is None else str(intent.seed),
-        "wire_model": intent.wire_model,
-        "contract": intent.contract,
-        "prompt": intent.prompt,
         "sent_at": now,
     }
 
 
 def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list[Settlement]:
-    """Record what became of calls, their money and their items, all at once.
-
-    Args:
-        connection: Within a write transaction.
-        ended: Ids of calls, and the outcome of each.
-
-    Returns:
-        What was recorded of each, in order.
-    """
+    """Record what became of calls, their money and their items, all at once. Returns what was recorded of each call."""
     done = [NOT_RECORDED] * len(ended)
     waiting = list(enumerate(ended))
     while waiting:
@@ -513,28 +473,20 @@ def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
 def _finished(one: _Settled, now: datetime) -> dict[str, object]:
     call, told = one.call, one.told
     values: dict[str, object] = {
-        "call": call.id,
-        "new_outcome": one.outcome,
-        "new_billed": one.billed,
-        "new_settled": one.settled,
-        "new_reason": one.reason,
-        "new_http_status": told.http_status,
-        "new_request_id": told.request_id,
-        "new_inference_id": getattr(told, "inference_id", None),
-        "new_returned": call.returned,
-        "new_cost_source": call.cost_source,
-        "new_seed": call.seed,
-        "now": now,
+        **fields(one, "outcome", "billed", "settled", "reason"),
+        **fields(told, "http_status", "request_id"),
+        "inference_id": getattr(told, "inference_id", None),
+        **fields(call, "returned", "cost_source", "seed"),
     }
     if isinstance(told, Answered):
-        values |= {"new_returned": len(told.images), "new_cost_source": told.cost_source}
+        values |= {"returned": len(told.images), "cost_source": told.cost_source}
         if told.seed is not None and call.seed is None:
-            values["new_seed"] = str(told.seed)
+            values["seed"] = str(told.seed)
     elif isinstance(told, Rewritten):
-        values |= {"new_returned": int(told.text is not None), "new_cost_source": told.cost_source}
+        values |= {"returned": int(told.text is not None), "cost_source": told.cost_source}
     elif one.settled:
-        values["new_cost_source"] = "reply"
-    return values
+        values["cost_source"] = "reply"
+    return {"call": call.id, "now": now, **{f"new_{name}": values[name] for name in _RESULT}}
 
 
 def _image_row(one: _Settled, image: NewImage) -> dict[str, object]:
@@ -545,9 +497,7 @@ def _image_row(one: _Settled, image: NewImage) -> dict[str, object]:
         "item_id": one.call.item_id,
         "state": ImageState.ERASED if one.erased else state,
         "reason": image.blocked,
-        "source_url": image.source_url,
-        "content_type": image.content_type,
-        "revised_prompt": image.revised_prompt,
+        **fields(image, "source_url", "content_type", "revised_prompt"),
     }
 
 
@@ -584,22 +534,14 @@ _OPEN_CALLS = (
     .with_for_update()
 )
 _ERASED_ITEMS = sa.select(items.c.id).where(_ids(items.c.id), items.c.state == ItemState.ERASED)
+_RESULT = (
+    *("outcome", "billed", "settled", "reason", "http_status", "request_id", "inference_id"),
+    *("returned", "cost_source", "seed"),
+)
 _FINISH_CALL = (
     sa.update(calls)
     .where(calls.c.id == sa.bindparam("call"))
-    .values(
-        outcome=sa.bindparam("new_outcome"),
-        billed=sa.bindparam("new_billed"),
-        settled=sa.bindparam("new_settled"),
-        reason=sa.bindparam("new_reason"),
-        http_status=sa.bindparam("new_http_status"),
-        request_id=sa.bindparam("new_request_id"),
-        inference_id=sa.bindparam("new_inference_id"),
-        returned=sa.bindparam("new_returned"),
-        cost_source=sa.bindparam("new_cost_source"),
-        seed=sa.bindparam("new_seed"),
-        ended_at=sa.bindparam("now"),
-    )
+    .values(ended_at=sa.bindparam("now"), **{name: sa.bindparam(f"new_{name}") for name in _RESULT})
 )
 
 
@@ -611,8 +553,6 @@ def _move_items(state: ItemState) -> sa.Update:
     kept and delivered. An item that has images or a text is never bought again, however a newer call ends.
     """
     newer = sa.exists().where(calls.c.item_id == items.c.id, calls.c.number > sa.bindparam("call_number"))
-    has_images = sa.exists().where(images.c.item_id == items.c.id)
-    has_text = sa.exists().where(rewrites.c.item_id == items.c.id)
     if state is ItemState.GENERATED:
         movable = sa.and_(sa.not_(sa.and_(items.c.state == ItemState.SENT, newer)), items.c.state != ItemState.ERASED)
     else:
@@ -630,9 +570,9 @@ def _move_items(state: ItemState) -> sa.Update:
         .where(items.c.id == sa.bindparam("item"), movable)
         .values(
             state=sa.case(
-                (has_images, ItemState.GENERATED.value), (has_text, ItemState.DELIVERED.value), else_=next_state
+                (HAS_IMAGES, ItemState.GENERATED.value), (HAS_TEXT, ItemState.DELIVERED.value), else_=next_state
             ),
-            reason=sa.case((sa.or_(has_images, has_text), None), else_=sa.bindparam("why", type_=items.c.reason.type)),
+            reason=sa.case((sa.or_(HAS_IMAGES, HAS_TEXT), None), else_=sa.bindparam("why", type_=items.c.reason.type)),
             updated_at=sa.bindparam("now"),
         )
     )

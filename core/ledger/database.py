@@ -24,15 +24,7 @@ _PROBE_PAUSE = 0.5
 
 
 class Database:
-    """Reads and writes one database. Thread-safe.
-
-    Args:
-        url: SQLAlchemy URL, or the path of an SQLite file.
-        create: Make the SQLite file where there is none.
-
-    Raises:
-        LedgerNotUsable: The URL is wrong, or there is no file and `create` is False.
-    """
+    """Reads and writes one database. Thread-safe. For its arguments and errors see `core.ledger.ledger.Ledger`."""
 
     def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = normalise_url(url)
@@ -149,11 +141,7 @@ class Database:
 
 
 class Part:
-    """A part of a ledger: its queries and writes on one subject.
-
-    Args:
-        database: The open ledger.
-    """
+    """A part of an open ledger: its queries and writes on one subject."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from ..values import batched
 from .conditions import SAME_IMAGE, delivered_at
 from .database import Part
-from .schema import deliveries, images, insert_new, items
+from .schema import deliveries, fields, images, insert_new, items
 from .states import ImageState, ItemState
 
 
@@ -80,10 +80,9 @@ class Deliveries(Part):
     def add(self, image: StoredImage, destination: str, uri: str) -> None:
         """Record the delivery of an image whose row says that it is stored."""
         values = {
-            "call_id": image.call_id,
+            **fields(image, "call_id", "key"),
             "idx": image.index,
             "destination": destination,
-            "key": image.key,
             "uri": uri,
             "stored_at": datetime.now(UTC),
         }

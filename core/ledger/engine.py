@@ -121,23 +121,6 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def scrub(engine: Engine) -> bool | None:
-    """Rewrite an SQLite file without its free space. False if others use it, None for other databases."""
-    if engine.dialect.name != "sqlite":
-        return None
-    raw = engine.raw_connection()
-    try:
-        cursor = raw.cursor()
-        cursor.execute("VACUUM")
-        # Earlier contents are also in the write-ahead log until it is truncated.
-        (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.OperationalError:
-        return False
-    finally:
-        raw.close()
-    return not busy
-
-
 def database_now(connection: Connection) -> float:
     """The database's clock, in seconds since 1970: the only clock that all workers share."""
     if connection.dialect.name == "postgresql":
@@ -159,9 +142,8 @@ def is_away(error: BaseException) -> bool:
     """
     if isinstance(error, DBAPIError):
         conflict = str(getattr(error.orig, "sqlstate", None) or "").startswith("40")
-        mistake = (
-            getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-        )  # in the statement: no such table
+        # A mistake is in the statement: no such table.
+        mistake = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
         return error.connection_invalidated or (isinstance(error, OperationalError) and not (conflict or mistake))
     return isinstance(error, PoolTimeout)
 

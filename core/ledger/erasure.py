@@ -7,6 +7,7 @@ keys and hashes, and what the provider wrote about it.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,6 @@ from ..values import batched
 from .catalog import Selection
 from .conditions import SAME_IMAGE
 from .database import Part
-from .engine import scrub
 from .identity import ItemKind
 from .schema import calls, deliveries, images, items, rewrites, run_items, runs
 from .states import CallOutcome, ImageState, ItemState
@@ -95,22 +95,12 @@ class Erasure(Part):
 
     def lock(self, item_ids: Sequence[str]) -> list[str]:
         """Hold items so that no run delivers or copies them meanwhile. Returns those that nobody else holds."""
-        worker_id = self._database.worker.id
+        free = (items.c.holder_id.is_(None), items.c.state.not_in((*_AT_WORK, ItemState.ERASED)))
+        hold = sa.update(items).where(*free).values(holder_id=self._database.worker.id).returning(items.c.id)
 
         def operation(connection: Connection) -> list[str]:
-            won: list[str] = []
-            for batch in batched(item_ids):
-                won += connection.scalars(
-                    sa.update(items)
-                    .where(
-                        items.c.id.in_(batch),
-                        items.c.holder_id.is_(None),
-                        items.c.state.not_in((*_AT_WORK, ItemState.ERASED)),
-                    )
-                    .values(holder_id=worker_id)
-                    .returning(items.c.id)
-                )
-            return won
+            parts = (hold.where(items.c.id.in_(batch)) for batch in batched(item_ids))
+            return [item_id for part in parts for item_id in connection.scalars(part)]
 
         return self._database.write(operation)
 
@@ -166,7 +156,20 @@ class Erasure(Part):
         Returns:
             True if it is done, False if others use the file; None for a database server, which does so by itself.
         """
-        return scrub(self._database.engine)
+        engine = self._database.engine
+        if engine.dialect.name != "sqlite":
+            return None
+        raw = engine.raw_connection()
+        try:
+            cursor = raw.cursor()
+            cursor.execute("VACUUM")
+            # Earlier contents are also in the write-ahead log until it is truncated.
+            (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            raw.close()
+        return not busy
 
 
 def _erasable(connection: Connection, selection: Selection, *, shared: bool) -> sa.Select[tuple[str]]:
@@ -185,12 +188,8 @@ def _asked_for_by_others(connection: Connection, selection: Selection) -> sa.Col
     meant = selection.runs(connection)
     if meant is None:
         return None
-    other = run_items.c.run_id.not_in(meant) if len(meant) <= 500 else _none_of(meant)
-    return sa.exists().where(run_items.c.item_id == items.c.id, other)
-
-
-def _none_of(run_ids: list[str]) -> sa.ColumnElement[bool]:
-    return sa.and_(*(run_items.c.run_id.not_in(batch) for batch in batched(run_ids)))
+    others = (run_items.c.run_id.not_in(batch) for batch in batched(meant))
+    return sa.exists().where(run_items.c.item_id == items.c.id, *others)
 
 
 def _redact_batch(connection: Connection, batch: list[str], worker_id: str) -> list[str]:

@@ -131,17 +131,9 @@ class Images(Part):
 
     def count_stored_by(self, run_id: str) -> int:
         """Number of images that a run has stored at its destination: those it bought and those it copied there."""
-        return int(
-            self._scalar(
-                _COUNT.join(deliveries, SAME_IMAGE)
-                .join(runs, runs.c.destination == deliveries.c.destination)
-                .where(
-                    runs.c.id == run_id,
-                    deliveries.c.stored_at >= runs.c.started_at,
-                    images.c.item_id.in_(items_of_run(run_id)),
-                )
-            )
-        )
+        copies = _COUNT.join(deliveries, SAME_IMAGE).join(runs, runs.c.destination == deliveries.c.destination)
+        meanwhile = (runs.c.id == run_id, deliveries.c.stored_at >= runs.c.started_at)
+        return int(self._scalar(copies.where(*meanwhile, images.c.item_id.in_(items_of_run(run_id)))))
 
 
 def _task(row: sa.Row[Any]) -> ImageTask:

@@ -5,6 +5,7 @@ A claim is one atomic statement, so of all who want an item exactly one gets it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,9 +78,7 @@ class Transition:
 
 def describe_workers(leased: Sequence[LeasedItem]) -> str:
     """Name each worker once, with the number of items it holds."""
-    counts: dict[str, int] = {}
-    for item in leased:
-        counts[item.worker] = counts.get(item.worker, 0) + 1
+    counts = Counter(item.worker for item in leased)
     return ", ".join(f"{count} by {worker}" for worker, count in counts.items())
 
 
@@ -101,13 +100,10 @@ class Items(Part):
         rows: range | None = None,
         page: int = 1000,
     ) -> Iterator[str]:
-        """Ids of the items of a run that need work, each once, in row order: to buy, to fetch and store, to copy.
+        """Ids of a run's items that are to be bought, fetched or copied, each once, in the order of its rows.
 
         Args:
-            run_id: The run.
             destination: Where the run wants its images; an owned item that is not there is to be copied.
-            unknown: Whether unknown items are bought again.
-            retry_refused: Whether refused items are asked for again.
             paid_only: Leave out items that would be bought.
             rows: Only items whose first row in the run is among these; None for all.
             page: Number of items read at once.
@@ -225,10 +221,7 @@ class Items(Part):
     def leased(self, run_id: str, *, destination: str | None, but_worker: str | None = None) -> list[LeasedItem]:
         """Items of a run that a worker holds, and that are not yet where the run wants them.
 
-        Args:
-            run_id: The run.
-            destination: Where it wants its images.
-            but_worker: Id of a worker to leave out: the run's own process, while it runs.
+        `but_worker` is left out: the run's own process, while it runs.
         """
         working = items.c.state.in_((ItemState.CLAIMED, ItemState.SENT, ItemState.GENERATED))
         query = (

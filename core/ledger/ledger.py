@@ -84,10 +84,7 @@ class Ledger(Database):
             return str(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "ledger_id")))
 
     def bind(self, origin: str) -> None:
-        """Bind the ledger to one API for good, so that purchases from a sandbox never look like real ones.
-
-        Args:
-            origin: Scheme, host and port of the API.
+        """Bind the ledger to one API (scheme, host, port) for good: a sandbox's purchases never look like real ones.
 
         Raises:
             LedgerMismatch: The ledger belongs to another API.
@@ -138,9 +135,7 @@ _open: dict[tuple[int, str], Ledger] = {}
 def open_ledger(url: str) -> Ledger:
     """Open a ledger, or return the one this process has open already. It is closed when the process ends.
 
-    Raises:
-        LedgerNotUsable: The URL is wrong or a driver is missing.
-        LedgerUnavailable: The database does not answer.
+    Its errors are those of `Ledger`.
     """
     key = (os.getpid(), normalise_url(url).render_as_string(hide_password=False))
     with _lock:

@@ -14,8 +14,8 @@ import contextlib
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -25,29 +25,17 @@ from ..limits.adaptive import AdaptiveRate
 from ..limits.quota import Demand, Grant, Schedule, ThrottleEvent
 from .database import Database
 from .engine import database_now
-from .schema import calls, insert_new, quota_shares, quotas, workers
+from .schema import calls, fields, insert_new, quota_shares, quotas, workers
 from .workers import Worker, dead_workers
 
 _TOO_MANY = 429
-
-
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """What another run at work with the same key and model has configured and taken."""
-
-    per_minute: float | None
-    in_flight: int | None
-    wanted: int
-    granted: int
 
 
 class SharedQuota:
     """A quota that all runs of a ledger with the same key and model share.
 
     Args:
-        ledger: Open.
         key: Fingerprint of the API key.
-        model: Canonical model id.
         wire_models: Names under which its calls are in the ledger.
         per_minute: Calls a minute as this run's user says; the lowest of all runs at work counts.
         in_flight: Calls in flight over all processes as this run's user says; likewise.
@@ -129,18 +117,15 @@ class SharedQuota:
             sa.update(quotas)
             .where(*self._mine(quotas))
             .values(
-                ceiling=observed.ceiling,
+                **fields(observed, "ceiling", "busy"),
+                **fields(schedule, "next_at", "leased_at", "cut_at"),
                 proved=int(observed.confirmed),
-                busy=observed.busy,
-                next_at=schedule.next_at,
-                leased_at=schedule.leased_at,
-                cut_at=schedule.cut_at,
                 cool_until=schedule.cooldown_until,
             )
         )
 
-    def _others(self, connection: Connection, me: Worker) -> list[_Share]:
-        """Shares of other runs whose process is alive."""
+    def _others(self, connection: Connection, me: Worker) -> list[sa.Row[Any]]:
+        """Shares of other runs with the same key and model whose process is alive."""
         query = (
             sa.select(quota_shares)
             .join(workers, workers.c.id == quota_shares.c.holder_id)
@@ -148,9 +133,7 @@ class SharedQuota:
         )
         rows = connection.execute(query).all()
         dead = set(dead_workers(connection, me, among={row.holder_id for row in rows})) if rows else set()
-        return [
-            _Share(row.per_minute, row.in_flight, row.wanted, row.granted) for row in rows if row.holder_id not in dead
-        ]
+        return [row for row in rows if row.holder_id not in dead]
 
     def _write_share(self, connection: Connection, me: Worker, demand: Demand, slots: int | None) -> None:
         values = {"wanted": demand.in_flight, "granted": slots or 0}
@@ -199,13 +182,13 @@ def _lowest(configured: Sequence[float | None]) -> float | None:
     return min((value for value in configured if value is not None), default=None)
 
 
-def _slots(most: int, demand: Demand, others: Sequence[_Share]) -> int:
+def _slots(most: int, demand: Demand, others: Sequence[sa.Row[Any]]) -> int:
     """Slots for one of several: an even part, and what the others leave; never one that somebody else still has.
 
     Who has more than an even part gives it back as calls end; what is in use is never taken away.
     """
     fair = max(1, most // (len(others) + 1))
-    left_over = most - sum(min(share.wanted, most) for share in others)
-    free = most - sum(share.granted for share in others)
+    left_over: int = most - sum(min(share.wanted, most) for share in others)
+    free: int = most - sum(share.granted for share in others)
     wanted = min(demand.in_flight, max(fair, left_over))
     return max(min(wanted, free), min(demand.busy, free), 0)

@@ -82,12 +82,11 @@ class Rewrites(Part):
 
         At most `limit` rewrites without a text are listed.
         """
-        text = _TEXT
         mine = sa.select(items.c.id, items.c.rewrite_id).where(items.c.id.in_(items_of_run(run_id))).subquery()
         counted = (
-            sa.select(text.c.state, sa.func.count(sa.distinct(text.c.id)))
-            .join(mine, mine.c.rewrite_id == text.c.id)
-            .group_by(text.c.state)
+            sa.select(_TEXT.c.state, sa.func.count(sa.distinct(_TEXT.c.id)))
+            .join(mine, mine.c.rewrite_id == _TEXT.c.id)
+            .group_by(_TEXT.c.state)
         )
         # An item was made from its prompt as it is where none of its answered calls carried another text.
         answered = sa.and_(calls.c.item_id == mine.c.id, calls.c.outcome == CallOutcome.ANSWERED)
@@ -104,11 +103,11 @@ class Rewrites(Part):
         )
         failed = (
             sa.select(
-                text.c.state, text.c.prompt, text.c.variation, text.c.reason, run_items.c.source, run_items.c.line
+                _TEXT.c.state, _TEXT.c.prompt, _TEXT.c.variation, _TEXT.c.reason, run_items.c.source, run_items.c.line
             )
-            .join(first, first.c.rewrite_id == text.c.id)
+            .join(first, first.c.rewrite_id == _TEXT.c.id)
             .join(run_items, sa.and_(run_items.c.run_id == run_id, run_items.c.position == first.c.position))
-            .where(text.c.state != ItemState.DELIVERED)
+            .where(_TEXT.c.state != ItemState.DELIVERED)
             .order_by(first.c.position)
             .limit(limit)
         )

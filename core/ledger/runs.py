@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..values import batched
-from .conditions import first_rows, is_first_row
-from .database import Database
+from .conditions import first_rows, is_first_row, rows_among
+from .database import Part
 from .identity import Item, ItemKind, Rewrite
 from .items import states
-from .schema import calls, images, insert_new, items, meta, rewrites, run_items, runs
+from .schema import calls, fields, images, insert_new, items, meta, rewrites, run_items, runs
 from .states import ImageState, ItemState
 
 REBUILT = "rebuilt"
@@ -56,11 +56,7 @@ class RunItem:
     active_index: int = 0  # which of them is bought, 0 for `item`, where none was bought before
 
     def settled(self, states: Mapping[str, ItemState]) -> Item:
-        """Choose this row's item: the first candidate that was (or may have been) bought, otherwise the active one.
-
-        Args:
-            states: States of the candidates that the ledger knows.
-        """
+        """Choose this row's item: the first candidate that was (or may have been) bought, otherwise the active one."""
         candidates = (self.item, *self.alternatives)
         taken = (one for one in candidates if states.get(one.id, ItemState.PLANNED) not in _NOT_TAKEN)
         return next(taken, candidates[self.active_index])
@@ -114,30 +110,17 @@ class OpenItem:
     answer_lost: bool = False  # billed, and its answer never came: there is no image to fetch
 
 
-class Runs:
-    """The runs of a ledger.
-
-    Args:
-        database: The open ledger.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Runs(Part):
+    """The runs of a ledger."""
 
     def start(self, spec: RunSpec) -> None:
         """Write a run's row, or resume it: what it spent before counts against its budget."""
         values = {
+            **fields(spec, "flow_run_id", "flow_run_name", "flow_run_url", "model", "destination", "edition", "budget"),
             "holder_id": self._database.worker.id,
-            "flow_run_id": spec.flow_run_id,
-            "flow_run_name": spec.flow_run_name,
-            "flow_run_url": spec.flow_run_url,
-            "model": spec.model,
             "parameters": dict(spec.parameters),
             "models": [dict(model) for model in spec.models] or None,
-            "destination": spec.destination,
-            "edition": spec.edition,
             "tags": dict(spec.tags),
-            "budget": spec.budget,
             "ended_at": None,
             "outcome": None,
         }
@@ -155,11 +138,7 @@ class Runs:
             self._database.write(lambda connection, batch=batch: add_run_items(connection, run_id, batch))  # type: ignore[misc]
 
     def switch_items(self, run_id: str, rows: Iterable[RunItem]) -> int:
-        """Point rows that were not bought at the items of a fallback model.
-
-        Args:
-            run_id: The run.
-            rows: Its rows, with the fallback model's items.
+        """Point rows whose item was not bought and cannot be any more at the item of a fallback model.
 
         Returns:
             Number of rows that have another item now.
@@ -170,20 +149,13 @@ class Runs:
         )
 
     def set_models(self, run_id: str, models: Sequence[Mapping[str, Any]]) -> None:
-        """Record what a run may buy from now on.
-
-        Args:
-            run_id: The run.
-            models: Plain data of `core.run.models`.
-        """
+        """Record what a run may buy from now on, as plain data of `core.run.models`."""
         values = [dict(model) for model in models]
-        statement = sa.update(runs).where(runs.c.id == run_id).values(models=values)
-        self._database.write(lambda connection: connection.execute(statement))
+        self._execute(sa.update(runs).where(runs.c.id == run_id).values(models=values))
 
     def finish(self, run_id: str, outcome: str) -> None:
         """Record how a run ended."""
-        statement = sa.update(runs).where(runs.c.id == run_id).values(ended_at=datetime.now(UTC), outcome=outcome)
-        self._database.write(lambda connection: connection.execute(statement))
+        self._execute(sa.update(runs).where(runs.c.id == run_id).values(ended_at=datetime.now(UTC), outcome=outcome))
 
     def get(self, run_id: str) -> Mapping[str, Any]:
         """A run's row.
@@ -191,26 +163,21 @@ class Runs:
         Raises:
             KeyError: No such run.
         """
-        with self._database.read() as connection:
-            row = connection.execute(sa.select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
-        if row is None:
+        rows = self._rows(sa.select(runs).where(runs.c.id == run_id))
+        if not rows:
             raise KeyError(run_id)
-        return dict(row)
+        return dict(rows[0]._mapping)
 
     def latest(self, *, of_this_process: bool = False) -> str | None:
-        """Id of the run that was started last.
-
-        Args:
-            of_this_process: Only runs of this process.
-        """
+        """Id of the run (of this process, if only those are asked for) that was started last."""
         query = sa.select(runs.c.id).order_by(runs.c.started_at.desc()).limit(1)
         if of_this_process:
             worker = self._database.registered_worker
             if worker is None:
                 return None
             query = query.where(runs.c.holder_id == worker.id)
-        with self._database.read() as connection:
-            return connection.scalar(query)
+        found: str | None = self._scalar(query)
+        return found
 
     def all(self) -> list[dict[str, Any]]:
         """All runs, the latest first."""
@@ -221,43 +188,27 @@ class Runs:
         )
         query = sa.select(
             runs.c.id.label("run_id"),
-            runs.c.started_at,
-            runs.c.ended_at,
-            runs.c.outcome,
-            runs.c.model,
-            runs.c.edition,
-            runs.c.tags,
-            runs.c.destination,
+            *(runs.c[name] for name in ("started_at", "ended_at", "outcome", "model")),
+            *(runs.c[name] for name in ("edition", "tags", "destination")),
             counted.label("items"),
-            runs.c.budget.label("budget_credits"),
-            runs.c.spent.label("spent_credits"),
-            runs.c.reserved.label("reserved_credits"),
-            runs.c.flow_run_id,
-            runs.c.flow_run_name,
-            runs.c.flow_run_url,
+            *(runs.c[name].label(f"{name}_credits") for name in ("budget", "spent", "reserved")),
+            *(runs.c[name] for name in ("flow_run_id", "flow_run_name", "flow_run_url")),
         ).order_by(runs.c.started_at.desc())
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+        return [dict(row._mapping) for row in self._rows(query)]
 
     def by_delivery(self, item_ids: Sequence[str], run_id: str | None = None) -> dict[str, list[str]]:
         """Items grouped by the run they are delivered for: the latest run that wants them and has a destination.
 
-        Args:
-            item_ids: The items.
-            run_id: The only run that counts; None for all.
+        If a run is named, only that one counts.
         """
-        best: dict[str, str] = {}
-        with self._database.read() as connection:
-            for batch in batched(item_ids):
-                query = (
-                    sa.select(run_items.c.item_id, runs.c.id)
-                    .join(runs, runs.c.id == run_items.c.run_id)
-                    .where(run_items.c.item_id.in_(batch))
-                    .order_by(runs.c.destination.is_not(None), runs.c.started_at)
-                )
-                if run_id is not None:
-                    query = query.where(runs.c.id == run_id)
-                best.update((row.item_id, row.id) for row in connection.execute(query))
+        query = (
+            sa.select(run_items.c.item_id, runs.c.id)
+            .join(runs, runs.c.id == run_items.c.run_id)
+            .order_by(runs.c.destination.is_not(None), runs.c.started_at)
+        )
+        if run_id is not None:
+            query = query.where(runs.c.id == run_id)
+        best = {row.item_id: row.id for row in self._rows_among(query, run_items.c.item_id, item_ids)}
         grouped: dict[str, list[str]] = {}
         for item_id in item_ids:
             if item_id in best:
@@ -265,12 +216,7 @@ class Runs:
         return grouped
 
     def open_items(self, run_id: str, *, limit: int) -> list[OpenItem]:
-        """Items of a run that are not delivered, in the order of its rows.
-
-        Args:
-            run_id: The run.
-            limit: Highest number of items.
-        """
+        """The first items of a run that are not delivered, in the order of its rows."""
         first = first_rows(run_id)
         other = calls.alias()
         last = sa.select(sa.func.max(other.c.number)).where(other.c.item_id == items.c.id).scalar_subquery()
@@ -278,10 +224,7 @@ class Runs:
         image_reason = sa.select(sa.func.min(images.c.reason)).where(own_images).scalar_subquery()
         query = (
             sa.select(
-                items.c.id,
-                items.c.state,
-                items.c.prompt,
-                items.c.reason,
+                *(items.c[name] for name in ("id", "state", "prompt", "reason")),
                 image_reason.label("image_reason"),
                 sa.exists().where(own_images).label("has_images"),
                 run_items.c.source,
@@ -297,8 +240,6 @@ class Runs:
             .order_by(first.c.position)
             .limit(limit)
         )
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
         return [
             OpenItem(
                 item_id=row.id,
@@ -310,7 +251,7 @@ class Runs:
                 reserved=row.reserved if row.call_id is not None and row.settled is None else 0,
                 answer_lost=row.state == ItemState.LOST and not row.has_images,
             )
-            for row in rows
+            for row in self._rows(query)
         ]
 
     def progress(self, run_id: str) -> RunProgress:
@@ -319,8 +260,42 @@ class Runs:
         Raises:
             KeyError: No such run.
         """
+        of_run = run_items.c.run_id == run_id
+        mine = sa.select(run_items.c.item_id).where(of_run).distinct().subquery()
+        is_mine = mine.c.item_id == items.c.id
+        owned_item = sa.case((run_items.c.owned, run_items.c.item_id))
+        counted_rows = sa.select(sa.func.count(), sa.func.count(sa.distinct(owned_item))).where(of_run)
+        by_state = sa.select(items.c.state, sa.func.count()).join(mine, is_mine).group_by(items.c.state)
+        stored = (
+            sa.select(sa.func.count())
+            .select_from(images)
+            .join(mine, mine.c.item_id == images.c.item_id)
+            .where(images.c.state == ImageState.STORED)
+        )
+        counted_texts = (
+            sa.select(sa.func.count(sa.distinct(items.c.rewrite_id)), sa.func.count(sa.distinct(rewrites.c.item_id)))
+            .select_from(items)
+            .join(mine, is_mine)
+            .outerjoin(rewrites, rewrites.c.item_id == items.c.rewrite_id)
+            .where(items.c.rewrite_id.is_not(None))
+        )
+        money = sa.select(runs.c.spent, runs.c.reserved, runs.c.budget).where(runs.c.id == run_id)
         with self._database.read() as connection:
-            return _progress(connection, run_id)
+            run = connection.execute(money).one_or_none()
+            if run is None:
+                raise KeyError(run_id)
+            rows, owned = connection.execute(counted_rows).one()
+            states = {ItemState(state): count for state, count in connection.execute(by_state)}
+            texts, written = connection.execute(counted_texts).one()
+            return RunProgress(
+                rows=rows,
+                items={**dict.fromkeys(ItemState, 0), **states},
+                owned=owned,
+                images=connection.scalar(stored) or 0,
+                **fields(run, "spent", "reserved", "budget"),
+                texts=texts,
+                written=written,
+            )
 
     def row_progress(self, run_id: str, rows: range) -> RowProgress:
         """Count the items whose first row in a run is among some rows: those that `Items.pending` gives to a shard."""
@@ -335,8 +310,7 @@ class Runs:
             )
             .group_by(items.c.state)
         )
-        with self._database.read() as connection:
-            counted = connection.execute(query).all()
+        counted = self._rows(query)
         return RowProgress(
             {ItemState(state): count for state, count, _ in counted}, sum(held for _, _, held in counted)
         )
@@ -363,11 +337,9 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
         insert_new(connection, run_items),
         [
             {
+                **fields(row, "position", "source", "line"),
                 "run_id": run_id,
-                "position": row.position,
                 "item_id": row.item.id,
-                "source": row.source,
-                "line": row.line,
                 "row": dict(row.row),
                 "choices": list(row.choices),
                 "owned": False,
@@ -389,12 +361,7 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
 
 
 def _fill_in(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Complete items of a rebuilt ledger with a run's data: the same id is the same item.
-
-    Args:
-        connection: Within a write transaction.
-        rows: Rows of the items, as they would be inserted if they were new.
-    """
+    """Complete items of a rebuilt ledger with the rows that a run would insert: the same id is the same item."""
     if connection.scalar(sa.select(meta.c.value).where(meta.c.key == REBUILT)) is None:
         return
     names = ("model", "prompt", "parameters", "edition", "repeat", "rewrite_id", "variation")
@@ -409,12 +376,8 @@ def _fill_in(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 def _write_anew(connection: Connection, batch: list[RunItem]) -> None:
     """Re-plan erased rewrites that a non-erased image (e.g. of another edition) still needs."""
     wanted = {row.item.id: row.item.rewrite for row in batch if row.item.rewrite is not None}
-    ids = sorted({rewrite.id for rewrite in wanted.values()})
-    erased: set[str] = set()
-    for part in batched(ids):
-        erased.update(
-            connection.scalars(sa.select(items.c.id).where(items.c.id.in_(part), items.c.state == ItemState.ERASED))
-        )
+    query = sa.select(items.c.id).where(items.c.state == ItemState.ERASED)
+    erased = {row.id for row in rows_among(connection, query, items.c.id, {text.id for text in wanted.values()})}
     if not erased:
         return
     alive = sa.select(items.c.id).where(items.c.rewrite_id.in_(erased), items.c.state != ItemState.ERASED)
@@ -439,11 +402,6 @@ def _settled(connection: Connection, rows: Iterable[RunItem]) -> list[RunItem]:
 
 
 def _switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> int:
-    """Point rows whose item was not bought and cannot be any more at the item of a fallback model.
-
-    Returns:
-        Number of rows that have another item now.
-    """
     asked = list(rows)
     batch = _settled(connection, asked)
     if not batch:
@@ -469,13 +427,9 @@ def _switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunIte
 
 def _image_values(item: Item) -> dict[str, Any]:
     return {
-        "id": item.id,
+        **fields(item, "id", "model", "prompt", "edition", "repeat"),
         "kind": ItemKind.IMAGE,
-        "model": item.model,
-        "prompt": item.prompt,
         "parameters": dict(item.parameters),
-        "edition": item.edition,
-        "repeat": item.repeat,
         "rewrite_id": item.rewrite.id if item.rewrite is not None else None,
         "variation": item.rewrite.variation if item.rewrite is not None else None,
     }
@@ -483,15 +437,12 @@ def _image_values(item: Item) -> dict[str, Any]:
 
 def _rewrite_values(rewrite: Rewrite) -> dict[str, Any]:
     return {
-        "id": rewrite.id,
+        **fields(rewrite, "id", "model", "parameters", "variation"),
         "kind": ItemKind.REWRITE,
-        "model": rewrite.model,
         "prompt": rewrite.source,
-        "parameters": rewrite.parameters,
         "edition": "",
         "repeat": 1,
         "rewrite_id": None,
-        "variation": rewrite.variation,
     }
 
 
@@ -501,45 +452,7 @@ def _follow_limits(connection: Connection, batch: Sequence[RunItem]) -> None:
     left = sa.and_(
         items.c.holder_id.is_(None), items.c.state.in_((ItemState.PLANNED, ItemState.FAILED, ItemState.REFUSED))
     )
-    for ids in batched(wanted):
-        rows = connection.execute(sa.select(items.c.id, items.c.rewrite_id).where(items.c.id.in_(ids), left)).all()
-        for item_id in (row.id for row in rows if row.rewrite_id != wanted[row.id]):
-            connection.execute(sa.update(items).where(items.c.id == item_id, left).values(rewrite_id=wanted[item_id]))
-
-
-def _progress(connection: Connection, run_id: str) -> RunProgress:
-    """Count a run's items by state, its images and its money.
-
-    Raises:
-        KeyError: No such run.
-    """
-    run = connection.execute(
-        sa.select(runs.c.spent, runs.c.reserved, runs.c.budget).where(runs.c.id == run_id)
-    ).one_or_none()
-    if run is None:
-        raise KeyError(run_id)
-    mine = sa.select(run_items.c.item_id).where(run_items.c.run_id == run_id).distinct().subquery()
-    counts = dict.fromkeys(ItemState, 0)
-    for state, count in connection.execute(
-        sa.select(items.c.state, sa.func.count()).join(mine, mine.c.item_id == items.c.id).group_by(items.c.state)
-    ):
-        counts[ItemState(state)] = count
-    rows, owned = connection.execute(
-        sa.select(sa.func.count(), sa.func.count(sa.distinct(sa.case((run_items.c.owned, run_items.c.item_id))))).where(
-            run_items.c.run_id == run_id
-        )
-    ).one()
-    stored = connection.scalar(
-        sa.select(sa.func.count())
-        .select_from(images)
-        .join(mine, mine.c.item_id == images.c.item_id)
-        .where(images.c.state == ImageState.STORED)
-    )
-    texts, written = connection.execute(
-        sa.select(sa.func.count(sa.distinct(items.c.rewrite_id)), sa.func.count(sa.distinct(rewrites.c.item_id)))
-        .select_from(items)
-        .join(mine, mine.c.item_id == items.c.id)
-        .outerjoin(rewrites, rewrites.c.item_id == items.c.rewrite_id)
-        .where(items.c.rewrite_id.is_not(None))
-    ).one()
-    return RunProgress(rows, counts, owned, stored or 0, run.spent, run.reserved, run.budget, texts, written)
+    query = sa.select(items.c.id, items.c.rewrite_id).where(left)
+    for row in list(rows_among(connection, query, items.c.id, wanted)):
+        if row.rewrite_id != wanted[row.id]:
+            connection.execute(sa.update(items).where(items.c.id == row.id, left).values(rewrite_id=wanted[row.id]))

@@ -74,12 +74,7 @@ class RunOutcome(enum.StrEnum):
 
 
 def buyable_states(unknown: UnknownPolicy, *, retry_refused: bool) -> tuple[ItemState, ...]:
-    """States of items that a run buys.
-
-    Args:
-        unknown: Whether unknown items are bought again.
-        retry_refused: Whether refused items are asked for again.
-    """
+    """States of items that a run buys; `retry_refused` says whether refused items are asked for again."""
     more = (ItemState.UNKNOWN,) if unknown is UnknownPolicy.RETRY else ()
     refused = (ItemState.REFUSED,) if retry_refused else ()
     return (ItemState.PLANNED, ItemState.FAILED, *more, *refused)

@@ -115,13 +115,7 @@ def dead_workers(connection: Connection, me: Worker | None, among: set[str] | No
 def release_dead_workers(connection: Connection, me: Worker | None = None, *, force: tuple[str, ...] = ()) -> int:
     """Release what dead workers held: claimed items become planned, sent calls and their items become unknown.
 
-    Args:
-        connection: Within a write transaction.
-        me: The caller, who is alive.
-        force: Workers that are known to have stopped.
-
-    Returns:
-        Number of calls that became unknown.
+    `force` names workers that are known to have stopped. Returns the number of calls that became unknown.
     """
     dead = [*force, *dead_workers(connection, me)]
     if not dead:

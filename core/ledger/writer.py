@@ -77,14 +77,9 @@ class Writer:
         return self._do(_Job(lambda connection, _: [operation(connection)], None))
 
     def run_together(self, step: Callable[[Connection, list[V]], list[T]], value: V) -> T:
-        """Run a step for a value and for all other values that wait for the same step.
+        """Run a step for a value and for all other values that wait for the same step; errors are those of `run`.
 
-        Args:
-            step: Returns one result per value, in order. Steps are told apart by identity: pass a module function.
-            value: This caller's value.
-
-        Raises:
-            LedgerUnavailable: As `run`.
+        A step returns one result per value, in order. Steps are told apart by identity: pass a module function.
         """
         return self._do(_Job(step, value))
 
