@@ -11,6 +11,9 @@ from .tree import Branch, Group, Let, Node, Several, Text, Use
 _POOLED = 10_000
 """Up to so many expansions of single nodes are held in memory while their product is walked."""
 
+_POOLED_CHARACTERS = 2_000_000
+"""And up to so many characters of them."""
+
 Values = Mapping[int, str]
 """What the variables that are decided once came out as, by the number of their `Let`."""
 
@@ -34,7 +37,9 @@ def expand_branch(branch: Branch, values: Values | None = None) -> Iterator[Vari
     Args:
         branch: It may use variables from outside only if `values` has them.
     """
-    if sum(node.count for node in branch.nodes) <= _POOLED:
+    if sum(node.count for node in branch.nodes) <= _POOLED and (
+        sum(node.count * node.size.longest for node in branch.nodes) <= _POOLED_CHARACTERS
+    ):
         return _expand_pooled(branch.nodes, values or {})
     return _expand_lazily(branch.nodes, values or {})
 
@@ -44,8 +49,11 @@ def _expand_pooled(nodes: tuple[Node, ...], values: Values) -> Iterator[Variant]
 
     As many of the last nodes as fit in memory together are joined once, not for every combination of those before.
     """
-    at, count = len(nodes), 1
-    while at and (count := count * nodes[at - 1].count) <= _POOLED:
+    at, count, length = len(nodes), 1, 0
+    while at:
+        count, length = count * nodes[at - 1].count, length + nodes[at - 1].size.longest
+        if count > _POOLED or count * length > _POOLED_CHARACTERS:
+            break
         at -= 1
     if at == 0 or at == len(nodes):
         yield from _multiplied(nodes, values)

@@ -63,10 +63,12 @@ _TOKEN = re.compile(
 _WILDCARD_NAME = re.compile(r"[\w\-.*/]+")
 _ARGUMENT = re.compile(rf"\s*(?P<name>{_NAME})\s*=(?P<now>!?)")
 _PICK = re.compile(
-    r"\s*(?P<least>\d*)(?P<range>-?)(?P<most>\d*)(?P<permute>!?)\s*\$\$(?:(?P<separator>(?:[^\\{}|$]|\\.|\$(?!\$))*)\$\$)?",
+    # Possessive throughout: a run of digits or spaces without the "$$" is looked at once.
+    r"\s*+(?P<least>\d*+)(?P<range>-?+)(?P<most>\d*+)(?P<permute>!?+)\s*+\$\$"
+    r"(?:(?P<separator>(?:[^\\{}|$]|\\.|\$(?!\$))*+)\$\$)?",
     re.DOTALL,
 )
-_WEIGHT = re.compile(r"\s*(?P<weight>[-+]?[\d.][\d.,_eE+-]*)\s*::")
+_WEIGHT = re.compile(r"\s*+(?P<weight>[-+]?[\d.][\d.,_eE+-]*+)\s*+::")
 _DECIMAL = re.compile(r"\d{1,12}(?:\.\d{0,12})?|\.\d{1,12}")
 _SPECIAL = re.compile(r"[\\{|}]|__|::|\$(?=[${]|\Z)")
 _SEPARATOR_ESCAPE = re.compile(r"\\([\\{}|$])")
@@ -201,14 +203,18 @@ class _Sequence:
             self._text = []
 
 
+def is_plain(text: str) -> bool:
+    """Whether nothing in a text can mean anything. Most rows of most files are such, and there may be a million."""
+    return _INTERESTING.search(text) is None
+
+
 def read(text: str, *, quoted: bool = False) -> Concat:
     """The tree of a text.
 
     Args:
         quoted: Whether stand-ins of `quoting` in it are plain characters of values.
     """
-    # Most rows of most files are plain sentences, and there may be a million of them.
-    if _INTERESTING.search(text) is None:
+    if is_plain(text):
         plain = unquote(text) if quoted else text
         return Concat((Plain(plain, 0, len(text)),) if text else (), 0, len(text))
     return _Reader(text, quoted=quoted).read()

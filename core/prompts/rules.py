@@ -21,13 +21,13 @@ What cannot be summarised is an error, never a guess: see `MAX_TABLE` and `MAX_T
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .combinations import Variant, expand_branch
 from .errors import PromptOptionError
+from .stars import StarPattern
 from .suggestions import listed, nearest, no_column
 from .tree import Branch, Group, Let, Node, Several, Text, Use
 from .variants import Variants
@@ -44,10 +44,8 @@ _SPARSE = 64
 _LARGE = 100
 _SHARED = 1000
 
-_AND = re.compile(r'&(?=(?:[^"]*"[^"]*")*[^"]*$)')
-_TERM = re.compile(
-    r'\s*(?P<not>!?)\s*(?:(?P<column>[^"=]*?)\s*=\s*)?(?:"(?P<quoted>[^"]*)"|(?P<text>[^"]*?))\s*', re.DOTALL
-)
+MAX_RULE = 10_000
+"""Characters of a rule."""
 
 Table = Mapping[int, int]
 """Set of terms, as bits → how many combinations fit exactly these."""
@@ -73,7 +71,7 @@ class Term:
         wanted, given = _folded(self.text), _folded(text)
         if self.quoted or "*" not in wanted:
             return wanted == given
-        return re.fullmatch(".*".join(map(re.escape, wanted.split("*"))), given) is not None
+        return StarPattern(wanted).fits(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,17 +382,40 @@ class Excluding:
 
 
 def _read(rule: str) -> list[Term]:
-    return [_read_term(rule, piece) for piece in _AND.split(rule)]
+    if len(rule) > MAX_RULE:
+        raise PromptOptionError("exclude", f"{rule[:60]}…", f"a rule has at most {MAX_RULE:,} characters")
+    # Every other piece is in quotes, in which "&" and "=" are plain.
+    pieces = rule.split('"')
+    if len(pieces) % 2 == 0:
+        raise _unreadable(rule)
+    terms: list[list[str]] = [[]]
+    for place, piece in enumerate(pieces):
+        first, *others = [piece] if place % 2 else piece.split("&")
+        terms[-1].append(first)
+        terms.extend([other] for other in others)
+    return [_read_term(rule, term) for term in terms]
 
 
-def _read_term(rule: str, written: str) -> Term:
-    match = _TERM.fullmatch(written)
-    if match is None:
-        raise PromptOptionError("exclude", rule, 'terms are joined by "&", and quotes come around a whole text')
-    text = match["text"] if match["quoted"] is None else match["quoted"]
-    if not text.strip() or match["column"] == "":
+def _read_term(rule: str, pieces: Sequence[str]) -> Term:
+    """A term of its text, or of what stands before its quotes, in them and after them."""
+    before, *quoted = pieces
+    column: str | None = None
+    text = before.strip()
+    negated = text.startswith("!")
+    text = text.removeprefix("!").strip()
+    if "=" in text:
+        column, _, text = (part.strip() for part in text.partition("="))
+    if quoted:
+        if len(quoted) != 2 or text or quoted[1].strip():
+            raise _unreadable(rule)
+        text = quoted[0]
+    if not text.strip() or column == "":
         raise PromptOptionError("exclude", rule, 'a term is empty; write it like "snow & beach" or "place=beach"')
-    return Term(text.strip(), match["quoted"] is not None, match["column"], bool(match["not"]))
+    return Term(text.strip(), bool(quoted), column, negated)
+
+
+def _unreadable(rule: str) -> PromptOptionError:
+    return PromptOptionError("exclude", rule, 'terms are joined by "&", and quotes come around a whole text')
 
 
 def _folded(text: str) -> str:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ..values import unique_keys
+from ..values import repeated, unique_keys
 from .errors import PromptFileError, PromptOptionError
 from .suggestions import listed, nearest
 
@@ -45,6 +45,9 @@ LIST_NAME = "<list>"
 
 MAX_LINE = 1_000_000
 """Characters in a line. A file without line ends would otherwise be read into memory whole."""
+
+MAX_COLUMNS = 20_000
+"""Columns of a table. Every row has a cell of each; spreadsheets end at 18,278."""
 
 _EXTENSIONS: Mapping[str, PromptFormat] = {
     ".txt": "txt",
@@ -279,6 +282,7 @@ class _TableSource(_FileSource):
         if header is None:
             return
         columns = self._named(*header)
+        empty = dict.fromkeys(columns, "")
         for line, cells in rows:
             if len(cells) > len(columns):
                 raise self._error(
@@ -286,15 +290,16 @@ class _TableSource(_FileSource):
                     f"{len(cells)} cells, but the header has {len(columns)}; the first too many is "
                     f"{cells[len(columns)][:40]!r}{self._quoting_hint()}",
                 )
-            cells.extend([""] * (len(columns) - len(cells)))
-            yield Row(line, dict(zip(columns, cells, strict=True)))
+            yield Row(line, empty | dict(zip(columns, cells, strict=False)))
 
     def _quoting_hint(self) -> str:
         return f'; put a cell that holds {self.delimiter!r} in "double quotes"'
 
     def _named(self, line: int, header: list[str]) -> tuple[str, ...]:
         columns = tuple(name or f"column_{place}" for place, name in enumerate(header, start=1))
-        twice = next((name for name in columns if columns.count(name) > 1), None)
+        if len(columns) > MAX_COLUMNS:
+            raise self._error(line, f"{len(columns):,} columns; the limit is {MAX_COLUMNS:,}")
+        twice = repeated(columns)
         if twice is not None:
             raise self._error(line, f"two columns are called {twice!r}; rename one")
         # A table read with the wrong delimiter has one column, and every row of it would be bought as a prompt.

@@ -17,7 +17,7 @@ What differs from Jinja elsewhere
     - What macros and `{% set %}` blocks return is a value too; `|variants` lets its braces count.
     - A name that does not exist is an error, not an empty string. `{{ style|default("photo") }}` and
       `{% if style is defined %}` allow for it.
-    - It is sandboxed and bounded, and has no `random`: see `sandbox`.
+    - It is sandboxed and bounded, and has no `random`: see `jinja_env`.
 
 Filters: those of Jinja that make sense for prompts, and `slug`, `truncate_prompt(n)` (cut between words), `variants`.
 
@@ -43,8 +43,11 @@ from .jinja_env import MAX_LENGTH, PromptEnvironment, allowance
 from .quoting import STAND_INS, unquote
 from .resolve import Resolver
 from .sources import Row
-from .suggestions import listed, nearest
+from .suggestions import listed, nearest, shortened
 from .variants import Variants, parse
+
+MAX_TEMPLATE = 100_000
+"""Characters of a template."""
 
 _FILENAME = "<template>"
 _UNDEFINED = re.compile(r"'(?P<name>.*)' is undefined|'dict object' has no attribute '(?P<key>.*)'", re.DOTALL)
@@ -76,6 +79,8 @@ class PromptTemplate:
 
     def __init__(self, source: str) -> None:
         self.source = source
+        if len(source) > MAX_TEMPLATE:
+            raise TemplateError(f"it has {len(source):,} characters; the limit is {MAX_TEMPLATE:,}")
         environment = _environment()
         if _QUOTED.search(source):
             raise TemplateError(f"it contains {_STAND_IN_NAMES}; remove it")
@@ -113,7 +118,7 @@ class PromptTemplate:
 
         Raises:
             TemplateError: A name does not exist in this row, an operation is not allowed or failed, or the rendering
-                goes over the limits of `sandbox`.
+                goes over the limits of `jinja_env`.
         """
         if _holds_stand_ins(row.values):
             problem = f"a column contains {_STAND_IN_NAMES}; remove it"
@@ -180,7 +185,7 @@ def _named(node: nodes.Node | None) -> tuple[str, bool] | None:
 def _unknown(name: str, columns: Collection[str]) -> str:
     spelled = [column if column.isidentifier() else f'row["{column}"]' for column in nearest(name, columns)]
     hint = f"; did you mean {' or '.join(spelled)}?" if spelled else "."
-    return f"there is no column {name!r}{hint} The columns are {listed(columns)}"
+    return f"there is no column {shortened(name)}{hint} The columns are {listed(columns)}"
 
 
 def _syntax_problem(error: TemplateSyntaxError, source: str) -> str:

@@ -36,6 +36,7 @@ import yaml
 from ..values import unique_keys
 from .errors import PromptFileError, VariantError
 from .grammar import Alternative, read_weighted
+from .stars import StarPattern
 from .suggestions import listed
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ _MAX_DEPTH = 20
 _MAX_NAMES = 100_000
 _EXTENSIONS = (".txt", ".yaml", ".yml", ".json")
 _MAPPING = "<wildcards>"
+_KINDS = {list: "a list", dict: "a mapping", bool: "true or false", type(None): "null"}
+
+# The C reader is ten times as fast; it is missing where PyYAML was built without libyaml.
+_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +107,8 @@ class Wildcards:
         """
         if "*" not in pattern:
             return (pattern,) if pattern in self._values else ()
-        parts = (".*" if part == "**" else "[^/]*" if part == "*" else re.escape(part)
-                 for part in re.split(r"(\*\*?)", pattern))  # fmt: skip
-        wanted = re.compile("".join(parts), re.DOTALL)
-        return tuple(name for name in self._values if wanted.fullmatch(name))
+        wanted = StarPattern(pattern, levels=True)
+        return tuple(name for name in self._values if wanted.fits(name))
 
     def values(self, names: Iterable[str]) -> Iterator[tuple[str, WildcardValue]]:
         """(name, value) of every value under these names; a text that comes again is left out."""
@@ -137,13 +140,21 @@ def open_wildcards(folder: str | Path, s3: S3Options | None = None) -> Wildcards
             the same name.
         StoreNotUsable, StoreUnavailable: S3 refuses, or does not answer.
     """
+    return read_wildcards(str(folder), wildcard_files(folder, s3))
+
+
+def wildcard_files(folder: str | Path, s3: S3Options | None = None) -> Iterator[tuple[str, str, bytes]]:
+    """(path, path within the folder, content) of every file of wildcards. Raises as `open_wildcards`."""
     name = str(folder)
     if name.startswith("s3://"):
         from .s3 import read_folder
 
-        files: Iterable[tuple[str, str, bytes]] = read_folder(name, _EXTENSIONS, MAX_FILE_BYTES, s3)
-    else:
-        files = _local_files(Path(folder), name)
+        return read_folder(name, _EXTENSIONS, MAX_FILE_BYTES, s3)
+    return _local_files(Path(folder), name)
+
+
+def read_wildcards(name: str, files: Iterable[tuple[str, str, bytes]]) -> Wildcards:
+    """The wildcards in these files, of the folder with this name."""
     origins: dict[str, str] = {}
     values: dict[str, list[WildcardValue]] = {}
     total = 0
@@ -221,7 +232,9 @@ def _items(source: str, name: str, items: list[Any]) -> Iterator[WildcardValue]:
     for place, item in enumerate(items, start=1):
         # YAML comes as text throughout; in JSON a number is written the way it is meant.
         if isinstance(item, bool) or not isinstance(item, str | int | float):
-            raise PromptFileError(source, None, f"value {place} of {name!r} is not text: {item!r:.40}")
+            raise PromptFileError(
+                source, None, f"value {place} of {name!r} is not text but {_KINDS.get(type(item), 'an object')}"
+            )
         yield WildcardValue(str(item).strip(), source, place)
 
 
@@ -236,10 +249,10 @@ def _json(source: str, text: str) -> Any:
 
 def _yaml(source: str, text: str) -> Any:
     try:
-        # BaseLoader: every scalar is the text that is written, and no tag makes an object.
-        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        # A base loader: every scalar is the text that is written, and no tag makes an object.
+        node = yaml.compose(text, Loader=_Loader)
         _no_repeated_keys(source, node)
-        return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
+        return yaml.load(text, Loader=_Loader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise PromptFileError(source, mark.line + 1 if mark else None, f"not valid YAML: {error.problem}") from error
