@@ -365,7 +365,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             autoescape=False,
         )
         self.filters = _filters()
-        tests: Mapping[str, Callable[..., Any]] = TESTS
+        tests: Mapping[str, Any] = TESTS
         self.tests = {name: _metered(test, of_text=False) for name, test in tests.items()}
         self.globals = {"dict": dict, "namespace": Namespace, "range": _range}
 
