@@ -15,6 +15,7 @@ from pathlib import Path
 from .channel import Channel, Limits, NoMore
 from .confined import MEMORY, PLACE, SECONDS
 from .expansion import expand
+from .parquet import convert
 
 _SECONDS_EACH = 0.01
 """Processor time that each row and each prompt adds to what a reading may take in all."""
@@ -67,12 +68,12 @@ def main() -> None:
     while True:
         channel = Channel(incoming, outgoing)
         try:
-            _, argument = channel.order()
+            name, argument = channel.order()
         except EOFError:
             return
         limits.restart()
         try:
-            value = expand(argument, channel, limits)
+            value = (convert if name == "parquet" else expand)(argument, channel, limits)
         except NoMore:
             channel.end(None, reusable=False)
         except MemoryError:

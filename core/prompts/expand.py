@@ -326,7 +326,9 @@ class _Reading:
         if self._spec.prompt_column is not None:
             if self._spec.prompt_column in columns:
                 return self._spec.prompt_column
+            self._refuse_binary({self._spec.prompt_column}, line)
             raise self._error(line, no_column(self._spec.prompt_column, columns))
+        self._refuse_binary({column for column in self._source.left_out if column.casefold() in _PROMPT_NAMES}, line)
         if len(columns) == 1:
             return next(iter(columns))
         for name in _PROMPT_NAMES:
@@ -339,6 +341,11 @@ class _Reading:
             line,
             f"which column has the prompts? None is called {' or '.join(_PROMPT_NAMES)}; name one of {listed(columns)}",
         )
+
+    def _refuse_binary(self, wanted: set[str], line: int | None) -> None:
+        """Another column must not be taken because the one that is meant cannot be read."""
+        for column in wanted.intersection(self._source.left_out):
+            raise self._error(line, f"the column {column!r} is binary; save it as text (in Arrow: as string)")
 
     def _value(self, row: Row, column: str) -> str | None:
         value = row.values[column]

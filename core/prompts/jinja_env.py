@@ -142,6 +142,10 @@ def _text(value: object) -> str:
     """A value as a user would write it. Lists, objects and null have no such form."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SecurityError(
+            f"a value is {value}, which is not a number; leave its row out, or give what to write instead"
+        )
     if isinstance(value, bool | int | float | Undefined):
         return str(value)
     if value is None:

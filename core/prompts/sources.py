@@ -82,9 +82,11 @@ class PromptSource(ABC):
 
     Attributes:
         name: What messages call it: the path as given, or `<list>`.
+        left_out: Columns that hold no text, once `columns` was called.
     """
 
     name: str
+    left_out: tuple[str, ...] = ()
 
     @abstractmethod
     def columns(self) -> tuple[str, ...] | None:
@@ -378,7 +380,9 @@ class _ParquetSource(_FileSource):
     def columns(self) -> tuple[str, ...]:
         from .parquet import read_columns
 
-        return read_columns(self.name, self._open)
+        found = read_columns(self.name, self._open)
+        self.left_out = found.binary
+        return found.usable
 
     def _rows(self) -> Iterator[Row]:
         from .parquet import read_rows
