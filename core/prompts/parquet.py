@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 MAX_ROW_BYTES = 4_000_000
 """Bytes of a row: as many as a line of a text file may have. Batches are cut to this size, too."""
 
+MAX_DECODED = 20_000_000
+"""Bytes that any file may hold; a larger one `MAX_RATIO` times its own size."""
+
+MAX_RATIO = 1000
+
 _BATCH = 32
 _BUFFER = 1024 * 1024
 _INDEX = "__index_level_"
@@ -71,7 +76,7 @@ def read_rows(name: str, open_file: Callable[[], io.IOBase]) -> Iterator[tuple[i
         yield from _confined(name, file, rows=True).run(None)
 
 
-def _confined(name: str, file: io.IOBase, *, rows: bool) -> Confined:
+def _confined(name: str, file: Any, *, rows: bool) -> Confined:
     if find_spec("pyarrow") is None:
         raise PromptFileError(
             name, None, "Parquet is read with pyarrow, which is not installed: pip install 'prefect-imagen[parquet]'"
@@ -79,7 +84,7 @@ def _confined(name: str, file: io.IOBase, *, rows: bool) -> Confined:
 
     def read(asked: tuple[int, int]) -> bytes:
         file.seek(asked[0])
-        return bytes(file.read(asked[1]))  # type: ignore[attr-defined]
+        return bytes(file.read(asked[1]))
 
     return Confined(name, ("parquet", Read(name, rows)), {"size": lambda _: (file.seek(0, io.SEEK_END),), "read": read})
 
@@ -90,7 +95,7 @@ class _Remote(io.RawIOBase):
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._position = 0
-        self._size = int(channel.ask("size")[0])
+        self.size = int(channel.ask("size")[0])
         self.broken = False
 
     def readable(self) -> bool:
@@ -103,7 +108,7 @@ class _Remote(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         self._position = max(base + offset, 0)
         return self._position
 
@@ -128,7 +133,7 @@ def convert(asked: Read, channel: Channel, limits: Limits) -> Columns | None:
     pa.set_memory_pool(pa.system_memory_pool())
     limits.memory()
     remote = _Remote(channel)
-    place = 0
+    place = decoded = 0
     try:
         schema = pq.read_schema(remote)
         columns = _columns(asked.name, schema)
@@ -140,6 +145,13 @@ def convert(asked: Read, channel: Channel, limits: Limits) -> Columns | None:
         texts = [field.name for field in schema if pa.types.is_string(field.type)]
         with pq.ParquetFile(remote, buffer_size=_BUFFER, read_dictionary=texts) as parquet:
             for batch in parquet.iter_batches(_BATCH, columns=list(columns.usable), use_threads=False):
+                decoded += sum(map(_decoded, batch.columns))
+                if decoded > max(MAX_DECODED, MAX_RATIO * remote.size):
+                    raise PromptFileError(
+                        asked.name,
+                        place + 1,
+                        f"the file has {remote.size:,} bytes and holds more than {decoded:,}: this is no list of prompts",
+                    )
                 for values in _rows(asked.name, batch, place + 1):
                     place += 1
                     limits.at(place)
