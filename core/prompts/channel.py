@@ -43,10 +43,6 @@ class Fail(NamedTuple):
     error: BaseException
 
 
-class OutOfMemory(NamedTuple):
-    """The limit of memory was met."""
-
-
 class NoMore(Exception):
     """The other side cannot answer; it knows why."""
 
@@ -147,11 +143,6 @@ class Channel:
         if not isinstance(error, PromptError):
             error = RuntimeError(f"{type(error).__name__}: {error}")
         send(self._outgoing, Fail(error))
-
-    def out_of_memory(self) -> None:
-        self._made, self._size = [], 0
-        self._take_in()
-        send(self._outgoing, OutOfMemory())
 
     def _take_in(self) -> None:
         if self._ahead is not None:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from .channel import Channel, Limits, NoMore
-from .confined import MEMORY, PLACE, SECONDS
+from .confined import OUT_OF_MEMORY, PLACE
 from .expansion import expand
 from .parquet import convert
 
@@ -25,14 +25,16 @@ _LARGE = 150_000
 
 
 class _Limits(Limits):
-    def __init__(self, place: int) -> None:
+    def __init__(self, place: int, seconds: int, memory: int) -> None:
+        self._seconds = seconds
+        self._most = memory
         self._place = mmap.mmap(place, PLACE.size)
         self._end = 0.0
         self._memory = False
         self.restart()
 
     def restart(self) -> None:
-        self._end = time.process_time() + SECONDS
+        self._end = time.process_time() + self._seconds
         self.at(0)
 
     def memory(self) -> None:
@@ -42,7 +44,7 @@ class _Limits(Limits):
         # Where it cannot be limited, the processor time still is.
         with contextlib.suppress(OSError, ValueError):
             pages = int(Path("/proc/self/statm").read_text().split()[0])
-            most = pages * resource.getpagesize() + MEMORY
+            most = pages * resource.getpagesize() + self._most
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
     def at(self, line: int) -> None:
@@ -52,18 +54,18 @@ class _Limits(Limits):
     def more(self, made: int) -> None:
         self._end += made * _SECONDS_EACH
         left = max(self._end - time.process_time(), 0.01)
-        signal.setitimer(signal.ITIMER_PROF, min(left, SECONDS))
+        signal.setitimer(signal.ITIMER_PROF, min(left, self._seconds))
 
 
 def main() -> None:
-    place, lifeline = (int(argument) for argument in sys.argv[1:])
+    place, lifeline, seconds, memory = (int(argument) for argument in sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The lifeline never carries anything. When the other side is gone, the kernel sends SIGIO, which ends this process
     # in the midst of whatever it does.
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    limits = _Limits(place)
+    limits = _Limits(place, seconds, memory)
     incoming, outgoing = sys.stdin.buffer, sys.stdout.buffer
     while True:
         channel = Channel(incoming, outgoing)
@@ -77,8 +79,8 @@ def main() -> None:
         except NoMore:
             channel.end(None, reusable=False)
         except MemoryError:
-            channel.out_of_memory()
-            return
+            # There may not be enough left to say so.
+            os._exit(OUT_OF_MEMORY)
         except Exception as error:  # noqa: BLE001 - for the other side to raise
             channel.fail(error)
         else:

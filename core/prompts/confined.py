@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import IO, Any
 
-from .channel import Ask, End, Fail, Give, OutOfMemory, receive, send
+from .channel import Ask, End, Fail, Give, receive, send
 from .errors import PromptError, PromptFileError
 
 SECONDS = 10
@@ -37,6 +37,9 @@ MEMORY = 300_000_000
 
 PLACE = struct.Struct("q")
 """How the process says which row it is at, in a file that both have open."""
+
+OUT_OF_MEMORY = 3
+"""The status with which the process ends where memory does not suffice."""
 
 _MODULE = "prefect_imagen.core.prompts.child"
 _KEPT = 2
@@ -52,7 +55,7 @@ class _Process:
         try:
             # -P: a module in the current folder must not stand in for one of ours.
             self._process = subprocess.Popen(  # noqa: S603 - a module of this package
-                (sys.executable, "-P", "-m", _MODULE, str(self.place.fileno()), str(listening)),
+                (sys.executable, "-P", "-m", _MODULE, *map(str, (self.place.fileno(), listening, SECONDS, MEMORY))),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -154,7 +157,7 @@ class Confined:
             self.close()
             raise
 
-    def run(self, operation: tuple[Any, ...]) -> Iterator[Any]:
+    def run(self, operation: tuple[Any, ...] | None) -> Iterator[Any]:
         """What the process makes; afterwards `result` is what it found out."""
         try:
             self._send(operation)
@@ -192,8 +195,6 @@ class Confined:
                 case Fail(error):
                     self._done(isinstance(error, PromptError))
                     raise error
-                case OutOfMemory():
-                    raise self._error(f"takes more than {MEMORY // 10**6} MB of memory")
                 case _:
                     return
 
@@ -223,13 +224,13 @@ class Confined:
         line = self._process.line()
         code = self._process.end()
         self._process = None
+        if code == OUT_OF_MEMORY:
+            return self._error(f"takes more than {MEMORY // 10**6} MB of memory", line)
         if code == -signal.SIGPROF:
             return self._error(f"takes more than {SECONDS} s of processor time", line)
         return self._error(f"cannot be worked on: its process ended with status {code}", line)
 
-    def _error(self, what: str, line: int | None = None) -> PromptFileError:
-        if line is None and self._process is not None:
-            line = self._process.line()
+    def _error(self, what: str, line: int) -> PromptFileError:
         if line:
             return PromptFileError(self._source, line, f"the prompt {what}; make it simpler, or leave it out")
         return PromptFileError(

@@ -150,7 +150,7 @@ def convert(asked: Read, channel: Channel, limits: Limits) -> Columns | None:
                     raise PromptFileError(
                         asked.name,
                         place + 1,
-                        f"the file has {remote.size:,} bytes and holds more than {decoded:,}: this is no list of prompts",
+                        f"the file has {remote.size:,} bytes and holds over {decoded:,}: this is no list of prompts",
                     )
                 for values in _rows(asked.name, batch, place + 1):
                     place += 1
