@@ -27,6 +27,7 @@ from .schema import (
     history,
     images,
     items,
+    marks,
     meta,
     metadata,
     quota_shares,
@@ -236,8 +237,13 @@ def _rules(connection: Connection) -> None:
     add_table(connection, history)
 
 
+def _marks(connection: Connection) -> None:
+    """How far the markers at destinations are."""
+    add_table(connection, marks)
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules)
+_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules, _marks)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 
