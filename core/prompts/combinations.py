@@ -7,6 +7,7 @@ from itertools import chain, product
 from typing import NamedTuple
 
 from .tree import Branch, Group, Let, Node, Several, Text, Use
+from .visible import is_blank
 
 _POOLED = 10_000
 """Up to so many expansions of single nodes are held in memory while their product is walked."""
@@ -168,7 +169,7 @@ class Blankness:
     def _of_node(self, node: Node, blank: frozenset[int]) -> _Inked:
         match node:
             case Text(text):
-                return _Inked(not text.strip(), bool(text.strip()))
+                return _Inked(is_blank(text), not is_blank(text))
             case Use(slot):
                 return _Inked(slot in blank, slot not in blank)
             case Group(branches):
@@ -177,7 +178,7 @@ class Blankness:
             case Several(branches, least, most):
                 found = [self.of(branch, blank) for branch in branches]
                 blanks = sum(one.blank for one in found)
-                joined = bool(node.separator.strip())
+                joined = not is_blank(node.separator)
                 can = least <= blanks if not joined else least <= min(blanks, 1)
                 return _Inked(can or least == 0, any(one.inked for one in found) or (joined and most > 1))
             case Let(slot, value, body):

@@ -6,7 +6,6 @@ first of these, and `max_prompts` refuses what is still too much.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ from .grammar import is_plain
 from .rules import Rules
 from .sampling import draw
 from .sources import PromptFormat, PromptSource, Row, open_source
-from .suggestions import listed, no_column
+from .suggestions import listed, no_column, shortened
+from .visible import is_blank, no_text
 from .wildcards import wildcard_files
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ _PROMPT_NAMES = ("prompt", "text", "caption")
 _KEPT = 10_000
 """Prompts that are kept after a check, where no more than these are asked for."""
 
+_LONGEST_NAME = 40
+"""Characters of a column's name that nobody takes for a prompt."""
+
 _FIRST_ROWS = 16
 """Rows that a confined process is given first, since often only the first prompt is wanted; and then `_ROWS`."""
 
@@ -39,8 +42,6 @@ _ROWS = 256
 _ROWS_SIZE = 1_000_000
 _ROW_SIZE = 100
 _INDICES = 10_000
-
-_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,10 @@ class PromptSpec:
         reading, total = _Reading(self), self.total()
         return reading.picked([total * place // size for place in range(size)] if size < total else range(total), None)
 
+    def column(self) -> str | None:
+        """The column that has the prompts; None where rows differ, or a template does without one."""
+        return _Reading(self).column
+
     def count(self) -> int:
         """How many prompts `prompts` yields, without enumerating combinations.
 
@@ -292,7 +297,7 @@ class _Reading:
                 self._confined = self._begin(None)
                 self._first = given, row
                 return
-            if not text:
+            if is_blank(text):
                 raise self._error(row.line, "the prompt is empty")
             yield given, row
 
@@ -321,6 +326,11 @@ class _Reading:
             yield self._prompt(self._pump.row(made.number), made)
         self.offered += self._confined.result
 
+    @property
+    def column(self) -> str | None:
+        """The column that prompts are taken from, where every row has it."""
+        return self._column
+
     def _choose(self, columns: Collection[str], line: int | None) -> str | None:
         """The prompt column, or None where a template does without."""
         if self._spec.prompt_column is not None:
@@ -330,7 +340,14 @@ class _Reading:
             raise self._error(line, no_column(self._spec.prompt_column, columns))
         self._refuse_binary({column for column in self._source.left_out if column.casefold() in _PROMPT_NAMES}, line)
         if len(columns) == 1:
-            return next(iter(columns))
+            (only,) = columns
+            if self._source.has_header and (" " in only or len(only) > _LONGEST_NAME):
+                raise self._error(
+                    line,
+                    f"the first line, {shortened(only)}, would be the name of the column and no prompt; write 'prompt' "
+                    "above it, or name the column if that is its name",
+                )
+            return only
         for name in _PROMPT_NAMES:
             matching = [column for column in columns if column.casefold() == name]
             if len(matching) == 1:
@@ -358,12 +375,10 @@ class _Reading:
 
     def _prompt(self, row: Row, made: Made) -> Prompt:
         text = made.text.strip()
-        # JSON can spell both; neither can be sent as UTF-8 nor stored by every database.
-        bad = _NO_CHARACTER.search(text)
+        bad = no_text(text)
         if bad is not None:
-            raise self._error(
-                row.line, f"the prompt contains U+{ord(bad.group()):04X}, which is not a character; remove it"
-            )
+            what = "a control character" if bad < "\x80" else "half a character"
+            raise self._error(row.line, f"the prompt contains U+{ord(bad):04X}, {what}; remove it")
         return Prompt(text, self._source.name, row.line, row.values, made.choices)
 
     def _error(self, line: int | None, problem: str) -> PromptFileError:

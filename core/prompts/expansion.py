@@ -16,6 +16,7 @@ from .sampling import sample
 from .sources import Row
 from .template import PromptTemplate
 from .variants import Variants, parse
+from .visible import is_blank
 from .wildcards import read_wildcards
 
 
@@ -114,7 +115,7 @@ class _Expansion:
         self._resolver = Resolver(wildcards)
         self._rules = Rules(asked.exclude)
         self._template = None if asked.template is None else PromptTemplate(asked.template)
-        if self._template is not None and asked.columns is not None:
+        if self._template is not None:
             self._template.check(asked.columns, has_prompt=asked.has_prompt)
 
     def all(self, at_most: int | None, limit: int | None, before: int) -> int:
@@ -171,10 +172,12 @@ class _Expansion:
         left = False
         for row in self._channel.each("rows"):
             self._limits.at(row.line)
+            if self._rules and self._rules.leave_out(row.values):
+                continue
             text = self._text(row)
             if text.can_be_blank():
                 what = "the prompt is empty"
-                if text.source.strip():
+                if not is_blank(text.source):
                     what = f"a prompt of {text.source.strip()[:80]!r} comes out empty"
                 raise PromptFileError(self._asked.source, row.line, what)
             space = self._rules.apply(text, row.values) if self._rules else text
@@ -185,6 +188,7 @@ class _Expansion:
             else:
                 yield row, space
         if self._rules:
+            # Also where no row is left: a rule that is mistyped is the better explanation.
             self._rules.check_met()
         if not left:
             raise PromptOptionError("exclude", list(self._rules.written), "the rules leave no prompt at all")

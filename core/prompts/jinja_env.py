@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -33,6 +33,7 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from .quoting import quote
+from .visible import is_blank
 
 MAX_LENGTH = 20_000
 """Characters of one rendered prompt, and of every text or list on the way. Image models take a few thousand."""
@@ -264,6 +265,7 @@ def _sum(
 _LOOP = "loop over"
 _CONCAT = "concatenate"
 _WEIGHED = "weigh up"
+_FILLED = "be filled"
 
 
 def _filters() -> dict[str, Callable[..., Any]]:
@@ -291,6 +293,7 @@ def _filters() -> dict[str, Callable[..., Any]]:
         _CONCAT: _metered(_concat, of_text=False),
         _LOOP: _loop,
         _WEIGHED: _weighed,
+        _FILLED: _filled,
     }
 
 
@@ -310,8 +313,52 @@ _METHODS: tuple[tuple[type, frozenset[str]], ...] = (
 """What may be called on a value: nothing that changes it or builds text of any size (`zfill`, `format`)."""
 
 
+def _filled(value: object, column: str) -> object:
+    """A column's value that is printed. An empty cell leaves a hole in the prompt, as null does."""
+    if isinstance(value, str) and is_blank(value):
+        raise SecurityError(
+            f"{column!r} is empty in this row; allow for it, like {{{{ {column}|default('', true) }}}} or "
+            f"{{% if {column} %}}, "
+            f"or leave such rows out, like --exclude '{column}=\"\"'"
+        )
+    return value
+
+
+def _column_of(node: nodes.Node) -> str | None:
+    """The column whose value an expression prints, filtered or not; None where a default is given."""
+    while isinstance(node, nodes.Filter) and node.node is not None:
+        if node.name in ("d", "default"):
+            return None
+        node = node.node
+    if isinstance(node, nodes.Name):
+        return node.name
+    if (
+        isinstance(node, nodes.Getitem | nodes.Getattr)
+        and isinstance(node.node, nodes.Name)
+        and node.node.name == "row"
+    ):
+        if isinstance(node, nodes.Getattr):
+            return node.attr
+        return node.arg.value if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str) else None
+    return None
+
+
 class _Metering(NodeTransformer):
-    """Puts what Jinja offers no hook for through filters of ours: `for`, `~`, lists and comparisons."""
+    """Puts what Jinja offers no hook for through filters of ours: `for`, `~`, lists, comparisons, what is printed."""
+
+    def __init__(self, columns: Collection[str]) -> None:
+        self._columns = columns
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
+        printed = [_column_of(one) for one in node.nodes]
+        self.generic_visit(node)
+        node.nodes = [
+            nodes.Filter(one, _FILLED, [nodes.Const(column)], [], None, None, lineno=node.lineno)
+            if column in self._columns
+            else one
+            for one, column in zip(node.nodes, printed, strict=True)
+        ]
+        return node
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - named after the node
         self.generic_visit(node)
@@ -373,9 +420,13 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         self.tests = {name: _metered(test, of_text=False) for name, test in tests.items()}
         self.globals = {"dict": dict, "namespace": Namespace, "range": _range}
 
-    def metered(self, tree: nodes.Template) -> nodes.Template:
-        """The same template, charged for its loops and concatenations. Changes `tree`."""
-        _Metering().visit(tree)
+    def metered(self, tree: nodes.Template, columns: Collection[str]) -> nodes.Template:
+        """The same template, charged for its loops and concatenations. Changes `tree`.
+
+        Args:
+            columns: Names that must not be empty where they are printed.
+        """
+        _Metering(columns).visit(tree)
         return tree
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:

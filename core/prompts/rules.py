@@ -8,7 +8,8 @@ r"""Exclusions: which combinations are not wanted, "snow & beach".
   space do not count. Alternatives are those of choices and the values of wildcards, as they came out; what was taken
   inside of one counts, too.
 - `*` stands for any characters: `*snow*`. In quotes all characters are plain: `"R&D"`.
-- `place=beach` holds if the row's column `place` has that text. Numbers and booleans are compared as they are printed.
+- `place=beach` holds if the row's column `place` has that text; `place=""` if it is empty or null. Numbers and booleans
+  are compared as they are printed. A rule that is only about columns leaves out rows before a template sees them.
 - `!` turns a term round: `snow & !mountain` leaves out snow where no mountain is.
 
 A term that nothing in any prompt fits is an error: a mistyped rule would leave in what was meant to stay out.
@@ -111,6 +112,16 @@ class Rules:
                     problem = f'{no_column(term.column, columns)}; text with a "=" in it is put in quotes'
                     raise PromptOptionError("exclude", written, problem)
 
+    def leave_out(self, row: Mapping[str, Any]) -> bool:
+        """Whether a rule that is only about columns leaves out the whole row, whatever would come of it."""
+        # Every rule is asked, so that each is known to have met something.
+        found = [
+            all(self._fits_column(term, row) is not term.negated for term in rule)
+            for rule in self._rules
+            if all(term.column is not None for term in rule)
+        ]
+        return any(found)
+
     def apply(self, variants: Variants, row: Mapping[str, Any]) -> Excluding:
         """The combinations that the rules leave in one row."""
         active: list[_Rule] = []
@@ -178,7 +189,7 @@ class Rules:
 
     def _fits_column(self, term: Term, row: Mapping[str, Any]) -> bool:
         value = row.get(term.column or "")
-        fits = isinstance(value, str | int | float) and term.fits(str(value))
+        fits = isinstance(value, str | int | float | None) and term.fits("" if value is None else str(value))
         if fits:
             self._met_columns.add((term.column or "", term.text, term.quoted))
         return fits
@@ -409,7 +420,7 @@ def _read_term(rule: str, pieces: Sequence[str]) -> Term:
         if len(quoted) != 2 or text or quoted[1].strip():
             raise _unreadable(rule)
         text = quoted[0]
-    if not text.strip() or column == "":
+    if column == "" or (not text.strip() and not (quoted and column)):
         raise PromptOptionError("exclude", rule, 'a term is empty; write it like "snow & beach" or "place=beach"')
     return Term(text.strip(), bool(quoted), column, negated)
 

@@ -26,8 +26,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,10 @@ class WildcardValue:
     source: str
     line: int
 
-    def read(self) -> Alternative:
+    def read(self, spaced: Collection[str] = ()) -> Alternative:
+        """The value as an alternative. `spaced`: names of wildcards that have blanks."""
         try:
-            return read_weighted(self.text)
+            return read_weighted(self.text, spaced)
         except VariantError as error:
             raise self.located(error) from None
 
@@ -92,6 +94,11 @@ class Wildcards:
     def __init__(self, values: Mapping[str, Iterable[str | WildcardValue]], name: str = _MAPPING) -> None:
         self.name = name
         self._values = {one: tuple(_checked(one, given, name)) for one, given in sorted(values.items())}
+
+    @cached_property
+    def spaced(self) -> frozenset[str]:
+        """The names that have blanks."""
+        return frozenset(name for name in self._values if " " in name)
 
     @property
     def names(self) -> tuple[str, ...]:
