@@ -448,7 +448,7 @@ def _weight(text: str, at: int, shown: Callable[[str], str] = str) -> tuple[Deci
 
 
 def escape(text: str) -> str:
-    r"""Spell `text` so that `read` reads it as exactly itself.
+    r"""Spell `text` so that `read` reads it as exactly itself; at the beginning of a choice, `write` does.
 
     >>> print(escape(r"{a|b} \o/ __init__"))
     \{a\|b\} \\o/ \__init\__

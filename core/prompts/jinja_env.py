@@ -353,7 +353,7 @@ class _Metering(NodeTransformer):
         printed = [_column_of(one) for one in node.nodes]
         self.generic_visit(node)
         node.nodes = [
-            nodes.Filter(one, _FILLED, [nodes.Const(column)], [], None, None, lineno=node.lineno)
+            nodes.Filter(one, _FILLED, [nodes.Const(column)], [], None, None, lineno=one.lineno)
             if column in self._columns
             else one
             for one, column in zip(node.nodes, printed, strict=True)

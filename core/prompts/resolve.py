@@ -217,7 +217,8 @@ class _Resolution:
             close = nearest(use.name, wildcards.names)
             hint = f"did you mean {listed(close)}?" if close else f"there are {listed(wildcards.names)}."
             problem = rf"there is no wildcard {use.name!r}; {hint} Write '\__' for plain underscores"
-        raise place.error(f"{problem} (wildcards of {wildcards.name})", use.start)
+        unread = f"; not read: {wildcards.unread[0]}" if wildcards.unread else ""
+        raise place.error(f"{problem} (wildcards of {wildcards.name}{unread})", use.start)
 
     def _reference(self, reference: Reference, scope: _Scope, place: _Place) -> Iterable[Node]:
         self._looked_up += 1

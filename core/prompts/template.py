@@ -54,7 +54,7 @@ MAX_TEMPLATE = 100_000
 _FILENAME = "<template>"
 _NAMED_BY_VALUE = re.compile(r"__(?:[\w\-.*/]*\{\{[^{}]*\}\})+[\w\-.*/]*__")
 _UNDEFINED = re.compile(r"'(?P<name>.*)' is undefined|'dict object' has no attribute '(?P<key>.*)'", re.DOTALL)
-_STAND_IN_NAMES = "a Unicode noncharacter (U+FDD0 to U+FDDB)"
+_STAND_IN_NAMES = "a Unicode noncharacter (U+FDD0 to U+FDDD)"
 _QUOTED = re.compile(f"[{STAND_INS}]")
 
 

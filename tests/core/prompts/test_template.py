@@ -7,11 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.prompts import PromptTemplate, Row, TemplateError
 from prefect_imagen.core.prompts.jinja_env import MAX_LENGTH
+from prefect_imagen.core.prompts.visible import is_blank
 
 ROW: dict[str, Any] = {
     "name": "Bob {x|y} \\",
@@ -79,6 +80,7 @@ def test_renders(template: str, expected: list[str] | None) -> None:
 @pytest.mark.slow
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cn"]), max_size=30))
 def test_a_value_comes_out_as_it_is_wherever_it_stands(value: str) -> None:
+    assume(not is_blank(value))
     assert expand("{a|b{{ v }}}{{ v }}\\{{ v }}", v=value) == [f"a{value}\\{value}", f"b{value}{value}\\{value}"]
     assert PromptTemplate("{x}{{ v }}").render(Row(1, {"v": value}), None, "f").plain() == "{x}" + value
 
@@ -134,7 +136,7 @@ def test_unknown_names_are_found_before_any_row(template: str, says: str) -> Non
     [
         "{{ name }} {{ row.name }} {{ row['name'] }} {{ row.items()|length }} {{ prompt }}",
         "{{ zz|default('x') }} {{ row.zz|d('x') }} {% if yy is defined %}{{ yy }}{% endif %}",
-        "{% set own = 1 %}{{ own }}{% for x in range(2) %}{{ x }}{% endfor %}{% set ns = namespace(a=1) %}{{ ns.a }}",
+        "{{ name }}{% set own = 1 %}{{ own }}{% for x in [1] %}{% endfor %}{% set ns = namespace(a=1) %}{{ ns.a }}",
     ],
 )
 def test_known_optional_and_own_names_pass(template: str) -> None:
