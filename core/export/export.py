@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import BadInput, Unavailable
-from ..files import AtomicFile
+from ..files import AtomicFile, make_private_folder
 from ..ledger import Ledger, Selection
 from ..storage import KeyTaken, ObjectStore, open_store
 from .columns import COLUMNS, plain
@@ -117,7 +117,7 @@ def _to_file(ledger: Ledger, path: Path, selection: Selection, format_: Format, 
 def _whole(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     """A file that gets its name when it is complete and on the disk."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         with AtomicFile(path, sync=True) as out:
             yield out.file
             out.commit(create_only=not overwrite)

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from ..files import check_stays_inside
 from ..values import unique_keys
 from .errors import PromptFileError, PromptOptionError
 from .suggestions import listed, nearest
@@ -155,6 +156,7 @@ def open_source(
 def _check_file(path: Path, name: str) -> None:
     try:
         if path.is_file():
+            check_stays_inside(path)
             if path.stat().st_size == 0:
                 raise PromptFileError(name, None, "the file is empty")
             return
