@@ -124,6 +124,10 @@ def read_png(data: bytes) -> Png:
             damage[f"wrong checksum of a chunk {kind}"] = None
             if not chunk.critical:
                 continue
+        if chunk.kind == b"tRNS" and chunks and not _is_usual(chunk, _colour(chunks[0])):
+            # Browsers leave it out, some decoders give up over it.
+            damage["a chunk tRNS of a wrong length"] = None
+            continue
         chunks.append(chunk)
         ended = chunk.kind == b"IEND"
         if ended:
@@ -176,11 +180,27 @@ def _stream(chunks: tuple[_Chunk, ...]) -> _Stream | None:
                 return None
             parts.append(chunk.data)
         seen.append(chunk.kind)
-    if seen.count(b"IHDR") != 1:
+        if not _is_usual(chunk, colour):
+            return None
+    if seen.count(b"IHDR") != 1 or seen.count(b"PLTE") > 1:
         return None
     if colour == _PALETTE and b"PLTE" not in seen[: seen.index(b"IDAT") if parts else 0]:
         return None
     return _Stream(1 + (width * _CHANNELS[colour] * depth + 7) // 8, height, parts)
+
+
+def _colour(header: _Chunk) -> int:
+    return header.data[9] if len(header.data) == 13 else -1
+
+
+def _is_usual(chunk: _Chunk, colour: int) -> bool:
+    """Whether palette and transparency, which a decoder reads before the pixels, are as long as they must be."""
+    length = len(chunk.data)
+    if chunk.kind == b"PLTE":
+        return 0 < length <= 768 and length % 3 == 0
+    if chunk.kind == b"tRNS":
+        return 0 < length <= 256 if colour == _PALETTE else length == {0: 2, 2: 6}.get(colour)
+    return True
 
 
 def _count(picture: _Stream) -> Rows | None:
