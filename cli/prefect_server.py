@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core.errors import Unavailable
 from ..core.files import make_private_folder
+from ..core.processes import end_process
 
 _START_SECONDS = 120.0
 _ASK_SECONDS = 2.0
@@ -128,16 +129,8 @@ class LocalPrefect:
         """Stop the server; does nothing where it is not running."""
         atexit.unregister(self.stop)
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        if process is not None:
+            end_process(process, _STOP_SECONDS)
 
     def _environment(self) -> dict[str, str]:
         quiet = {
