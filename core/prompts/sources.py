@@ -30,7 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from ..values import repeated, unique_keys
+from ..files import check_stays_inside
+from ..values import from_spreadsheet, repeated, unique_keys
 from .errors import PromptFileError, PromptOptionError
 from .suggestions import listed, nearest, shortened
 from .visible import is_blank
@@ -163,6 +164,7 @@ def open_source(
 def _check_file(path: Path, name: str) -> None:
     try:
         if path.is_file():
+            check_stays_inside(path)
             if path.stat().st_size == 0:
                 raise PromptFileError(name, None, "the file is empty")
             return
@@ -283,6 +285,10 @@ class _TextSource(_FileSource):
                 yield Row(number, {"prompt": prompt})
 
 
+_EXPORTED = frozenset({"image_id", "client_request_id", "source_prompt"})
+"""Columns by which an export of this package is known, whose cells are written for spreadsheets."""
+
+
 class _TableSource(_FileSource):
     """A header and rows of cells; the formats differ in how a line becomes cells."""
 
@@ -313,6 +319,7 @@ class _TableSource(_FileSource):
             return
         columns = self._named(*header)
         empty = dict.fromkeys(columns, "")
+        exported = set(columns) >= _EXPORTED
         for line, cells in rows:
             if cells == header[1]:
                 raise self._error(line, "the header is here once more; remove the line")
@@ -322,7 +329,8 @@ class _TableSource(_FileSource):
                     f"{len(cells)} cells, but the header has {len(columns)}; the first too many is "
                     f"{cells[len(columns)][:40]!r}{self._quoting_hint()}",
                 )
-            yield Row(line, empty | dict(zip(columns, cells, strict=False)))
+            texts = map(from_spreadsheet, cells) if exported else cells
+            yield Row(line, empty | dict(zip(columns, texts, strict=False)))
 
     def _quoting_hint(self) -> str:
         return f'; put a cell that holds {self.delimiter!r} in "double quotes"'

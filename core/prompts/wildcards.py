@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ..files import check_stays_inside
 from ..values import unique_keys
 from .errors import PromptFileError, VariantError
 from .grammar import Alternative, read_weighted
@@ -258,6 +259,7 @@ def _local_files(folder: Path, name: str) -> Iterator[tuple[str, str, bytes]]:
             hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
             if hidden or path.suffix.lower() not in _EXTENSIONS or not path.is_file():
                 continue
+            check_stays_inside(path, folder)
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise PromptFileError(str(path), None, f"larger than {MAX_FILE_BYTES:,} bytes")
             yield str(path), path.relative_to(folder).as_posix(), path.read_bytes()
