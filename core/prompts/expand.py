@@ -193,9 +193,10 @@ class PromptSpec:
         reading, total = _Reading(self), self.total()
         return reading.picked([total * place // size for place in range(size)] if size < total else range(total), None)
 
+    @property
     def column(self) -> str | None:
-        """The column that has the prompts; None where rows differ, or a template does without one."""
-        return _Reading(self).column
+        """The column that the last reading took prompts from, if every row has it."""
+        return self._known.get("column")
 
     def count(self) -> int:
         """How many prompts `prompts` yields, without enumerating combinations.
@@ -227,7 +228,7 @@ class _Reading:
         self._column: str | None = None
         self._column_by_row = columns is None
         if columns is not None:
-            self._column = self._choose(columns, line=None)
+            self._column = spec._known["column"] = self._choose(columns, line=None)
             Rules(spec.exclude).check_columns(columns)
         self._values_matter = spec.template is not None or bool(spec.exclude)
         self._first: tuple[Given, Row] | None = None
@@ -325,11 +326,6 @@ class _Reading:
         for made in self._confined.run(operation):
             yield self._prompt(self._pump.row(made.number), made)
         self.offered += self._confined.result
-
-    @property
-    def column(self) -> str | None:
-        """The column that prompts are taken from, where every row has it."""
-        return self._column
 
     def _choose(self, columns: Collection[str], line: int | None) -> str | None:
         """The prompt column, or None where a template does without."""
