@@ -23,11 +23,13 @@ from .models import models
 from .plan import plan
 from .reconcile import reconcile
 from .repair import repair
+from .review import review
 from .run import run
 from .sandbox import sandbox
 from .sentences import explain, next_command, sentence
 from .signals import exit_within
 from .status import status
+from .thumbnails import thumbnails
 
 app = typer.Typer(
     name="prefect-imagen",
@@ -39,6 +41,7 @@ app = typer.Typer(
 _EXIT_SECONDS = 20.0
 _TRY = "Try it first"
 _WORK = "Work"
+_LOOK = "Look and judge"
 _SET_UP = "Set up"
 app.command("demo", rich_help_panel=_TRY)(demo)
 app.command("sandbox", rich_help_panel=_TRY)(sandbox)
@@ -51,6 +54,8 @@ app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
 app.command("erase", rich_help_panel=_WORK)(erase)
+app.command("review", rich_help_panel=_LOOK)(review)
+app.command("thumbnails", rich_help_panel=_LOOK)(thumbnails)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)
 app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)
 

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from .access import Access
+from .desk import LedgerDesk
 from .pictures import CannotBeShown, Pictures, StoredPicture
-from .server import create_app, serve
+from .server import create_app, listen, origin_of, serve
 from .thumbnails import Thumbnails
 
-__all__ = ["Access", "CannotBeShown", "Pictures", "StoredPicture", "Thumbnails", "create_app", "serve"]
+__all__ = [
+    "Access",
+    "CannotBeShown",
+    "LedgerDesk",
+    "Pictures",
+    "StoredPicture",
+    "Thumbnails",
+    "create_app",
+    "listen",
+    "origin_of",
+    "serve",
+]

@@ -49,7 +49,7 @@ class Thumbnails:
     def __init__(self, pictures: Pictures, *, at_once: int = _AT_ONCE) -> None:
         self._pictures = pictures
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="thumbnails")
-        self._running: dict[str, Future[Path]] = {}
+        self._running: dict[StoredPicture, Future[Path]] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -68,11 +68,11 @@ class Thumbnails:
             Its path. The future may raise what `Pictures.read` raises, and `SpoolUnavailable`.
         """
         with self._lock:
-            future = self._running.get(picture.sha256)
+            future = self._running.get(picture)
             if future is None:
                 future = self._threads.submit(self._make, picture)
-                self._running[picture.sha256] = future
-                future.add_done_callback(lambda _: self._running.pop(picture.sha256, None))
+                self._running[picture] = future
+                future.add_done_callback(lambda _: self._running.pop(picture, None))
             return future
 
     def _make(self, picture: StoredPicture) -> Path:

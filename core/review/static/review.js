@@ -260,10 +260,9 @@
       const number = document.querySelector("[data-unsent]");
       number.dataset.unsent = count;
       number.textContent = count;
-      byId("unsent").dataset.problem = problem || "";
-      byId("unsent").title = problem || "";
-      if (problem) this.say(this.source.keepsVerdicts ? problem : `${problem}; ${count} unsent, kept in this browser`, true);
-      else if (answer) this.say("");
+      byId("away").textContent = problem ? `: ${problem}` : "";
+      if (problem && problem !== this.problem) this.say(`${problem}: verdicts are kept in this browser`);
+      this.problem = problem;
       if (!answer) return;
       for (const verdict of batch) {
         // Only what is still the newest of this picture: another one may be on its way.
@@ -279,12 +278,12 @@
       const before = this.grid.current;
       this.grid.current = Math.max(0, Math.min(this.grid.total - 1, index));
       this.grid.reveal(this.grid.current);
-      if (before !== this.grid.current || document.activeElement === document.body) this.focusGrid(false);
+      if (before !== this.grid.current || document.activeElement === document.body) this.focusGrid();
       if (this.loupe.open) this.loupe.draw();
       if (this.comparison.open) this.comparison.draw();
     }
 
-    focusGrid(always = true) {
+    focusGrid(always = false) {
       if (document.querySelector("dialog[open]") || (!always && document.activeElement === byId("search"))) return;
       this.grid.tiles.get(this.grid.current)?.focus({ preventScroll: true });
     }
@@ -375,10 +374,12 @@
       const verdicts = changes.map(([index, change]) => {
         const row = this.rows.get(index);
         const before = this.whole(index);
-        const after = { ...before, ...change };
-        step.push([index, Object.fromEntries(Object.keys(change).map((name) => [name, before[name]]))]);
+        // A reason belongs to its verdict.
+        const changed = change.verdict ? { reason: "", ...change } : change;
+        const after = { ...before, ...changed };
+        step.push([index, Object.fromEntries(Object.keys(changed).map((name) => [name, before[name]]))]);
         const nothing = { verdict: null, stars: null, reason: null, note: null };
-        const verdict = { id: crypto.randomUUID(), image_id: row.image_id, sha256: row.sha256, ...nothing, ...change, at, turn: (this.turn += 1) };
+        const verdict = { id: crypto.randomUUID(), image_id: row.image_id, sha256: row.sha256, ...nothing, ...changed, at, turn: (this.turn += 1) };
         this.counts[before.verdict] -= 1;
         this.counts[after.verdict] += 1;
         this.marks[index] = VERDICTS.indexOf(after.verdict) + 4 * after.stars;
@@ -521,7 +522,7 @@
         if (["enter", "escape", "arrowdown"].includes(key)) {
           event.preventDefault();
           if (key !== "escape") this.filter({ text: search.value.trim() });
-          this.focusGrid();
+          this.focusGrid(true);
           if (document.activeElement === search) search.blur();
         }
         return;
@@ -575,7 +576,7 @@
       else this.selected.clear();
       if (!event.shiftKey && !event.ctrlKey && !event.metaKey) this.anchor = index;
       this.focus(index);
-      this.focusGrid();
+      this.focusGrid(true);
     }
 
     listen() {

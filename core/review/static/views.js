@@ -238,7 +238,7 @@
     const area = make("textarea", { rows: 4, value: before.note || "", maxLength: 2000 });
     const areaLabel = labelled("Note", area);
     const fields = [labelled("Reason", reason), list, areaLabel];
-    form(desk, byId("note"), "Note on this picture", fields, "Save", () => desk.annotate(row, { reason: reason.value, note: area.value }));
+    form(desk, byId("note"), "Note on this picture", fields, "Save", () => desk.annotate(row, { verdict: before.verdict, reason: reason.value, note: area.value }));
     reason.focus();
   }
 
@@ -274,8 +274,8 @@
       max_cost: () => input("max_cost", "Cost to, $", "number", { min: 0, step: "any" }),
       since: () => input("since", "From", "date"),
       until: () => input("until", "Before", "date"),
-      group: () => select("group", "Group by", [["item", "item"], ["prompt", "prompt"], ["duplicates", "duplicates"]]),
-      order: () => select("order", "Order", [["flagged", "flagged first"]]),
+      order: () => select("order", "Order", [["time", "time"], ["flags", "most flags first"], ["stars", "most stars first"],
+        ["cost", "dearest first"], ["item", "grouped by item"], ["prompt", "grouped by prompt"], ["duplicates", "grouped by duplicates"]]),
     };
     const fields = available.filter((name) => all[name]).map((name) => all[name]());
     const body = make("form", { method: "dialog" },

@@ -1,0 +1,57 @@
+"""`prefect-imagen thumbnails`: small copies ahead of a review."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..core.image_filters import ImageFilters
+from ..core.store_options import StoreOptions
+from . import options
+from .console import print_json, stderr, stdout
+from .exit_codes import INCOMPLETE, OK
+from .flags import FlagsOf, Given, with_flags
+
+_SHOWN = 10
+
+
+@with_flags
+def thumbnails(
+    filters: Annotated[Given, FlagsOf(ImageFilters, without={"order"})],
+    store: Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url", "region", "role_arn", "external_id"})],
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Id of a run, or how it begins; all images if left out.")
+    ] = None,
+    catalog: options.Catalog = None,
+    at_once: Annotated[
+        int, typer.Option(min=1, max=64, metavar="N", help="Images in work at the same time.", rich_help_panel="Work")
+    ] = 4,
+    json: options.Json = False,
+    verbose: options.Traceback = False,
+) -> int:
+    """Make the thumbnails of the review page before anybody looks at it.
+
+    [dim]prefect-imagen thumbnails --edition 2026-03-01[/dim]
+
+    The page makes those that are missing when they are looked at. They lie in ~/.prefect-imagen/thumbnails.
+    """
+    del verbose
+    from ..core.review.ahead import make_thumbnails
+    from ..core.review.filters import ledger_filter
+    from .catalogs import existing_ledger
+    from .typed import read_store
+    from .wanted import read_filters
+
+    with existing_ledger(catalog, required=True) as ledger:
+        if ledger is None:
+            raise TypeError("a required ledger is never None")
+        wanted = ledger_filter(read_filters(ledger, filters, run))
+        done = make_thumbnails(ledger, wanted, read_store(store), at_once=at_once)
+    if json:
+        print_json({"made": done.made, "there": done.there, "failed": done.failed})
+    else:
+        stdout().print(f"{done.made:,} made, {done.there:,} were there, {len(done.failed):,} cannot be made")
+    for image_id, reason in list(done.failed.items())[:_SHOWN]:
+        stderr().print(f"  {image_id}: {reason}", soft_wrap=True)
+    return INCOMPLETE if done.failed else OK
