@@ -19,6 +19,7 @@ from .doctor import doctor
 from .erase import erase
 from .exit_codes import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated
 from .export import export
+from .gallery import gallery
 from .models import models
 from .plan import plan
 from .reconcile import reconcile
@@ -55,6 +56,7 @@ app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
 app.command("erase", rich_help_panel=_WORK)(erase)
 app.command("review", rich_help_panel=_LOOK)(review)
+app.command("gallery", rich_help_panel=_LOOK)(gallery)
 app.command("thumbnails", rich_help_panel=_LOOK)(thumbnails)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)
 app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)

@@ -48,7 +48,7 @@ COLUMNS = (
 """What the page shows of a picture."""
 
 _JSON = ("parameters", "tags", "source_row", "flags", "flag_details")
-PLACE = ("image_id", "sha256", "state", "destination", "object_key", "content_type")
+PLACE = ("sha256", "state", "destination", "object_key", "content_type")
 """What says where a picture is."""
 
 _INDEX_SIZE = 5000
@@ -133,7 +133,7 @@ class LedgerDesk:
 
     def picture(self, image_id: str) -> StoredPicture | None:
         """Where a picture is; None if it is not known or not stored."""
-        found = self._ledger.review.rows([image_id], columns=PLACE)
+        found = self._ledger.review.rows([image_id], columns=("image_id", *PLACE))
         if not found or found[0]["state"] != ImageState.STORED:
             return None
         return stored_picture(found[0])

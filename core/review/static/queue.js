@@ -28,11 +28,11 @@
       window.addEventListener("pagehide", () => this.flush({ keepalive: true }));
     }
 
-    entries() {
-      const found = [...this.memory.values()];
-      for (let at = 0; at < localStorage.length; at += 1) {
-        const key = localStorage.key(at);
-        if (!key.startsWith(this.prefix)) continue;
+    /** What this browser keeps under a prefix, in the order in which it was said. */
+    static kept(prefix, more = []) {
+      const found = [...more];
+      for (const key of Object.keys(localStorage)) {
+        if (!key.startsWith(prefix)) continue;
         try {
           found.push(JSON.parse(localStorage.getItem(key)));
         } catch {
@@ -42,23 +42,32 @@
       return found.sort((one, other) => (one.at < other.at ? -1 : one.at > other.at ? 1 : one.turn - other.turn));
     }
 
+    entries() {
+      return Queue.kept(this.prefix, this.memory.values());
+    }
+
     get count() {
-      let count = this.memory.size;
-      for (let at = 0; at < localStorage.length; at += 1) {
-        if (localStorage.key(at).startsWith(this.prefix)) count += 1;
+      const all = this.entries();
+      return this.source.keepsVerdicts ? all.filter((verdict) => !verdict.saved).length : all.length;
+    }
+
+    /** Note that the user has all verdicts as a file. They stay, so that the page shows them. */
+    markSaved() {
+      for (const verdict of this.entries()) this.keep({ ...verdict, saved: true });
+      this.tell();
+    }
+
+    keep(verdict) {
+      try {
+        localStorage.setItem(this.prefix + verdict.id, JSON.stringify(verdict));
+      } catch {
+        this.memory.set(verdict.id, verdict);
+        this.problem = "this browser has no room to keep verdicts: leave the page open";
       }
-      return count;
     }
 
     add(verdicts) {
-      for (const verdict of verdicts) {
-        try {
-          localStorage.setItem(this.prefix + verdict.id, JSON.stringify(verdict));
-        } catch {
-          this.memory.set(verdict.id, verdict);
-          this.problem = "this browser has no room to keep verdicts: leave the page open until all are sent";
-        }
-      }
+      for (const verdict of verdicts) this.keep(verdict);
       this.tell();
       this.later(SOON);
     }

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { Grid, Queue, Loupe, Comparison, ServerSource, WORDS } = window.Imagen;
+  const { Grid, Queue, Loupe, Comparison, ServerSource, WORDS, newId } = window.Imagen;
   const VERDICTS = ["none", "approved", "rejected"];
   const LETTERS = { n: 0, a: 1, r: 2 };
   const PAGE = 100; // rows that are asked for together
@@ -379,7 +379,7 @@
         const after = { ...before, ...changed };
         step.push([index, Object.fromEntries(Object.keys(changed).map((name) => [name, before[name]]))]);
         const nothing = { verdict: null, stars: null, reason: null, note: null };
-        const verdict = { id: crypto.randomUUID(), image_id: row.image_id, sha256: row.sha256, ...nothing, ...changed, at, turn: (this.turn += 1) };
+        const verdict = { id: newId(), image_id: row.image_id, sha256: row.sha256, ...nothing, ...changed, at, turn: (this.turn += 1) };
         this.counts[before.verdict] -= 1;
         this.counts[after.verdict] += 1;
         this.marks[index] = VERDICTS.indexOf(after.verdict) + 4 * after.stars;
@@ -420,7 +420,7 @@
 
     async request(row, change) {
       try {
-        const answer = await this.source.request({ id: crypto.randomUUID(), image_id: row.image_id, sha256: row.sha256, ...change });
+        const answer = await this.source.request({ id: newId(), image_id: row.image_id, sha256: row.sha256, ...change });
         row.asked = answer.asked;
         this.say(answer.message, true);
         this.draw();
@@ -457,7 +457,7 @@
           await this.undo();
           break;
         case "save":
-          this.source.save(this.queue.entries(), this.start);
+          this.source.save(this);
           break;
         case "help":
           window.Imagen.help(this);
@@ -502,7 +502,8 @@
       }
       if (String(next) === String(this.filters)) return;
       this.filters = next;
-      history.replaceState(null, "", `${location.pathname}${String(next) ? `?${next}` : ""}`);
+      // A page from a disk must not change its address.
+      if (location.protocol !== "file:") history.replaceState(null, "", `${location.pathname}${String(next) ? `?${next}` : ""}`);
       this.open();
     }
 
@@ -602,7 +603,10 @@
     const source = window.Imagen.source || new ServerSource();
     const desk = new Desk(source);
     if (!source.request) for (const button of document.querySelectorAll("[data-server]")) button.hidden = true;
-    if (source.keepsVerdicts) document.querySelector('[data-action="save"]').hidden = false;
+    if (source.keepsVerdicts) {
+      document.querySelector('[data-action="save"]').hidden = false;
+      byId("word").textContent = source.word;
+    }
     desk.listen();
     desk.open();
     window.Imagen.desk = desk;

@@ -30,6 +30,11 @@
     return element;
   }
 
+  /** A new id. `crypto.randomUUID` is only there over HTTPS and on this machine. */
+  function newId() {
+    return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
+
   const byId = (id) => document.getElementById(id);
   const stars = (count) => "★".repeat(count) + "☆".repeat(5 - count);
   const dollars = (value) => (value === null || value === undefined ? "" : `$${Number(value).toFixed(4).replace(/0{1,2}$/, "")}`);
@@ -307,5 +312,5 @@
     dialog.showModal();
   }
 
-  Object.assign(window.Imagen, { Loupe, Comparison, editPrompt, note, filters, help, make, WORDS });
+  Object.assign(window.Imagen, { Loupe, Comparison, editPrompt, form, note, filters, help, make, newId, WORDS });
 })();
