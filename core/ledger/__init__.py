@@ -13,7 +13,6 @@ from .calls import (
     Unbilled,
     Unknown,
 )
-from .catalog import Selection
 from .costs import CostLine, CostSummary
 from .deliveries import ImageStatus, StoredImage
 from .engine import has_password, normalise_url
@@ -25,13 +24,18 @@ from .items import ClaimedItem, LeasedItem, Transition, describe_workers
 from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
 from .rebuilding import RebuiltCall, RebuiltImage
+from .review import PAGE_SIZE, PageStarts, ReviewCounts
 from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
 from .runs import OpenItem, RunItem, RunProgress, RunSpec
-from .states import CallOutcome, ImageState, ItemState, RunOutcome
+from .selection import ImageFilter, ImageOrder, Selection
+from .states import CallOutcome, ImageState, ItemState, RegenerationKind, RunOutcome, VerdictValue
+from .verdicts import MOST_STARS, Recorded, Review, Verdict, image_key
 from .workers import LEASE_SECONDS, this_host
 
 __all__ = [
     "LEASE_SECONDS",
+    "MOST_STARS",
+    "PAGE_SIZE",
     "Answered",
     "BeginResult",
     "BudgetState",
@@ -44,6 +48,8 @@ __all__ = [
     "ErasableObject",
     "ErasurePreview",
     "FailedRewrite",
+    "ImageFilter",
+    "ImageOrder",
     "ImageResult",
     "ImageState",
     "ImageStatus",
@@ -60,11 +66,16 @@ __all__ = [
     "NewImage",
     "OpenItem",
     "Outcome",
+    "PageStarts",
     "Period",
     "RebuiltCall",
     "RebuiltImage",
+    "Recorded",
     "RecordedCall",
     "Refused",
+    "RegenerationKind",
+    "Review",
+    "ReviewCounts",
     "Rewrite",
     "RewriteReport",
     "RewriteStatus",
@@ -80,9 +91,12 @@ __all__ = [
     "Transition",
     "Unbilled",
     "Unknown",
+    "Verdict",
+    "VerdictValue",
     "close_ledgers",
     "describe_workers",
     "has_password",
+    "image_key",
     "normalise_url",
     "open_ledger",
     "this_host",

@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..values import batched
-from .catalog import Selection
 from .conditions import SAME_IMAGE
 from .database import Part
 from .identity import ItemKind
 from .schema import calls, deliveries, images, items, rewrites, run_items, runs
+from .selection import Selection
 from .states import CallOutcome, ImageState, ItemState
 
 ERASED_REASON = "erased on request"

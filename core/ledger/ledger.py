@@ -20,11 +20,13 @@ from .erasure import Erasure
 from .errors import LedgerMismatch, LedgerMissing
 from .images import Images
 from .items import Items
-from .migrations import SCHEMA_VERSION, check_version, migrate
+from .migrations import SCHEMA_VERSION, check_version, fill_request_times, migrate
 from .rebuilding import Rebuilding
+from .review import ReviewPages
 from .rewrites import Rewrites
 from .runs import Runs
-from .schema import calls, insert_new, meta
+from .schema import calls, images, insert_new, meta
+from .verdicts import Verdicts
 from .workers import release_dead_workers
 
 
@@ -48,6 +50,8 @@ class Ledger(Database):
         images: Images of answered calls, and what became of them.
         deliveries: Where images are stored.
         catalog: The view of images with their costs and places.
+        verdicts: What people say about images.
+        review: Images as a reviewer goes through them.
         budgets: What a run, a day or a month may cost.
         costs: Where the money went.
         erasure: Removal of prompts and images on request.
@@ -63,6 +67,8 @@ class Ledger(Database):
         self.images = Images(self)
         self.deliveries = Deliveries(self)
         self.catalog = Catalog(self)
+        self.verdicts = Verdicts(self)
+        self.review = ReviewPages(self)
         self.budgets = Budgets(self)
         self.costs = Costs(self)
         self.erasure = Erasure(self)
@@ -80,8 +86,15 @@ class Ledger(Database):
             raise LedgerMissing(f"there is no ledger in {self.description}")
         if version < SCHEMA_VERSION:
             self.write(migrate)
+        elif self._has_untimed_images():
+            self.write(fill_request_times)
         with self.read() as connection:
             return str(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "ledger_id")))
+
+    def _has_untimed_images(self) -> bool:
+        with self.read() as connection:
+            query = sa.select(images.c.call_id).where(images.c.requested_at.is_(None))
+            return connection.scalar(query.limit(1)) is not None
 
     def bind(self, origin: str) -> None:
         """Bind the ledger to one API (scheme, host, port) for good: a sandbox's purchases never look like real ones.
