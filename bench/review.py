@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,8 +28,9 @@ from typing import Any
 
 from PIL import Image, ImageChops
 from playwright.sync_api import Page, sync_playwright
-from prefect_imagen.core.ledger import Ledger, RunSpec
+from prefect_imagen.core.ledger import ImageFilter, Ledger, RunSpec
 from prefect_imagen.core.ledger.schema import calls, images, items, run_items
+from prefect_imagen.core.review.ahead import make_thumbnails
 
 _FILES = 200
 _BATCH = 5000
@@ -140,6 +142,7 @@ def _fill(catalog: Path, folder: Path, count: int) -> None:
                 "destination": folder.as_uri(),
                 "key": key,
                 "uri": f"{folder.as_uri()}/{key}",
+                "requested_at": at,
                 "stored_at": at,
             },
         )
@@ -152,6 +155,17 @@ def _fill(catalog: Path, folder: Path, count: int) -> None:
                 connection.execute(table.insert(), list(values))
 
         ledger.write(operation)
+    ledger.close()
+
+
+def _make_thumbnails(home: Path) -> None:
+    """Make the thumbnails of all files, and say how quickly."""
+    os.environ["PREFECT_IMAGEN_HOME"] = str(home / "home")
+    ledger = Ledger(str(home / "ledger.db"))
+    some = tuple(row["image_id"] for row in ledger.review.page(ImageFilter(), columns=("image_id",), limit=_FILES))
+    begun = time.perf_counter()
+    done = make_thumbnails(ledger, ImageFilter(image_ids=some))
+    print(f"thumbnails a second: {done.made / (time.perf_counter() - begun):.0f}", flush=True)
     ledger.close()
 
 
@@ -197,11 +211,7 @@ def main() -> None:
         _fill(home / "ledger.db", home / "pictures", arguments.pictures)
         print(f"{arguments.pictures:,} pictures in a ledger of {(home / 'ledger.db').stat().st_size / 1e6:.0f} MB, "
               f"made in {time.perf_counter() - begun:.0f} s", flush=True)  # fmt: skip
-        made = subprocess.run(
-            [str(Path(sys.executable).with_name("prefect-imagen")), "thumbnails", "--json"],
-            env=environment, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        print(f"thumbnails a second: {json.loads(made.stdout)['made_per_second']}", flush=True)
+        _make_thumbnails(home)
         process, url = _start(environment)
         try:
             _measure(url, process.pid, arguments.rounds)
@@ -213,7 +223,7 @@ def main() -> None:
 def _measure(url: str, pid: int, rounds: int) -> None:
     with sync_playwright() as playwright:
         options = ["--no-sandbox", "--enable-precise-memory-info", "--js-flags=--expose-gc"]
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
         looks: list[dict[str, float]] = []
         for _ in range(rounds):
             page = browser.new_context(viewport={"width": _WIDTH, "height": _HEIGHT}).new_page()

@@ -24,6 +24,7 @@ def read_filters(ledger: Ledger, given: Given, run: str | None) -> ImageFilters:
         BadInput: A value that is not allowed, an unknown run, or one without images.
     """
     from ..core.ledger import ImageFilter
+    from ..core.review.filters import ledger_filter
     from .runs import find_run
     from .typed import read_pairs
 
@@ -35,4 +36,6 @@ def read_filters(ledger: Ledger, given: Given, run: str | None) -> ImageFilters:
     if not ledger.review.counts(ImageFilter(run_id=values.get("run"))).images:
         where = f"run {values['run'][:8]} has" if run is not None else f"{ledger.description} has"
         raise BadInput(f"{where} no stored image yet: `prefect-imagen status` shows how it stands")
-    return ImageFilters.read(values)
+    wanted = ImageFilters.read(values)
+    ledger_filter(wanted)  # which also says what nothing can match
+    return wanted

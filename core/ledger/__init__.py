@@ -24,7 +24,7 @@ from .items import ClaimedItem, LeasedItem, Transition, describe_workers
 from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
 from .rebuilding import RebuiltCall, RebuiltImage
-from .review import PAGE_SIZE, PageStarts, ReviewCounts
+from .review import PAGE_SIZE, PageStarts, ReviewCounts, ReviewOverview
 from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
 from .runs import OpenItem, RunItem, RunProgress, RunSpec
 from .selection import ImageFilter, ImageOrder, Selection
@@ -76,6 +76,7 @@ __all__ = [
     "RegenerationKind",
     "Review",
     "ReviewCounts",
+    "ReviewOverview",
     "Rewrite",
     "RewriteReport",
     "RewriteStatus",

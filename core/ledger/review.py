@@ -53,6 +53,24 @@ class ReviewCounts:
         return self.images - self.verdicts[VerdictValue.NONE]
 
 
+@dataclass(frozen=True, slots=True)
+class ReviewOverview:
+    """How far a review is.
+
+    Attributes:
+        verdicts: Number of images by verdict; every value is present.
+        first_unreviewed: Place of the first image without a verdict, from 0; None if there is none.
+    """
+
+    verdicts: Mapping[VerdictValue, int]
+    first_unreviewed: int | None
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return sum(self.verdicts.values())
+
+
 class ReviewPages(Part):
     """Lists of images, by filter and order.
 
@@ -65,6 +83,7 @@ class ReviewPages(Part):
         *,
         columns: Sequence[str],
         after: str | None = None,
+        skip: int = 0,
         order: ImageOrder = ImageOrder.TIME,
         limit: int = PAGE_SIZE,
     ) -> list[dict[str, Any]]:
@@ -73,6 +92,7 @@ class ReviewPages(Part):
         Args:
             columns: Columns of the view that are wanted.
             after: Id of an image; it need not match the filter. None for the first page.
+            skip: Leave out so many first.
 
         Raises:
             BadInput: There is no such image.
@@ -81,7 +101,7 @@ class ReviewPages(Part):
             query = _listed(connection, images)
             if after is not None:
                 query = query.where(_is_after(connection, after, order))
-            found = connection.execute(query.order_by(*order.keys).limit(limit)).all()
+            found = connection.execute(query.order_by(*order.keys).limit(limit).offset(skip)).all()
             return _rows_of(connection, [row.image_id for row in found], columns)
 
     def rows(self, image_ids: Sequence[str], *, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -114,6 +134,17 @@ class ReviewPages(Part):
                         first = total
                     total, last = total + 1, image_id
         return PageStarts(total, size, tuple(after), first)
+
+    def overview(self, images: ImageFilter, *, order: ImageOrder = ImageOrder.TIME) -> ReviewOverview:
+        """Count the images by verdict, and find the first without one: in one pass, since a page waits for it."""
+        number = sa.func.row_number().over(order_by=order.keys).label("number")
+        with self._database.read() as connection:
+            listed = _listed(connection, images).add_columns(number, column("verdict").label("verdict")).subquery()
+            query = sa.select(listed.c.verdict, sa.func.count(), sa.func.min(listed.c.number))
+            found = {row[0]: (row[1], row[2]) for row in connection.execute(query.group_by(listed.c.verdict))}
+        first = found.get(VerdictValue.NONE)
+        counts = {value: found[value][0] if value in found else 0 for value in VerdictValue}
+        return ReviewOverview(counts, None if first is None else first[1] - 1)
 
     def place(self, images: ImageFilter, image_id: str, *, order: ImageOrder = ImageOrder.TIME) -> int:
         """Number of the images that come before one.

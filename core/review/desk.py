@@ -51,9 +51,10 @@ _JSON = ("parameters", "tags", "source_row", "flags", "flag_details")
 PLACE = ("sha256", "state", "destination", "object_key", "content_type")
 """What says where a picture is."""
 
+_HASH = ("image_id", "sha256")
 _INDEX_SIZE = 5000
-_WINDOW = 100
-_BEFORE = 50
+_BEFORE = 48
+_AFTER = 100
 
 
 class LedgerDesk:
@@ -71,22 +72,20 @@ class LedgerDesk:
     def start(self, filters: Mapping[str, str]) -> dict[str, Any]:
         """Who reviews what, and the rows around the first picture without a verdict."""
         wanted, order = read_filter(filters)
-        starts = self._ledger.review.starts(wanted, order=order, size=_WINDOW)
-        counts = self._ledger.review.counts(wanted).verdicts
-        at = starts.first_unreviewed or 0
-        offset = max(0, at - _BEFORE) // _WINDOW * _WINDOW
-        after = starts.after[offset // _WINDOW]
-        rows = self._ledger.review.page(wanted, columns=COLUMNS, after=after, order=order, limit=2 * _WINDOW)
+        found = self._ledger.review.overview(wanted, order=order)
+        at = found.first_unreviewed or 0
+        offset = max(0, at - _BEFORE)
+        rows = self._ledger.review.page(wanted, columns=COLUMNS, skip=offset, order=order, limit=_BEFORE + _AFTER)
         return {
             "ledger": self._ledger.id,
             "reviewer": self._reviewer,
             "read_only": self._reviewer is None,
-            "title": f"{starts.total:,} {'picture' if starts.total == 1 else 'pictures'}",
-            "total": starts.total,
+            "title": f"{found.images:,} {'picture' if found.images == 1 else 'pictures'}",
+            "total": found.images,
             "at": at,
             "offset": offset,
             "rows": [shown(row) for row in rows],
-            "counts": {value.value: counts[value] for value in VerdictValue},
+            "counts": {value.value: found.verdicts[value] for value in VerdictValue},
         }
 
     def index(self, filters: Mapping[str, str], after: str | None) -> dict[str, Any]:
@@ -120,10 +119,11 @@ class LedgerDesk:
             except BadInput as error:
                 refused[str(one.get("id")) if isinstance(one, dict) else ""] = str(error)
         done = self._ledger.verdicts.record(given)
+        present = {row["image_id"]: row["sha256"] for row in self._ledger.review.rows(done.changed, columns=_HASH)}
         for verdict in given:
             if verdict.image_id in done.unknown:
                 refused[verdict.id] = f"{verdict.image_id} is not in the catalog, or was erased"
-            elif verdict.image_id in done.changed:
+            elif verdict.image_id in present and verdict.sha256 not in (None, present[verdict.image_id]):
                 refused[verdict.id] = f"{verdict.image_id} is not the picture any more that was looked at"
         return {"recorded": [verdict.id for verdict in given if verdict.id not in refused], "refused": refused}
 

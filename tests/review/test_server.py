@@ -117,7 +117,7 @@ def test_a_verdict_that_cannot_be_recorded_holds_up_no_other(desk_of: Desks) -> 
     [
         (("nope",), "no run's id begins with 'nope'"),
         (("--reviewer", " "), "the name of its reviewer"),
-        (("--port", "0", "--stars", "7"), "not in the range"),
+        (("--port", "0", "--stars", "7"), "less than or equal to 5"),
         (("--since", "soon"), "--since"),
         (("--min-cost", "2", "--max-cost", "1"), "exchange the two"),
         (("--unreviewed", "--verdict", "approved"), "exclude each other"),

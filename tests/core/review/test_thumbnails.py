@@ -105,10 +105,11 @@ def test_each_is_made_once_and_few_at_a_time(tmp_path: Path, imagen_home: Path) 
     # The next process finds them, though the pictures are gone by then.
     for number in range(12):
         (tmp_path / f"{number}.png").unlink()
-    later = Thumbnails(Pictures())
+    empty = Pictures()
+    later = Thumbnails(empty)
     assert later.make(pictures[0]).result(30) in made
     forget_thumbnails([pictures[0].sha256])
     with pytest.raises(CannotBeShown, match="gone"):
         later.make(pictures[0]).result(30)
-    for one in (thumbnails, later):
+    for one in (thumbnails, later, source, empty):
         one.close()
