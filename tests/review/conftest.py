@@ -7,6 +7,7 @@ import os
 import re
 import select
 import shutil
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -141,32 +142,69 @@ def postgres_url(postgres_server: Callable[[str], str]) -> str:
     return f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{name}"
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(pictures="fast", image_bytes=20_000) as server:
-        yield server
+@pytest.fixture(scope="session")
+def bought(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Makes a folder with a ledger and so many pictures, each of its own, by a real run; once for each number."""
+    made: dict[int, Path] = {}
+
+    def make(prompts: int) -> Path:
+        if prompts not in made:
+            folder = tmp_path_factory.mktemp("bought")
+            (folder / "prompts.txt").write_text("".join(f"fox number {n:02}\n" for n in range(prompts)))
+            with SandboxServer(pictures="drawn") as sandbox:
+                environment = _environment(folder, str(folder / "ledger.db"), sandbox.base_url)
+                to = str(folder / "images")
+                command = [str(IMAGEN), "run", "prompts.txt", "--to", to, "--tag", "team=spring", "--json"]
+                done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, done.stderr
+            made[prompts] = folder
+        return made[prompts]
+
+    return make
+
+
+def _environment(folder: Path, catalog: str, base_url: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_IMAGEN_HOME": str(folder / "home"),
+        "PREFECT_IMAGEN_CATALOG": catalog,
+        "AIMLAPI_API_KEY": "any",
+        "AIMLAPI_BASE_URL": base_url,
+        "IMAGEN_REVIEWER": "ada",
+    }
 
 
 @pytest.fixture
-def desk_of(sandbox: SandboxServer, tmp_path: Path) -> Iterator[Callable[..., Desk]]:
-    """Makes a catalog by a real run, with so many pictures."""
+def desk_of(bought: Callable[[int], Path], tmp_path: Path) -> Iterator[Callable[[int], Desk]]:
+    """A catalog with so many pictures, for one test."""
     made: list[Desk] = []
 
-    def make(prompts: int, catalog: str | None = None, base_url: str | None = None) -> Desk:
-        catalog = catalog or str(tmp_path / "ledger.db")
-        environment = {
-            **os.environ,
-            "PREFECT_HOME": str(tmp_path / "prefect"),
-            "PREFECT_IMAGEN_HOME": str(tmp_path / "home"),
-            "PREFECT_IMAGEN_CATALOG": catalog,
-            "AIMLAPI_API_KEY": "any",
-            "AIMLAPI_BASE_URL": base_url or sandbox.base_url,
-            "IMAGEN_REVIEWER": "ada",
-        }
-        desk = Desk(tmp_path, catalog, environment)
-        made.append(desk)
-        (tmp_path / "prompts.txt").write_text("".join(f"fox number {n:02}\n" for n in range(prompts)))
-        done = desk.run("run", "prompts.txt", "--to", "images", "--tag", "team=spring", "--json")
+    def make(prompts: int) -> Desk:
+        source = bought(prompts)
+        catalog = tmp_path / "ledger.db"
+        with closing(sqlite3.connect(source / "ledger.db")) as full, closing(sqlite3.connect(catalog)) as copy:
+            full.backup(copy)
+        # Nothing is bought here: there is no API at this address.
+        made.append(Desk(tmp_path, str(catalog), _environment(tmp_path, str(catalog), "http://127.0.0.1:9/v1")))
+        return made[-1]
+
+    yield make
+    for desk in made:
+        desk.close()
+
+
+@pytest.fixture
+def desk_on(tmp_path: Path) -> Iterator[Callable[[int, str], Desk]]:
+    """A catalog in a database of the test's own, with so many pictures."""
+    made: list[Desk] = []
+
+    def make(prompts: int, catalog: str) -> Desk:
+        with SandboxServer(pictures="fast", image_bytes=20_000) as sandbox:
+            desk = Desk(tmp_path, catalog, _environment(tmp_path, catalog, sandbox.base_url))
+            made.append(desk)
+            (tmp_path / "prompts.txt").write_text("".join(f"fox number {n:02}\n" for n in range(prompts)))
+            done = desk.run("run", "prompts.txt", "--to", "images", "--json")
         assert done.returncode == 0, done.stderr
         return desk
 

@@ -20,11 +20,11 @@ Browse = Callable[..., Page]
 
 
 def test_it_opens_from_a_disk_and_its_verdicts_become_a_file(desk_of: Desks, browse: Browse) -> None:
-    desk = desk_of(9)
+    desk = desk_of(30)
     done = desk.run("gallery", "--out", "shown", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert (told["images"], told["failed"]) == (9, {})
+    assert (told["images"], told["failed"]) == (30, {})
     page = browse(told["uri"])
     first = current(page)
     press(page, "p", "x", "4", "p")
@@ -58,7 +58,7 @@ def test_it_opens_from_a_disk_and_its_verdicts_become_a_file(desk_of: Desks, bro
 
 
 def test_it_is_served_from_a_bucket_and_written_once(desk_of: Desks, browse: Browse, tmp_path: Path) -> None:
-    desk = desk_of(5)
+    desk = desk_of(6)
     with LocalS3() as s3:
         s3.create_bucket("shown")
         desk.environment = {
@@ -91,7 +91,7 @@ def test_it_is_served_from_a_bucket_and_written_once(desk_of: Desks, browse: Bro
 
 
 def test_nothing_of_others_is_overwritten(desk_of: Desks, tmp_path: Path) -> None:
-    desk = desk_of(1)
+    desk = desk_of(6)
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("mine")
     done = desk.run("gallery", "--out", "site")
