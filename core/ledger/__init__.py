@@ -25,6 +25,7 @@ from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
 from .rebuilding import RebuiltCall, RebuiltImage
 from .review import PAGE_SIZE, PageStarts, ReviewCounts
+from .revisions import NewRevision, Revision, RevisionRequest
 from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
 from .runs import OpenItem, RunItem, RunProgress, RunSpec
 from .selection import ImageFilter, ImageOrder, Selection
@@ -64,6 +65,7 @@ __all__ = [
     "LedgerNotUsable",
     "LedgerUnavailable",
     "NewImage",
+    "NewRevision",
     "OpenItem",
     "Outcome",
     "PageStarts",
@@ -76,6 +78,8 @@ __all__ = [
     "RegenerationKind",
     "Review",
     "ReviewCounts",
+    "Revision",
+    "RevisionRequest",
     "Rewrite",
     "RewriteReport",
     "RewriteStatus",

@@ -23,6 +23,7 @@ from .items import Items
 from .migrations import SCHEMA_VERSION, check_version, fill_request_times, migrate
 from .rebuilding import Rebuilding
 from .review import ReviewPages
+from .revisions import Revisions
 from .rewrites import Rewrites
 from .runs import Runs
 from .schema import calls, images, insert_new, meta
@@ -52,6 +53,7 @@ class Ledger(Database):
         catalog: The view of images with their costs and places.
         verdicts: What people say about images.
         review: Images as a reviewer goes through them.
+        revisions: Items that are to replace images.
         budgets: What a run, a day or a month may cost.
         costs: Where the money went.
         erasure: Removal of prompts and images on request.
@@ -69,6 +71,7 @@ class Ledger(Database):
         self.catalog = Catalog(self)
         self.verdicts = Verdicts(self)
         self.review = ReviewPages(self)
+        self.revisions = Revisions(self)
         self.budgets = Budgets(self)
         self.costs = Costs(self)
         self.erasure = Erasure(self)
