@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..core.request import ImageChoice
 from ..core.store_options import StoreOptions
 from .flags import FlagsOf, Given
 
@@ -40,6 +41,7 @@ Catalog = Annotated[
     ),
 ]
 Store = Annotated[Given, FlagsOf(StoreOptions)]
+Chosen = Annotated[Given, FlagsOf(ImageChoice)]
 Endpoint = Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url"})]
 BaseUrl = Annotated[
     str | None,

@@ -18,6 +18,7 @@ from .deliveries import ImageStatus, StoredImage
 from .engine import has_password, normalise_url
 from .erasure import ErasableObject, ErasurePreview
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
+from .handovers import Handover
 from .identity import Item, ItemKind, Rewrite
 from .images import ImageResult, ImageTask, StoredAt
 from .items import ClaimedItem, LeasedItem, Transition, describe_workers
@@ -49,6 +50,7 @@ __all__ = [
     "ErasableObject",
     "ErasurePreview",
     "FailedRewrite",
+    "Handover",
     "ImageFilter",
     "ImageOrder",
     "ImageResult",

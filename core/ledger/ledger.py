@@ -18,6 +18,7 @@ from .deliveries import Deliveries
 from .engine import normalise_url
 from .erasure import Erasure
 from .errors import LedgerMismatch, LedgerMissing
+from .handovers import Handovers
 from .images import Images
 from .items import Items
 from .migrations import SCHEMA_VERSION, check_version, fill_request_times, migrate
@@ -50,6 +51,7 @@ class Ledger(Database):
         calls: Paid calls.
         images: Images of answered calls, and what became of them.
         deliveries: Where images are stored.
+        handovers: Where images were copied to, for others to take.
         catalog: The view of images with their costs and places.
         verdicts: What people say about images.
         review: Images as a reviewer goes through them.
@@ -68,6 +70,7 @@ class Ledger(Database):
         self.calls = Calls(self)
         self.images = Images(self)
         self.deliveries = Deliveries(self)
+        self.handovers = Handovers(self)
         self.catalog = Catalog(self)
         self.verdicts = Verdicts(self)
         self.review = ReviewPages(self)
