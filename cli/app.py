@@ -14,6 +14,7 @@ from ..core.errors import ImagenError
 from .blocks import blocks
 from .budget import budget
 from .console import stderr, stdout
+from .deliver import deliver
 from .demo import demo
 from .doctor import doctor
 from .erase import erase
@@ -54,6 +55,7 @@ app.command("repair", rich_help_panel=_WORK)(repair)
 app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
+app.command("deliver", rich_help_panel=_WORK)(deliver)
 app.command("erase", rich_help_panel=_WORK)(erase)
 app.command("review", rich_help_panel=_LOOK)(review)
 app.command("gallery", rich_help_panel=_LOOK)(gallery)

@@ -6,12 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ..core.image_filters import ImageFilters
-from ..core.store_options import StoreOptions
 from . import options
 from .console import print_json, stderr, stdout
 from .exit_codes import INCOMPLETE, OK
-from .flags import FlagsOf, Given, with_flags
+from .flags import with_flags
 
 _OUT = "Where to"
 _SHOWN = 10
@@ -19,17 +17,16 @@ _SHOWN = 10
 
 @with_flags
 def gallery(
-    filters: Annotated[Given, FlagsOf(ImageFilters)],
-    store: Annotated[Given, FlagsOf(StoreOptions)],
-    run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="Id of a run, or how it begins; all images if left out.")
-    ] = None,
+    chosen: options.ChosenOfRun,
+    store: options.Store,
+    run: options.OfRun = None,
     out: Annotated[
         str, typer.Option("--out", metavar="DIR|s3://…", help="Where the files go.", rich_help_panel=_OUT)
     ] = "gallery",
     no_originals: Annotated[
         bool, typer.Option("--no-originals", help="Write thumbnails only.", rich_help_panel=_OUT)
     ] = False,
+    order: options.Order = None,
     catalog: options.Catalog = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
@@ -42,29 +39,30 @@ def gallery(
     The files have prompts, source rows and costs in them.
     """
     del verbose
-    from ..core.ledger import ImageOrder
-    from ..core.review import Pictures
-    from ..core.review.filters import ledger_filter
+    from ..core.review.choice import image_filter
+    from ..core.review.filters import read_order
     from ..core.review.gallery import write_gallery
+    from ..core.review.pictures import Pictures
     from ..core.storage import open_store
     from .catalogs import existing_ledger
+    from .chosen import read_chosen
     from .typed import read_store
-    from .wanted import read_filters
 
+    sorting = read_order(order)
     reach = read_store(store)
     place = open_store(out, **(reach if out.startswith("s3://") else {}))
     with existing_ledger(catalog, required=True) as ledger:
         if ledger is None:
             raise TypeError("a required ledger is never None")
-        wanted = read_filters(ledger, filters, run)
+        wanted = image_filter(ledger, read_chosen(ledger, chosen, run))
         place.preflight()
         pictures = Pictures(reach)
         try:
             done = write_gallery(
                 ledger,
                 place,
-                ledger_filter(wanted),
-                order=ImageOrder(wanted.order),
+                wanted,
+                order=sorting,
                 pictures=pictures,
                 originals=not no_originals,
             )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..core.request import ImageChoice
 from ..core.store_options import StoreOptions
 from .flags import FlagsOf, Given
 
@@ -40,6 +41,21 @@ Catalog = Annotated[
     ),
 ]
 Store = Annotated[Given, FlagsOf(StoreOptions)]
+Chosen = Annotated[Given, FlagsOf(ImageChoice)]
+ChosenOfRun = Annotated[Given, FlagsOf(ImageChoice, without={"run"})]
+OfRun = Annotated[
+    str | None, typer.Argument(metavar="RUN", help="Id of a run, or how it begins; all images if left out.")
+]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        "--order",
+        metavar="ORDER",
+        help="time, flags, stars, cost, item, prompt or duplicates.",
+        rich_help_panel="Which images",
+    ),
+]
+Reach = Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url", "region", "role_arn", "external_id"})]
 Endpoint = Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url"})]
 BaseUrl = Annotated[
     str | None,

@@ -16,12 +16,10 @@ from typing import Annotated
 import typer
 
 from ..core.errors import BadInput
-from ..core.image_filters import ImageFilters
-from ..core.store_options import StoreOptions
 from . import options
 from .console import facts, stdout
 from .exit_codes import OK
-from .flags import FlagsOf, Given, with_flags
+from .flags import with_flags
 
 _PAGE = "Page"
 _FIRST_PORT = 20_000
@@ -30,11 +28,13 @@ _PORTS = 10_000
 
 @with_flags
 def review(
-    filters: Annotated[Given, FlagsOf(ImageFilters)],
-    store: Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url", "region", "role_arn", "external_id"})],
-    run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="Id of a run, or how it begins; all images if left out.")
-    ] = None,
+    chosen: options.ChosenOfRun,
+    store: options.Reach,
+    run: options.OfRun = None,
+    unreviewed: Annotated[
+        bool, typer.Option("--unreviewed", help="The same as --verdict none.", rich_help_panel="Which images")
+    ] = False,
+    order: options.Order = None,
     catalog: options.Catalog = None,
     reviewer: Annotated[
         str | None,
@@ -86,11 +86,16 @@ def review(
     The page runs on this machine until Ctrl-C. Nothing is bought and nothing is deleted.
     """
     del verbose
-    from ..core.review import Access, LedgerDesk, Pictures, Thumbnails, create_app, origin_of, serve
+    from ..core.review.access import Access
+    from ..core.review.desk import LedgerDesk
+    from ..core.review.filters import query_of, read_order
+    from ..core.review.pictures import Pictures
+    from ..core.review.server import create_app, origin_of, serve
+    from ..core.review.thumbnails import Thumbnails
     from .catalogs import existing_ledger
+    from .chosen import read_chosen
     from .signals import terminable
     from .typed import read_store
-    from .wanted import read_filters
 
     name = None if read_only else _reviewer(reviewer)
     with ExitStack() as stack:
@@ -99,7 +104,11 @@ def review(
         if ledger is None:
             raise TypeError("a required ledger is never None")
         ledger.be_patient(0)
-        wanted = read_filters(ledger, filters, run)
+        choice = read_chosen(ledger, chosen, run)
+        if unreviewed:
+            if choice.verdict not in (None, "none"):
+                raise BadInput(f"--unreviewed and --verdict {choice.verdict} exclude each other")
+            choice = choice.model_copy(update={"verdict": "none"})
         reach = read_store(store)
         if local_s3 is not None:
             from ..sandbox.local_s3 import LocalS3
@@ -112,7 +121,7 @@ def review(
         listener = _listen(host, port, f"{ledger.id} {name}")
         stack.callback(listener.close)
         access = Access(ledger.id, host)
-        link = access.link(origin_of(listener), wanted.query)
+        link = access.link(origin_of(listener), query_of(choice, read_order(order)))
         app = create_app(LedgerDesk(ledger, name), pictures, thumbnails, access)
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a server in the foreground is meant to end
             serve(app, listener, lambda: _announce(link, name, browser=not no_open, as_json=json))
@@ -142,7 +151,7 @@ def _listen(host: str, port: int | None, scope: str) -> socket.socket:
     Raises:
         BadInput: The port is taken.
     """
-    from ..core.review import listen
+    from ..core.review.server import listen
 
     if port is not None:
         return listen(host, port)

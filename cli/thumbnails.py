@@ -6,23 +6,19 @@ from typing import Annotated
 
 import typer
 
-from ..core.image_filters import ImageFilters
-from ..core.store_options import StoreOptions
 from . import options
 from .console import print_json, stderr, stdout
 from .exit_codes import INCOMPLETE, OK
-from .flags import FlagsOf, Given, with_flags
+from .flags import with_flags
 
 _SHOWN = 10
 
 
 @with_flags
 def thumbnails(
-    filters: Annotated[Given, FlagsOf(ImageFilters, without={"order"})],
-    store: Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url", "region", "role_arn", "external_id"})],
-    run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="Id of a run, or how it begins; all images if left out.")
-    ] = None,
+    chosen: options.ChosenOfRun,
+    store: options.Reach,
+    run: options.OfRun = None,
     catalog: options.Catalog = None,
     at_once: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="Images in work at the same time.", rich_help_panel="Work")
@@ -38,15 +34,15 @@ def thumbnails(
     """
     del verbose
     from ..core.review.ahead import make_thumbnails
-    from ..core.review.filters import ledger_filter
+    from ..core.review.choice import image_filter
     from .catalogs import existing_ledger
+    from .chosen import read_chosen
     from .typed import read_store
-    from .wanted import read_filters
 
     with existing_ledger(catalog, required=True) as ledger:
         if ledger is None:
             raise TypeError("a required ledger is never None")
-        wanted = ledger_filter(read_filters(ledger, filters, run))
+        wanted = image_filter(ledger, read_chosen(ledger, chosen, run))
         done = make_thumbnails(ledger, wanted, read_store(store), at_once=at_once)
     if json:
         print_json({"made": done.made, "there": done.there, "failed": done.failed})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BadInput
-from ..core.request import DEFAULT_MODEL, RunRequest
+from ..core.request import DEFAULT_MODEL, ImageChoice, RunRequest
 from .flags import Given
 
 if TYPE_CHECKING:
@@ -49,6 +49,18 @@ def read_request(given: Given, prompts: str | None = None) -> RunRequest:
         values["set"] = _read_fields(model, fields)
         values["matrix"] = _read_matrix(values.get("matrix"), model)
     return RunRequest.by_flag(values).scheduled(datetime.now(UTC))
+
+
+def read_choice(given: Given) -> ImageChoice:
+    """Read which images are meant.
+
+    Raises:
+        BadInput: A value that is not allowed or cannot be read.
+    """
+    values = {option.path[-1]: given.values[option.name] for option in given.options}
+    if "tags" in values:
+        values["tags"] = read_pairs(values["tags"], "--tag")
+    return ImageChoice.read(values)
 
 
 def read_store(given: Given) -> dict[str, Any]:

@@ -354,6 +354,65 @@ class Delivery(Options):
     ] = None
 
 
+class ImageChoice(Options):
+    """Which images of a catalog are meant: those that match every criterion that is given."""
+
+    section: ClassVar[str] = "Which images"
+
+    run: Annotated[
+        str | None, Field(description="Of this run, owned ones too: its id, or how it begins."), Flag(metavar="RUN")
+    ] = None
+    edition: Annotated[str | None, Field(description="Of this edition."), Flag(metavar="TEXT")] = None
+    tags: Annotated[
+        dict[str, str],
+        _empty_for_none(dict),
+        Field(description="Of runs with this tag."),
+        Flag("--tag", metavar="NAME=VALUE"),
+    ] = Field(default_factory=dict)
+    model: Annotated[str | None, Field(description="Made by this model."), Flag(metavar="MODEL")] = None
+    verdict: Annotated[
+        Literal["approved", "rejected", "none", "any"] | None,
+        Field(description="With this verdict; none stands for unreviewed images."),
+    ] = None
+    stars: Annotated[int | None, Field(ge=0, le=5, description="With at least so many stars."), Flag(metavar="N")] = (
+        None
+    )
+    flags: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_names),
+        Field(description="With any of these flags of `check`; or any, or none."),
+        Flag("--flag", metavar="NAME"),
+    ] = ()
+    duplicates: Annotated[
+        str | None,
+        Field(description="Of this group of images that look alike; or any, or none."),
+        Flag(metavar="GROUP|any|none"),
+    ] = None
+    text: Annotated[str | None, Field(description="With this text in the prompt."), Flag(metavar="TEXT")] = None
+    since: Annotated[
+        datetime | None, Field(description="Bought at or after this day or time, UTC."), Flag(metavar="DATE")
+    ] = None
+    until: Annotated[datetime | None, Field(description="Bought before it, UTC."), Flag(metavar="DATE")] = None
+    cost_from: Annotated[
+        float | None, Field(ge=0, description="Costs at least so much, in USD."), Flag(metavar="USD")
+    ] = None
+    cost_to: Annotated[float | None, Field(ge=0, description="Costs at most so much, in USD."), Flag(metavar="USD")] = (
+        None
+    )
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Read what is asked for.
+
+        Raises:
+            BadInput: A value that is not allowed or cannot be read.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise BadInput(explain(error, cls)) from None
+
+
 class RunRequest(Options):
     """What a run buys and how: everything but the prompts, the store, the credentials and the catalog.
 

@@ -18,6 +18,7 @@ from .deliveries import ImageStatus, StoredImage
 from .engine import has_password, normalise_url
 from .erasure import ErasableObject, ErasurePreview
 from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
+from .handovers import Handover
 from .identity import Item, ItemKind, Rewrite
 from .images import ImageResult, ImageTask, StoredAt
 from .items import ClaimedItem, LeasedItem, Transition, describe_workers
@@ -25,6 +26,7 @@ from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
 from .rebuilding import RebuiltCall, RebuiltImage
 from .review import PAGE_SIZE, PageStarts, ReviewCounts, ReviewOverview
+from .revisions import NewRevision, Revision, RevisionRequest
 from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
 from .runs import OpenItem, RunItem, RunProgress, RunSpec
 from .selection import ImageFilter, ImageOrder, Selection
@@ -48,6 +50,7 @@ __all__ = [
     "ErasableObject",
     "ErasurePreview",
     "FailedRewrite",
+    "Handover",
     "ImageFilter",
     "ImageOrder",
     "ImageResult",
@@ -64,6 +67,7 @@ __all__ = [
     "LedgerNotUsable",
     "LedgerUnavailable",
     "NewImage",
+    "NewRevision",
     "OpenItem",
     "Outcome",
     "PageStarts",
@@ -77,6 +81,8 @@ __all__ = [
     "Review",
     "ReviewCounts",
     "ReviewOverview",
+    "Revision",
+    "RevisionRequest",
     "Rewrite",
     "RewriteReport",
     "RewriteStatus",

@@ -18,11 +18,13 @@ from .deliveries import Deliveries
 from .engine import normalise_url
 from .erasure import Erasure
 from .errors import LedgerMismatch, LedgerMissing
+from .handovers import Handovers
 from .images import Images
 from .items import Items
 from .migrations import SCHEMA_VERSION, check_version, fill_request_times, migrate
 from .rebuilding import Rebuilding
 from .review import ReviewPages
+from .revisions import Revisions
 from .rewrites import Rewrites
 from .runs import Runs
 from .schema import calls, images, insert_new, meta
@@ -49,9 +51,11 @@ class Ledger(Database):
         calls: Paid calls.
         images: Images of answered calls, and what became of them.
         deliveries: Where images are stored.
+        handovers: Where images were copied to, for others to take.
         catalog: The view of images with their costs and places.
         verdicts: What people say about images.
         review: Images as a reviewer goes through them.
+        revisions: Items that are to replace images.
         budgets: What a run, a day or a month may cost.
         costs: Where the money went.
         erasure: Removal of prompts and images on request.
@@ -66,9 +70,11 @@ class Ledger(Database):
         self.calls = Calls(self)
         self.images = Images(self)
         self.deliveries = Deliveries(self)
+        self.handovers = Handovers(self)
         self.catalog = Catalog(self)
         self.verdicts = Verdicts(self)
         self.review = ReviewPages(self)
+        self.revisions = Revisions(self)
         self.budgets = Budgets(self)
         self.costs = Costs(self)
         self.erasure = Erasure(self)

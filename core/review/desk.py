@@ -71,7 +71,7 @@ class LedgerDesk:
 
     def start(self, filters: Mapping[str, str]) -> dict[str, Any]:
         """Who reviews what, and the rows around the first picture without a verdict."""
-        wanted, order = read_filter(filters)
+        wanted, order = read_filter(self._ledger, filters)
         found = self._ledger.review.overview(wanted, order=order)
         at = found.first_unreviewed or 0
         offset = max(0, at - _BEFORE)
@@ -90,7 +90,7 @@ class LedgerDesk:
 
     def index(self, filters: Mapping[str, str], after: str | None) -> dict[str, Any]:
         """Ids of pictures in their order, with the first letter of each verdict and the number of stars."""
-        wanted, order = read_filter(filters)
+        wanted, order = read_filter(self._ledger, filters)
         columns = ("image_id", "verdict", "stars")
         rows = self._ledger.review.page(wanted, columns=columns, after=after, order=order, limit=_INDEX_SIZE)
         return indexed(rows) | {"next": rows[-1]["image_id"] if len(rows) == _INDEX_SIZE else None}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 import requests
 
+from ..postgres import PostgresServer
 from .conftest import Desk, port_of
 
 Desks = Callable[..., Desk]
@@ -120,7 +121,7 @@ def test_a_verdict_that_cannot_be_recorded_holds_up_no_other(desk_of: Desks) -> 
         (("--reviewer", " "), "the name of its reviewer"),
         (("--port", "0", "--stars", "7"), "less than or equal to 5"),
         (("--since", "soon"), "--since"),
-        (("--min-cost", "2", "--max-cost", "1"), "exchange the two"),
+        (("--cost-from", "2", "--cost-to", "1"), "exchange the two"),
         (("--unreviewed", "--verdict", "approved"), "exclude each other"),
         (("--host", "192.0.2.1", "--port", "0"), "cannot listen on 192.0.2.1"),
     ],

@@ -86,7 +86,7 @@
       if (![...filters.values()].some(Boolean)) return all;
       this.columns ||= await load("columns");
       const mine = this.mine();
-      const verdict = filters.get("unreviewed") ? "none" : filters.get("verdict");
+      const verdict = filters.get("verdict");
       const text = (filters.get("text") || "").toLowerCase();
       const { prompts, values, of } = this.columns;
       return all.filter((at) => {
@@ -96,7 +96,7 @@
         if (text && !prompts[at].toLowerCase().includes(text)) return false;
         const flags = values.flags[of.flags[at]];
         const flag = filters.get("flag");
-        if (flag && !(flag === "any" ? flags : ` ${flags} `.includes(` ${flag} `))) return false;
+        if (flag && !(flag === "any" ? flags : flag === "none" ? !flags : ` ${flags} `.includes(` ${flag} `))) return false;
         return ["run", "edition", "model"].every((name) => !filters.get(name) || values[name][of[name][at]] === filters.get(name));
       });
     }
@@ -107,7 +107,7 @@
       const flags = new Set(values.flags.flatMap((text) => text.split(" ")).filter(Boolean));
       return {
         fields: ["verdict", "stars", "flag", "run", "edition", "model"],
-        flags: flags.size ? ["any", ...flags] : [],
+        flags: flags.size ? ["any", "none", ...flags] : [],
         runs: values.run,
         editions: values.edition.filter(Boolean),
         models: values.model,
