@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import BadInput
-from ..ledger import ImageState, Ledger, Verdict, VerdictValue
+from ..ledger import ImageState, Ledger, RegenerationKind, Verdict, VerdictValue
 from .filters import choices, read_filter
 from .pictures import StoredPicture
+from .regenerate import Regeneration, ask
 
 COLUMNS = (
     "image_id",
@@ -52,6 +53,11 @@ PLACE = ("sha256", "state", "destination", "object_key", "content_type")
 """What says where a picture is."""
 
 _HASH = ("image_id", "sha256")
+_WORDS = {
+    RegenerationKind.SEED: "another seed",
+    RegenerationKind.PROMPT: "an edited prompt",
+    RegenerationKind.PARAMETERS: "other parameters",
+}
 _INDEX_SIZE = 5000
 _BEFORE = 48
 _AFTER = 100
@@ -84,7 +90,7 @@ class LedgerDesk:
             "total": found.images,
             "at": at,
             "offset": offset,
-            "rows": [shown(row) for row in rows],
+            "rows": self._shown(rows),
             "counts": {value.value: found.verdicts[value] for value in VerdictValue},
         }
 
@@ -97,7 +103,19 @@ class LedgerDesk:
 
     def rows(self, image_ids: list[str]) -> list[dict[str, Any]]:
         """All that is known of pictures."""
-        return [shown(row) for row in self._ledger.review.rows(image_ids, columns=COLUMNS)]
+        return self._shown(self._ledger.review.rows(image_ids, columns=COLUMNS))
+
+    def _shown(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Rows with what was asked for in place of each picture, and what has come of it."""
+        found = [shown(row) for row in rows]
+        revisions = self._ledger.revisions.of_images(row["image_id"] for row in found)
+        for row in found:
+            mine = revisions.get(row["image_id"], ())
+            if waiting := [_WORDS[one.kind] for one in mine if one.open]:
+                row["asked"] = ", ".join(waiting)
+            if made := [image_id for one in mine for image_id in one.images]:
+                row["replaced_by"] = made
+        return found
 
     def choices(self) -> dict[str, Any]:
         """What can be filtered by."""
@@ -109,13 +127,12 @@ class LedgerDesk:
         Returns:
             `recorded`: the ids of those that are on the ledger now; `refused`: why the others never will be, by id.
         """
-        if self._reviewer is None:
-            raise BadInput("this page is read-only: start it without --read-only")
+        reviewer = self._writing()
         refused: dict[str, str] = {}
         given: list[Verdict] = []
         for one in verdicts:
             try:
-                given.append(_verdict(one, self._reviewer))
+                given.append(_verdict(one, reviewer))
             except BadInput as error:
                 refused[str(one.get("id")) if isinstance(one, dict) else ""] = str(error)
         done = self._ledger.verdicts.record(given)
@@ -127,9 +144,32 @@ class LedgerDesk:
                 refused[verdict.id] = f"{verdict.image_id} is not the picture any more that was looked at"
         return {"recorded": [verdict.id for verdict in given if verdict.id not in refused], "refused": refused}
 
+    def _writing(self) -> str:
+        if self._reviewer is None:
+            raise BadInput("this page is read-only: start it without --read-only")
+        return self._reviewer
+
     def request(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask for a picture in place of another."""
-        raise BadInput("this page takes no requests")
+        """Ask for a picture in place of another: with another seed, or with the prompt that is given.
+
+        Returns:
+            `asked`: what was asked for; `message`: that and what happens next.
+        """
+        reviewer = self._writing()
+        texts = {name: asked.get(name) for name in ("id", "image_id", "sha256", "prompt")}
+        if not all(value is None or isinstance(value, str) for value in texts.values()):
+            raise BadInput("a request has texts: id, image_id, sha256, prompt")
+        image_id, prompt = texts["image_id"] or "", texts["prompt"]
+        (present, *_) = self._ledger.review.rows([image_id], columns=("sha256",)) or [{"sha256": None}]
+        if present["sha256"] != texts["sha256"]:
+            raise BadInput("that is not the picture any more that was looked at: load the page again")
+        kind = RegenerationKind.SEED if prompt is None else RegenerationKind.PROMPT
+        wanted = Regeneration(image_id, reviewer, kind, prompt, **({"id": texts["id"]} if texts["id"] else {}))
+        (revision,) = ask(self._ledger, [wanted])
+        what = _WORDS[kind]
+        if revision.images:
+            return {"asked": what, "message": f"This was made before: {revision.images[0]}", "made": revision.images}
+        return {"asked": what, "message": f"Asked for {what}. `prefect-imagen regenerate` buys it, under a budget."}
 
     def picture(self, image_id: str) -> StoredPicture | None:
         """Where a picture is; None if it is not known or not stored."""

@@ -487,10 +487,18 @@
       let chosen = this.targets;
       if (chosen.length === 1) {
         const [one] = chosen;
-        chosen = one + 1 < this.grid.total ? [one, one + 1] : [Math.max(0, one - 1), one];
+        chosen = await this.relatives(one);
+        if (chosen.length < 2) chosen = one + 1 < this.grid.total ? [one, one + 1] : [Math.max(0, one - 1), one];
       }
       if (chosen.length > 6) this.say("the first 6 of the selected are compared");
       await this.comparison.show([...new Set(chosen)].slice(0, 6));
+    }
+
+    /** A picture with the one it was made in place of, and those that were made in its place, the oldest first. */
+    async relatives(index) {
+      const row = await this.rowAt(index);
+      const ids = [row?.parent_image_id, row?.image_id, ...(row?.replaced_by || [])];
+      return ids.map((id) => (id ? this.ids.indexOf(id) : -1)).filter((at) => at >= 0);
     }
 
     filter(values, whole = false) {
