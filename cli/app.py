@@ -23,6 +23,7 @@ from .export import export
 from .models import models
 from .plan import plan
 from .reconcile import reconcile
+from .regenerate import regenerate
 from .repair import repair
 from .run import run
 from .sandbox import sandbox
@@ -51,6 +52,7 @@ app.command("repair", rich_help_panel=_WORK)(repair)
 app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
+app.command("regenerate", rich_help_panel=_WORK)(regenerate)
 app.command("deliver", rich_help_panel=_WORK)(deliver)
 app.command("erase", rich_help_panel=_WORK)(erase)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)
