@@ -24,6 +24,7 @@ from .gallery import gallery
 from .models import models
 from .plan import plan
 from .reconcile import reconcile
+from .regenerate import regenerate
 from .repair import repair
 from .review import review
 from .run import run
@@ -55,6 +56,7 @@ app.command("repair", rich_help_panel=_WORK)(repair)
 app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
+app.command("regenerate", rich_help_panel=_WORK)(regenerate)
 app.command("deliver", rich_help_panel=_WORK)(deliver)
 app.command("erase", rich_help_panel=_WORK)(erase)
 app.command("review", rich_help_panel=_LOOK)(review)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from typing import Annotated
 
@@ -19,6 +20,14 @@ Prompts = Annotated[
     str,
     typer.Argument(
         metavar="PROMPTS",
+        help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`.",
+    ),
+]
+
+OptionalPrompts = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PROMPTS]",
         help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`.",
     ),
 ]
@@ -85,6 +94,27 @@ Models = Annotated[
         rich_help_panel=_API,
         callback=_use_models,
         is_eager=True,
+        show_default=False,
+    ),
+]
+
+
+def _user() -> str:
+    """Who is at work here, as the system knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+Reviewer = Annotated[
+    str,
+    typer.Option(
+        "--reviewer",
+        envvar="PREFECT_IMAGEN_REVIEWER",
+        metavar="NAME",
+        default_factory=_user,
+        help="Who says it (default: the user of this machine).",
         show_default=False,
     ),
 ]

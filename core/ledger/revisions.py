@@ -50,7 +50,7 @@ class RevisionRequest:
 
     def __post_init__(self) -> None:
         if not self.reviewer.strip():
-            raise BadInput("a regeneration needs the name of its reviewer: --reviewer NAME, or IMAGEN_REVIEWER")
+            raise BadInput("a regeneration needs the name of its reviewer: --reviewer NAME, or PREFECT_IMAGEN_REVIEWER")
 
 
 @dataclass(frozen=True, slots=True)

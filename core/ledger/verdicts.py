@@ -54,7 +54,7 @@ class Verdict:
     def __post_init__(self) -> None:
         image_key(self.image_id)
         if not self.reviewer.strip():
-            raise BadInput("a verdict needs the name of its reviewer: --reviewer NAME, or IMAGEN_REVIEWER")
+            raise BadInput("a verdict needs the name of its reviewer: --reviewer NAME, or PREFECT_IMAGEN_REVIEWER")
         if not self.id:
             raise BadInput("a verdict needs an id")
         for name, longest in _LONGEST.items():

@@ -323,7 +323,7 @@ def _priced(
     paid_calls = calls + (rewrites.to_buy if rewrites else 0)
     return Plan(
         model=candidate.model,
-        combinations=len(candidate.forms),
+        combinations=spec.rows_per_prompt // (spec.variations * spec.repeat),
         to_buy=calls,
         images=images,
         price=expected + (rewrites.price if rewrites else 0),

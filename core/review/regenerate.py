@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..aimlapi import ImageRequest, ResolvedModel, load_registry
+from ..aimlapi import AimlApiClient, ImageRequest, ResolvedModel, load_registry
 from ..aimlapi.common_parameters import to_native
 from ..errors import BadInput
 from ..ledger import Item, Ledger, NewRevision, RegenerationKind, Revision, RevisionRequest
+from ..money import credits_to_usd, usd_to_credits
 from ..plan import RevisedRow, RevisionBatch
+from ..request import RunRequest
+from ..run.checks import CheckedBatch, Prepared, check_batch, prepare, with_terms
+from ..storage import ObjectStore
 
 _PARENT = ("image_id", "model", "contract", "prompt", "parameters", "edition", "state")
 _SOURCE = ("image_id", "source_file", "source_line", "source_row", "destination")
@@ -95,6 +99,54 @@ def open_batches(ledger: Ledger, revisions: Sequence[Revision]) -> list[tuple[st
         row = RevisedRow(one, source["source_file"] or "", source["source_line"] or 0, _loaded(source["source_row"]))
         grouped.setdefault((one.model, source["destination"]), []).append(row)
     return [(destination, RevisionBatch(model, tuple(rows))) for (model, destination), rows in grouped.items()]
+
+
+def prepare_batches(
+    ledger: Ledger,
+    request: RunRequest,
+    *,
+    connect: Callable[[], AimlApiClient],
+    store_of: Callable[[str | None], ObjectStore],
+) -> list[Prepared]:
+    """Check everything that is to be made anew, at today's prices, as a run for each model and destination.
+
+    Args:
+        ledger: Open.
+        request: For budget, limits, policy and delivery.
+        connect: Makes a client of the API.
+        store_of: Opens the destination of the images that are replaced, or another one in its place.
+
+    Raises:
+        BadInput: A revision that does not fit its model any more; a budget below the price of one.
+        Unavailable: A service does not answer.
+    """
+    open_ = ledger.revisions.open(retry_refused=request.policy.retry_refused)
+    budget = usd_to_credits(request.budget_usd) if request.budget_usd is not None else None
+    prepared = []
+    for destination, batch in open_batches(ledger, open_):
+        client = connect()
+        ready = with_terms(batch, client.base_url, offline=not request.policy.ask_catalogue)
+        checked = CheckedBatch(ready, check_batch(ready, budget=budget))
+        store = store_of(destination)
+        prepared.append(prepare(request, client=client, ledger=ledger, store=store, checked=checked))
+    return prepared
+
+
+def with_budget_left(prepared: Prepared, spent: int) -> Prepared | None:
+    """The same with what is left of its budget; None if too little is left for one item.
+
+    Args:
+        prepared: With the whole budget.
+        spent: Credits that runs before it have spent of it, or may have.
+    """
+    request = prepared.request
+    if request.budget_usd is None or prepared.checked is None or not spent:
+        return prepared
+    left = usd_to_credits(request.budget_usd) - spent
+    if left < min(form.price_high for form in prepared.checked.batch.forms()):
+        return None
+    changed = request.model_copy(update={"budget_usd": float(credits_to_usd(left))})
+    return replace(prepared, request=changed)
 
 
 def _revise(wanted: Regeneration, parent: Mapping[str, Any] | None) -> NewRevision:
