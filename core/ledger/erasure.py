@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..values import batched
-from .conditions import SAME_IMAGE
+from .conditions import SAME_IMAGE, rows_among
 from .database import Part
 from .identity import ItemKind
 from .schema import (
@@ -140,6 +140,12 @@ class Erasure(Part):
                 query = query.where(there.c.item_id.in_(batch))
                 found += [ErasableObject(*row) for row in connection.execute(query)]
         return found
+
+    def hashes_of(self, item_ids: Sequence[str]) -> set[str]:
+        """Hashes of the images of items."""
+        with self._database.read() as connection:
+            query = sa.select(images.c.sha256).where(images.c.sha256.is_not(None))
+            return {row.sha256 for row in rows_among(connection, query, images.c.item_id, item_ids)}
 
     def flow_runs_of(self, item_ids: Sequence[str]) -> set[str]:
         """Prefect's ids of the flow runs that asked for items or bought them: their artifacts show prompts."""
