@@ -51,9 +51,7 @@ def gallery(
     sorting = read_order(order)
     reach = read_store(store)
     place = open_store(out, **(reach if out.startswith("s3://") else {}))
-    with existing_ledger(catalog, required=True) as ledger:
-        if ledger is None:
-            raise TypeError("a required ledger is never None")
+    with existing_ledger(catalog) as ledger:
         wanted = image_filter(ledger, read_chosen(ledger, chosen, run))
         place.preflight()
         pictures = Pictures(reach)

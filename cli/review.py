@@ -100,9 +100,7 @@ def review(
     name = None if read_only else _reviewer(reviewer)
     with ExitStack() as stack:
         stack.enter_context(terminable())
-        ledger = stack.enter_context(existing_ledger(catalog, required=True))
-        if ledger is None:
-            raise TypeError("a required ledger is never None")
+        ledger = stack.enter_context(existing_ledger(catalog))
         ledger.be_patient(0)
         choice = read_chosen(ledger, chosen, run)
         if unreviewed:

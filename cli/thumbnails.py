@@ -39,9 +39,7 @@ def thumbnails(
     from .chosen import read_chosen
     from .typed import read_store
 
-    with existing_ledger(catalog, required=True) as ledger:
-        if ledger is None:
-            raise TypeError("a required ledger is never None")
+    with existing_ledger(catalog) as ledger:
         wanted = image_filter(ledger, read_chosen(ledger, chosen, run))
         done = make_thumbnails(ledger, wanted, read_store(store), at_once=at_once)
     if json:
