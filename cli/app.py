@@ -13,6 +13,7 @@ import typer
 from ..core.errors import ImagenError
 from .blocks import blocks
 from .budget import budget
+from .check import check
 from .console import stderr, stdout
 from .deliver import deliver
 from .demo import demo
@@ -52,6 +53,7 @@ app.command("repair", rich_help_panel=_WORK)(repair)
 app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
+app.command("check", rich_help_panel=_WORK)(check)
 app.command("regenerate", rich_help_panel=_WORK)(regenerate)
 app.command("deliver", rich_help_panel=_WORK)(deliver)
 app.command("erase", rich_help_panel=_WORK)(erase)

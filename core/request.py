@@ -401,6 +401,45 @@ class ImageChoice(Options):
     )
 
 
+class CheckOptions(Options):
+    """How images are checked; see `core.review.checks`."""
+
+    section: ClassVar[str] = "How to check"
+
+    own: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_names),
+        Field(description="Check of your own: a function of a picture and its row in the catalog."),
+        Flag("--check", metavar="MODULE:FUNCTION"),
+    ] = ()
+    within: Annotated[
+        Literal["catalog", "run"],
+        Field(description="Flag images that look like an older one of the whole catalog, or of their run."),
+    ] = "catalog"
+    distance: Annotated[
+        int,
+        Field(ge=0, le=7, description="Bits of 64 in which the hashes of images that look alike may differ."),
+        Flag(metavar="BITS"),
+    ] = 6
+    blank_below: Annotated[
+        float, Field(ge=0, le=255, description="Spread of colours below which an image is blank."), Flag(metavar="N")
+    ] = 3.0
+    blur_below: Annotated[
+        float, Field(ge=0, description="Sharpness below which an image is blurred."), Flag(metavar="N")
+    ] = 20.0
+    border_from: Annotated[
+        float,
+        Field(gt=0, lt=0.3, description="Part of a side from which an edge of one colour is a border."),
+        Flag(metavar="N"),
+    ] = 0.02
+    ratio_tolerance: Annotated[
+        float,
+        Field(ge=0, lt=1, description="How far a ratio may be from the one that was asked for."),
+        Flag(metavar="N"),
+    ] = 0.08
+    again: Annotated[bool, Field(description="Also images that were checked like that before.")] = False
+
+
 class RunRequest(Options):
     """What a run buys and how: everything but the prompts, the store, the credentials and the catalog.
 

@@ -13,6 +13,7 @@ from .calls import (
     Unbilled,
     Unknown,
 )
+from .checks import Checked, Grouped, Known
 from .costs import CostLine, CostSummary
 from .deliveries import ImageStatus, StoredImage
 from .engine import has_password, normalise_url
@@ -44,12 +45,14 @@ __all__ = [
     "BudgetWarning",
     "CallIntent",
     "CallOutcome",
+    "Checked",
     "ClaimedItem",
     "CostLine",
     "CostSummary",
     "ErasableObject",
     "ErasurePreview",
     "FailedRewrite",
+    "Grouped",
     "Handover",
     "ImageFilter",
     "ImageOrder",
@@ -60,6 +63,7 @@ __all__ = [
     "Item",
     "ItemKind",
     "ItemState",
+    "Known",
     "LeasedItem",
     "Ledger",
     "LedgerMismatch",

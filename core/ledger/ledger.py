@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from .budgets import Budgets
 from .calls import Calls
 from .catalog import Catalog
+from .checks import Checks
 from .costs import Costs
 from .database import Database
 from .deliveries import Deliveries
@@ -55,6 +56,7 @@ class Ledger(Database):
         catalog: The view of images with their costs and places.
         verdicts: What people say about images.
         review: Images as a reviewer goes through them.
+        checks: What was found in images without asking anybody.
         revisions: Items that are to replace images.
         budgets: What a run, a day or a month may cost.
         costs: Where the money went.
@@ -74,6 +76,7 @@ class Ledger(Database):
         self.catalog = Catalog(self)
         self.verdicts = Verdicts(self)
         self.review = ReviewPages(self)
+        self.checks = Checks(self)
         self.revisions = Revisions(self)
         self.budgets = Budgets(self)
         self.costs = Costs(self)
