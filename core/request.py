@@ -426,7 +426,7 @@ class CheckOptions(Options):
     ] = 3.0
     blur_below: Annotated[
         float, Field(ge=0, description="Sharpness below which an image is blurred."), Flag(metavar="N")
-    ] = 20.0
+    ] = 8.0
     border_from: Annotated[
         float,
         Field(gt=0, lt=0.3, description="Part of a side from which an edge of one colour is a border."),

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,12 @@ DUPLICATE, NEAR_DUPLICATE, UNREADABLE = "duplicate", "near-duplicate", "unreadab
 _OF_GROUPS = (DUPLICATE, NEAR_DUPLICATE)
 _COLUMNS = ("image_id", "item_id", "uri", "sha256", "model", "prompt", "parameters", "width", "height")
 _VERSION = 1
+_NOT_OF_AN_IMAGE = {"within", "distance", "again"}
 _FLAG = re.compile(r"[a-z][a-z0-9-]{0,49}")
 _BATCH = 64
 _AT_ONCE = 4
 _SIDE = 512
-_SMALL_SIDE = 64
+_SMALLEST = 16
 _SIZE = re.compile(r"(\d+)\s*[x*]\s*(\d+)")
 _RATIO = re.compile(r"(\d+):(\d+)")
 _EDGES = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), 1, 128)
@@ -98,7 +100,9 @@ def check_images(
     """
     options = options or CheckOptions()
     own = [(name, _import(name)) for name in options.own]
-    settings = hashlib.sha256(canonical_json([_VERSION, options.model_dump(mode="json")]).encode()).hexdigest()[:16]
+    settings = hashlib.sha256(
+        canonical_json([_VERSION, options.model_dump(mode="json", exclude=_NOT_OF_AN_IMAGE)]).encode()
+    ).hexdigest()[:16]
     checker = _Checker(options, own, settings, sources or Sources())
     total = checked = 0
     new: list[str] = []
@@ -134,11 +138,10 @@ def find_duplicates(ledger: Ledger, options: CheckOptions) -> int:
     known = list(ledger.checks.known())
     names = [one.image_id for one in known]
     everywhere, in_run = Groups(names), Groups(names)
-    for one, other in _pairs(known, options.distance):
-        everywhere.join(one, other)
-        if known[one].run_id == known[other].run_id:
-            in_run.join(one, other)
-    # Two of one run may be joined by an image of another run only: within the run, each pair is compared for itself.
+    for first, second in _pairs(known, options.distance):
+        everywhere.join(first, second)
+        if known[first].run_id == known[second].run_id:
+            in_run.join(first, second)
     groups, run_groups = everywhere.named(), in_run.named()
     seen: set[tuple[str, str | None]] = set()
     changed = []
@@ -169,18 +172,17 @@ def _pairs(known: Sequence[Known], distance: int) -> Iterator[tuple[int, int]]:
             by_hash.setdefault(value, []).append(place)
     for places in (*by_content.values(), *by_hash.values()):
         yield from _chained(places, known)
-    for one, other in alike(by_hash, distance):
-        yield by_hash[one][0], by_hash[other][0]
-        runs = {known[place].run_id: place for place in reversed(by_hash[one])}
-        for place in by_hash[other]:
+    for first, second in alike(by_hash, distance):
+        yield by_hash[first][0], by_hash[second][0]
+        runs = {known[place].run_id: place for place in reversed(by_hash[first])}
+        for place in by_hash[second]:
             if known[place].run_id in runs:
                 yield runs[known[place].run_id], place
 
 
 def _chained(places: Sequence[int], known: Sequence[Known]) -> Iterator[tuple[int, int]]:
     last: dict[str, int] = {}
-    for before, place in zip(places, places[1:], strict=False):
-        yield before, place
+    yield from pairwise(places)
     for place in places:
         run_id = known[place].run_id
         if run_id in last:
@@ -250,10 +252,19 @@ def found_in(picture: Image.Image, row: Mapping[str, Any], options: CheckOptions
         return {**flags, "blank": f"nearly one colour, {colour}"}
     if (border := border_of(small, options.border_from)) is not None:
         flags["border"] = border
-    sharpness = ImageStat.Stat(small.convert("L").filter(_EDGES)).var[0]
+    sharpness = sharpness_of(small)
     if sharpness < options.blur_below:
         flags["blur"] = f"sharpness {sharpness:.1f}, below {options.blur_below:g}"
     return flags
+
+
+def sharpness_of(picture: Image.Image) -> float:
+    """How much brightness changes from pixel to pixel: the variance of its second derivative."""
+    width, height = picture.size
+    if width < _SMALLEST or height < _SMALLEST:
+        return float("inf")
+    # The filter leaves the outermost pixels as they are.
+    return float(ImageStat.Stat(picture.convert("L").filter(_EDGES).crop((1, 1, width - 1, height - 1))).var[0])
 
 
 def shape_flags(size: tuple[int, int], parameters: Mapping[str, Any], tolerance: float) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from PIL import Image
 
@@ -26,7 +27,7 @@ def dhash(image: Image.Image) -> str:
     """
     small = image.convert("L").resize((9, 8), Image.Resampling.BILINEAR)
     rows = [list(small.crop((0, y, 9, y + 1)).tobytes()) for y in range(8)]
-    bits = (left > right for row in rows for left, right in zip(row, row[1:], strict=False))
+    bits = (left > right for row in rows for left, right in pairwise(row))
     return f"{sum(bit << place for place, bit in enumerate(bits)):016x}"
 
 
@@ -69,7 +70,7 @@ class Groups:
 def alike(hashes: Mapping[int, Sequence[int]], distance: int) -> Iterator[tuple[int, int]]:
     """Pairs of different hashes that differ in at most so many bits.
 
-    Of two such hashes, one of the four bands of 16 bits differs in one bit at most: only what agrees so far is compared.
+    Of two such hashes, one of the four bands of 16 bits differs in one bit at most: only such hashes are compared.
     """
     bands: list[dict[int, list[int]]] = [{} for _ in range(_BANDS)]
     flips = [0, *(1 << bit for bit in range(_WIDTH))]
