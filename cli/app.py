@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import ImagenError
+from .backup import backup
 from .blocks import blocks
 from .budget import budget
 from .check import check
@@ -56,6 +57,7 @@ app.command("export", rich_help_panel=_WORK)(export)
 app.command("check", rich_help_panel=_WORK)(check)
 app.command("regenerate", rich_help_panel=_WORK)(regenerate)
 app.command("deliver", rich_help_panel=_WORK)(deliver)
+app.command("backup", rich_help_panel=_WORK)(backup)
 app.command("erase", rich_help_panel=_WORK)(erase)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)
 app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)

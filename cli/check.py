@@ -38,9 +38,7 @@ def check(
     from .catalogs import existing_ledger
     from .typed import read_choice, read_options, read_store
 
-    with existing_ledger(catalog, required=True) as ledger:
-        if ledger is None:
-            raise TypeError("a required ledger is never None")
+    with existing_ledger(catalog) as ledger:
         report = check_images(
             ledger,
             image_filter(ledger, read_choice(chosen)),

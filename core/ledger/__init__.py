@@ -1,5 +1,6 @@
 """The ledger: every item, every paid call, every image. It knows databases and no HTTP."""
 
+from .backup import back_up
 from .budgets import BudgetState, BudgetWarning, Period
 from .calls import (
     Answered,
@@ -18,7 +19,7 @@ from .costs import CostLine, CostSummary
 from .deliveries import ImageStatus, StoredImage
 from .engine import has_password, normalise_url
 from .erasure import ErasableObject, ErasurePreview
-from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
+from .errors import LedgerBehind, LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
 from .handovers import Handover
 from .identity import Item, ItemKind, Rewrite
 from .images import ImageResult, ImageTask, StoredAt
@@ -66,6 +67,7 @@ __all__ = [
     "Known",
     "LeasedItem",
     "Ledger",
+    "LedgerBehind",
     "LedgerMismatch",
     "LedgerMissing",
     "LedgerNotUsable",
@@ -103,6 +105,7 @@ __all__ = [
     "Unknown",
     "Verdict",
     "VerdictValue",
+    "back_up",
     "close_ledgers",
     "describe_workers",
     "has_password",

@@ -22,6 +22,7 @@ from .errors import LedgerMismatch, LedgerMissing
 from .handovers import Handovers
 from .images import Images
 from .items import Items
+from .marks import Marks
 from .migrations import SCHEMA_VERSION, check_version, fill_request_times, migrate
 from .rebuilding import Rebuilding
 from .review import ReviewPages
@@ -53,6 +54,7 @@ class Ledger(Database):
         images: Images of answered calls, and what became of them.
         deliveries: Where images are stored.
         handovers: Where images were copied to, for others to take.
+        marks: How far the markers at destinations are.
         catalog: The view of images with their costs and places.
         verdicts: What people say about images.
         review: Images as a reviewer goes through them.
@@ -73,6 +75,7 @@ class Ledger(Database):
         self.images = Images(self)
         self.deliveries = Deliveries(self)
         self.handovers = Handovers(self)
+        self.marks = Marks(self)
         self.catalog = Catalog(self)
         self.verdicts = Verdicts(self)
         self.review = ReviewPages(self)

@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..delivery import Marker
 from ..errors import BadInput, ImagenError, Unavailable
 from ..files import AtomicFile
 from ..ledger import Handover, ImageFilter, Ledger, VerdictValue
 from ..money import credits_to_usd, format_usd
-from ..run.checks import bind_destination
 from ..storage import ChecksumMismatch, KeyTemplate, ObjectStore, S3Options, open_store, safe_segment
 from ..values import batched
 from .sources import Sources
@@ -259,7 +259,7 @@ class _Delivery:
         if target in self._ledger.deliveries.destinations():
             raise BadInput(f"{target} is where runs store their images; deliver to a place of its own")
         self._store.preflight()
-        bind_destination(self._ledger, self._store)
+        Marker(self._ledger, self._store).bind()
 
     def _sort(self, image_ids: Sequence[str], images: ImageFilter) -> tuple[list[str], list[str]]:
         """Of images that are there and not wanted now: those that may stay, and those that were withdrawn."""
