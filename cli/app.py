@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 from ..core.errors import ImagenError
+from .backup import backup
 from .blocks import blocks
 from .budget import budget
+from .check import check
 from .console import stderr, stdout
 from .deliver import deliver
 from .demo import demo
@@ -56,8 +58,10 @@ app.command("repair", rich_help_panel=_WORK)(repair)
 app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
+app.command("check", rich_help_panel=_WORK)(check)
 app.command("regenerate", rich_help_panel=_WORK)(regenerate)
 app.command("deliver", rich_help_panel=_WORK)(deliver)
+app.command("backup", rich_help_panel=_WORK)(backup)
 app.command("erase", rich_help_panel=_WORK)(erase)
 app.command("review", rich_help_panel=_LOOK)(review)
 app.command("gallery", rich_help_panel=_LOOK)(gallery)

@@ -75,7 +75,7 @@ def regenerate(
 
     request = read_request(given)
     with existing_ledger(catalog):
-        pass  # it must be there
+        pass  # otherwise it would be made
     ledger = open_ledger(catalog_url(catalog))
     choice = read_choice(chosen)
     if images and chosen.values:

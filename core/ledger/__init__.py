@@ -1,5 +1,6 @@
 """The ledger: every item, every paid call, every image. It knows databases and no HTTP."""
 
+from .backup import back_up
 from .budgets import BudgetState, BudgetWarning, Period
 from .calls import (
     Answered,
@@ -13,11 +14,12 @@ from .calls import (
     Unbilled,
     Unknown,
 )
+from .checks import Checked, Grouped, Known
 from .costs import CostLine, CostSummary
 from .deliveries import ImageStatus, StoredImage
 from .engine import has_password, normalise_url
 from .erasure import ErasableObject, ErasurePreview
-from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
+from .errors import LedgerBehind, LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
 from .handovers import Handover
 from .identity import Item, ItemKind, Rewrite
 from .images import ImageResult, ImageTask, StoredAt
@@ -44,12 +46,14 @@ __all__ = [
     "BudgetWarning",
     "CallIntent",
     "CallOutcome",
+    "Checked",
     "ClaimedItem",
     "CostLine",
     "CostSummary",
     "ErasableObject",
     "ErasurePreview",
     "FailedRewrite",
+    "Grouped",
     "Handover",
     "ImageFilter",
     "ImageOrder",
@@ -60,8 +64,10 @@ __all__ = [
     "Item",
     "ItemKind",
     "ItemState",
+    "Known",
     "LeasedItem",
     "Ledger",
+    "LedgerBehind",
     "LedgerMismatch",
     "LedgerMissing",
     "LedgerNotUsable",
@@ -100,6 +106,7 @@ __all__ = [
     "Unknown",
     "Verdict",
     "VerdictValue",
+    "back_up",
     "close_ledgers",
     "describe_workers",
     "has_password",

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from .budgets import Budgets
 from .calls import Calls
 from .catalog import Catalog
+from .checks import Checks
 from .costs import Costs
 from .database import Database
 from .deliveries import Deliveries
@@ -21,6 +22,7 @@ from .errors import LedgerMismatch, LedgerMissing
 from .handovers import Handovers
 from .images import Images
 from .items import Items
+from .marks import Marks
 from .migrations import SCHEMA_VERSION, check_version, fill_request_times, migrate
 from .rebuilding import Rebuilding
 from .review import ReviewPages
@@ -52,9 +54,11 @@ class Ledger(Database):
         images: Images of answered calls, and what became of them.
         deliveries: Where images are stored.
         handovers: Where images were copied to, for others to take.
+        marks: How far the markers at destinations are.
         catalog: The view of images with their costs and places.
         verdicts: What people say about images.
         review: Images as a reviewer goes through them.
+        checks: What was found in images without asking anybody.
         revisions: Items that are to replace images.
         budgets: What a run, a day or a month may cost.
         costs: Where the money went.
@@ -71,9 +75,11 @@ class Ledger(Database):
         self.images = Images(self)
         self.deliveries = Deliveries(self)
         self.handovers = Handovers(self)
+        self.marks = Marks(self)
         self.catalog = Catalog(self)
         self.verdicts = Verdicts(self)
         self.review = ReviewPages(self)
+        self.checks = Checks(self)
         self.revisions = Revisions(self)
         self.budgets = Budgets(self)
         self.costs = Costs(self)

@@ -30,6 +30,7 @@ from .schema import (
     history,
     images,
     items,
+    marks,
     meta,
     metadata,
     quota_shares,
@@ -251,6 +252,11 @@ def _rules(connection: Connection) -> None:
     add_table(connection, history)
 
 
+def _marks(connection: Connection) -> None:
+    """How far the markers at destinations are."""
+    add_table(connection, marks)
+
+
 def _reviews(connection: Connection) -> None:
     """What people and checks say about images, what is made anew, and what was handed over."""
     for table in (verdicts, reviews, checks, revisions, revision_requests, handovers):
@@ -261,7 +267,7 @@ def _reviews(connection: Connection) -> None:
 
 
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules, _reviews)
+_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules, _marks, _reviews)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

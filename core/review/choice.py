@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from typing import Any
 
 from ..errors import BadInput
 from ..ledger import ImageFilter, ImageState, Ledger, VerdictValue
@@ -54,6 +56,11 @@ def image_filter(
         cost_to=usd_to_credits(choice.cost_to) if choice.cost_to is not None else None,
         states=states,
     )
+
+
+def loaded(text: str | None) -> Any:
+    """A column of JSON as a value."""
+    return None if text is None else json.loads(text)
 
 
 def _aware(moment: datetime | None) -> datetime | None:

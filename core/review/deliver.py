@@ -15,18 +15,18 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
+from ..delivery import Marker
 from ..errors import BadInput, ImagenError, Unavailable
 from ..files import AtomicFile
 from ..ledger import Handover, ImageFilter, Ledger, VerdictValue
 from ..money import credits_to_usd, format_usd
-from ..run.checks import bind_destination
-from ..storage import ChecksumMismatch, KeyTemplate, LocalStore, ObjectStore, S3Options, open_store, safe_segment
+from ..storage import ChecksumMismatch, KeyTemplate, ObjectStore, S3Options, open_store, safe_segment
 from ..values import batched
+from .sources import Sources
 
 DEFAULT_NAMES = "{prompt}-{id}.{ext}"
 MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
@@ -141,33 +141,6 @@ class _Wanted:
         return Handover(self.image_id, self.key, self.row["sha256"])
 
 
-@dataclass(slots=True)
-class Sources:
-    """The stores that images lie in.
-
-    Attributes:
-        s3: How S3 is reached.
-    """
-
-    s3: S3Options = field(default_factory=S3Options)
-
-    def open(self, uri: str) -> tuple[ObjectStore, str]:
-        """The store of an object, and its key there.
-
-        Raises:
-            BadInput: It lies in no store that is known.
-        """
-        parts = urlsplit(uri)
-        if parts.scheme == "file":
-            path = Path(unquote(parts.path))
-            return LocalStore(path.parent), path.name
-        if parts.scheme != "s3":
-            raise BadInput(f"{uri} lies in no store that is known")
-        from ..storage import S3Store
-
-        return S3Store(parts.netloc, "", self.s3), uri.removeprefix(f"s3://{parts.netloc}/")
-
-
 def deliver(
     ledger: Ledger,
     to: str | ObjectStore,
@@ -201,14 +174,12 @@ def deliver(
     images = replace(images, flagged=False) if hold_flagged else images
     wanted, changed = _wanted(ledger, images, template)
     if isinstance(to, str) and to.lower().endswith(".zip"):
-        s3 = S3Options(**{name: options[name] for name in S3Options.model_fields if name in options})
-        report = _zip(to, wanted, Sources(s3), options)
+        report = _zip(to, wanted, Sources.of(options), options)
         return replace(report, changed=tuple(changed))
     store = open_store(to, **(options if to.startswith("s3://") else {})) if isinstance(to, str) else to
-    s3 = getattr(store, "options", None) or S3Options(
-        **{name: options[name] for name in S3Options.model_fields if name in options}
-    )
-    delivery = _Delivery(ledger, store, Sources(s3), say)
+    known = getattr(store, "options", None)
+    sources = Sources(known) if isinstance(known, S3Options) else Sources.of(options)
+    delivery = _Delivery(ledger, store, sources, say)
     return replace(delivery.run(wanted, images, keep=keep), changed=tuple(changed))
 
 
@@ -288,7 +259,7 @@ class _Delivery:
         if target in self._ledger.deliveries.destinations():
             raise BadInput(f"{target} is where runs store their images; deliver to a place of its own")
         self._store.preflight()
-        bind_destination(self._ledger, self._store)
+        Marker(self._ledger, self._store).bind()
 
     def _sort(self, image_ids: Sequence[str], images: ImageFilter) -> tuple[list[str], list[str]]:
         """Of images that are there and not wanted now: those that may stay, and those that were withdrawn."""

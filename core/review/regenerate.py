@@ -6,7 +6,6 @@ of its own, whose id says which image it replaces. Two reviewers who ask for the
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from ..plan import RevisedRow, RevisionBatch
 from ..request import RunRequest
 from ..run.checks import CheckedBatch, Prepared, check_batch, prepare, with_terms
 from ..storage import ObjectStore
+from .choice import loaded
 
 _PARENT = ("image_id", "model", "contract", "prompt", "parameters", "edition", "state")
 _SOURCE = ("image_id", "source_file", "source_line", "source_row", "destination")
@@ -96,7 +96,9 @@ def open_batches(ledger: Ledger, revisions: Sequence[Revision]) -> list[tuple[st
     grouped: dict[tuple[str, str | None], list[RevisedRow]] = {}
     for one in revisions:
         source = sources[one.image_id]
-        row = RevisedRow(one, source["source_file"] or "", source["source_line"] or 0, _loaded(source["source_row"]))
+        row = RevisedRow(
+            one, source["source_file"] or "", source["source_line"] or 0, loaded(source["source_row"]) or {}
+        )
         grouped.setdefault((one.model, source["destination"]), []).append(row)
     return [(destination, RevisionBatch(model, tuple(rows))) for (model, destination), rows in grouped.items()]
 
@@ -154,7 +156,7 @@ def _revise(wanted: Regeneration, parent: Mapping[str, Any] | None) -> NewRevisi
         raise BadInput(f"there is no image {wanted.image_id} in the catalog; column image_id of an export has them")
     name = f"{parent['model']}@{parent['contract']}"
     model = load_registry().resolve(name)
-    old = _parameters(model, _loaded(parent["parameters"]))
+    old = _parameters(model, loaded(parent["parameters"]))
     prompt, parameters = wanted.prompt if wanted.prompt is not None else parent["prompt"], old
     if wanted.kind is RegenerationKind.SEED:
         # A seed that was asked for would give the same image again; without one, it follows from the item's id.
@@ -178,8 +180,3 @@ def _parameters(model: ResolvedModel, parameters: Mapping[str, Any]) -> dict[str
     """The parameters of an image's item, for one image."""
     number = model.contract.field_for("num_images")
     return {**parameters, **({number: 1} if number is not None else {})}
-
-
-def _loaded(value: str | None) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(value) if value else {}
-    return loaded

@@ -26,6 +26,7 @@ COMMANDS = (
     "review",
     "gallery",
     "thumbnails",
+    "backup",
     "doctor",
     "models check",
     "models show",
