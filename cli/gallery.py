@@ -43,6 +43,7 @@ def gallery(
     from ..core.review.filters import read_order
     from ..core.review.gallery import write_gallery
     from ..core.review.pictures import Pictures
+    from ..core.review.sources import Sources
     from ..core.storage import open_store
     from .catalogs import existing_ledger
     from .chosen import read_chosen
@@ -54,7 +55,7 @@ def gallery(
     with existing_ledger(catalog) as ledger:
         wanted = image_filter(ledger, read_chosen(ledger, chosen, run))
         place.preflight()
-        pictures = Pictures(reach)
+        pictures = Pictures(Sources.of(reach))
         try:
             done = write_gallery(
                 ledger,

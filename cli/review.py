@@ -91,6 +91,7 @@ def review(
     from ..core.review.filters import query_of, read_order
     from ..core.review.pictures import Pictures
     from ..core.review.server import create_app, origin_of, serve
+    from ..core.review.sources import Sources
     from ..core.review.thumbnails import Thumbnails
     from .catalogs import existing_ledger
     from .chosen import read_chosen
@@ -112,7 +113,7 @@ def review(
             from ..sandbox.local_s3 import LocalS3
 
             reach |= stack.enter_context(LocalS3(local_s3)).options
-        pictures = Pictures(reach)
+        pictures = Pictures(Sources.of(reach))
         stack.callback(pictures.close)
         thumbnails = Thumbnails(pictures)
         stack.callback(thumbnails.close)

@@ -35,13 +35,14 @@ def thumbnails(
     del verbose
     from ..core.review.ahead import make_thumbnails
     from ..core.review.choice import image_filter
+    from ..core.review.sources import Sources
     from .catalogs import existing_ledger
     from .chosen import read_chosen
     from .typed import read_store
 
     with existing_ledger(catalog) as ledger:
         wanted = image_filter(ledger, read_chosen(ledger, chosen, run))
-        done = make_thumbnails(ledger, wanted, read_store(store), at_once=at_once)
+        done = make_thumbnails(ledger, wanted, Sources.of(read_store(store)), at_once=at_once)
     if json:
         print_json({"made": done.made, "there": done.there, "failed": done.failed})
     else:

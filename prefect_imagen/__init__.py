@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from .tasks import download_images as download_images
     from .tasks import expand_prompts as expand_prompts
     from .tasks import generate_images as generate_images
+    from .tasks import make_thumbnails as make_thumbnails
     from .tasks import rewrite_prompts as rewrite_prompts
     from .tasks import upload_images as upload_images
 
 _NAMES = {
     "flows": "imagen_fanout imagen_pipeline imagen_repair",
-    "tasks": "catalog_images download_images expand_prompts generate_images rewrite_prompts upload_images",
+    "tasks": """catalog_images download_images expand_prompts generate_images make_thumbnails rewrite_prompts
+        upload_images""",
     "blocks": "AimlApiCredentials ImageCatalog LocalImageStore S3ImageStore",
     "core.request": "Delivery ImageOptions Limits Policy PromptOptions Rewrite RunRequest",
     "core.run.report": "IncompleteRun RunReport",

@@ -4,6 +4,7 @@ from ..core.run.results import Batch, Cataloged, Downloaded, Generated, PlannedR
 from .expand import expand_prompts
 from .runtime import StepUnavailable
 from .steps import catalog_images, download_images, generate_images, rewrite_prompts, upload_images
+from .thumbnails import make_thumbnails
 
 __all__ = [
     "Batch",
@@ -18,6 +19,7 @@ __all__ = [
     "download_images",
     "expand_prompts",
     "generate_images",
+    "make_thumbnails",
     "rewrite_prompts",
     "upload_images",
 ]

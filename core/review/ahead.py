@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..ledger import ImageFilter, Ledger
 from .desk import PLACE, stored_picture
 from .pictures import CannotBeShown, Pictures
+from .sources import Sources
 from .thumbnails import Thumbnails
 
 
@@ -31,21 +30,21 @@ class ThumbnailsMade:
 
 
 def make_thumbnails(
-    ledger: Ledger, images: ImageFilter, store_options: Mapping[str, Any] | None = None, *, at_once: int = 4
+    ledger: Ledger, images: ImageFilter, sources: Sources | None = None, *, at_once: int = 4
 ) -> ThumbnailsMade:
     """Make the missing thumbnails of images.
 
     Args:
         ledger: Knows the images.
         images: Which ones.
-        store_options: How to reach buckets, as `open_store` takes them.
+        sources: How buckets are reached.
         at_once: Images in work at the same time.
 
     Raises:
         StoreUnavailable: A store does not answer. What is made is kept.
     """
     done = ThumbnailsMade()
-    pictures = Pictures(store_options)
+    pictures = Pictures(sources)
     thumbnails = Thumbnails(pictures, at_once=at_once)
     waiting: deque[tuple[str, Future[Path]]] = deque()
 

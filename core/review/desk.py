@@ -49,7 +49,7 @@ COLUMNS = (
 """What the page shows of a picture."""
 
 _JSON = ("parameters", "tags", "source_row", "flags", "flag_details")
-PLACE = ("sha256", "state", "destination", "object_key", "content_type")
+PLACE = ("sha256", "state", "uri", "content_type")
 """What says where a picture is."""
 
 _HASH = ("image_id", "sha256")
@@ -181,7 +181,7 @@ class LedgerDesk:
 
 def stored_picture(row: Mapping[str, Any]) -> StoredPicture:
     """A row of the catalog, of a stored image, as the place of its picture."""
-    names = ("image_id", "sha256", "destination", "object_key", "content_type")
+    names = ("image_id", "sha256", "uri", "content_type")
     return StoredPicture(*(str(row[name]) for name in names))
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import ImagenError
-from ..storage import ChecksumMismatch, ObjectMissing, ObjectStore, open_store
+from ..storage import ChecksumMismatch, ObjectMissing
+from .sources import Sources
 
 
 @dataclass(eq=False, repr=False)
@@ -30,8 +28,7 @@ class StoredPicture:
 
     image_id: str
     sha256: str
-    destination: str
-    key: str
+    uri: str
     content_type: str
 
 
@@ -39,13 +36,11 @@ class Pictures:
     """Reads pictures from buckets and folders. Thread-safe.
 
     Args:
-        options: How to reach buckets, as `open_store` takes them; folders need none.
+        sources: How buckets are reached.
     """
 
-    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        self._options = dict(options or {})
-        self._stores: dict[str, ObjectStore] = {}
-        self._lock = threading.Lock()
+    def __init__(self, sources: Sources | None = None) -> None:
+        self._sources = sources or Sources()
         self._folder = tempfile.TemporaryDirectory(prefix="imagen-")
 
     def close(self) -> None:
@@ -61,8 +56,9 @@ class Pictures:
             StoreNotUsable: The store refuses.
         """
         path = Path(self._folder.name) / uuid.uuid4().hex
+        store, key = self._sources.open(picture.uri)
         try:
-            found = self._store(picture.destination).get(picture.key, path)
+            found = store.get(key, path)
             if found.sha256 != picture.sha256:
                 raise CannotBeShown("the object has been replaced: it is not the picture that was bought")
             return path.read_bytes()
@@ -72,10 +68,3 @@ class Pictures:
             raise CannotBeShown("the object is damaged: its bytes are not those that were stored") from None
         finally:
             path.unlink(missing_ok=True)
-
-    def _store(self, destination: str) -> ObjectStore:
-        with self._lock:
-            if destination not in self._stores:
-                options = self._options if destination.startswith("s3://") else {}
-                self._stores[destination] = open_store(destination, **options)
-            return self._stores[destination]

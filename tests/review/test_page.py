@@ -184,9 +184,9 @@ def test_a_key_never_hits_what_is_out_of_sight(desk_of: Desks, browse: Browse) -
 def test_a_picture_that_is_gone_or_none_any_more_says_so(desk_of: Desks, browse: Browse) -> None:
     desk = desk_of(6)
     with closing(sqlite3.connect(desk.catalog)) as connection, connection:
-        (one, _), (two, _), (_, other) = connection.execute("SELECT call_id, key FROM imagen_images LIMIT 3").fetchall()
-        for key, call_id in (("gone.png", one), (other, two)):
-            connection.execute("UPDATE imagen_images SET key = ? WHERE call_id = ?", (key, call_id))
+        (one, _), (two, _), (_, other) = connection.execute("SELECT call_id, uri FROM imagen_images LIMIT 3").fetchall()
+        for uri, call_id in ((f"{other}.gone", one), (other, two)):
+            connection.execute("UPDATE imagen_images SET uri = ? WHERE call_id = ?", (uri, call_id))
     page = browse(desk.review())
     for call_id, words in ((one, "the object is gone"), (two, "the object has been replaced")):
         shown = page.locator(f"[data-image-id='{call_id}-0']")
