@@ -169,7 +169,7 @@ class LedgerDesk:
         what = _WORDS[kind]
         if revision.images:
             return {"asked": what, "message": f"This was made before: {revision.images[0]}", "made": revision.images}
-        return {"asked": what, "message": f"Asked for {what}. `prefect-imagen regenerate` buys it, under a budget."}
+        return {"asked": what, "message": f"Asked for {what}; prefect-imagen regenerate buys it"}
 
     def picture(self, image_id: str) -> StoredPicture | None:
         """Where a picture is; None if it is not known or not stored."""

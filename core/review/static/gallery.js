@@ -132,7 +132,7 @@
       const name = make("input", { type: "text", required: true, maxLength: 200, value: localStorage.getItem("prefect-imagen-reviewer") || "" });
       window.Imagen.form(desk, dialog, "Save verdicts", [
         make("label", {}, make("span", {}, "Your name"), name),
-        make("p", {}, "The file is taken in by `prefect-imagen verdicts --apply FILE`. The same verdicts may be saved again."),
+        make("p", {}, "The file is taken in by prefect-imagen verdicts --apply FILE. The same verdicts may be saved again."),
       ], "Save", () => {
         localStorage.setItem("prefect-imagen-reviewer", name.value.trim());
         const lines = desk.queue.entries().map(({ turn, saved, ...verdict }) => JSON.stringify({ ledger: data.ledger, reviewer: name.value.trim(), ...verdict }));

@@ -422,7 +422,7 @@
       try {
         const answer = await this.source.request({ id: newId(), image_id: row.image_id, sha256: row.sha256, ...change });
         row.asked = answer.asked;
-        this.say(answer.message, true);
+        this.say(answer.message);
         this.draw();
       } catch (error) {
         this.say(`not asked for: ${error.message}`, true);

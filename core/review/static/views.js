@@ -234,7 +234,7 @@
     const area = make("textarea", { rows: 6, value: row.prompt, attributes: { "aria-label": "Prompt" } });
     const price = row.cost_usd ? `This picture cost ${dollars(row.cost_usd)}. ` : "";
     form(desk, byId("edit"), "Ask for a picture of an edited prompt",
-      [area, make("p", {}, `${price}Nothing is bought now: \`prefect-imagen regenerate\` buys it under a budget.`)],
+      [area, make("p", {}, `${price}Nothing is bought now: prefect-imagen regenerate buys it, under a budget.`)],
       "Ask for it", () => desk.request(row, { prompt: area.value }));
   }
 
