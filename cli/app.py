@@ -35,6 +35,7 @@ from .sentences import explain, next_command, sentence
 from .signals import exit_within
 from .status import status
 from .thumbnails import thumbnails
+from .verdicts import verdicts
 
 app = typer.Typer(
     name="prefect-imagen",
@@ -59,6 +60,7 @@ app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
 app.command("check", rich_help_panel=_WORK)(check)
+app.command("verdicts", rich_help_panel=_WORK)(verdicts)
 app.command("regenerate", rich_help_panel=_WORK)(regenerate)
 app.command("deliver", rich_help_panel=_WORK)(deliver)
 app.command("backup", rich_help_panel=_WORK)(backup)

@@ -1,6 +1,7 @@
 """One task a step: real Prefect tasks (`.map`, `.submit`, `.with_options`), useful alone in flows of one's own."""
 
 from ..core.run.results import Batch, Cataloged, Downloaded, Generated, PlannedRun, Rewritten, Uploaded
+from .check import check_images
 from .expand import expand_prompts
 from .runtime import StepUnavailable
 from .steps import catalog_images, download_images, generate_images, rewrite_prompts, upload_images
@@ -16,6 +17,7 @@ __all__ = [
     "StepUnavailable",
     "Uploaded",
     "catalog_images",
+    "check_images",
     "download_images",
     "expand_prompts",
     "generate_images",

@@ -52,6 +52,21 @@ class ReviewCounts:
         """Number of images with a verdict."""
         return self.images - self.verdicts[VerdictValue.NONE]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it."""
+        return {
+            "images": self.images,
+            "reviewed": self.reviewed,
+            **{str(value): count for value, count in self.verdicts.items()},
+            "stars": {str(stars): count for stars, count in sorted(self.stars.items())},
+            "flags": dict(sorted(self.flags.items())),
+        }
+
+    def summary(self) -> str:
+        """One line."""
+        yes, no = self.verdicts[VerdictValue.APPROVED], self.verdicts[VerdictValue.REJECTED]
+        return f"{self.reviewed:,} of {self.images:,} reviewed: {yes:,} approved, {no:,} rejected"
+
 
 @dataclass(frozen=True, slots=True)
 class ReviewOverview:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import BadInput
+from ..export.columns import Kind, plain
 from ..ledger import ImageFilter, ImageState, Ledger, VerdictValue
 from ..ledger.runs import find_run
 from ..money import usd_to_credits
@@ -61,6 +62,11 @@ def image_filter(
 def loaded(text: str | None) -> Any:
     """A column of JSON as a value."""
     return None if text is None else json.loads(text)
+
+
+def iso(moment: Any) -> str | None:
+    """A column of time as text, the same from both databases."""
+    return None if moment is None else str(plain(Kind.TIME, moment).isoformat())
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -26,6 +26,7 @@ from ..ledger import Handover, ImageFilter, Ledger, VerdictValue
 from ..money import credits_to_usd, format_usd
 from ..storage import ChecksumMismatch, KeyTemplate, ObjectStore, S3Options, open_store, safe_segment
 from ..values import batched
+from .choice import iso
 from .sources import Sources
 
 DEFAULT_NAMES = "{prompt}-{id}.{ext}"
@@ -359,7 +360,7 @@ def _write_lines(
     for key, row in rows:
         facts = {name: row[name] for name in _FACTS}
         facts |= {name: json.loads(row[name]) if row[name] else None for name in _JSON}
-        facts |= {name: str(row[name]) if row[name] is not None else None for name in ("reviewed_at", "requested_at")}
+        facts |= {name: iso(row[name]) for name in ("reviewed_at", "requested_at")}
         facts["cost_usd"] = float(row["cost_usd"]) if row["cost_usd"] is not None else None
         line = {"key": key, **facts, **({"withdrawn": True} if row["image_id"] in withdrawn else {})}
         write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
