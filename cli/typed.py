@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from ..core.errors import BadInput
+from ..core.files import check_stays_inside
 from ..core.request import DEFAULT_MODEL, ImageChoice, Options, RunRequest, explain
 from .flags import Given
 
@@ -142,6 +143,7 @@ def read_text(text: str, flag: str) -> str:
     if not text.startswith("@"):
         return text
     path = Path(text[1:]).expanduser()
+    check_stays_inside(path)
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
