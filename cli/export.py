@@ -40,6 +40,14 @@ def export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUTPUT)
     ] = False,
+    spreadsheet_safe: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet-safe/--raw-text",
+            help="Of CSV: put an apostrophe before what a spreadsheet would run as a formula.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = True,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -63,10 +71,18 @@ def export(
     with existing_ledger(catalog) as ledger:
         selection = image_filter(ledger, read_choice(chosen), states=())
         if out == "-":
-            export_stream(ledger, sys.stdout.buffer, wanted or Format.CSV, selection)
+            export_stream(ledger, sys.stdout.buffer, wanted or Format.CSV, selection, spreadsheet_safe=spreadsheet_safe)
             sys.stdout.buffer.flush()
             return OK
-        done = export_catalog(ledger, out, selection, format_=wanted, overwrite=overwrite, **read_store(store))
+        done = export_catalog(
+            ledger,
+            out,
+            selection,
+            format_=wanted,
+            overwrite=overwrite,
+            spreadsheet_safe=spreadsheet_safe,
+            **read_store(store),
+        )
     if json:
         print_json({"uri": done.uri, "format": done.format, "rows": done.rows, "bytes": done.bytes})
     else:

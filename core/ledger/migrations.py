@@ -257,6 +257,11 @@ def _marks(connection: Connection) -> None:
     add_table(connection, marks)
 
 
+def _damage(connection: Connection) -> None:
+    """What is wrong with a picture that is stored all the same."""
+    add_column(connection, images.c.damage)
+
+
 def _reviews(connection: Connection) -> None:
     """What people and checks say about images, what is made anew, and what was handed over."""
     for table in (verdicts, reviews, checks, revisions, revision_requests, handovers):
@@ -267,7 +272,10 @@ def _reviews(connection: Connection) -> None:
 
 
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules, _marks, _reviews)
+_STEPS: tuple[Step, ...] = (
+    *(_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules),
+    *(_marks, _damage, _reviews),
+)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

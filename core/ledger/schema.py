@@ -216,6 +216,7 @@ images = sa.Table(
     sa.Column("key", sa.Text),
     sa.Column("uri", sa.Text),
     sa.Column("stored_at", UtcDateTime),
+    sa.Column("damage", FreeText, comment="what is wrong with a stored picture, or could not be checked"),
     sa.Column("requested_at", UtcDateTime, comment="when the call was sent: the order in which images are shown"),
     _one_of("imagen_images", "state", ImageState),
 )
@@ -441,6 +442,11 @@ def insert_new(connection: Connection, table: sa.Table) -> Any:
 _RANK = "(SELECT COUNT(*) FROM imagen_images e WHERE e.call_id = im.call_id AND e.idx < im.idx)"
 _IMAGE_CREDITS = f"(c.settled / c.returned + CASE WHEN {_RANK} < c.settled % c.returned THEN 1 ELSE 0 END)"
 
+# What stands behind a question mark may be a signature, which is as good as a key: it is kept for downloads alone. Both
+# databases know `ltrim`: what it takes off here is all that stands before the first question mark.
+_BEHIND_PATH = "ltrim(im.source_url, replace(im.source_url, '?', ''))"
+_SOURCE_URL = f"substr(im.source_url, 1, length(im.source_url) - length({_BEHIND_PATH}))"
+
 # New columns go to the end: PostgreSQL then replaces the view in place, and what others granted on it stays.
 # Every image has a call and an item; the outer joins let SQLite begin with the images, which are sorted by an index.
 # "+ 0" keeps it from looking through all rows of the run, instead of through those of the item.
@@ -474,7 +480,7 @@ SELECT
     c.ended_at                         AS answered_at,
     im.stored_at                       AS stored_at,
     im.reason                          AS reason,
-    im.source_url                      AS source_url,
+    {_SOURCE_URL}                      AS source_url,
     im.call_id                         AS client_request_id,
     c.inference_id                     AS inference_id,
     c.request_id                       AS provider_request_id,
@@ -496,6 +502,7 @@ SELECT
     CASE WHEN c.prompt IS NOT NULL THEN rw.model END AS rewritten_by,
     i.variation                        AS variation,
     r.flow_run_url                     AS flow_run_url,
+    im.damage                          AS damage,
     COALESCE(rv.verdict, 'none')       AS verdict,
     COALESCE(rv.stars, 0)              AS stars,
     rv.reviewer                        AS reviewer,

@@ -310,6 +310,7 @@ class _Reconcile:
             height=facts.height,
             bytes=fetched.size,
             sha256=fetched.sha256,
+            damage=facts.damage,
         )
 
     def _restore(self) -> None:
