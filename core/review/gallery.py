@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from ..errors import BadInput
+from ..images.signature import AVIF, BMP, GIF, JPEG, PNG, WEBP
 from ..ledger import ImageFilter, ImageOrder, Ledger
 from ..storage import ObjectStore
 from .desk import COLUMNS, PLACE, indexed, shown, stored_picture
@@ -22,7 +23,7 @@ from .thumbnails import Thumbnails
 _CHUNK = 250
 _AT_ONCE = 8
 _MARK = ".prefect-imagen-gallery"
-_EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+_EXTENSIONS = {kind.content_type: kind.ext for kind in (PNG, JPEG, WEBP, GIF, AVIF, BMP)}
 _WANTED = tuple(dict.fromkeys((*COLUMNS[1:], *PLACE)))  # the id comes by itself
 _COLUMNS = ("run", "edition", "model", "flags")
 

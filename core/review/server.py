@@ -23,7 +23,8 @@ from .pictures import CannotBeShown, Pictures, StoredPicture
 from .thumbnails import Thumbnails
 
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-_PICTURE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
+# What a browser draws. An SVG is not among them: it is a document, with scripts of its own.
+_PICTURE_TYPES = frozenset(f"image/{kind}" for kind in ("png", "jpeg", "webp", "gif", "avif", "bmp"))
 _FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 _NEVER = {"cache-control": "no-store"}
 _MAX_BODY = 4 * 1024 * 1024

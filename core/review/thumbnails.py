@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image, ImageOps
-
 from ..files import AtomicFile, SpoolUnavailable, home
-from ..images.signature import NotAnImage, read_header
+from ..images import NotAnImage, thumbnail
+from ..images.signature import read_header
 from .pictures import CannotBeShown, Pictures, StoredPicture
 
 SIDE = 400
@@ -19,7 +18,6 @@ SIDE = 400
 
 _QUALITY = 78
 _AT_ONCE = 4
-_MAX_PIXELS = 64_000_000
 
 
 def thumbnail_folder() -> Path:
@@ -94,28 +92,17 @@ class Thumbnails:
 def shrink(data: bytes, side: int = SIDE) -> bytes:
     """A picture of at most `side` pixels in each direction, as WebP.
 
-    A JPEG is decoded at a fraction of its size where that is enough.
-
     Raises:
-        CannotBeShown: It is no picture, or larger than 64 million pixels.
+        CannotBeShown: It is no picture, or one that cannot be drawn.
+        DecoderUnavailable: No process can be started to draw it.
     """
     try:
-        header = read_header(data)
+        kind = read_header(data).format.name
     except NotAnImage as error:
         raise CannotBeShown(f"the object is no picture: {error.reason}") from None
-    if header.width * header.height > _MAX_PIXELS:
-        raise CannotBeShown(f"{header.width:,} x {header.height:,} pixels are more than {_MAX_PIXELS:,}")
-    try:
-        with Image.open(io.BytesIO(data), formats=(header.format.pillow,)) as image:
-            image.draft("RGB", (side * 2, side * 2))
-            image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-            upright = ImageOps.exif_transpose(image)
-            picture = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
-        buffer = io.BytesIO()
-        picture.save(buffer, "WEBP", quality=_QUALITY, method=2)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # A hostile file can make a decoder raise anything.
-        raise CannotBeShown(f"the picture cannot be decoded: {' '.join(str(error).split())[:120]}") from error
+    picture = thumbnail(data, side)
+    if picture is None:
+        raise CannotBeShown(f"no small copy can be made of this {kind}")
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=_QUALITY, method=2)
     return buffer.getvalue()
