@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import io
 import re
 import tempfile
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import Any
 from PIL import Image, ImageFilter, ImageStat
 
 from ..errors import BadInput, ImagenError, Unavailable
-from ..images import NotAnImage, inspect
+from ..images import NotAnImage, thumbnail
 from ..ledger import Checked, Grouped, Known, Ledger
 from ..ledger import ImageFilter as Which
 from ..request import CheckOptions
@@ -29,12 +28,13 @@ from .sources import Sources
 
 DUPLICATE, NEAR_DUPLICATE, UNREADABLE = "duplicate", "near-duplicate", "unreadable"
 _OF_GROUPS = (DUPLICATE, NEAR_DUPLICATE)
-_COLUMNS = ("image_id", "item_id", "uri", "sha256", "model", "prompt", "parameters", "width", "height")
+_COLUMNS = ("image_id", "item_id", "uri", "sha256", "model", "prompt", "parameters", "width", "height", "damage")
 _VERSION = 1
 _NOT_OF_AN_IMAGE = {"within", "distance", "again"}
 _FLAG = re.compile(r"[a-z][a-z0-9-]{0,49}")
 _BATCH = 64
 _AT_ONCE = 4
+_LARGE_SIDE = 1024
 _SIDE = 512
 _SMALLEST = 16
 _SIZE = re.compile(r"(\d+)\s*[x*]\s*(\d+)")
@@ -42,8 +42,9 @@ _RATIO = re.compile(r"(\d+):(\d+)")
 _EDGES = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), 1, 128)
 
 OwnCheck = Callable[[Image.Image, Mapping[str, Any]], Any]
-"""A check of one's own: it is given the picture and what the catalog knows of it. It returns None where nothing is
-wrong; a text, which becomes the detail of a flag of the function's name; or flags with their details."""
+"""A check of one's own: it is given the picture, of at most 1024 pixels a side, and what the catalog knows of it. It
+returns None where nothing is wrong; a text, which becomes the detail of a flag of the function's name; or flags with
+their details."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,16 +205,16 @@ class _Checker:
         """What is found in an image; None if a check of one's own failed."""
         try:
             data = self._read(row["uri"])
-            inspect(data)
             if hashlib.sha256(data).hexdigest() != row["sha256"]:
                 raise NotAnImage("not the image that was bought")
+            picture = thumbnail(data, _LARGE_SIDE)
+            if picture is None:
+                raise NotAnImage("it cannot be drawn here")
         except Unavailable:
             raise
         except ImagenError as error:
             reason = getattr(error, "reason", None) or str(error)
             return Checked(row["image_id"], row["sha256"], {UNREADABLE: reason}, None, self._settings)
-        with Image.open(io.BytesIO(data)) as image:
-            picture = image.convert("RGB")
         try:
             flags = {**found_in(picture, row, self._options), **self._own_flags(picture, row)}
         except _OwnCheckFailed as error:
@@ -243,7 +244,10 @@ class _OwnCheckFailed(Exception):
 
 def found_in(picture: Image.Image, row: Mapping[str, Any], options: CheckOptions) -> dict[str, str]:
     """The flags of one picture in itself, with what was found."""
-    flags = shape_flags(picture.size, loaded(row["parameters"]) or {}, options.ratio_tolerance)
+    size = (row.get("width") or picture.width, row.get("height") or picture.height)
+    flags = shape_flags(size, loaded(row["parameters"]) or {}, options.ratio_tolerance)
+    if row.get("damage"):
+        flags["damaged"] = row["damage"]
     small = picture.copy()
     small.thumbnail((_SIDE, _SIDE))
     spread = max(ImageStat.Stat(small).stddev)
