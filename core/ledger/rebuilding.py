@@ -109,7 +109,7 @@ def _answer(connection: Connection, call: RebuiltCall, destination: str) -> bool
             StoredAt(
                 destination=destination,
                 etag=None,
-                **fields(image, "key", "uri", "bytes"),
+                **fields(image, "key", "uri", "bytes", "damage"),
                 content_type=image.content_type or "",
                 width=image.width or 0,
                 height=image.height or 0,
