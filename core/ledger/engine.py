@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -29,6 +29,9 @@ _SHOWN = re.compile(
     re.IGNORECASE,
 )
 """What may stand in a URL's query without being a secret, or leading to one. Everything else is never shown."""
+
+_TOO_SHORT = 2
+"""Characters of what is no secret worth the name, and stands in many words."""
 
 _NAME = re.compile(r"[\w.+-]*")
 # What libpq and others take in place of a URL. Here it would be the name of a file, with the password in it.
@@ -107,15 +110,20 @@ def _secrets(url: URL) -> Iterator[str]:
 
 
 def _without_secrets(text: str, url: URL) -> str:
-    """A driver's message without what it may quote of the address, as it is or as a URL has it."""
-    for secret in sorted(_secrets(url), key=len, reverse=True):
-        for form in (secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]):
-            text = text.replace(form, "***") if form else text
+    """A driver's message without what it may quote of the address: whole or in parts, as it is or as a URL has it."""
+    parts = {part for secret in _secrets(url) for part in (secret, *re.split(r"[=\s]+", secret))}
+    for part in sorted(parts, key=len, reverse=True):
+        for form in (part, quote(part, safe=""), quote_plus(part), repr(part)[1:-1]):
+            text = text.replace(form, "***") if len(form) > _TOO_SHORT else text
     return text
 
 
-def create_engine(url: URL) -> Engine:
+def create_engine(url: URL, limit: Callable[[], float]) -> Engine:
     """Make an engine. Nothing is connected yet.
+
+    Args:
+        url: As `normalise_url` returns it.
+        limit: Seconds that PostgreSQL may take to answer a statement; asked while waiting.
 
     Raises:
         LedgerNotUsable: The PostgreSQL driver is not installed.
@@ -123,11 +131,14 @@ def create_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url)
     try:
-        return sa.create_engine(
+        engine = sa.create_engine(
             url, pool_pre_ping=True, pool_size=5, max_overflow=10, connect_args={"connect_timeout": 10}
         )
+        from .postgres import limit_statements
     except ModuleNotFoundError:
         raise LedgerNotUsable("PostgreSQL needs its driver: pip install 'prefect-imagen[postgres]'") from None
+    limit_statements(engine, limit)
+    return engine
 
 
 def _sqlite_engine(url: URL) -> Engine:

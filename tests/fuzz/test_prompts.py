@@ -44,7 +44,8 @@ GRAMMAR = [
 
 TEMPLATE = [
     *"""{{ }} {% %} {{v}} {{row}} {{prompt}} {%endfor%} {%else%} {%endif%} {%endset%} {%endmacro%} {{m(v)}} {{v*9999}}
-    {{v~v}} {{ns.a==ns.a}} {{ns.a|sort}} {{ns.a|sum(start=[])}} {{ns.a|length}} {{v|slug}} {{v|replace('a','aa')}} {{9**99**9}}
+    {{v~v}} {{ns.a==ns.a}} {{ns.a|sort}} {{ns.a|sum(start=[])}} {{ns.a|length}} {{v|slug}} {{9**99**9}}
+    {{v|replace('a','aa')}}
     {{v.__class__}} {{'%999s'|format(v)}} {{v|variants}} {{range(10**9)}} {#a|b#} {a|b} {%raw%} {%endraw%} <#-- --#>
     {{v[1:]}} {{v|map('upper')|list}} {{row.items()|list|unique|list}} {{dict(a=v)}} {{caller()}} {{loop.index}}
     {{v|d('')}} x __w__ {{deep|sum(start=n)}} {{deep*50}}""".split(),
