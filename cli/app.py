@@ -21,6 +21,7 @@ from .exit_codes import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated
 from .export import export
 from .models import models
 from .plan import plan
+from .provenance import provenance
 from .reconcile import reconcile
 from .repair import repair
 from .run import run
@@ -50,6 +51,7 @@ app.command("repair", rich_help_panel=_WORK)(repair)
 app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
+app.add_typer(provenance, name="provenance", rich_help_panel=_WORK)
 app.command("erase", rich_help_panel=_WORK)(erase)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)
 app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)

@@ -1,20 +1,32 @@
 """What a picture says of its origin: found, written, checked."""
 
+from .audit import Audit, Checked, audit, check
 from .errors import MarkRefused, SigningNotPossible, UnreadableXmp
+from .examine import Provenance, examine
 from .look import Look, look
+from .manifest import C2pa, Manifest, load_trust
 from .mark import SIDECAR, Marked, MarkMode, mark
 from .splice import splice, unsplice
 from .xmp import Facts, packet, source_type_of
 
 __all__ = [
     "SIDECAR",
+    "Audit",
+    "C2pa",
+    "Checked",
     "Facts",
     "Look",
+    "Manifest",
     "MarkMode",
     "MarkRefused",
     "Marked",
+    "Provenance",
     "SigningNotPossible",
     "UnreadableXmp",
+    "audit",
+    "check",
+    "examine",
+    "load_trust",
     "look",
     "mark",
     "packet",

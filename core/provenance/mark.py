@@ -6,7 +6,6 @@ import enum
 from dataclasses import dataclass
 
 from .errors import MarkRefused
-from .look import look
 from .splice import splice, unsplice
 from .xmp import Facts, packet
 
@@ -17,8 +16,8 @@ SIDECAR = ".xmp"
 class MarkMode(enum.StrEnum):
     """How a picture is marked.
 
-    AUTO: with XMP in the copy; with a sidecar where the picture is signed or has XMP of its own. XMP: in the copy, or
-    not at all. SIDECAR: in a file beside it. NONE: not.
+    AUTO: with XMP in the copy; with a sidecar where the picture is signed, has XMP of its own, or is no PNG, JPEG or
+    WebP. XMP: in the copy, or not at all. SIDECAR: in a file beside it. NONE: not.
     """
 
     AUTO = "auto"
@@ -69,8 +68,6 @@ def mark(data: bytes, facts: Facts, mode: MarkMode = MarkMode.AUTO) -> Marked:
     if mode is MarkMode.NONE:
         return Marked(data, None, mode)
     said = packet(facts)
-    if look(data).kind is None:
-        raise MarkRefused("it is no PNG, JPEG or WebP file")
     if mode is MarkMode.SIDECAR:
         return Marked(data, said, mode)
     try:

@@ -21,6 +21,9 @@ from .look import LARGEST_PACKET
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 GENERATED = "trainedAlgorithmicMedia"
 COMPOSITE = "compositeWithTrainedAlgorithmicMedia"
+AI_MADE = frozenset({GENERATED, COMPOSITE, "compositeSynthetic"})
+"""Terms of IPTC's digital source types that say: an AI made this, or a part of it."""
+
 _HASH = "urn:sha256:"
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"

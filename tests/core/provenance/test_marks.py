@@ -134,10 +134,12 @@ def test_what_does_not_fit_into_a_jpeg_goes_beside_it() -> None:
         assert mark(PICTURES[name], facts_of(PICTURES[name], prompt="fox " * 20_000)).how is MarkMode.XMP
 
 
-@pytest.mark.parametrize("mode", [MarkMode.AUTO, MarkMode.XMP, MarkMode.SIDECAR])
-def test_what_is_no_picture_is_not_marked(mode: MarkMode) -> None:
+def test_another_format_is_marked_beside_it() -> None:
+    gif = encoded(Image.new("P", (9, 9)), "GIF")
+    marked = mark(gif, facts_of(gif))
+    assert (marked.how, marked.data, marked.sidecar) == (MarkMode.SIDECAR, gif, packet(facts_of(gif)))
     with pytest.raises(MarkRefused, match="no PNG, JPEG or WebP"):
-        mark(b"GIF89a", facts_of(b"GIF89a"), mode)
+        mark(gif, facts_of(gif), MarkMode.XMP)
 
 
 def test_a_changed_copy_has_no_original(picture: bytes) -> None:
