@@ -26,7 +26,10 @@ provenance = typer.Typer(
 Trust = Annotated[
     str | None,
     typer.Option(
-        "--trust", metavar="FILE", help="PEM file with the root certificates that C2PA signatures are trusted under."
+        "--trust",
+        envvar="PREFECT_IMAGEN_C2PA_TRUST",
+        metavar="FILE",
+        help="PEM file with the root certificates that C2PA signatures are trusted under.",
     ),
 ]
 

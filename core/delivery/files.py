@@ -9,6 +9,7 @@ from pathlib import Path
 from ..files import Fetched
 from ..images import inspect
 from ..ledger import ImageTask
+from ..provenance import examine
 
 
 class FileState(enum.StrEnum):
@@ -27,6 +28,9 @@ class ImageFile:
     Attributes:
         state: READY (verified, in the spool), BAD (twice not an image: quarantined), GONE (its URL is dead),
             LATER (the source does not answer now).
+        c2pa: What its C2PA manifest is worth; None where its format is not searched.
+        c2pa_issuer: Who signed it.
+        digital_source_type: What it says itself of its origin: a term of IPTC's.
         path: In the spool, where READY; an image that goes to the store from memory has no file there.
     """
 
@@ -40,11 +44,15 @@ class ImageFile:
     width: int = 0
     height: int = 0
     reason: str = ""
+    c2pa: str | None = None
+    c2pa_issuer: str | None = None
+    digital_source_type: str | None = None
 
     @classmethod
     def ready(cls, task: ImageTask, fetched: Fetched) -> ImageFile:
         """The entry of an image that is decoded whole, here and now."""
         facts = inspect(fetched.source)
+        found = examine(fetched.source)
         return cls(
             task,
             FileState.READY,
@@ -55,4 +63,7 @@ class ImageFile:
             ext=facts.ext,
             width=facts.width,
             height=facts.height,
+            c2pa=found.c2pa,
+            c2pa_issuer=found.manifest.issuer,
+            digital_source_type=found.source_type,
         )

@@ -236,8 +236,14 @@ def _rules(connection: Connection) -> None:
     add_table(connection, history)
 
 
+def _provenance(connection: Connection) -> None:
+    """What images say of their origin, and how they are marked."""
+    for column in (images.c.c2pa, images.c.c2pa_issuer, images.c.digital_source_type, images.c.marked, runs.c.mark):
+        add_column(connection, column)
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules)
+_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules, _provenance)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

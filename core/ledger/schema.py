@@ -119,6 +119,7 @@ runs = sa.Table(
     sa.Column("ended_at", UtcDateTime),
     sa.Column("outcome", sa.Text),
     sa.Column("warned", sa.Boolean, comment="whether it was said that the budget is nearly used"),
+    sa.Column("mark", JsonText, comment="how its images are marked; null: not at all"),
     _one_of("imagen_runs", "outcome", RunOutcome),
 )
 
@@ -216,6 +217,10 @@ images = sa.Table(
     sa.Column("key", sa.Text),
     sa.Column("uri", sa.Text),
     sa.Column("stored_at", UtcDateTime),
+    sa.Column("c2pa", sa.Text, comment="what its C2PA manifest is worth; null: its format was not searched"),
+    sa.Column("c2pa_issuer", FreeText, comment="who signed it"),
+    sa.Column("digital_source_type", FreeText, comment="what it says itself: a term of IPTC's"),
+    sa.Column("marked", sa.Text, comment="how it was marked where it is stored: sidecar"),
     _one_of("imagen_images", "state", ImageState),
 )
 
@@ -373,7 +378,11 @@ SELECT
     i.prompt                           AS source_prompt,
     CASE WHEN c.prompt IS NOT NULL THEN rw.model END AS rewritten_by,
     i.variation                        AS variation,
-    r.flow_run_url                     AS flow_run_url
+    r.flow_run_url                     AS flow_run_url,
+    im.c2pa                            AS c2pa,
+    im.c2pa_issuer                     AS c2pa_issuer,
+    im.digital_source_type             AS digital_source_type,
+    im.marked                          AS marked
 FROM imagen_images im
 JOIN imagen_calls c ON c.id = im.call_id
 JOIN imagen_items i ON i.id = im.item_id

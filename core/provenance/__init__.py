@@ -4,7 +4,7 @@ from .audit import Audit, Checked, audit, check
 from .errors import MarkRefused, SigningNotPossible, UnreadableXmp
 from .examine import Provenance, examine
 from .look import Look, look
-from .manifest import C2pa, Manifest, load_trust
+from .manifest import C2pa, Manifest, load_trust, trusted_roots
 from .mark import SIDECAR, Marked, MarkMode, mark
 from .splice import splice, unsplice
 from .xmp import Facts, packet, source_type_of
@@ -32,5 +32,6 @@ __all__ = [
     "packet",
     "source_type_of",
     "splice",
+    "trusted_roots",
     "unsplice",
 ]

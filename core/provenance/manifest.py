@@ -10,6 +10,7 @@ import enum
 import functools
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from .look import Kind, Look
 from .xmp import source_type
 
 MIME: Mapping[Kind, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+TRUST_VARIABLE = "PREFECT_IMAGEN_C2PA_TRUST"
 INSTALL = "pip install 'prefect-imagen[c2pa]'"
 _LARGEST = 16 * 2**20
 _DEEPEST = 8
@@ -89,6 +91,20 @@ def load_trust(path: str | None) -> str | None:
     except ValueError:
         raise BadInput(f"{path}: it is no PEM file of certificates") from None
     return text
+
+
+def trusted_roots() -> str | None:
+    """The roots that every process of this user trusts: those of the file that `PREFECT_IMAGEN_C2PA_TRUST` names.
+
+    Raises:
+        BadInput: It cannot be read, or holds no certificate.
+    """
+    return _roots(os.environ.get(TRUST_VARIABLE) or None)
+
+
+@functools.lru_cache(maxsize=8)
+def _roots(path: str | None) -> str | None:
+    return load_trust(path)
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from ..delivery import Spool
 from ..errors import ImagenError
 from ..images import NotAnImage, inspect
 from ..ledger import ImageResult, ImageState, Ledger, StoredAt, StoredImage
+from ..provenance import SIDECAR, examine
 from ..request import RunRequest
 from ..run.services import spool_folder
 from ..storage import ObjectInfo, ObjectStore
@@ -263,6 +264,7 @@ class _Reconcile:
         """Read an object whole before the catalog vouches for it."""
         fetched = self._store.get(image.info.key, path)
         facts = inspect(fetched.path)
+        found = examine(fetched.path)
         return StoredAt(
             destination=self._store.destination,
             key=image.info.key,
@@ -273,6 +275,10 @@ class _Reconcile:
             height=facts.height,
             bytes=fetched.size,
             sha256=fetched.sha256,
+            c2pa=found.c2pa,
+            c2pa_issuer=found.manifest.issuer,
+            digital_source_type=found.source_type,
+            marked="sidecar" if self._store.head(image.info.key + SIDECAR) is not None else None,
         )
 
     def _restore(self) -> None:

@@ -23,6 +23,8 @@ COMMANDS = (
     "repair",
     "reconcile",
     "budget",
+    "provenance check",
+    "provenance show",
     "doctor",
     "models check",
     "models show",
@@ -59,6 +61,7 @@ def test_looking_never_imports_prefect(tmp_path: Path) -> None:
 import sys
 from prefect_imagen.cli import main
 for arguments in (["--help"], ["run", "--help"], ["doctor", "--help"], ["blocks", "create", "--help"], ["models"],
+                  ["provenance", "check", "--help"],
                   ["plan", "prompts.txt"], ["status", "repair", "reconcile", "budget", "--all"],
                   ["run", "nope.txt", "--to", "x"]):
     main([*arguments])
