@@ -2,6 +2,7 @@
 
 from ..core.run.results import Batch, Cataloged, Downloaded, Generated, PlannedRun, Rewritten, Uploaded
 from .expand import expand_prompts
+from .provenance import check_provenance
 from .runtime import StepUnavailable
 from .steps import catalog_images, download_images, generate_images, rewrite_prompts, upload_images
 
@@ -15,6 +16,7 @@ __all__ = [
     "StepUnavailable",
     "Uploaded",
     "catalog_images",
+    "check_provenance",
     "download_images",
     "expand_prompts",
     "generate_images",

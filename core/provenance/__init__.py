@@ -1,6 +1,6 @@
 """What a picture says of its origin: found, written, checked."""
 
-from .audit import Audit, Checked, audit, check
+from .audit import Audit, Checked, UnsoundAudit, audit, check
 from .errors import MarkRefused, SigningNotPossible, UnreadableXmp
 from .examine import Provenance, examine
 from .look import Look, look
@@ -23,6 +23,7 @@ __all__ = [
     "Provenance",
     "SigningNotPossible",
     "UnreadableXmp",
+    "UnsoundAudit",
     "audit",
     "check",
     "examine",

@@ -144,6 +144,17 @@ class Audit:
         return out.getvalue()
 
 
+class UnsoundAudit(ImagenError):
+    """A picture is unmarked or broken; `audit` says which."""
+
+    def __init__(self, audit: Audit) -> None:
+        super().__init__(audit)
+        self.audit = audit
+
+    def __str__(self) -> str:
+        return self.audit.summary()
+
+
 def check(data: bytes, *, uri: str = "", sidecar: bytes | None = None, trust: str | None = None) -> Checked:
     """Check one picture.
 
