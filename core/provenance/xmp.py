@@ -6,6 +6,7 @@ Values of `DigitalSourceType`: IPTC NewsCodes, https://cv.iptc.org/newscodes/dig
 
 from __future__ import annotations
 
+import functools
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -93,11 +94,16 @@ def properties(facts: Facts) -> dict[str, str]:
         "dc:identifier": facts.item_id,
         "photoshop:Credit": facts.credit,
         "xmp:CreateDate": facts.made_at.astimezone(UTC).isoformat(timespec="seconds"),
-        "xmp:CreatorTool": f"prefect-imagen {version('prefect-imagen')}",
+        "xmp:CreatorTool": _creator_tool(),
         "xmp:Rating": None if facts.rating is None else str(facts.rating),
         "xmpMM:OriginalDocumentID": _HASH + facts.sha256,
     }
     return {name: _NOT_IN_XML.sub("\ufffd", value) for name, value in found.items() if value}
+
+
+@functools.cache
+def _creator_tool() -> str:
+    return f"prefect-imagen {version('prefect-imagen')}"
 
 
 def packet(facts: Facts) -> bytes:
