@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 from ..core.errors import Unavailable
+from ..core.processes import end_process
 
 _START_SECONDS = 120.0
 _ASK_SECONDS = 2.0
@@ -127,16 +128,8 @@ class LocalPrefect:
         """Stop the server; does nothing where it is not running."""
         atexit.unregister(self.stop)
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        if process is not None:
+            end_process(process, _STOP_SECONDS)
 
     def _environment(self) -> dict[str, str]:
         quiet = {

@@ -56,9 +56,7 @@ def status(
     from .catalogs import existing_ledger
     from .runs import find_items, find_run
 
-    with existing_ledger(catalog, required=True) as ledger:
-        if ledger is None:
-            raise TypeError("a required ledger is never None")
+    with existing_ledger(catalog) as ledger:
         if history is not None:
             (item_id,) = find_items(ledger, [history])
             _show_history(item_id, ledger.items.history(item_id), json=json)

@@ -32,6 +32,7 @@ _HALT_ADVICE = {
     StopReason.STORE: "When the store is back, the same command delivers what is paid for, then buys the rest:",
     StopReason.SPOOL: "When there is room on this machine's disk, the same command goes on:",
     StopReason.LEDGER: "When the database is back, the same command goes on:",
+    StopReason.BEHIND: "Once the catalog has taken in what was bought, the same command buys the rest:",
     StopReason.BUDGET: "The same command buys the rest under a new budget of the same size:",
 }
 _NOT_BEGUN = frozenset({ItemState.PLANNED, ItemState.CLAIMED})

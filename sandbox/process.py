@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from ..core.errors import Unavailable
+from ..core.processes import end_process
 from .arguments import options_to_arguments
 from .options import SandboxOptions
 
@@ -118,16 +119,8 @@ class SandboxServer:
     def stop(self) -> None:
         """Stop the server, if it is running."""
         process, self._process, self._port = self._process, None, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        if process is not None:
+            end_process(process, _STOP_SECONDS)
 
     def bill(self) -> dict[str, Any]:
         """The bill: `entries`, one per billed call, and `credits`, their sum."""

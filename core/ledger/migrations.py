@@ -27,6 +27,7 @@ from .schema import (
     history,
     images,
     items,
+    marks,
     meta,
     metadata,
     quota_shares,
@@ -236,6 +237,11 @@ def _rules(connection: Connection) -> None:
     add_table(connection, history)
 
 
+def _marks(connection: Connection) -> None:
+    """How far the markers at destinations are."""
+    add_table(connection, marks)
+
+
 def _provenance(connection: Connection) -> None:
     """What images say of their origin, and how they are marked."""
     for column in (images.c.c2pa, images.c.c2pa_issuer, images.c.digital_source_type, images.c.marked, runs.c.mark):
@@ -243,7 +249,7 @@ def _provenance(connection: Connection) -> None:
 
 
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules, _provenance)
+_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules, _marks, _provenance)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

@@ -247,6 +247,15 @@ deliveries = sa.Table(
     sa.Column("stored_at", UtcDateTime, nullable=False),
 )
 
+# How often the marker at a destination was advanced. The marker has the number, too: if it has a greater one than its
+# ledger, then the ledger is an older copy of itself.
+marks = sa.Table(
+    "imagen_marks",
+    metadata,
+    sa.Column("destination", sa.Text, primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+)
+
 # Budgets of the day and the month, and a counter for each window in which calls were made under one.
 budgets = sa.Table(
     "imagen_caps",

@@ -19,6 +19,7 @@ class StopReason(enum.StrEnum):
     STORE = "store unavailable"
     SPOOL = "spool full"
     LEDGER = "catalog unavailable"
+    BEHIND = "catalog behind its store"
     STOPPED = "stopped"
 
 

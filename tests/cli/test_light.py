@@ -25,6 +25,7 @@ COMMANDS = (
     "budget",
     "provenance check",
     "provenance show",
+    "backup",
     "doctor",
     "models check",
     "models show",

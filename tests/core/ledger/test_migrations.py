@@ -116,7 +116,7 @@ def test_the_fixture_is_a_ledger_of_version_1(version_1: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize(("version", "create"), [(1, True), (1, False), (6, True)])
+@pytest.mark.parametrize(("version", "create"), [(1, True), (1, False), (6, True), (7, True)])
 def test_a_migrated_ledger_is_like_a_new_one(
     database: str, new: str, open_ledger: OpenLedger, version: int, create: bool
 ) -> None:
@@ -199,6 +199,22 @@ def test_a_ledger_of_version_6_keeps_every_row_and_goes_on(version_6: str, open_
     (call,) = [call for call in ledger.calls.unknown() if call["reason"].startswith("the process stopped")]
     changes = [(one.call_id, one.before, one.after) for one in ledger.items.history(call["item_id"])]
     assert changes == [(call["client_request_id"], "sent", "unknown"), (None, "sent", "unknown")]
+
+
+def test_a_ledger_of_version_7_keeps_every_row_and_gets_marks(database: str, open_ledger: OpenLedger) -> None:
+    load(database, 7)
+    before = everything(database)
+    ledger = open_ledger(database)
+    after = everything(database)
+    assert after.pop("imagen_marks") == []
+    for found in (before, after):
+        found["imagen_meta"] = [row for row in found["imagen_meta"] if "schema_version" not in row]
+    assert after == before
+    assert ledger.marks.number("file:///a") == 0
+    assert [ledger.marks.advance("file:///a", seen) for seen in (0, 1, 3, 2)] == [1, 2, None, 3]
+    ledger.marks.catch_up("file:///a", 9)
+    ledger.marks.catch_up("file:///a", 4)
+    assert (ledger.marks.number("file:///a"), ledger.marks.number("file:///b")) == (9, 0)
 
 
 @pytest.mark.parametrize(
