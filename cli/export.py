@@ -53,6 +53,14 @@ def export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUTPUT)
     ] = False,
+    spreadsheet_safe: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet-safe/--raw-text",
+            help="Of CSV: put an apostrophe before what a spreadsheet would run as a formula.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = True,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -78,10 +86,18 @@ def export(
         run_id = find_run(ledger.runs.all(), run)["run_id"] if run is not None else None
         selection = Selection(run_id, edition, read_pairs(tag, "--tag"))
         if out == "-":
-            export_stream(ledger, sys.stdout.buffer, wanted or Format.CSV, selection)
+            export_stream(ledger, sys.stdout.buffer, wanted or Format.CSV, selection, spreadsheet_safe=spreadsheet_safe)
             sys.stdout.buffer.flush()
             return OK
-        done = export_catalog(ledger, out, selection, format_=wanted, overwrite=overwrite, **read_store(store))
+        done = export_catalog(
+            ledger,
+            out,
+            selection,
+            format_=wanted,
+            overwrite=overwrite,
+            spreadsheet_safe=spreadsheet_safe,
+            **read_store(store),
+        )
     if json:
         print_json({"uri": done.uri, "format": done.format, "rows": done.rows, "bytes": done.bytes})
     else:

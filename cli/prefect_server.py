@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 from ..core.errors import Unavailable
+from ..core.files import make_private_folder
 from ..core.processes import end_process
 
 _START_SECONDS = 120.0
@@ -86,7 +87,7 @@ class LocalPrefect:
 
     def start(self) -> LocalPrefect:
         """Start the server and point this process at it; does not wait until it answers."""
-        self._log.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._log.parent)
         # The socket listens before the server runs: whoever asks early is answered as soon as it can be.
         with socket.socket() as listener, self._log.open("wb") as log:
             listener.bind(("127.0.0.1", 0))

@@ -153,7 +153,7 @@ def _show(
     budgets: list[BudgetState],
 ) -> None:
     from ..core.money import format_usd
-    from .summary import print_open, state_counts, texts_written
+    from .summary import images_stored, print_open, state_counts, texts_written
 
     console.print(f"{report.outcome}  ", style="bold green" if report.complete else "bold yellow", end="")
     console.print(f"{report.delivered:,} of {report.items:,} items delivered", style="bold")
@@ -171,7 +171,7 @@ def _show(
             ("tags", tags),
             ("items", state_counts(report.states).plain),
             ("owned", f"{report.owned:,} delivered before" if report.owned else ""),
-            ("images", f"{report.images:,}"),
+            ("images", images_stored(report)),
             ("texts", texts_written(report)),
             ("stored in", report.destination or ""),
             ("catalog", report.catalog),

@@ -115,10 +115,7 @@ def print_summary(console: Console, report: RunReport, arguments: Sequence[str])
             ("left out", "; ".join(report.omitted)),
             ("owned", owned),
             ("duplicates", f"{duplicates:,} rows ask for an item that another row asks for, too" if duplicates else ""),
-            (
-                "images",
-                f"{report.images:,}" + (f", {report.quarantined} paid and unusable" if report.quarantined else ""),
-            ),
+            ("images", images_stored(report)),
             ("texts", texts_written(report)),
             *_money_rows(report),
             ("stored in", report.destination or ""),
@@ -131,6 +128,13 @@ def print_summary(console: Console, report: RunReport, arguments: Sequence[str])
         console.print(f"\n{text}", soft_wrap=True)
         if command:
             console.print(f"  {command}", style="bold", soft_wrap=True)
+
+
+def images_stored(report: RunReport) -> str:
+    """How many images are stored, and how many of all that were paid are not as they should be."""
+    damaged = f", {report.damaged:,} of them damaged or not checked (`damage` in the catalog)" if report.damaged else ""
+    unusable = f", {report.quarantined:,} paid and unusable" if report.quarantined else ""
+    return f"{report.images:,}{damaged}{unusable}"
 
 
 def print_open(console: Console, report: RunReport, *, but: frozenset[str] = frozenset()) -> None:

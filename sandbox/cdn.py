@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from .faults import DownloadFault, PrivateRedirect, SimpleDownloadFault, SlowDownload, WrongContentType
+from .faults import DownloadFault, OtherBytes, PrivateRedirect, SimpleDownloadFault, SlowDownload, WrongContentType
 from .image_cache import CachedImage
 from .state import SandboxState
 from .wire import TruncatedResponse, html_response
@@ -85,6 +85,8 @@ class Cdn:
         match fault:
             case WrongContentType():
                 media_type = fault.content_type
+            case OtherBytes():
+                data, media_type = fault.data, fault.content_type
             case SlowDownload(spread=True):
                 length = {"content-length": str(len(data))}
                 return StreamingResponse(_in_pieces(data, fault.seconds), headers=length, media_type=media_type)

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import ImagenError
 from ..files import Fetched, SpoolUnavailable
 from ..http.errors import FetchError, FetchGone, FetchRefused, FetchTransient
-from ..images import Fetcher, NotAnImage, save_bytes
+from ..images import DecoderUnavailable, Fetcher, NotAnImage, save_bytes
 from ..ledger import ImageTask, this_host
 from ..limits import Backoff, StopSignal
 from ..storage import ObjectMissing, ObjectStore
@@ -62,6 +62,12 @@ class Downloader:
         Args:
             in_memory: Most bytes of a body that is not written to the spool.
         """
+        try:
+            return self._load(task, in_memory)
+        except DecoderUnavailable as error:
+            return ImageFile(task, FileState.LATER, reason=str(error)), None
+
+    def _load(self, task: ImageTask, in_memory: int) -> tuple[ImageFile, bytes | None]:
         path = self._spool.image(task.image_id)
         if path.exists():
             # A run that was cut short left it here: a file has its name only when it is whole.
@@ -75,11 +81,16 @@ class Downloader:
 
     def _from_url(self, task: ImageTask, url: str, path: Path, in_memory: int) -> tuple[ImageFile, bytes | None]:
         broken = 0
+        damaged = False
         for number in range(1, self._tries + 1):
             retry_after = None
             try:
                 fetched = self._fetcher.fetch(url, path, in_memory=in_memory)
-                return self._verified(task, fetched), fetched.data
+                file = self._verified(task, fetched)
+                if not (file.damage and file.checked) or damaged or number == self._tries:
+                    return file, fetched.data
+                # Perhaps it was damaged on its way: what comes a second time is what there is.
+                failed, reason, damaged = FileState.BAD, file.damage, True
             except NotAnImage as error:
                 failed, reason, broken = FileState.BAD, error.reason, broken + 1
                 if broken == 2:

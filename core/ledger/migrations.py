@@ -242,6 +242,11 @@ def _marks(connection: Connection) -> None:
     add_table(connection, marks)
 
 
+def _damage(connection: Connection) -> None:
+    """What is wrong with a picture that is stored all the same."""
+    add_column(connection, images.c.damage)
+
+
 def _provenance(connection: Connection) -> None:
     """What images say of their origin, and how they are marked."""
     for column in (images.c.c2pa, images.c.c2pa_issuer, images.c.digital_source_type, images.c.marked, runs.c.mark):
@@ -249,7 +254,17 @@ def _provenance(connection: Connection) -> None:
 
 
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules, _marks, _provenance)
+_STEPS: tuple[Step, ...] = (
+    _rewrites,
+    _flow_run_url,
+    _budgets,
+    _shared_limits,
+    _models,
+    _rules,
+    _marks,
+    _damage,
+    _provenance,
+)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

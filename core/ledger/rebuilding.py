@@ -32,6 +32,7 @@ class RebuiltImage:
     height: int | None
     bytes: int
     sha256: str | None  # its hash, if the store knows it
+    damage: str | None  # what is wrong with it, as was found when it was stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ def _add(connection: Connection, call: RebuiltCall, destination: str, worker_id:
         for image in call.images
     ]
     facts = [
-        {**fields(image, "content_type", "width", "height", "bytes", "sha256"), "item_id": call.item_id}
+        {**fields(image, "content_type", "width", "height", "bytes", "sha256", "damage"), "item_id": call.item_id}
         | {"state": ImageState.STORED, "attempts": 0}
         for image in call.images
     ]

@@ -217,6 +217,7 @@ images = sa.Table(
     sa.Column("key", sa.Text),
     sa.Column("uri", sa.Text),
     sa.Column("stored_at", UtcDateTime),
+    sa.Column("damage", FreeText, comment="what is wrong with a stored picture, or could not be checked"),
     sa.Column("c2pa", sa.Text, comment="what its C2PA manifest is worth; null: its format was not searched"),
     sa.Column("c2pa_issuer", FreeText, comment="who signed it"),
     sa.Column("digital_source_type", FreeText, comment="what it says itself: a term of IPTC's"),
@@ -335,6 +336,11 @@ def insert_new(connection: Connection, table: sa.Table) -> Any:
 _RANK = "(SELECT COUNT(*) FROM imagen_images e WHERE e.call_id = im.call_id AND e.idx < im.idx)"
 _IMAGE_CREDITS = f"(c.settled / c.returned + CASE WHEN {_RANK} < c.settled % c.returned THEN 1 ELSE 0 END)"
 
+# What stands behind a question mark may be a signature, which is as good as a key: it is kept for downloads alone. Both
+# databases know `ltrim`: what it takes off here is all that stands before the first question mark.
+_BEHIND_PATH = "ltrim(im.source_url, replace(im.source_url, '?', ''))"
+_SOURCE_URL = f"substr(im.source_url, 1, length(im.source_url) - length({_BEHIND_PATH}))"
+
 # New columns go to the end: PostgreSQL then replaces the view in place, and what others granted on it stays.
 CATALOG_VIEW = f"""
 SELECT
@@ -366,7 +372,7 @@ SELECT
     c.ended_at                         AS answered_at,
     im.stored_at                       AS stored_at,
     im.reason                          AS reason,
-    im.source_url                      AS source_url,
+    {_SOURCE_URL}                      AS source_url,
     c.id                               AS client_request_id,
     c.inference_id                     AS inference_id,
     c.request_id                       AS provider_request_id,
@@ -388,6 +394,7 @@ SELECT
     CASE WHEN c.prompt IS NOT NULL THEN rw.model END AS rewritten_by,
     i.variation                        AS variation,
     r.flow_run_url                     AS flow_run_url,
+    im.damage                          AS damage,
     im.c2pa                            AS c2pa,
     im.c2pa_issuer                     AS c2pa_issuer,
     im.digital_source_type             AS digital_source_type,

@@ -20,18 +20,19 @@ from typing import Any
 
 from ..errors import BadInput, ImagenError
 from ..files import Fetched
-from ..images.signature import NotAnImage, read_header
+from ..images import EXTENSIONS, NotAnImage
+from ..images.signature import read_header
 from ..ledger import Ledger
 from ..storage import LocalStore, ObjectInfo, ObjectStore, open_store
 from .errors import UnreadableXmp
 from .examine import Provenance, examine
-from .look import LARGEST_PACKET, kind_of
+from .look import LARGEST_PACKET
 from .manifest import C2pa
 from .mark import SIDECAR
 from .splice import unsplice
 from .xmp import AI_MADE, original_sha256, read, source_type
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".jp2")
+PICTURES = (*(f".{ext}" for ext in EXTENSIONS), ".jpeg", ".tif", ".heif")
 _LARGEST = 256 * 2**20
 _THREADS = 8
 
@@ -219,13 +220,10 @@ def check(data: bytes, *, uri: str = "", sidecar: bytes | None = None, trust: st
 
 
 def _problems(data: bytes, found: Provenance) -> Iterator[str]:
-    if not data:
-        yield "empty file"
-    elif kind_of(data) is not None:
-        try:
-            read_header(data)
-        except NotAnImage as error:
-            yield error.reason
+    try:
+        read_header(data)
+    except NotAnImage as error:
+        yield error.reason
     if found.manifest.state is C2pa.INVALID:
         yield f"C2PA does not hold: {', '.join(found.manifest.problems) or 'no reason given'}"
     if found.problem:

@@ -114,6 +114,8 @@ def _vp8x(data: bytes, picture: Part) -> bytes:
         header = read_header(data)
     except NotAnImage as error:
         raise MarkRefused(f"it is damaged: {error.reason}") from None
+    if header.width is None or header.height is None:
+        raise MarkRefused("its size cannot be read")
     has_alpha = picture.name == b"VP8L" and data[picture.content + 4] >> 4 & 1
     flags = _XMP_FLAG | (_ALPHA_FLAG if has_alpha else 0)
     size = (header.width - 1).to_bytes(3, "little") + (header.height - 1).to_bytes(3, "little")

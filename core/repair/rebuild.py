@@ -160,6 +160,7 @@ def _image(store: ObjectStore, image: FoundImage) -> RebuiltImage:
         height=_number(facts.get("height"), 0) or None,
         bytes=info.size,
         sha256=info.sha256,
+        damage=facts.get("damage"),
     )
 
 

@@ -312,6 +312,7 @@ class _Reconcile:
             height=facts.height,
             bytes=fetched.size,
             sha256=fetched.sha256,
+            damage=facts.damage,
             c2pa=found.c2pa,
             c2pa_issuer=found.manifest.issuer,
             digital_source_type=found.source_type,

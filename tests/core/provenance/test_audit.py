@@ -67,7 +67,7 @@ def test_a_signed_one_is_told_with_its_signer_and_its_sidecar() -> None:
         (tampered(MARKED), None, "broken", "changed since it was marked"),
         (saved_anew(SIGNED), SIDECAR, "broken", "belongs to another file"),
         (PNG, b"<x", "broken", "sidecar: the XMP cannot be read"),
-        (SIGNED[:-40], SIDECAR, "broken", "truncated PNG"),
+        (SIGNED[:-40], SIDECAR, "broken", "C2PA does not hold"),
         (b"", None, "broken", "empty file"),
     ],
 )
