@@ -7,7 +7,7 @@ from .look import Look, look
 from .manifest import C2pa, Manifest, load_trust, trusted_roots
 from .mark import SIDECAR, Marked, MarkMode, mark
 from .splice import splice, unsplice
-from .xmp import Facts, packet, source_type_of
+from .xmp import Facts, facts_of_row, packet, source_type_of
 
 __all__ = [
     "SIDECAR",
@@ -27,6 +27,7 @@ __all__ = [
     "audit",
     "check",
     "examine",
+    "facts_of_row",
     "load_trust",
     "look",
     "mark",

@@ -7,6 +7,7 @@ Values of `DigitalSourceType`: IPTC NewsCodes, https://cv.iptc.org/newscodes/dig
 from __future__ import annotations
 
 import functools
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -81,6 +82,34 @@ def source_type_of(parameters: Mapping[str, Any]) -> str:
         ('trainedAlgorithmicMedia', 'compositeWithTrainedAlgorithmicMedia')
     """
     return COMPOSITE if any(value and _PICTURES_IN.fullmatch(name) for name, value in parameters.items()) else GENERATED
+
+
+def facts_of_row(row: Mapping[str, Any], *, credit: str | None = None, prompt: bool = False) -> Facts:
+    """What a mark says of an image, by its row in the view `catalog`.
+
+    Args:
+        row: With the columns that are used here, as either database has them.
+        credit: The credit line that is wanted.
+        prompt: Whether the prompt is to be in the mark.
+    """
+    made_at = row["requested_at"]
+    if not isinstance(made_at, datetime):
+        made_at = datetime.fromisoformat(made_at)
+    parameters = row["parameters"]
+    rejected = row.get("verdict") == "rejected"
+    return Facts(
+        image_id=row["image_id"],
+        item_id=row["item_id"],
+        sha256=row["sha256"],
+        model=row["model"],
+        version=row["wire_model"],
+        origin=row["api_origin"],
+        made_at=made_at if made_at.tzinfo is not None else made_at.replace(tzinfo=UTC),
+        source_type=source_type_of(json.loads(parameters) if isinstance(parameters, str) else parameters),
+        rating=-1 if rejected else row.get("stars") or None,
+        credit=credit,
+        prompt=row["prompt"] if prompt else None,
+    )
 
 
 def properties(facts: Facts) -> dict[str, str]:
