@@ -16,7 +16,7 @@ from .exit_codes import OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.ledger import BudgetState, CostSummary, Ledger, Transition
+    from ..core.ledger import BudgetState, CostSummary, Ledger, ReviewCounts, Transition
     from ..core.run.report import RunReport
 
 _UNKNOWN_SHOWN = 20
@@ -51,6 +51,7 @@ def status(
     [dim]prefect-imagen status --catalog sqlite:////data/ledger.db[/dim]
     """
     del verbose
+    from ..core.ledger import ImageFilter
     from ..core.run.report import make_report
     from .budget import as_dict
     from .catalogs import existing_ledger
@@ -82,6 +83,7 @@ def status(
         unknown = ledger.calls.unknown()
         whole = ledger.costs.of()
         budgets = ledger.budgets.states(row["run_id"])
+        reviewed = ledger.review.counts(ImageFilter(run_id=row["run_id"]))
         if json:
             print_json(
                 {
@@ -90,10 +92,11 @@ def status(
                     "ledger": _account(whole),
                     "budgets": [as_dict(state) for state in budgets],
                     "unknown": [dict(call) for call in unknown],
+                    "review": {**reviewed.as_dict(), "regenerations": len(ledger.revisions.open())},
                 }
             )
         else:
-            _show(stdout(), row, report, whole, unknown, budgets)
+            _show(stdout(), row, report, whole, unknown, budgets, reviewed)
     return OK
 
 
@@ -151,6 +154,7 @@ def _show(
     whole: CostSummary,
     unknown: list[dict[str, Any]],
     budgets: list[BudgetState],
+    reviewed: ReviewCounts,
 ) -> None:
     from ..core.money import format_usd
     from .summary import images_stored, print_open, state_counts, texts_written
@@ -172,6 +176,7 @@ def _show(
             ("items", state_counts(report.states).plain),
             ("owned", f"{report.owned:,} delivered before" if report.owned else ""),
             ("images", images_stored(report)),
+            ("review", reviewed.summary() if reviewed.reviewed else ""),
             ("texts", texts_written(report)),
             ("stored in", report.destination or ""),
             ("catalog", report.catalog),

@@ -15,6 +15,7 @@ from .errors import BadInput
 from .ledger import ErasurePreview, Ledger, Selection
 from .ledger.erasure import ErasableObject
 from .provenance import SIDECAR
+from .review.thumbnails import forget_thumbnails
 from .storage import ObjectStore, open_store
 from .values import batched
 
@@ -109,6 +110,7 @@ def _erase_batch(
         stuck = _delete_objects(ledger.erasure.objects_of(taken), stores, done)
         free = [item_id for item_id in taken if item_id not in stuck]
         done.flow_runs |= ledger.erasure.flow_runs_of(free)
+        forget_thumbnails(ledger.erasure.hashes_of(free))
         for call_id in ledger.erasure.redact(free):
             if files is not None:
                 files.purge(call_id)

@@ -1,8 +1,18 @@
 """The chains, as Prefect flows."""
 
+from .deliver import imagen_deliver
 from .fanout import imagen_fanout, imagen_shard
 from .pipeline import imagen_pipeline
 from .provenance import imagen_provenance
+from .regenerate import imagen_regenerate
 from .repair import imagen_repair
 
-__all__ = ["imagen_fanout", "imagen_pipeline", "imagen_provenance", "imagen_repair", "imagen_shard"]
+__all__ = [
+    "imagen_deliver",
+    "imagen_fanout",
+    "imagen_pipeline",
+    "imagen_provenance",
+    "imagen_regenerate",
+    "imagen_repair",
+    "imagen_shard",
+]
