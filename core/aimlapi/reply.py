@@ -155,7 +155,7 @@ def read_reply(body: bytes, headers: Mapping[str, str], *, status: int = 200, ur
         UnreadableReply: It shows neither a picture nor an empty place for one.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
-    document = _read_document(body, lowered)
+    document = _read_document(body, lowered) if body or status != 202 else {}
     credits_ = read_credits(document, lowered)
     request_id = lowered.get("x-request-id")
     error = error_in_success(document, request_id=request_id, credits_=credits_)

@@ -24,6 +24,10 @@ IN_MEMORY = 8 * 2**20
 _CHUNK = 2**20
 
 
+_PAGES = frozenset({"text/html", "text/plain", "application/json", "application/xml", "text/xml"})
+"""What a CDN sends in place of a picture."""
+
+
 class Downloader:
     """Gets images into the spool. Thread-safe; never calls the paid endpoint.
 
@@ -82,37 +86,41 @@ class Downloader:
     def _from_url(
         self, task: ImageTask, url: str, path: Path, in_memory: int, pictures: CircuitBreaker | None
     ) -> tuple[ImageFile, bytes | None]:
-        broken = 0
+        damaged = 0
+        page = False
         for number in range(1, self._tries + 1):
-            retry_after = data = None
+            retry_after = None
             began = time.monotonic()
             try:
                 fetched = self._fetcher.fetch(url, path, in_memory=in_memory)
-                file, data = self._verified(task, fetched), fetched.data
+                file = self._verified(task, fetched)
             except NotAnImage as error:
-                broken += 1
+                page = fetched.content_type in _PAGES
+                damaged += not page
                 file = ImageFile(task, FileState.LATER, reason=error.reason)
             except FetchRefused as error:
-                file = ImageFile(task, FileState.BAD, reason=error.reason)
+                page, file = False, ImageFile(task, FileState.BAD, reason=error.reason)
             except FetchGone as error:
-                # Also what a CDN says of a file it does not serve yet: asked again like any failure.
-                file = ImageFile(task, FileState.GONE, reason=error.reason)
+                page, file = False, ImageFile(task, FileState.GONE, reason=error.reason)
             except FetchTransient as error:
-                file, retry_after = ImageFile(task, FileState.LATER, reason=error.reason), error.retry_after
+                page, file = False, ImageFile(task, FileState.LATER, reason=error.reason)
+                retry_after = error.retry_after
+            else:
+                _report(pictures, file, began)
+                return file, fetched.data
             _report(pictures, file, began)
-            doubtful = pictures is not None and pictures.is_doubtful
-            if file.state is FileState.READY or (file.state is FileState.BAD and not doubtful):
-                return file, data
-            if broken == 2 and not doubtful:
+            if damaged == 2:
                 return self._bad(task, file.reason), None
-            if number < self._tries and (
-                self._halt.reason is StopReason.PICTURES or self._halt.pause(self._backoff.delay(number, retry_after))
-            ):
-                break
-        else:
-            if file.state is FileState.GONE and not doubtful:
+            doubtful = pictures is not None and pictures.is_doubtful
+            if file.state is FileState.BAD and not doubtful:
                 return file, None
-        return ImageFile(task, FileState.LATER, reason=file.reason), None
+            # A CDN also says "gone", or shows a page, for a file that it does not serve yet: asked again like all else.
+            hopeless = self._halt.reason is StopReason.PICTURES
+            if hopeless or (number < self._tries and self._halt.pause(self._backoff.delay(number, retry_after))):
+                return ImageFile(task, FileState.LATER, reason=file.reason), None
+        if doubtful:
+            return ImageFile(task, FileState.LATER, reason=file.reason), None
+        return (self._bad(task, file.reason) if page else file), None
 
     def _from_elsewhere(self, task: ImageTask, path: Path) -> ImageFile:
         """The bytes are in the spooled reply, or in another store."""

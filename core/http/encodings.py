@@ -81,7 +81,7 @@ def _inflate(part: Any, body: bytes, max_bytes: int) -> bytes:
     except zlib.error as error:
         raise BadEncoding("the compressed body is damaged") from error
     if len(data) > max_bytes:
-        raise TooLarge(f"the body inflates to more than {max_bytes:,} bytes")
+        raise TooLarge(f"the decoded body is larger than {max_bytes:,} bytes")
     if not part.eof:
         raise BadEncoding("the compressed body is cut")
     return data

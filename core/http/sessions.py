@@ -173,6 +173,8 @@ def read_bounded(response: requests.Response, *, max_bytes: int, deadline: float
             if time.monotonic() > deadline:
                 return bytes(content), "the body took longer than the time allowed"
     except (HTTPError, OSError) as error:
+        if time.monotonic() >= deadline:
+            return bytes(content), "the body took longer than the time allowed"
         return bytes(content), f"the connection broke within the body ({type(error).__name__})"
     return bytes(content), None
 
