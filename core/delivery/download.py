@@ -108,19 +108,19 @@ class Downloader:
             else:
                 _report(pictures, file, began)
                 return file, fetched.data
-            _report(pictures, file, began)
-            if damaged == 2:
-                return self._bad(task, file.reason), None
+            if pictures is not None:
+                pictures.troubled(task.call_id, file.reason)
             doubtful = pictures is not None and pictures.is_doubtful
-            if file.state is FileState.BAD and not doubtful:
-                return file, None
-            # A CDN also says "gone", or shows a page, for a file that it does not serve yet: asked again like all else.
             hopeless = self._halt.reason is StopReason.PICTURES
-            if hopeless or (number < self._tries and self._halt.pause(self._backoff.delay(number, retry_after))):
+            if damaged == 2 or (file.state is FileState.BAD and not doubtful) or hopeless:
+                break
+            # A CDN also says "gone", or shows a page, for a file that it does not serve yet: asked again like all else.
+            if number < self._tries and self._halt.pause(self._backoff.delay(number, retry_after)):
                 return ImageFile(task, FileState.LATER, reason=file.reason), None
-        if doubtful:
-            return ImageFile(task, FileState.LATER, reason=file.reason), None
-        return (self._bad(task, file.reason) if page else file), None
+        _report(pictures, file, began)
+        if damaged == 2 or (page and not doubtful):
+            return self._bad(task, file.reason), None
+        return (ImageFile(task, FileState.LATER, reason=file.reason) if doubtful else file), None
 
     def _from_elsewhere(self, task: ImageTask, path: Path) -> ImageFile:
         """The bytes are in the spooled reply, or in another store."""

@@ -39,7 +39,7 @@ class CircuitBreaker:
         concurrency: Calls that may be in flight at once.
         patience: Seconds that are waited for a success, counted from the moment at which buying pauses.
         lagging: What is watched may come long after its call, as pictures do. Then a success clears what is open, since
-            that has no bound, and a wait for what is open is ended by the patience.
+            that has no bound, and once the first sign of trouble is older than the patience, nothing is waited for.
         on_change: Told when buying pauses (with the reason), and when it goes on (with None).
 
     Attributes:
@@ -74,7 +74,8 @@ class CircuitBreaker:
         self._changed = threading.Condition()
         self._open: set[str] = set()
         self._failed: set[str] = set()
-        self._first_failure = 0.0
+        self._troubled: set[str] = set()
+        self._trouble_since = 0.0
         self._reason = ""
         self._paused_at: float | None = None
         self.pauses = 0
@@ -115,12 +116,12 @@ class CircuitBreaker:
 
     def _is_over(self, now: float) -> bool:
         if self._paused_at is None:
-            return self._lagging and bool(self._failed) and now - self._first_failure >= self._patience
+            return self._lagging and bool(self._troubled) and now - self._trouble_since >= self._patience
         hangs = bool(self._open) and self._probe is None and now - self._paused_at >= self._patience
         return self._probes >= PROBES or hangs
 
     def _message(self) -> str:
-        return f"none of the last {len(self._failed)} {self._of} succeeded: {self._reason}"
+        return f"none of the last {len(self._troubled)} {self._of} succeeded: {self._reason}"
 
     def succeeded(self, call_id: str, began: float) -> None:
         """Something worked.
@@ -131,10 +132,11 @@ class CircuitBreaker:
         """
         with self._changed:
             self._open.discard(call_id)
-            counts = not self._failed or began >= self._first_failure
+            counts = not self._troubled or began >= self._trouble_since
             went_on = counts and self._paused_at is not None
             if counts:
                 self._failed.clear()
+                self._troubled.clear()
                 self._paused_at, self._probes = None, 0
                 if self._lagging:
                     self._open.clear()
@@ -143,16 +145,25 @@ class CircuitBreaker:
         if went_on:
             self.on_change(None)
 
+    def troubled(self, call_id: str, reason: str) -> None:
+        """An attempt to get a picture failed; another one follows."""
+        with self._changed:
+            self._note_trouble(call_id, reason)
+
+    def _note_trouble(self, call_id: str, reason: str) -> None:
+        if not self._troubled:
+            self._trouble_since = self._clock()
+        self._troubled.add(call_id)
+        self._reason = reason
+
     def failed(self, call_id: str, reason: str) -> None:
         """A call, or one of its pictures, came to nothing, and it is not the item's own matter."""
         pauses = False
         with self._changed:
             now = self._clock()
-            if not self._failed:
-                self._first_failure = now
+            self._note_trouble(call_id, reason)
             self._open.discard(call_id)
             self._failed.add(call_id)
-            self._reason = reason
             if self._paused_at is None and len(self._failed) >= self._limit:
                 self._paused_at, self._probes = now, 0
                 self._next_probe = now + self._pause()
@@ -192,6 +203,6 @@ class CircuitBreaker:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether several failed since the last success: then it may not be the matter of the one that failed."""
+        """Whether several are in trouble since the last success: then it may not be the matter of a single one."""
         with self._changed:
-            return len(self._failed) >= _DOUBTFUL
+            return len(self._troubled) >= _DOUBTFUL
