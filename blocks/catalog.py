@@ -6,10 +6,11 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
 from ..core.files import home
-from ..core.ledger import Ledger, open_ledger
+from ..core.ledger import Ledger, has_password, open_ledger
+from .travel import TravelsByName
 
 
-class ImageCatalog(Block):
+class ImageCatalog(TravelsByName, Block):
     """The database with the account of every paid call and the catalog of every image: SQLite or PostgreSQL.
 
     Example:
@@ -35,6 +36,9 @@ class ImageCatalog(Block):
     def default(cls) -> ImageCatalog:
         """The SQLite ledger of this user: `ledger.db` in `$PREFECT_IMAGEN_HOME` or `~/.prefect-imagen`."""
         return cls(url=SecretStr(str(home() / "ledger.db")))
+
+    def _holds_secret(self) -> bool:
+        return has_password(self.url.get_secret_value())
 
     def get_ledger(self) -> Ledger:
         """The open ledger, one for all blocks and threads of this process; made and migrated if need be.

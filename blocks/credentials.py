@@ -10,12 +10,13 @@ from pydantic import Field, PrivateAttr, SecretStr
 
 from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
 from ..core.errors import BadInput
+from .travel import TravelsByName
 
 KEY_VARIABLE = "AIMLAPI_API_KEY"
 URL_VARIABLE = "AIMLAPI_BASE_URL"
 
 
-class AimlApiCredentials(CredentialsBlock):
+class AimlApiCredentials(TravelsByName, CredentialsBlock):
     """Key and address of the AI/ML API (`api.aimlapi.com`), or of a sandbox that stands in for it.
 
     Example:

@@ -133,6 +133,9 @@ def catalog_block(reference: ImageCatalog | str | None) -> ImageCatalog:
         if not isinstance(block, ImageCatalog):
             raise BadInput(f"an ImageCatalog is needed here, not a {type(block).__name__}")
         return block
-    if "://" in reference and has_password(reference):
-        raise BadInput("a catalog URL with a password belongs into an ImageCatalog block, not into a parameter")
+    if has_password(reference):
+        raise BadInput(
+            "a catalog URL with a password, or with options that may hold one, belongs into an ImageCatalog block, not "
+            "into a parameter"
+        )
     return ImageCatalog(url=SecretStr(reference))

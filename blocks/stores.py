@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..core.errors import BadInput
 from ..core.storage import LocalStore, ObjectStore, S3Store
 from ..core.store_options import ObjectOptions, ObjectWriting, S3Access, S3Options, StoreOptions
+from .travel import TravelsByName
 
 
 class _Place(BaseModel):
@@ -19,7 +20,7 @@ class _Place(BaseModel):
     prefix: str = Field(default="", description="Goes before every object's key.")
 
 
-class S3ImageStore(StoreOptions, _Place, Block):
+class S3ImageStore(TravelsByName, StoreOptions, _Place, Block):
     """A place in an S3 bucket, on AWS or any server that speaks S3.
 
     Without key and secret the AWS chain is used: environment, profile, role of the machine.
@@ -39,6 +40,9 @@ class S3ImageStore(StoreOptions, _Place, Block):
     _documentation_url = "https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html"  # type: ignore[assignment]
 
     model_config = ConfigDict(frozen=False)
+
+    def _holds_secret(self) -> bool:
+        return self.holds_key
 
     def get_store(self) -> ObjectStore:
         """The store. Nothing is connected yet.

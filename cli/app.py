@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import ImagenError
+from .backup import backup
 from .blocks import blocks
 from .budget import budget
 from .console import stderr, stdout
@@ -50,6 +51,7 @@ app.command("repair", rich_help_panel=_WORK)(repair)
 app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
+app.command("backup", rich_help_panel=_WORK)(backup)
 app.command("erase", rich_help_panel=_WORK)(erase)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)
 app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)

@@ -64,8 +64,8 @@ def budget(
         finally:
             ledger.close()
     else:
-        with existing_ledger(catalog, required=True) as known:
-            states = known.budgets.states() if known is not None else []
+        with existing_ledger(catalog) as known:
+            states = known.budgets.states()
     if json:
         print_json([as_dict(state) for state in states])
     else:

@@ -16,23 +16,29 @@ def catalog_url(catalog: str | None) -> str:
 
 
 @contextmanager
-def existing_ledger(catalog: str | None, *, required: bool) -> Iterator[Ledger | None]:
+def existing_ledger(catalog: str | None) -> Iterator[Ledger]:
     """Open a ledger that is there, for looking.
 
     Args:
         catalog: As typed.
-        required: Whether its absence is an error; else it is None.
 
     Raises:
-        LedgerNotUsable: The address is wrong, or there is none and it is required.
+        LedgerNotUsable: The address is wrong, or there is none.
         LedgerUnavailable: The database does not answer.
     """
-    url = normalise_url(catalog_url(catalog))
-    if not required and url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
-        yield None
-        return
     ledger = Ledger(catalog_url(catalog), create=False)
     try:
         yield ledger
     finally:
         ledger.close()
+
+
+@contextmanager
+def ledger_if_any(catalog: str | None) -> Iterator[Ledger | None]:
+    """Open a ledger for looking, as `existing_ledger` does; None where there is no file yet."""
+    url = normalise_url(catalog_url(catalog))
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        yield None
+        return
+    with existing_ledger(catalog) as ledger:
+        yield ledger

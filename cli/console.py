@@ -1,13 +1,14 @@
 """Where the command line prints: results to standard output, everything else to standard error.
 
 Colours and line drawing follow the terminal and `NO_COLOR`. Texts from outside (prompts, messages) are printed as
-they are: no markup, no emoji codes.
+they are: no markup, no emoji codes. Only characters that would command the terminal are spelled out.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -15,12 +16,25 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _PIPE_WIDTH = 160
+# Control characters but tab and line feed, and those that turn the direction of what follows.
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def harmless(text: str) -> str:
+    r"""A text whose control characters are spelled out, as in `\x1b`: names of files may hold any of them."""
+    return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class _Console(Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(harmless(text), **options)
 
 
 def _console(*, to_stderr: bool) -> Console:
-    console = Console(stderr=to_stderr, markup=False, highlight=False, emoji=False)
+    console = _Console(stderr=to_stderr, markup=False, highlight=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _PIPE_WIDTH
     return console
@@ -40,7 +54,10 @@ def stderr() -> Console:
 
 def print_json(document: Any) -> None:
     """Print one JSON document, and nothing else, to standard output."""
-    stdout().file.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
+    text = json.dumps(document, ensure_ascii=False, indent=2, default=str)
+    # JSON spells out most control characters by itself; the others stand in texts, where this spelling is read back.
+    spelled = re.sub(_COMMANDS, lambda found: f"\\u{ord(found[0]):04x}", text)
+    stdout().file.write(spelled + "\n")
 
 
 def table(*columns: str, right: Iterable[str] = (), title: str | None = None) -> Table:

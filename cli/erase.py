@@ -98,21 +98,13 @@ def erase(
     from .typed import read_pairs, read_store
 
     before = moment_before(older_than, datetime.now(UTC)) if older_than is not None else None
-    with existing_ledger(catalog, required=True) as ledger:
-        if ledger is None:
-            raise TypeError("a required ledger is never None")
+    with existing_ledger(catalog) as ledger:
         run_id = find_run(ledger.runs.all(), run)["run_id"] if run is not None else None
         selection = Selection(run_id, edition, read_pairs(tag, "--tag"), before)
         found = preview(ledger, selection, shared=shared)
         if not yes:
             return _show_preview(found, json=json)
-        done = erase_items(
-            ledger,
-            selection,
-            shared=shared,
-            spool=home() / "spool",
-            store_options=read_store(store),
-        )
+        done = erase_items(ledger, selection, shared=shared, spool=home() / "spool", store_options=read_store(store))
     artifacts = _forget_artifacts(done)
     if json:
         print_json({**_document(found), **_result(done), "artifacts": artifacts})
@@ -156,11 +148,7 @@ def _document(found: ErasurePreview) -> dict[str, Any]:
 
 def _result(done: Erased) -> dict[str, Any]:
     names = ("items", "objects", "kept", "hidden", "failed", "scrubbed")
-    return {
-        "erased": True,
-        **{name: getattr(done, name) for name in names},
-        "flow_runs": sorted(done.flow_runs),
-    }
+    return {"erased": True, **{name: getattr(done, name) for name in names}, "flow_runs": sorted(done.flow_runs)}
 
 
 def _forget_artifacts(done: Erased) -> int | None:

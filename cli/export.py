@@ -48,12 +48,19 @@ def export(
     ] = None,
     catalog: options.Catalog = None,
     format_: Annotated[
-        _Format | None,
-        typer.Option("--format", help="Else the ending of OUT says it.", rich_help_panel=_OUTPUT),
+        _Format | None, typer.Option("--format", help="Else the ending of OUT says it.", rich_help_panel=_OUTPUT)
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUTPUT)
     ] = False,
+    spreadsheet_safe: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet-safe/--raw-text",
+            help="Of CSV: put an apostrophe before what a spreadsheet would run as a formula.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = True,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -75,13 +82,11 @@ def export(
         raise BadInput("--format says how to write to standard output: csv or jsonl")
     if out == "-" and (json or (wanted is Format.PARQUET and sys.stdout.isatty())):
         raise BadInput("standard output takes one thing only: the rows, as text")
-    with existing_ledger(catalog, required=True) as ledger:
-        if ledger is None:
-            raise TypeError("a required ledger is never None")
+    with existing_ledger(catalog) as ledger:
         run_id = find_run(ledger.runs.all(), run)["run_id"] if run is not None else None
         selection = Selection(run_id, edition, read_pairs(tag, "--tag"))
         if out == "-":
-            export_stream(ledger, sys.stdout.buffer, wanted or Format.CSV, selection)
+            export_stream(ledger, sys.stdout.buffer, wanted or Format.CSV, selection, spreadsheet_safe=spreadsheet_safe)
             sys.stdout.buffer.flush()
             return OK
         done = export_catalog(
@@ -90,6 +95,7 @@ def export(
             selection,
             format_=wanted,
             overwrite=overwrite,
+            spreadsheet_safe=spreadsheet_safe,
             **read_store(store),
         )
     if json:

@@ -140,13 +140,13 @@ def check(
     from ..core.aimlapi.client import normalise_base_url
     from ..core.aimlapi.provider_catalog_fetch import fetch_provider_catalog
     from ..core.files import home
-    from .catalogs import existing_ledger
+    from .catalogs import ledger_if_any
 
     offline = "offline" in given.values
     registry = load_registry()
     used = list(names or ())
     if not used:
-        with existing_ledger(catalog, required=False) as ledger:
+        with ledger_if_any(catalog) as ledger:
             used = ledger.items.used_models() if ledger is not None else []
     specs = [registry.resolve(name, allow_withdrawn=True).spec for name in dict.fromkeys(used)]
     provider = fetch_provider_catalog(

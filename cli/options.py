@@ -22,13 +22,9 @@ Prompts = Annotated[
     ),
 ]
 
-Destination = Annotated[
-    str, typer.Option("--to", metavar="DEST", help="s3://bucket/prefix or a folder.", rich_help_panel=_WHERE)
-]
-OptionalDestination = Annotated[
-    str | None,
-    typer.Option("--to", metavar="DEST", help="s3://bucket/prefix or a folder.", rich_help_panel=_WHERE),
-]
+_TO = typer.Option("--to", metavar="DEST", help="s3://bucket/prefix or a folder.", rich_help_panel=_WHERE)
+Destination = Annotated[str, _TO]
+OptionalDestination = Annotated[str | None, _TO]
 Catalog = Annotated[
     str | None,
     typer.Option(

@@ -54,7 +54,7 @@ def plan(
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan, open_batch
     from ..core.run.checks import with_terms
     from ..core.storage import open_store
-    from .catalogs import existing_ledger
+    from .catalogs import ledger_if_any
     from .typed import read_request, read_store
 
     request = read_request(given, prompts)
@@ -63,7 +63,7 @@ def plan(
         open_batch(prompts, request), base_url or DEFAULT_BASE_URL, offline=not request.policy.ask_catalogue
     )
     with ExitStack() as stack:
-        ledger = stack.enter_context(existing_ledger(catalog, required=False))
+        ledger = stack.enter_context(ledger_if_any(catalog))
         writer = None
         if out is not None:
             if not isinstance(spec, BatchSpec):

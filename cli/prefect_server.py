@@ -13,6 +13,8 @@ import tomllib
 from pathlib import Path
 
 from ..core.errors import Unavailable
+from ..core.files import make_private_folder
+from ..core.processes import end_process
 
 _START_SECONDS = 120.0
 _ASK_SECONDS = 2.0
@@ -85,7 +87,7 @@ class LocalPrefect:
 
     def start(self) -> LocalPrefect:
         """Start the server and point this process at it; does not wait until it answers."""
-        self._log.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._log.parent)
         # The socket listens before the server runs: whoever asks early is answered as soon as it can be.
         with socket.socket() as listener, self._log.open("wb") as log:
             listener.bind(("127.0.0.1", 0))
@@ -127,16 +129,8 @@ class LocalPrefect:
         """Stop the server; does nothing where it is not running."""
         atexit.unregister(self.stop)
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        if process is not None:
+            end_process(process, _STOP_SECONDS)
 
     def _environment(self) -> dict[str, str]:
         quiet = {

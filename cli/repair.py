@@ -68,9 +68,7 @@ def repair(
         raise BadInput(f"--unknown retry buys, and needs a key: set {_KEY}")
     client = AimlApiClient(key, base_url=base_url or DEFAULT_BASE_URL) if key else None
     try:
-        with existing_ledger(catalog, required=True) as ledger:
-            if ledger is None:
-                raise TypeError("a required ledger is never None")
+        with existing_ledger(catalog) as ledger:
             report = repair_items(
                 ledger,
                 Stores(options=read_store(store)),

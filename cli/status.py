@@ -56,9 +56,7 @@ def status(
     from .catalogs import existing_ledger
     from .runs import find_items, find_run
 
-    with existing_ledger(catalog, required=True) as ledger:
-        if ledger is None:
-            raise TypeError("a required ledger is never None")
+    with existing_ledger(catalog) as ledger:
         if history is not None:
             (item_id,) = find_items(ledger, [history])
             _show_history(item_id, ledger.items.history(item_id), json=json)
@@ -155,7 +153,7 @@ def _show(
     budgets: list[BudgetState],
 ) -> None:
     from ..core.money import format_usd
-    from .summary import print_open, state_counts, texts_written
+    from .summary import images_stored, print_open, state_counts, texts_written
 
     console.print(f"{report.outcome}  ", style="bold green" if report.complete else "bold yellow", end="")
     console.print(f"{report.delivered:,} of {report.items:,} items delivered", style="bold")
@@ -173,7 +171,7 @@ def _show(
             ("tags", tags),
             ("items", state_counts(report.states).plain),
             ("owned", f"{report.owned:,} delivered before" if report.owned else ""),
-            ("images", f"{report.images:,}"),
+            ("images", images_stored(report)),
             ("texts", texts_written(report)),
             ("stored in", report.destination or ""),
             ("catalog", report.catalog),

@@ -34,6 +34,7 @@ _HALT_ADVICE = {
     StopReason.STORE: "When the store is back, the same command delivers what is paid for, then buys the rest:",
     StopReason.SPOOL: "When there is room on this machine's disk, the same command goes on:",
     StopReason.LEDGER: "When the database is back, the same command goes on:",
+    StopReason.BEHIND: "Once the catalog has taken in what was bought, the same command buys the rest:",
     StopReason.BUDGET: "The same command buys the rest under a new budget of the same size:",
 }
 _NOT_BEGUN = frozenset({ItemState.PLANNED, ItemState.CLAIMED})
@@ -116,10 +117,7 @@ def print_summary(console: Console, report: RunReport, arguments: Sequence[str])
             ("left out", "; ".join(report.omitted)),
             ("owned", owned),
             ("duplicates", f"{duplicates:,} rows ask for an item that another row asks for, too" if duplicates else ""),
-            (
-                "images",
-                f"{report.images:,}" + (f", {report.quarantined} paid and unusable" if report.quarantined else ""),
-            ),
+            ("images", images_stored(report)),
             ("texts", texts_written(report)),
             *_money_rows(report),
             ("stored in", report.destination or ""),
@@ -132,6 +130,13 @@ def print_summary(console: Console, report: RunReport, arguments: Sequence[str])
         console.print(f"\n{text}", soft_wrap=True)
         if command:
             console.print(f"  {command}", style="bold", soft_wrap=True)
+
+
+def images_stored(report: RunReport) -> str:
+    """How many images are stored, and how many of all that were paid are not as they should be."""
+    damaged = f", {report.damaged:,} of them damaged or not checked (`damage` in the catalog)" if report.damaged else ""
+    unusable = f", {report.quarantined:,} paid and unusable" if report.quarantined else ""
+    return f"{report.images:,}{damaged}{unusable}"
 
 
 def print_open(console: Console, report: RunReport, *, but: frozenset[str] = frozenset()) -> None:

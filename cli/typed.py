@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BadInput
+from ..core.files import check_stays_inside
 from ..core.request import DEFAULT_MODEL, RunRequest
 from .flags import Given
 
@@ -115,6 +116,7 @@ def read_text(text: str, flag: str) -> str:
     if not text.startswith("@"):
         return text
     path = Path(text[1:]).expanduser()
+    check_stays_inside(path)
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:

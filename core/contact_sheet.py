@@ -11,6 +11,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from .errors import ImagenError
+from .images import thumbnail
 from .ledger import ImageState, Ledger
 from .storage import ObjectStore
 
@@ -20,7 +22,6 @@ _GAP = 14
 _CAPTION = 34
 _COLUMNS = 6
 _AT_ONCE = 4
-_FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +93,14 @@ def _page(pictures: list[tuple[Image.Image, str]], columns: int, side: int, widt
 
 
 def _thumbnail(store: ObjectStore, key: str, path: Path, side: int) -> Image.Image | None:
-    """A small copy of an image; None where it cannot be had. It was verified when it was delivered."""
+    """A small copy of an image; None where it cannot be had."""
     try:
         store.get(key, path)
-        with Image.open(path, formats=_FORMATS) as image:
-            image.draft("RGB", (side * 2, side * 2))
-            picture = image.convert("RGB")
-    except Exception:  # noqa: BLE001 - the store is away, or a file that somebody has replaced can make a decoder raise anything
+        return thumbnail(path, side)
+    except (ImagenError, OSError):  # the store is away, or somebody has replaced the file
         return None
     finally:
         path.unlink(missing_ok=True)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    return picture
 
 
 def _caption(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

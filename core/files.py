@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from .errors import Unavailable
+from .errors import BadInput, Unavailable
 
 
 class SpoolUnavailable(Unavailable):
@@ -24,6 +24,56 @@ def home() -> Path:
     return Path(os.environ.get("PREFECT_IMAGEN_HOME") or Path.home() / ".prefect-imagen").expanduser().absolute()
 
 
+def make_private_folder(folder: Path) -> None:
+    """Make a folder, and those above it, for their owner alone, whatever the umask. What is there is left as it is.
+
+    Raises:
+        OSError: The file system refuses.
+    """
+    missing = [folder]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
+def check_stays_inside(path: Path, folder: Path | None = None) -> None:
+    """Refuse a file that links take out of where it seems to be.
+
+    Whoever clones a repository of prompts clones its links, too. One that leads to a file of this machine would put the
+    content of that file into prompts.
+
+    Args:
+        path: A file that is read as prompts, wildcards, a template or the like.
+        folder: Where it belongs; by default the folder that is named before it. Within a git repository, links may lead
+            to all its files.
+
+    Raises:
+        BadInput: It leads elsewhere, or to what git keeps for itself.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     Path(name, "prompts.csv").symlink_to("/etc/passwd")
+        ...     check_stays_inside(Path(name, "prompts.csv"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        prefect_imagen.core.errors.BadInput: .../prompts.csv is a link to /etc/passwd, outside of ...
+    """
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
+    repository = next((above for above in absolute.parents if (above / ".git").exists()), None)
+    inside = repository or folder or absolute.parent
+    real, bounds = Path(os.path.realpath(path)), Path(os.path.realpath(inside))
+    if not real.is_relative_to(bounds) or (repository and ".git" in real.relative_to(bounds).parts):
+        raise BadInput(
+            f"{path} is a link to {real}, outside of {inside}: links are followed within the folder or repository that "
+            "they are in only. If this is meant, give the path of the file itself"
+        )
+
+
+def _owner_only(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class AtomicFile:
     """Writes a temporary file and gives it its name on `commit()`; left without a commit, nothing remains.
 
@@ -33,6 +83,7 @@ class AtomicFile:
             cut. Not needed for what can be made again.
         temporary_folder: Where the temporary file lives until then, on the same file system; by default the
             folder of `dest`.
+        private: Let nobody but the owner read it, whatever the umask.
 
     Raises:
         OSError: From every method, where the file system refuses; a subclass may translate it (`failure`).
@@ -46,9 +97,12 @@ class AtomicFile:
         b'text'
     """
 
-    def __init__(self, dest: Path, *, sync: bool = False, temporary_folder: Path | None = None) -> None:
+    def __init__(
+        self, dest: Path, *, sync: bool = False, temporary_folder: Path | None = None, private: bool = True
+    ) -> None:
         self.dest = dest
         self._sync = sync
+        self._opener = _owner_only if private else None
         self._temporary = (temporary_folder or dest.parent) / f".{uuid.uuid4().hex}.part"
         self._file: IO[bytes] | None = None
 
@@ -58,7 +112,7 @@ class AtomicFile:
 
     def __enter__(self) -> Self:
         with self._translated():
-            self._file = self._temporary.open("xb")
+            self._file = open(self._temporary, "xb", opener=self._opener)
         return self
 
     @property
@@ -164,8 +218,10 @@ class HashedFile(AtomicFile):
         SpoolUnavailable: From every method, where the file system refuses.
     """
 
-    def __init__(self, dest: Path, *, sync: bool = False, temporary_folder: Path | None = None) -> None:
-        super().__init__(dest, sync=sync, temporary_folder=temporary_folder)
+    def __init__(
+        self, dest: Path, *, sync: bool = False, temporary_folder: Path | None = None, private: bool = True
+    ) -> None:
+        super().__init__(dest, sync=sync, temporary_folder=temporary_folder, private=private)
         self.size = 0
         self._hash = hashlib.sha256()
 

@@ -68,6 +68,24 @@ class S3Access(Options):
         str | None, Field(description="If the role asks for one.", repr=False), Flag(metavar="ID")
     ] = None
 
+    @property
+    def holds_key(self) -> bool:
+        """Whether a key of its own is in it."""
+        return any(isinstance(getattr(self, name), SecretStr) for name in S3Access.model_fields)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Keys do not travel by value: what is pickled ends up in queues, caches and logs.
+
+        Raises:
+            TypeError: There is a key.
+        """
+        if self.holds_key:
+            raise TypeError(
+                f"this {type(self).__name__} holds a secret and is not pickled; save an S3ImageStore block and pass "
+                "its name"
+            )
+        return super().__reduce_ex__(protocol)
+
 
 class ObjectWriting(Options):
     """What is said with each object that is written."""

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+# Where a spreadsheet may begin to read a formula: at the beginning of a text, and, since a program of another language
+# may cut lines elsewhere, behind a line break, a tab and a semicolon. Apostrophes that stand there are counted, too.
+_FORMULA = re.compile(
+    r"(?:\A|(?<=[;\t\r\n]))(?P<blank>[^\S\t\r\n]*)(?P<mark>'*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20\t\r])"
+)
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
 def canonical_json(value: Any) -> str:
@@ -34,3 +42,27 @@ def batched(values: Iterable[T], size: int = 500) -> Iterator[list[T]]:
     iterator = iter(values)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def to_spreadsheet(text: str) -> str:
+    """A text that no spreadsheet runs: an apostrophe stands before each formula that it would be taken for.
+
+    Numbers are left as they are.
+
+    Example:
+        >>> to_spreadsheet("=1+1"), to_spreadsheet("'=1"), to_spreadsheet("a = b"), to_spreadsheet("-5")
+        ("'=1+1", "''=1", 'a = b', '-5')
+    """
+    if _NUMBER.fullmatch(text):
+        return text
+    return _FORMULA.sub(r"\g<blank>'\g<mark>", text)
+
+
+def from_spreadsheet(text: str) -> str:
+    """The text that `to_spreadsheet` was given.
+
+    Example:
+        >>> from_spreadsheet(to_spreadsheet("a;=b")), from_spreadsheet("'tis the season")
+        ('a;=b', "'tis the season")
+    """
+    return _FORMULA.sub(lambda found: found["blank"] + found["mark"][1:], text)

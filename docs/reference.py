@@ -6,11 +6,14 @@ A warning is an error: a docstring or an annotation that cannot be read ends it 
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pdoc
+import pdoc.doc_ast
 import pdoc.render
 
 MODULES = [
@@ -28,19 +31,36 @@ MODULES = [
 ]
 
 
-def _show_functions(name: str) -> None:
-    """Put the functions in the place of flows and tasks, which pdoc would show as objects without parameters."""
+def _show_members(name: str) -> None:
+    """Load what a module loads lazily, and put the functions in the place of flows and tasks.
+
+    pdoc would not find the former, and would show the latter as objects without parameters.
+    """
     module = importlib.import_module(name)
     for public in getattr(module, "__all__", ()):
-        function = getattr(getattr(module, public), "fn", None)
-        if function is not None:
-            setattr(module, public, function)
+        member = getattr(module, public)
+        setattr(module, public, getattr(member, "fn", member))
+
+
+def _show_comments() -> None:
+    """Take the comment behind a field of a class as the field's documentation, where it has no other."""
+    walk = pdoc.doc_ast.walk_tree
+
+    def walk_with_comments(obj: Any) -> pdoc.doc_ast.AstInfo:
+        info = walk(obj)
+        if isinstance(obj, type):
+            for name, comment in re.findall(r"^    (\w+): .*?  # (.+)$", pdoc.doc_ast.get_source(obj), re.MULTILINE):
+                info.var_docstrings.setdefault(name, comment[0].upper() + comment[1:])
+        return info
+
+    pdoc.doc_ast.walk_tree = walk_with_comments
 
 
 def main(folder: str) -> None:
     """Write the pages."""
     for name in MODULES:
-        _show_functions(name)
+        _show_members(name)
+    _show_comments()
     warnings.simplefilter("error")
     pdoc.render.configure(docformat="google", include_undocumented=False, search=True)
     pdoc.pdoc(*MODULES, output_directory=Path(folder))

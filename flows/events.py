@@ -27,10 +27,7 @@ from ..core.money import credits_to_usd
 from ..core.run.report import RunReport
 from ..tasks.runtime import current_flow_run
 
-SHARE_OF_BUDGET_WARNING = 0.8
-"""The part of a cap from which on a warning is due."""
-
-_TEXT = 500
+MAX_TEXT = 500
 _IDS = 100
 
 
@@ -143,12 +140,12 @@ def emit_run_ended(report: RunReport, *, model: str, edition: str, tags: Mapping
     """Send the one event of a run that ended."""
     kind = RunCompleted if report.complete else RunIncomplete
     account = report.account
-    _send(
+    send(
         kind(
             run_id=report.run_id,
             flow_run_url=current_flow_run().url,
             outcome=report.outcome,
-            message=report.message[:_TEXT],
+            message=report.message[:MAX_TEXT],
             model=model,
             edition=edition,
             tags=tags,
@@ -175,7 +172,7 @@ def emit_unknown_waiting(report: RunReport) -> None:
     if not waiting:
         return
     ids = [item.client_request_id for item in report.open if item.state == "unknown" and item.client_request_id]
-    _send(
+    send(
         UnknownWaiting(
             run_id=report.run_id,
             flow_run_url=current_flow_run().url,
@@ -186,55 +183,8 @@ def emit_unknown_waiting(report: RunReport) -> None:
     )
 
 
-def emit_budget_warning(
-    scope: Literal["run", "day", "month"],
-    period: str,
-    *,
-    spent: int,
-    reserved: int,
-    cap: int,
-    run_id: str | None = None,
-) -> None:
-    """Send that a cap is nearly reached. Amounts in credits.
-
-    Args:
-        scope: Whose cap.
-        period: The run's id, the day, or the month.
-        spent: Billed.
-        reserved: For calls in flight and unknown ones.
-        cap: Above 0.
-        run_id: The run that noticed.
-    """
-    _send(
-        BudgetWarning(
-            scope=scope,
-            period=period,
-            spent_usd=float(credits_to_usd(spent)),
-            reserved_usd=float(credits_to_usd(reserved)),
-            cap_usd=float(credits_to_usd(cap)),
-            share=round((spent + reserved) / cap, 4),
-            run_id=run_id,
-        )
-    )
-
-
-def emit_model_retiring(
-    model: str,
-    *,
-    shutdown_date: date | None,
-    successor: str | None = None,
-    message: str = "",
-    run_id: str | None = None,
-) -> None:
-    """Send that a model in use will be withdrawn."""
-    _send(
-        ModelRetiring(
-            model=model, shutdown_date=shutdown_date, successor=successor, message=message[:_TEXT], run_id=run_id
-        )
-    )
-
-
-def _send(payload: Payload) -> None:
+def send(payload: Payload) -> None:
+    """Send an event; where that fails, the run's log has a warning."""
     try:
         emit_event(
             payload.event,

@@ -22,6 +22,7 @@ from ..blocks.references import catalog_block, credentials_block, image_store_bl
 from ..core import request as options
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import BudgetWarning
+from ..core.money import credits_to_usd
 from ..core.request import Delivery, ImageOptions, Limits, Policy, PromptOptions, Rewrite, RunRequest
 from ..core.run.checks import CheckedBatch, Prepared, check_request, prepare, take_over
 from ..core.run.chunks import MAX_CHUNKS
@@ -31,7 +32,7 @@ from ..core.run.run import Run
 from ..tasks.chunk import process_chunk
 from ..tasks.expand import expand_prompts
 from ..tasks.runtime import shared_run
-from .events import emit_budget_warning, emit_model_retiring
+from . import events
 from .parameters import document_parameters
 from .progress import ProgressArtifact
 from .publish import emit_end, publish, tag_flow_run
@@ -216,15 +217,23 @@ def opened(
         if prepared is None:
             prepared = connect(request, refs, checked)
         run = Run.open(prepared, str(prefect.runtime.flow_run.id), get_run_logger())
-        run.on_budget_warning = _emit_budget_warning
+        run.on_budget_warning = _send_budget_warning
         with shared_run(run.id, lambda: run):
             yield run, (refs[0], refs[1], refs[2])
 
 
-def _emit_budget_warning(run_id: str, warning: BudgetWarning) -> None:
+def _send_budget_warning(run_id: str, warning: BudgetWarning) -> None:
     state = warning.state
-    emit_budget_warning(
-        state.period.value, state.window, spent=state.spent, reserved=state.reserved, cap=state.limit, run_id=run_id
+    events.send(
+        events.BudgetWarning(
+            scope=state.period.value,
+            period=state.window,
+            spent_usd=float(credits_to_usd(state.spent)),
+            reserved_usd=float(credits_to_usd(state.reserved)),
+            cap_usd=float(credits_to_usd(state.limit)),
+            share=round((state.spent + state.reserved) / state.limit, 4),
+            run_id=run_id,
+        )
     )
 
 
@@ -248,12 +257,14 @@ def announce_model(run: Run) -> None:
     model = run.batch.resolve()
     retiring = run.batch.terms.retiring.get(model.spec.id)
     if retiring is not None:
-        emit_model_retiring(
-            model.spec.id,
-            shutdown_date=retiring.shutdown,
-            successor=retiring.successor,
-            message=retiring.reason,
-            run_id=run.id,
+        events.send(
+            events.ModelRetiring(
+                model=model.spec.id,
+                shutdown_date=retiring.shutdown,
+                successor=retiring.successor,
+                message=retiring.reason[: events.MAX_TEXT],
+                run_id=run.id,
+            )
         )
 
 

@@ -39,13 +39,9 @@ PALETTES: tuple[Palette, ...] = (
     Palette((0x04202C, 0x0A4958, 0x128287, 0x4CBFA6, 0xA9E5BB, 0xFCF6D8)),  # lagoon
     Palette((0x1A0A0F, 0x551A1B, 0xA3311F, 0xE3662A, 0xF6B04A, 0xFFF1CC)),  # ember
     Palette((0x0B1533, 0x1E3A70, 0x3A72B0, 0x74AEDA, 0xBBDDF0, 0xF6FBFF)),  # glacier
-    Palette((0x10201A, 0x24452F, 0x4B7440, 0x8FA755, 0xD3CE83, 0xFBF5DA)),  # moss
     Palette((0x150F3D, 0x3B2480, 0x7A45C2, 0xC46FD8, 0xF3A6D0, 0xFFE9EC)),  # orchid
-    Palette((0x22161A, 0x553038, 0x97504A, 0xCF8463, 0xEBC29B, 0xFBF0E1)),  # terracotta
     Palette((0x070B1F, 0x16245A, 0x29489B, 0x5B6FD6, 0xE3A9C5, 0xFFE9B8)),  # midnight
     Palette((0x12352F, 0x1F6B57, 0x5FA052, 0xC5C14A, 0xF7D95E, 0xFFF8DB)),  # citrus
-    Palette((0x240B1D, 0x611537, 0xA92C4E, 0xE0627B, 0xF5AFA9, 0xFFF0E5)),  # rosewood
-    Palette((0x0E1B25, 0x27465A, 0x4D7C8A, 0xE07A5F, 0xF2CC8F, 0xFBF3E3)),  # harbour
     Palette((0x060F2A, 0x123B5D, 0x13777C, 0x3FBF8D, 0xB4E88F, 0xFDFBD0)),  # aurora
 )
 
@@ -130,51 +126,6 @@ def _peaks(on: _Canvas) -> None:
         on.below([(place * step, height) for place, height in enumerate(heights)], round(172 - 150 * part))
 
 
-def _tiles(on: _Canvas) -> None:
-    chance = on.chance
-    cell = on.unit / chance.choice((4, 5, 6))
-    columns, rows = math.ceil(on.width / cell), math.ceil(on.height / cell)
-    tones = (24, 74, 124, 172, 214, 250)
-    for row in range(rows):
-        for column in range(columns):
-            left, top = column * cell, row * cell
-            right, bottom = left + cell, top + cell
-            ground, figure, accent = chance.sample(tones, 3)
-            on.draw.rectangle((left, top, right, bottom), fill=ground)
-            kind = chance.randrange(6)
-            corner = chance.randrange(4)
-            if kind == 0:
-                cx, cy = (left, right)[corner & 1], (top, bottom)[corner >> 1]
-                box = (cx - cell, cy - cell, cx + cell, cy + cell)
-                turn = {0: 0, 1: 90, 3: 180, 2: 270}[corner]
-                on.draw.pieslice(box, turn, turn + 90, fill=figure)
-                half = (cx - cell / 2, cy - cell / 2, cx + cell / 2, cy + cell / 2)
-                on.draw.pieslice(half, turn, turn + 90, fill=accent)
-            elif kind == 1:
-                on.rings(left + cell / 2, top + cell / 2, cell * 0.44, (figure, accent, ground))
-            elif kind == 2:
-                corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-                del corners[corner]
-                on.draw.polygon(corners, fill=figure)
-            elif kind == 3:
-                box = (left, top - cell / 2, right, top + cell / 2)
-                on.draw.pieslice(box, 0, 180, fill=figure)
-                on.draw.pieslice((left, top + cell / 2, right, bottom + cell / 2), 180, 360, fill=accent)
-            elif kind == 4:
-                for stripe in range(0, 4):
-                    y = top + cell * stripe / 4
-                    on.draw.rectangle((left, y, right, y + cell / 8), fill=figure)
-            else:
-                middle = [
-                    (left + cell / 2, top),
-                    (right, top + cell / 2),
-                    (left + cell / 2, bottom),
-                    (left, top + cell / 2),
-                ]
-                on.draw.polygon(middle, fill=figure)
-                on.disc(left + cell / 2, top + cell / 2, cell * 0.18, accent)
-
-
 def _arcs(on: _Canvas) -> None:
     chance = on.chance
     cell = on.unit / chance.choice((2, 3, 3))
@@ -187,51 +138,6 @@ def _arcs(on: _Canvas) -> None:
             x = (column + (row % 2) / 2) * cell
             order = tones if chance.random() < 0.7 else tones[::-1]
             on.rings(x, row * cell * 0.62, cell * 0.62, order)
-
-
-def _ribbons(on: _Canvas) -> None:
-    chance = on.chance
-    count = chance.randint(11, 16)
-    slope = chance.uniform(-0.35, 0.35) * on.height
-    swing = on.height * chance.uniform(0.07, 0.14)
-    turns = chance.uniform(0.7, 1.5)
-    phase = chance.uniform(0, math.tau)
-    drift = chance.uniform(0.1, 0.28)
-    for ribbon in range(count):
-        start = on.height * (-0.25 + 1.4 * ribbon / count)
-        line = [
-            (
-                px,
-                start
-                + slope * (px / on.width - 0.5)
-                + swing * math.sin(turns * math.tau * px / on.width + phase + drift * ribbon),
-            )
-            for px in range(0, on.width + 17, 16)
-        ]
-        tone = 30 + 215 * (0.5 + 0.5 * math.cos(ribbon * 2.4 + phase))
-        on.below(line, round(tone))
-
-
-def _orbits(on: _Canvas) -> None:
-    chance = on.chance
-    x, y = on.width * chance.uniform(0.3, 0.7), on.height * chance.uniform(0.3, 0.55)
-    reach = math.hypot(on.width, on.height) * 0.62
-    rings = chance.randint(9, 13)
-    tones = [round(26 + 90 * (place / rings) ** 1.4) for place in range(rings)]
-    on.rings(x, y, reach, tones)
-    on.rings(x, y, on.unit * 0.12, (200, 226, 250))
-    for place in range(2, rings):
-        radius = reach * (1 - place / rings)
-        if radius < on.unit * 0.16:
-            break
-        box = (x - radius, y - radius, x + radius, y + radius)
-        on.draw.ellipse(box, outline=tones[place] + 30, width=max(1, round(on.unit / 500)))
-        angle = chance.uniform(0, math.tau)
-        size = on.unit * chance.uniform(0.014, 0.06)
-        px, py = x + radius * math.cos(angle), y + radius * math.sin(angle)
-        tone = chance.randint(150, 245)
-        on.disc(px, py, size, tone)
-        on.disc(px - size * 0.25, py - size * 0.25, size * 0.55, min(255, tone + 26))
 
 
 def _bloom(on: _Canvas) -> None:
@@ -258,39 +164,13 @@ def _bloom(on: _Canvas) -> None:
     on.rings(x, y, on.unit * 0.07, (250, 205, 245))
 
 
-def _strata(on: _Canvas) -> None:
-    chance = on.chance
-    lines = 22
-    peaks = [(chance.uniform(0.25, 0.75), chance.uniform(0.03, 0.09), chance.uniform(0.3, 1)) for _ in range(5)]
-    thickness = on.unit / 200
-    steps = 120
-    profile = [sum(a * math.exp(-(((step / steps - c) / s) ** 2)) for c, s, a in peaks) for step in range(steps + 1)]
-    for number in range(lines):
-        base = on.height * (0.16 + 0.9 * number / lines)
-        lift = on.height * 0.12 * math.sin(math.pi * min(1, (number + 2) / lines))
-        line = [
-            (
-                on.width * step / steps,
-                base - lift * bump * chance.uniform(0.72, 1.0) - chance.uniform(0, on.unit * 0.004),
-            )
-            for step, bump in enumerate(profile)
-        ]
-        # A bright area with a dark one just below it: a line, at a third of the cost of drawing one.
-        on.below(line, round(190 + 60 * number / lines))
-        on.below([(x, y + thickness) for x, y in line], round(22 + 120 * number / lines))
-
-
 _Motif: TypeAlias = tuple[Callable[[_Canvas], None], tuple[int, int]]
 
 MOTIFS: tuple[_Motif, ...] = (
     (_dunes, (120, 226)),
     (_peaks, (18, 150)),
-    (_tiles, (40, 40)),
     (_arcs, (40, 90)),
-    (_ribbons, (60, 180)),
-    (_orbits, (20, 20)),
     (_bloom, (22, 84)),
-    (_strata, (14, 60)),
 )
 """The painter of each motif, and the tones of its background at the top and at the bottom."""
 

@@ -6,7 +6,7 @@ The font is DejaVu (Latin, Greek, Cyrillic, Arabic and many symbols) if the syst
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
 from functools import cache
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ _TEXT_FONTS = ("DejaVuSans.ttf", "DejaVuSansCondensed.ttf")
 _STRONG_FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSansCondensed-Bold.ttf")
 _SIZES = (0.044, 0.036, 0.030, 0.025, 0.021)
 _HIGHEST_CARD = 0.42
+_FILLED = 0.92  # of a line, by the mean width of a text's characters: some lines are wider than the mean
 
 _Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -33,57 +34,19 @@ def _font(size: int, strong: bool) -> _Font:
     return ImageFont.load_default(size)
 
 
-def _split(word: str, font: _Font, width: float) -> Iterator[str]:
-    """Cut a word that is wider than a line into pieces that are not."""
-    piece, used = "", 0.0
-    for character in word:
-        length = font.getlength(character)
-        if piece and used + length > width:
-            yield piece
-            piece, used = "", 0.0
-        piece += character
-        used += length
-    yield piece
-
-
-def _wrap(text: str, font: _Font, width: float, most: int) -> list[str]:
-    """Break a text into lines of at most `width` pixels, between words where that is possible.
-
-    Stops as soon as there are more than `most` lines.
-    """
-    space = font.getlength(" ")
-    lines: list[str] = []
-    line: list[str] = []
-    used = 0.0
-    for word in text.split():
-        pieces = [word] if font.getlength(word) <= width else _split(word, font, width)
-        for piece in pieces:
-            length = font.getlength(piece)
-            if line and used + space + length > width:
-                lines.append(" ".join(line))
-                if len(lines) > most:
-                    return lines
-                line = []
-            used = used + space + length if line else length
-            line.append(piece)
-    return [*lines, " ".join(line)] if line else lines
-
-
 def _fit(text: str, unit: int, width: float, height: float) -> tuple[_Font, int, list[str]]:
     """The largest type in which a text fits into `width` × `height` pixels; cut with an ellipsis where none does."""
+    text = " ".join(text.split())
     for share in _SIZES:
         size = max(8, round(unit * share))
-        font = _font(size, False)
-        pitch = round(size * 1.32)
+        font, pitch = _font(size, False), round(size * 1.32)
+        mean = font.getlength(text) / max(1, len(text))
+        characters = max(1, int(width * _FILLED / mean)) if mean else 1
+        lines = textwrap.wrap(text, characters) or [""]
         room = max(1, int(height // pitch))
-        lines = _wrap(text, font, width, room)
         if len(lines) <= room:
             return font, pitch, lines
-    lines = lines[:room]
-    while lines[-1] and font.getlength(lines[-1] + "…") > width:
-        lines[-1] = lines[-1][:-1]
-    lines[-1] += "…"
-    return font, pitch, lines
+    return font, pitch, textwrap.wrap(text, characters, max_lines=room, placeholder="…")
 
 
 def caption(picture: Image.Image, palette: Palette, text: str, origin: str) -> None:

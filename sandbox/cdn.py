@@ -17,6 +17,7 @@ from .faults import (
     DownloadFault,
     DownloadStatus,
     EncodedDownload,
+    OtherBytes,
     PrivateRedirect,
     SimpleDownloadFault,
     SlowDownload,
@@ -103,10 +104,11 @@ class Cdn:
         match fault:
             case WrongContentType():
                 media_type = fault.content_type
+            case OtherBytes():
+                data, media_type = fault.data, fault.content_type
             case EncodedDownload(encoding=encoding, really=really):
-                return Response(
-                    _encoded(data, encoding) if really else data, 200, {"content-encoding": encoding}, media_type
-                )
+                data = _encoded(data, encoding) if really else data
+                return Response(data, headers={"content-encoding": encoding}, media_type=media_type)
             case SlowDownload(spread=True):
                 length = {"content-length": str(len(data))}
                 return StreamingResponse(_in_pieces(data, fault.seconds), headers=length, media_type=media_type)

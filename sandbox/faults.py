@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
 from .error_bodies import Envelope
 
@@ -302,6 +302,14 @@ class PrivateRedirect(_DownloadRule):
     location: str = "http://169.254.169.254/latest/meta-data/"
 
 
+class OtherBytes(_DownloadRule):
+    """Some bytes of your own instead of the image: `data`, in base64."""
+
+    fault: Literal["other_bytes"]
+    data: Base64Bytes
+    content_type: str = "image/png"
+
+
 class SlowDownload(_DownloadRule):
     """The image after `seconds`, or (`spread`) in small pieces over that time."""
 
@@ -313,8 +321,8 @@ class SlowDownload(_DownloadRule):
 _ImageFault: TypeAlias = FewerImages | SafetyBlock | Base64Reply | OddReply | OtherError | WithdrawnModel
 _ChatFault: TypeAlias = SimpleChatFault | BadJson | TooLong | ChatRefusal | EmptyContent | ParameterRejected
 CallFault: TypeAlias = SimpleFault | RateLimited | ServerError | SlowReply | _ImageFault | _ChatFault
-_OtherDownload: TypeAlias = WrongContentType | DownloadStatus | EncodedDownload | PrivateRedirect | SlowDownload
-DownloadFault: TypeAlias = SimpleDownloadFault | _OtherDownload
+_OtherDownload: TypeAlias = WrongContentType | DownloadStatus | EncodedDownload | OtherBytes
+DownloadFault: TypeAlias = SimpleDownloadFault | _OtherDownload | PrivateRedirect | SlowDownload
 Rule: TypeAlias = Annotated[CallFault | DownloadFault, Field(discriminator="fault")]
 
 

@@ -14,7 +14,6 @@ import os
 import random
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ..core.errors import BadInput, Unavailable
+from ..core.processes import end_process
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -173,13 +173,8 @@ class LocalS3:
         """End the server and keep its data for a `restart()`."""
         atexit.unregister(self.pause)
         process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if process is not None:
+            end_process(process, 15)
         self._remove_sockets()
 
     def create_bucket(self, name: str) -> None:

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from ..core.request import Flag
 
+KEYS_VARIABLE = "PREFECT_IMAGEN_SANDBOX_KEYS"
+"""Environment variable with the keys that are accepted, with commas between them: everybody may read a command line."""
+
 ImageFormat = Literal["png", "jpeg", "webp"]
 
 
@@ -30,7 +33,7 @@ class SandboxOptions(BaseModel):
 
     keys: Annotated[
         tuple[SecretStr, ...],
-        Field(description="API keys that are accepted; none given: any that is not empty."),
+        Field(description=f"API keys that are accepted, also from {KEYS_VARIABLE}; none given: any that is not empty."),
         Flag("--key", metavar="KEY"),
     ] = ()
     balance_usd: Annotated[Decimal, Field(ge=0, description="Credit at the start, in US dollars.")] = Decimal(1000)

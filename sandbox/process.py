@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,9 @@ from types import TracebackType
 from typing import Any
 
 from ..core.errors import Unavailable
+from ..core.processes import end_process
 from .arguments import options_to_arguments
-from .options import SandboxOptions
+from .options import KEYS_VARIABLE, SandboxOptions
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
@@ -96,12 +98,20 @@ class SandboxServer:
             options = self.options.model_copy(update={"port_file": port_file, "exit_with_stdin": True})
             # -P: no file of the current folder is imported instead of an installed module. A session of its own:
             # Ctrl-C in the terminal reaches the parent alone.
-            command = [sys.executable, "-P", "-m", "prefect_imagen.sandbox", *options_to_arguments(options)]
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "prefect_imagen.sandbox",
+                *options_to_arguments(options.model_copy(update={"keys": ()})),
+            ]
+            keys = ",".join(key.get_secret_value() for key in options.keys)
             self._process = subprocess.Popen(  # noqa: S603
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                env={**os.environ, KEYS_VARIABLE: keys},
                 start_new_session=True,
             )
             deadline = time.monotonic() + _START_SECONDS
@@ -118,16 +128,8 @@ class SandboxServer:
     def stop(self) -> None:
         """Stop the server, if it is running."""
         process, self._process, self._port = self._process, None, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        if process is not None:
+            end_process(process, _STOP_SECONDS)
 
     def bill(self) -> dict[str, Any]:
         """The bill: `entries`, one per billed call, and `credits`, their sum."""

@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable
 
 import uvicorn
+from pydantic import SecretStr
 
 from ..core.errors import BadInput
 from .app import create_app
-from .options import SandboxOptions
+from .options import KEYS_VARIABLE, SandboxOptions
 from .state import sandbox_version
 from .wire import TransportProtocol
 
@@ -45,6 +46,9 @@ def serve(options: SandboxOptions, on_ready: Callable[[str], None] | None = None
     Raises:
         BadInput: It cannot listen on the address.
     """
+    if not options.keys:
+        named = os.environ.get(KEYS_VARIABLE, "").split(",")
+        options = options.model_copy(update={"keys": tuple(SecretStr(key.strip()) for key in named if key.strip())})
     with _listen(options) as listener:
         port = listener.getsockname()[1]
         host = f"[{options.host}]" if ":" in options.host else options.host

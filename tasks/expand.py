@@ -8,9 +8,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ..blocks.references import catalog_block, image_store_block
+from ..core.delivery import Marker
 from ..core.plan import open_batch
 from ..core.request import RunRequest
-from ..core.run.checks import bind_destination
 from ..core.run.results import PlannedRun
 from ..core.run.run import write_run
 from .runtime import Catalog, Store, current_flow_run, running
@@ -56,6 +56,6 @@ def expand_prompts(
     if store is not None:
         target = image_store_block(store).get_store()
         target.preflight(request.tags)
-        bind_destination(ledger, target, adopt=request.delivery.adopt_ledger)
+        Marker(ledger, target).bind(adopt=request.delivery.adopt_ledger)
         destination = target.destination
     return write_run(ledger, run_id or uuid.uuid4().hex, batch, request, destination, current_flow_run())

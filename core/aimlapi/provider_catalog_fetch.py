@@ -20,7 +20,7 @@ from typing import Any
 
 import requests
 
-from ..files import AtomicFile
+from ..files import AtomicFile, make_private_folder
 from ..http.sessions import SessionPool, exchange
 from ..http.transport import NoAuth, PooledAdapter
 from .client import api_origin
@@ -175,7 +175,7 @@ def _remembered(file: Path) -> dict[str, Any] | None:
 def _remember(file: Path, answer: Mapping[str, Any]) -> None:
     """Keep an answer; a disk that is full or read-only only means that it is asked again."""
     with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(file.parent)
         with AtomicFile(file) as out:
             out.write(json.dumps(answer).encode())
             out.commit()

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -148,3 +151,42 @@ def list_price(model: str, images: int) -> int:
     except BadInput:
         return 0
     return price.credits * images if price is not None else 0
+
+
+_WIDTH_BY_HEIGHT = re.compile(r"(\d{1,6})\s*[xX×*]\s*(\d{1,6})")
+_THOUSANDS = re.compile(r"(\d{1,2}(?:\.\d)?)\s*[kK]")
+
+
+def pixels_asked_for(model: str, parameters: Mapping[str, Any]) -> int | None:
+    """The most pixels that an image bought with these parameters may be meant to have; None where nothing says it.
+
+    Sizes in the parameters decide (`2048x2048`, `4K`, width and height), else the largest size that the model is
+    documented with.
+
+    Example:
+        >>> pixels_asked_for("google/imagen4/preview", {"resolution": "4K"})
+        16777216
+    """
+    asked = list(_pixels(parameters))
+    if not asked:
+        try:
+            spec = load_registry().resolve(model, allow_withdrawn=True).spec
+        except BadInput:
+            return None
+        asked = [width * height for width, height in spec.pixels.values()]
+    return max(asked, default=None)
+
+
+def _pixels(value: Any) -> Iterator[int]:
+    """Every size that is named somewhere in a value."""
+    match value:
+        case {"width": int() as width, "height": int() as height}:
+            yield width * height
+        case Mapping():
+            for inner in value.values():
+                yield from _pixels(inner)
+        case str():
+            if found := _WIDTH_BY_HEIGHT.fullmatch(value.strip()):
+                yield int(found[1]) * int(found[2])
+            elif found := _THOUSANDS.fullmatch(value.strip()):
+                yield int(float(found[1]) * 1024) ** 2

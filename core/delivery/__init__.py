@@ -2,8 +2,20 @@
 
 from .download import Downloader
 from .files import FileState, ImageFile
+from .marker import MARKER_KEY, Mark, Marker
 from .queue import DeliveryQueue
 from .spool import Spool, record
 from .upload import Uploader
 
-__all__ = ["DeliveryQueue", "Downloader", "FileState", "ImageFile", "Spool", "Uploader", "record"]
+__all__ = [
+    "MARKER_KEY",
+    "DeliveryQueue",
+    "Downloader",
+    "FileState",
+    "ImageFile",
+    "Mark",
+    "Marker",
+    "Spool",
+    "Uploader",
+    "record",
+]

@@ -11,7 +11,7 @@ from ..aimlapi.reply import decode_base64
 from ..errors import ImagenError
 from ..files import Fetched, SpoolUnavailable
 from ..http.errors import FetchGone, FetchRefused, FetchTransient
-from ..images import Fetcher, NotAnImage, save_bytes
+from ..images import DecoderUnavailable, Fetcher, NotAnImage, save_bytes
 from ..ledger import ImageTask, this_host
 from ..limits import Backoff, CircuitBreaker, StopReason, StopSignal
 from ..storage import ObjectMissing, ObjectStore
@@ -69,6 +69,12 @@ class Downloader:
             in_memory: Most bytes of a body that is not written to the spool.
             pictures: Told of each attempt. While several images in a row fail, none is given up: it may not be theirs.
         """
+        try:
+            return self._load(task, in_memory, pictures)
+        except DecoderUnavailable as error:
+            return ImageFile(task, FileState.LATER, reason=str(error)), None
+
+    def _load(self, task: ImageTask, in_memory: int, pictures: CircuitBreaker | None) -> tuple[ImageFile, bytes | None]:
         path = self._spool.image(task.image_id)
         if path.exists():
             # A run that was cut short left it here: a file has its name only when it is whole.
@@ -86,8 +92,8 @@ class Downloader:
     def _from_url(
         self, task: ImageTask, url: str, path: Path, in_memory: int, pictures: CircuitBreaker | None
     ) -> tuple[ImageFile, bytes | None]:
-        damaged = 0
-        page = False
+        broken = 0
+        damaged = page = False
         for number in range(1, self._tries + 1):
             retry_after = None
             began = time.monotonic()
@@ -96,7 +102,7 @@ class Downloader:
                 file = self._verified(task, fetched)
             except NotAnImage as error:
                 page = fetched.content_type in _PAGES
-                damaged += not page
+                broken += not page
                 file = ImageFile(task, FileState.LATER, reason=error.reason)
             except FetchRefused as error:
                 page, file = False, ImageFile(task, FileState.BAD, reason=error.reason)
@@ -107,18 +113,21 @@ class Downloader:
                 retry_after = error.retry_after
             else:
                 _report(pictures, file, began)
-                return file, fetched.data
-            if pictures is not None:
+                if not (file.damage and file.checked) or damaged or number == self._tries:
+                    return file, fetched.data
+                # Perhaps it was damaged on its way: what comes a second time is what there is.
+                damaged, page, file = True, False, ImageFile(task, FileState.LATER, reason=file.damage)
+            if pictures is not None and not damaged:
                 pictures.troubled(task.call_id, file.reason)
-            doubtful = pictures is not None and pictures.is_doubtful
             hopeless = self._halt.reason is StopReason.PICTURES
-            if damaged == 2 or (file.state is FileState.BAD and not doubtful) or hopeless:
+            doubtful = hopeless or (pictures is not None and pictures.is_doubtful)
+            if broken == 2 or hopeless or (file.state is FileState.BAD and not doubtful):
                 break
             # A CDN also says "gone", or shows a page, for a file that it does not serve yet: asked again like all else.
             if number < self._tries and self._halt.pause(self._backoff.delay(number, retry_after)):
                 return ImageFile(task, FileState.LATER, reason=file.reason), None
         _report(pictures, file, began)
-        if damaged == 2 or (page and not doubtful):
+        if broken == 2 or (page and not doubtful):
             return self._bad(task, file.reason), None
         return (ImageFile(task, FileState.LATER, reason=file.reason) if doubtful else file), None
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..aimlapi import pixels_asked_for
 from ..files import Fetched
-from ..images import inspect
+from ..images import MOST_PIXELS, inspect
 from ..ledger import ImageTask
+
+_ROOM = 4
+"""A picture may have so many times the pixels that were asked for: models round, and some enlarge what they draw."""
+
+_LEAST = 4096 * 4096
+"""Pixels that are accepted, whatever was asked for."""
 
 
 class FileState(enum.StrEnum):
@@ -27,6 +35,8 @@ class ImageFile:
     Attributes:
         state: READY (verified, in the spool), BAD (twice not an image: quarantined), GONE (its URL is dead),
             LATER (the source does not answer now).
+        damage: What is wrong with the picture, or could not be checked; None for a whole one.
+        checked: Whether it was drawn, or its pixels counted.
         path: In the spool, where READY; an image that goes to the store from memory has no file there.
     """
 
@@ -37,14 +47,16 @@ class ImageFile:
     bytes: int = 0
     content_type: str = ""
     ext: str = ""
-    width: int = 0
-    height: int = 0
+    width: int | None = None
+    height: int | None = None
+    damage: str | None = None
+    checked: bool = True
     reason: str = ""
 
     @classmethod
     def ready(cls, task: ImageTask, fetched: Fetched) -> ImageFile:
         """The entry of an image that is decoded whole, here and now."""
-        facts = inspect(fetched.source)
+        facts = inspect(fetched.source, max_pixels=_most_pixels(task))
         return cls(
             task,
             FileState.READY,
@@ -55,4 +67,12 @@ class ImageFile:
             ext=facts.ext,
             width=facts.width,
             height=facts.height,
+            damage=facts.damage,
+            checked=facts.checked,
         )
+
+
+def _most_pixels(task: ImageTask) -> int:
+    """The most pixels that are believed to be what was asked for."""
+    asked = pixels_asked_for(task.model, json.loads(task.facts.get("parameters", "{}")))
+    return MOST_PIXELS if asked is None else max(_LEAST, _ROOM * asked)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BadInput
-from ..files import SpoolUnavailable
+from ..files import SpoolUnavailable, make_private_folder
 from ..ledger import ImageResult, ImageState, Ledger
 from ..purchase.replies import ReplySpool
 from ..request import Delivery
@@ -38,7 +38,7 @@ class Spool:
         try:
             self.replies = ReplySpool(self.folder / "replies")
             for folder in (self.images, self.quarantine):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private_folder(folder)
             self._write_probe()
         except OSError as error:
             raise BadInput(

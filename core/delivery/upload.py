@@ -9,14 +9,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import ImagenError
-from ..images import NotAnImage, save_bytes
+from ..images import EXTENSIONS, NotAnImage, save_bytes
 from ..ledger import ImageResult, ImageState, StoredAt
 from ..limits import Backoff, HealthGate, StopReason, StopSignal
 from ..storage import KeyTemplate, ObjectStore, Stored, StoreNotUsable, StoreUnavailable
 from .files import FileState, ImageFile
 from .spool import Spool
 
-_EXTENSIONS = ("png", "jpg", "webp")
+_NOTE = 200
 _ROOM = 1800
 """S3 takes 2,048 bytes of names and values (Amazon S3 user guide); the rest is for the checksum and the store's own."""
 
@@ -137,6 +137,7 @@ class Uploader:
             height=file.height,
             bytes=file.bytes,
             sha256=file.sha256,
+            damage=file.damage,
         )
 
     def _found_or_lost(self, file: ImageFile) -> ImageResult:
@@ -154,7 +155,7 @@ class Uploader:
         return self._put(found)
 
     def _find(self, file: ImageFile) -> ImageFile | None:
-        for ext in _EXTENSIONS:
+        for ext in EXTENSIONS:
             key = self._key(file, ext)
             if self._store.head(key) is not None:
                 return ImageFile.ready(file.task, self._store.get(key, self._spool.image(file.task.image_id)))
@@ -177,9 +178,11 @@ def object_metadata(ledger_id: str, file: ImageFile) -> dict[str, str]:
         "call-id": task.call_id,
         "image-index": str(task.index),
         "sent-on": task.sent_on.isoformat(),
-        "width": str(file.width),
-        "height": str(file.height),
     }
+    if file.width and file.height:
+        metadata |= {"width": str(file.width), "height": str(file.height)}
+    if file.damage:
+        metadata["damage"] = file.damage[:_NOTE]
     used = sum(len(name) + len(value) for name, value in metadata.items())
     for name, value in task.facts.items():
         # As the S3 store writes it: percent-encoded beyond ASCII.

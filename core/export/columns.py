@@ -28,7 +28,7 @@ image_id item_id state uri destination object_key model prompt revised_prompt pa
 image_index images_requested images_returned content_type width height bytes sha256 cost_credits cost_usd cost_source
 requested_at answered_at stored_at reason source_url client_request_id inference_id provider_request_id call_number
 wire_model contract run_id flow_run_id flow_run_name tags source_file source_line source_row api_origin source_prompt
-rewritten_by variation flow_run_url
+rewritten_by variation flow_run_url damage
 """
 _KINDS = {
     Kind.INTEGER: """repeat_number image_index images_requested images_returned width height bytes cost_credits

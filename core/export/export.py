@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import BadInput, Unavailable
-from ..files import AtomicFile
+from ..files import AtomicFile, make_private_folder
 from ..ledger import Ledger, Selection
 from ..storage import KeyTaken, ObjectStore, open_store
 from .columns import COLUMNS, plain
@@ -35,13 +35,20 @@ class Exported:
     bytes: int
 
 
-def export_stream(ledger: Ledger, file: IO[bytes], format_: Format, selection: Selection | None = None) -> int:
+def export_stream(
+    ledger: Ledger,
+    file: IO[bytes],
+    format_: Format,
+    selection: Selection | None = None,
+    *,
+    spreadsheet_safe: bool = True,
+) -> int:
     """Write rows of the catalog into an open binary file."""
     written = 0
     kinds = list(COLUMNS.values())
     with (
         ledger.catalog.batches(list(COLUMNS), selection or Selection()) as batches,
-        open_writer(format_, list(COLUMNS.items()), file) as writer,
+        open_writer(format_, list(COLUMNS.items()), file, spreadsheet_safe=spreadsheet_safe) as writer,
     ):
         for batch in batches:
             writer.write([[plain(kind, value) for kind, value in zip(kinds, row, strict=True)] for row in batch])
@@ -56,12 +63,14 @@ def export_catalog(
     *,
     format_: Format | None = None,
     overwrite: bool = False,
+    spreadsheet_safe: bool = True,
     **store_options: Any,
 ) -> Exported:
     """Write rows of the catalog to a file or an object, which appears whole or not at all.
 
     Args:
         format_: The file's format; None to tell it from the target's extension.
+        spreadsheet_safe: Write the texts of a CSV so that no spreadsheet takes one for a formula.
 
     Raises:
         BadInput: No such format or place; something is there already.
@@ -74,9 +83,12 @@ def export_catalog(
         0
     """
     format_ = format_ or Format.of(target)
-    wanted = selection or Selection()
+
+    def write(file: IO[bytes]) -> int:
+        return export_stream(ledger, file, format_, selection, spreadsheet_safe=spreadsheet_safe)
+
     if "://" not in target:
-        return _to_file(ledger, Path(target).expanduser(), wanted, format_, overwrite=overwrite)
+        return _to_file(write, Path(target).expanduser(), format_, overwrite=overwrite)
     place, _, name = target.rpartition("/")
     store = open_store(place, **store_options)
     if not name or place.endswith(":/"):
@@ -85,7 +97,7 @@ def export_catalog(
         raise BadInput(f"{target} exists; --overwrite replaces it")
     with tempfile.TemporaryDirectory(prefix="imagen-export-") as folder:
         path = Path(folder) / name
-        exported = _to_file(ledger, path, wanted, format_, overwrite=False)
+        exported = _to_file(write, path, format_, overwrite=False)
         _put(store, name, path, format_, overwrite=overwrite)
     return Exported(store.uri(name), format_, exported.rows, exported.bytes)
 
@@ -103,13 +115,13 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _to_file(ledger: Ledger, path: Path, selection: Selection, format_: Format, *, overwrite: bool) -> Exported:
+def _to_file(write: Callable[[IO[bytes]], int], path: Path, format_: Format, *, overwrite: bool) -> Exported:
     if path.is_dir():
         raise BadInput(f"{path} is a folder; name the file, too")
     if not overwrite and path.exists():
         raise BadInput(f"{path} exists; --overwrite replaces it")
     with _whole(path, overwrite=overwrite) as file:
-        rows = export_stream(ledger, file, format_, selection)
+        rows = write(file)
     return Exported(path.absolute().as_uri(), format_, rows, path.stat().st_size)
 
 
@@ -117,7 +129,7 @@ def _to_file(ledger: Ledger, path: Path, selection: Selection, format_: Format, 
 def _whole(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     """A file that gets its name when it is complete and on the disk."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         with AtomicFile(path, sync=True) as out:
             yield out.file
             out.commit(create_only=not overwrite)

@@ -1,5 +1,8 @@
 """The formats: each writes batches of rows and keeps none.
 
+CSV is made for spreadsheets, which run a text that looks like a formula: an apostrophe before it keeps them from it,
+and `core.values.from_spreadsheet` takes it off again.
+
 | | text, numbers | times | JSON | null |
 |---|---|---|---|---|
 | CSV (RFC 4180, UTF-8) | text quoted, numbers not | ISO 8601, UTC, `Z` | its text | nothing (empty text: `""`) |
@@ -11,12 +14,13 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, Any, Protocol
 
 from ..errors import BadInput
+from ..values import to_spreadsheet
 from .columns import Kind
 
 Columns = Sequence[tuple[str, Kind]]
@@ -47,11 +51,17 @@ class Writer(Protocol):
 
 
 @contextmanager
-def open_writer(format_: Format, columns: Columns, file: IO[bytes]) -> Iterator[Writer]:
-    """A writer into an open binary file, which is left open."""
+def open_writer(
+    format_: Format, columns: Columns, file: IO[bytes], *, spreadsheet_safe: bool = True
+) -> Iterator[Writer]:
+    """A writer into an open binary file, which is left open.
+
+    Args:
+        spreadsheet_safe: Of CSV: write texts so that no spreadsheet takes one for a formula.
+    """
     match format_:
         case Format.CSV:
-            yield _Csv(columns, file)
+            yield _Csv(columns, file, to_spreadsheet if spreadsheet_safe else str)
         case Format.JSONL:
             yield _JsonLines(columns, file)
         case Format.PARQUET:
@@ -66,20 +76,20 @@ def _iso(moment: datetime) -> str:
 class _Csv:
     """The csv module cannot tell an empty text from a null before Python 3.12; here only a text is quoted."""
 
-    def __init__(self, columns: Columns, file: IO[bytes]) -> None:
+    def __init__(self, columns: Columns, file: IO[bytes], guard: Callable[[str], str]) -> None:
         self._file = file
+        self._guard = guard
         file.write((",".join(name for name, _ in columns) + "\r\n").encode())
 
     def write(self, rows: Sequence[Row]) -> None:
         self._file.write("".join(",".join(map(self._field, row)) + "\r\n" for row in rows).encode())
 
-    @staticmethod
-    def _field(value: Any) -> str:
+    def _field(self, value: Any) -> str:
         match value:
             case None:
                 return ""
             case str():
-                return '"' + value.replace('"', '""') + '"'
+                return '"' + self._guard(value).replace('"', '""') + '"'
             case datetime():
                 return _iso(value)
             case float():

@@ -1,7 +1,19 @@
-"""Getting images and looking at them: guarded downloads, full decoding."""
+"""Getting images and looking at them: guarded downloads, an account of every pixel, thumbnails."""
 
+from .drawing import DecoderUnavailable, decoding_budget, thumbnail
 from .fetch import Fetcher, save_bytes
-from .inspect import ImageFacts, inspect
-from .signature import NotAnImage
+from .inspect import MOST_PIXELS, ImageFacts, inspect
+from .signature import EXTENSIONS, NotAnImage
 
-__all__ = ["Fetcher", "ImageFacts", "NotAnImage", "inspect", "save_bytes"]
+__all__ = [
+    "EXTENSIONS",
+    "MOST_PIXELS",
+    "DecoderUnavailable",
+    "Fetcher",
+    "ImageFacts",
+    "NotAnImage",
+    "decoding_budget",
+    "inspect",
+    "save_bytes",
+    "thumbnail",
+]

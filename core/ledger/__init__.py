@@ -1,5 +1,6 @@
 """The ledger: every item, every paid call, every image. It knows databases and no HTTP."""
 
+from .backup import back_up
 from .budgets import BudgetState, BudgetWarning, Period
 from .calls import (
     Answered,
@@ -18,7 +19,7 @@ from .costs import CostLine, CostSummary
 from .deliveries import ImageStatus, StoredImage
 from .engine import has_password, normalise_url
 from .erasure import ErasableObject, ErasurePreview
-from .errors import LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
+from .errors import LedgerBehind, LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
 from .identity import Item, ItemKind, Rewrite
 from .images import ImageResult, ImageTask, StoredAt
 from .items import ClaimedItem, LeasedItem, Transition, describe_workers
@@ -53,6 +54,7 @@ __all__ = [
     "ItemState",
     "LeasedItem",
     "Ledger",
+    "LedgerBehind",
     "LedgerMismatch",
     "LedgerMissing",
     "LedgerNotUsable",
@@ -80,6 +82,7 @@ __all__ = [
     "Transition",
     "Unbilled",
     "Unknown",
+    "back_up",
     "close_ledgers",
     "describe_workers",
     "has_password",

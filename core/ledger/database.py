@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ..files import make_private_folder
 from .conditions import rows_among
 from .engine import create_engine, describe_url, is_away, is_outage, normalise_url, unavailable
 from .errors import LedgerMissing, LedgerNotUsable
@@ -42,9 +44,12 @@ class Database:
         if not create and not path.exists():
             raise LedgerMissing(f"there is no ledger at {path}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path.parent)
         except OSError as error:
             raise LedgerNotUsable(f"the catalog's folder {path.parent} cannot be made: {error.strerror}") from None
+        # SQLite gives its other files (-wal, -shm) the rights of this one. What cannot be made, it tells of itself.
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.description!r})"

@@ -6,20 +6,36 @@ accounts for real money. Group commits (`core.ledger.writer`) make that affordab
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ..errors import BadInput
 from .errors import LedgerNotUsable, LedgerUnavailable
 
 _BUSY_SECONDS = 30
+_SHOWN = re.compile(
+    "user|host|hostaddr|port|sslmode|sslrootcert|sslnegotiation|gssencmode|channel_binding|connect_timeout"
+    "|application_name|client_encoding|target_session_attrs|load_balance_hosts|keepalives|keepalives_idle"
+    "|keepalives_interval|keepalives_count|tcp_user_timeout|mode|cache|uri|timeout",
+    re.IGNORECASE,
+)
+"""What may stand in a URL's query without being a secret, or leading to one. Everything else is never shown."""
+
+_NAME = re.compile(r"[\w.+-]*")
+# What libpq and others take in place of a URL. Here it would be the name of a file, with the password in it.
+_KEYWORDS = re.compile(
+    r"\s*(host|hostaddr|port|user|password|dbname|service|passfile|options|ssl\w+)\s*=", re.IGNORECASE
+)
+_NO_SCHEME = re.compile(r"[^/\\@]+:[^@]*@[^/\\]")
 
 
 def normalise_url(url: str) -> URL:
@@ -32,17 +48,25 @@ def normalise_url(url: str) -> URL:
         'postgresql+psycopg'
 
     Raises:
-        LedgerNotUsable: Neither SQLite nor PostgreSQL, or an SQLite database in memory.
+        LedgerNotUsable: Neither SQLite nor PostgreSQL, or an SQLite database in memory. The message does not hold what
+            cannot be read, since a password may be in it.
     """
     if "://" not in url:
+        if _KEYWORDS.match(url) or _NO_SCHEME.match(url):
+            raise LedgerNotUsable(
+                "the catalog's address is neither a URL nor the path of a file; write "
+                "postgresql://user:password@host/database, with characters such as @ and / percent-encoded"
+            )
         return URL.create("sqlite", database=str(Path(url).expanduser().absolute()))
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise LedgerNotUsable(
             "the catalog's URL cannot be read; use sqlite:////absolute/path or postgresql://…"
         ) from None
     backend = parsed.get_backend_name()
+    if "@" in (parsed.host or ""):
+        raise LedgerNotUsable("the catalog's URL has two @ before its host: percent-encode those of user and password")
     if backend in {"postgresql", "postgres"}:
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
@@ -53,21 +77,41 @@ def normalise_url(url: str) -> URL:
 
 
 def has_password(url: str) -> bool:
-    """Whether an SQLAlchemy URL names a password.
+    """Whether an address holds a password, or options that may hold one or lead to one.
 
     Raises:
         BadInput: The URL cannot be read.
     """
-    try:
-        return make_url(url).password is not None
-    except ArgumentError:
-        raise BadInput("the catalog's URL cannot be read") from None
+    parsed = normalise_url(url)
+    return describe_url(parsed) != parsed.render_as_string(hide_password=False)
 
 
 def describe_url(url: URL) -> str:
-    """A ledger's address without its password, which may also be in the query."""
-    shown = {name: "***" if "password" in name.lower() else value for name, value in url.query.items()}
-    return url.set(query=shown).render_as_string(hide_password=True)
+    """A ledger's address without anything that is, or leads to, a secret."""
+    query = {name: value if _SHOWN.fullmatch(name) else "***" for name, value in url.query.items()}
+    shown = url.set(query=query)
+    if url.get_backend_name() != "sqlite" and not _NAME.fullmatch(url.database or ""):
+        shown = shown.set(database="***")  # libpq takes a whole connection string there
+    return shown.render_as_string(hide_password=True)
+
+
+def _secrets(url: URL) -> Iterator[str]:
+    """What must not be shown of an address."""
+    if url.password:
+        yield str(url.password)
+    for name, value in url.query.items():
+        if not _SHOWN.fullmatch(name):
+            yield from (value,) if isinstance(value, str) else value
+    if url.get_backend_name() != "sqlite" and url.database and not _NAME.fullmatch(url.database):
+        yield url.database
+
+
+def _without_secrets(text: str, url: URL) -> str:
+    """A driver's message without what it may quote of the address, as it is or as a URL has it."""
+    for secret in sorted(_secrets(url), key=len, reverse=True):
+        for form in (secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]):
+            text = text.replace(form, "***") if form else text
+    return text
 
 
 def create_engine(url: URL) -> Engine:
@@ -149,6 +193,6 @@ def is_away(error: BaseException) -> bool:
 
 
 def unavailable(error: BaseException, url: URL) -> LedgerUnavailable:
-    """Make a `LedgerUnavailable` of a driver's error, without the URL's password or any parameters."""
+    """Make a `LedgerUnavailable` of a driver's error, without any secret of the URL and any parameters."""
     cause = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines() or [type(error).__name__]
-    return LedgerUnavailable(f"the catalog at {describe_url(url)} does not answer: {cause[0]}")
+    return LedgerUnavailable(f"the catalog at {describe_url(url)} does not answer: {_without_secrets(cause[0], url)}")

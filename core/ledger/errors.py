@@ -4,6 +4,7 @@ BadInput
 ├── LedgerNotUsable       the URL is wrong, a driver is missing, the schema is newer than this package
 │   └── LedgerMissing     there is none yet, and none was to be made
 └── LedgerMismatch        the ledger belongs to another API, or the destination to another ledger
+    └── LedgerBehind      the ledger is an older copy of the one that filled the destination
 Unavailable
 └── LedgerUnavailable     the database does not answer, or is locked for too long
 """
@@ -23,6 +24,10 @@ class LedgerMissing(LedgerNotUsable):
 
 class LedgerMismatch(BadInput):
     """This ledger is the account book of something else: going on would mix two accounts."""
+
+
+class LedgerBehind(LedgerMismatch):
+    """This ledger is an older copy of itself: it does not know what was bought since, and would buy it again."""
 
 
 class LedgerUnavailable(Unavailable):

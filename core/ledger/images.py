@@ -50,10 +50,11 @@ class StoredAt:
     uri: str
     etag: str | None
     content_type: str
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     bytes: int
     sha256: str
+    damage: str | None = None  # what is wrong with the picture, or could not be checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,11 @@ class Images(Part):
     def count_in(self, state: ImageState, run_id: str) -> int:
         """Number of images of a run's items that are in a state."""
         return int(self._scalar(_COUNT.where(images.c.item_id.in_(items_of_run(run_id)), images.c.state == state)))
+
+    def count_damaged(self, run_id: str) -> int:
+        """Number of stored images of a run's items that are not whole, or could not be checked."""
+        damaged = (images.c.state == ImageState.STORED, images.c.damage.is_not(None))
+        return int(self._scalar(_COUNT.where(images.c.item_id.in_(items_of_run(run_id)), *damaged)))
 
     def count_at(self, destination: str) -> int:
         """Number of images at a destination."""
@@ -238,7 +244,7 @@ _TASKS = (
     .join(calls, calls.c.id == images.c.call_id)
     .outerjoin(workers, workers.c.id == calls.c.holder_id)
 )
-_FACTS = ("content_type", "width", "height", "bytes", "sha256", "destination", "key", "uri")
+_FACTS = ("content_type", "width", "height", "bytes", "sha256", "destination", "key", "uri", "damage")
 _THIS = sa.and_(images.c.call_id == sa.bindparam("call"), images.c.idx == sa.bindparam("index"))
 # If it is stored already, this is a copy: the catalog keeps the first place.
 _STORE = (

@@ -20,6 +20,7 @@ from .erasure import Erasure
 from .errors import LedgerMismatch, LedgerMissing
 from .images import Images
 from .items import Items
+from .marks import Marks
 from .migrations import SCHEMA_VERSION, check_version, migrate
 from .rebuilding import Rebuilding
 from .rewrites import Rewrites
@@ -47,6 +48,7 @@ class Ledger(Database):
         calls: Paid calls.
         images: Images of answered calls, and what became of them.
         deliveries: Where images are stored.
+        marks: How far the markers at destinations are.
         catalog: The view of images with their costs and places.
         budgets: What a run, a day or a month may cost.
         costs: Where the money went.
@@ -62,6 +64,7 @@ class Ledger(Database):
         self.calls = Calls(self)
         self.images = Images(self)
         self.deliveries = Deliveries(self)
+        self.marks = Marks(self)
         self.catalog = Catalog(self)
         self.budgets = Budgets(self)
         self.costs = Costs(self)

@@ -27,6 +27,7 @@ from .schema import (
     history,
     images,
     items,
+    marks,
     meta,
     metadata,
     quota_shares,
@@ -236,8 +237,18 @@ def _rules(connection: Connection) -> None:
     add_table(connection, history)
 
 
+def _marks(connection: Connection) -> None:
+    """How far the markers at destinations are."""
+    add_table(connection, marks)
+
+
+def _damage(connection: Connection) -> None:
+    """What is wrong with a picture that is stored all the same."""
+    add_column(connection, images.c.damage)
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules)
+_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules, _marks, _damage)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

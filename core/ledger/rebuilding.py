@@ -10,8 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from .budgets import post
+from .calls import Answered, NewImage, settle
 from .database import Part
 from .identity import ItemKind
+from .images import ImageResult, StoredAt, finish_images
 from .runs import REBUILT
 from .schema import calls, deliveries, fields, images, insert_new, items, meta, run_items, runs
 from .states import CallOutcome, ImageState, ItemState, RunOutcome
@@ -29,6 +32,7 @@ class RebuiltImage:
     height: int | None
     bytes: int
     sha256: str | None  # its hash, if the store knows it
+    damage: str | None  # what is wrong with it, as was found when it was stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +64,24 @@ class Rebuilding(Part):
     def add(self, found: Sequence[RebuiltCall], destination: str) -> set[str]:
         """Add calls that the ledger does not know, with their items, runs and images: all or none.
 
+        A call that it knows as sent or unknown, and that nobody works on, is answered by this.
+
         Returns:
-            Ids of the calls that are new.
+            Ids of the calls whose outcome is new.
         """
         worker_id = self._database.worker.id
 
         def operation(connection: Connection) -> set[str]:
-            known = set(connection.scalars(sa.select(calls.c.id).where(calls.c.id.in_([call.id for call in found]))))
-            new = [call for call in found if call.id not in known]
-            for call in new:
-                _add(connection, call, destination, worker_id)
-            return {call.id for call in new}
+            query = sa.select(calls.c.id, items.c.holder_id).join(items, items.c.id == calls.c.item_id)
+            known = dict(connection.execute(query.where(calls.c.id.in_([call.id for call in found]))).all())
+            told = set()
+            for call in found:
+                if call.id not in known:
+                    _add(connection, call, destination, worker_id)
+                    told.add(call.id)
+                elif known[call.id] is None and _answer(connection, call, destination):
+                    told.add(call.id)
+            return told
 
         return self._database.write(operation)
 
@@ -78,6 +89,37 @@ class Rebuilding(Part):
         """Record that items may lack what their objects had no room for: a run that wants them completes them."""
         row = {"key": REBUILT, "value": "yes"}
         self._database.write(lambda connection: connection.execute(insert_new(connection, meta), [row]))
+
+
+def _answer(connection: Connection, call: RebuiltCall, destination: str) -> bool:
+    """Settle a call whose reply this ledger never saw, and note its images as stored."""
+    reply = Answered(
+        [NewImage(image.index, None, image.content_type, None) for image in call.images],
+        **fields(call, "credits", "cost_source"),
+        seed=int(call.seed) if call.seed is not None else None,
+    )
+    if not settle(connection, [(call.id, reply)])[0]:
+        return False
+    results = [
+        ImageResult(
+            call.id,
+            image.index,
+            call.item_id,
+            ImageState.STORED,
+            StoredAt(
+                destination=destination,
+                etag=None,
+                **fields(image, "key", "uri", "bytes"),
+                content_type=image.content_type or "",
+                width=image.width or 0,
+                height=image.height or 0,
+                sha256=image.sha256 or "",
+            ),
+        )
+        for image in call.images
+    ]
+    finish_images(connection, [results])
+    return True
 
 
 def _add(connection: Connection, call: RebuiltCall, destination: str, worker_id: str) -> None:
@@ -106,7 +148,7 @@ def _add(connection: Connection, call: RebuiltCall, destination: str, worker_id:
     }
     connection.execute(insert_new(connection, items), [item])
     connection.execute(insert_new(connection, runs), [run])
-    connection.execute(sa.update(runs).where(runs.c.id == call.run_id).values(spent=runs.c.spent + call.credits))
+    post(connection, call.run_id, [(call.sent_at, 0, call.credits)])
     number = _next(connection, calls.c.number, 1, calls.c.item_id == call.item_id)
     paid = {
         **fields(call, "id", "item_id", "run_id", "cost_source", "wire_model", "contract"),
@@ -136,7 +178,7 @@ def _add(connection: Connection, call: RebuiltCall, destination: str, worker_id:
         for image in call.images
     ]
     facts = [
-        {**fields(image, "content_type", "width", "height", "bytes", "sha256"), "item_id": call.item_id}
+        {**fields(image, "content_type", "width", "height", "bytes", "sha256", "damage"), "item_id": call.item_id}
         | {"state": ImageState.STORED, "attempts": 0}
         for image in call.images
     ]

@@ -216,6 +216,7 @@ images = sa.Table(
     sa.Column("key", sa.Text),
     sa.Column("uri", sa.Text),
     sa.Column("stored_at", UtcDateTime),
+    sa.Column("damage", FreeText, comment="what is wrong with a stored picture, or could not be checked"),
     _one_of("imagen_images", "state", ImageState),
 )
 
@@ -240,6 +241,15 @@ deliveries = sa.Table(
     sa.Column("uri", sa.Text, nullable=False),
     sa.Column("etag", sa.Text),
     sa.Column("stored_at", UtcDateTime, nullable=False),
+)
+
+# How often the marker at a destination was advanced. The marker has the number, too: if it has a greater one than its
+# ledger, then the ledger is an older copy of itself.
+marks = sa.Table(
+    "imagen_marks",
+    metadata,
+    sa.Column("destination", sa.Text, primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
 )
 
 # Budgets of the day and the month, and a counter for each window in which calls were made under one.
@@ -321,6 +331,11 @@ def insert_new(connection: Connection, table: sa.Table) -> Any:
 _RANK = "(SELECT COUNT(*) FROM imagen_images e WHERE e.call_id = im.call_id AND e.idx < im.idx)"
 _IMAGE_CREDITS = f"(c.settled / c.returned + CASE WHEN {_RANK} < c.settled % c.returned THEN 1 ELSE 0 END)"
 
+# What stands behind a question mark may be a signature, which is as good as a key: it is kept for downloads alone. Both
+# databases know `ltrim`: what it takes off here is all that stands before the first question mark.
+_BEHIND_PATH = "ltrim(im.source_url, replace(im.source_url, '?', ''))"
+_SOURCE_URL = f"substr(im.source_url, 1, length(im.source_url) - length({_BEHIND_PATH}))"
+
 # New columns go to the end: PostgreSQL then replaces the view in place, and what others granted on it stays.
 CATALOG_VIEW = f"""
 SELECT
@@ -352,7 +367,7 @@ SELECT
     c.ended_at                         AS answered_at,
     im.stored_at                       AS stored_at,
     im.reason                          AS reason,
-    im.source_url                      AS source_url,
+    {_SOURCE_URL}                      AS source_url,
     c.id                               AS client_request_id,
     c.inference_id                     AS inference_id,
     c.request_id                       AS provider_request_id,
@@ -373,7 +388,8 @@ SELECT
     i.prompt                           AS source_prompt,
     CASE WHEN c.prompt IS NOT NULL THEN rw.model END AS rewritten_by,
     i.variation                        AS variation,
-    r.flow_run_url                     AS flow_run_url
+    r.flow_run_url                     AS flow_run_url,
+    im.damage                          AS damage
 FROM imagen_images im
 JOIN imagen_calls c ON c.id = im.call_id
 JOIN imagen_items i ON i.id = im.item_id

@@ -21,6 +21,7 @@ class StopReason(enum.StrEnum):
     STORE = "store unavailable"
     SPOOL = "spool full"
     LEDGER = "catalog unavailable"
+    BEHIND = "catalog behind its store"
     STOPPED = "stopped"
 
 

@@ -30,7 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ..values import unique_keys
+from ..files import check_stays_inside
+from ..values import from_spreadsheet, unique_keys
 from .errors import PromptFileError, PromptOptionError
 from .suggestions import listed, nearest
 
@@ -155,6 +156,7 @@ def open_source(
 def _check_file(path: Path, name: str) -> None:
     try:
         if path.is_file():
+            check_stays_inside(path)
             if path.stat().st_size == 0:
                 raise PromptFileError(name, None, "the file is empty")
             return
@@ -251,6 +253,10 @@ class _TextSource(_FileSource):
                 yield Row(number, {"prompt": prompt})
 
 
+_EXPORTED = frozenset({"image_id", "client_request_id", "source_prompt"})
+"""Columns by which an export of this package is known, whose cells are written for spreadsheets."""
+
+
 class _TableSource(_FileSource):
     """A header and rows of cells; the formats differ in how a line becomes cells."""
 
@@ -279,6 +285,7 @@ class _TableSource(_FileSource):
         if header is None:
             return
         columns = self._named(*header)
+        exported = set(columns) >= _EXPORTED
         for line, cells in rows:
             if len(cells) > len(columns):
                 raise self._error(
@@ -287,7 +294,8 @@ class _TableSource(_FileSource):
                     f"{cells[len(columns)][:40]!r}{self._quoting_hint()}",
                 )
             cells.extend([""] * (len(columns) - len(cells)))
-            yield Row(line, dict(zip(columns, cells, strict=True)))
+            texts = map(from_spreadsheet, cells) if exported else cells
+            yield Row(line, dict(zip(columns, texts, strict=True)))
 
     def _quoting_hint(self) -> str:
         return f'; put a cell that holds {self.delimiter!r} in "double quotes"'

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ..files import check_stays_inside
 from ..values import unique_keys
 from .errors import PromptFileError, VariantError
 from .grammar import Alternative, read_weighted
@@ -170,6 +171,7 @@ def _local_files(folder: Path, name: str) -> Iterator[tuple[str, str, bytes]]:
         for path in sorted(folder.rglob("*")):
             if path.suffix.lower() not in _EXTENSIONS or not path.is_file() or path.name.startswith("."):
                 continue
+            check_stays_inside(path, folder)
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise PromptFileError(str(path), None, f"larger than {MAX_FILE_BYTES:,} bytes")
             yield str(path), path.relative_to(folder).as_posix(), path.read_bytes()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..aimlapi import RawReply
-from ..files import AtomicFile
+from ..files import AtomicFile, make_private_folder
 
 _SUFFIX = ".reply"
 
@@ -25,7 +25,7 @@ class ReplySpool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
 
     def _path(self, call_id: str) -> Path:
         return self.folder / f"{call_id}{_SUFFIX}"

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from ..aimlapi import list_price
+from ..delivery import Mark, Marker
 from ..ledger import Item, Ledger, LedgerMismatch, RebuiltCall, RebuiltImage
-from ..run.checks import MARKER_KEY
 from ..storage import ObjectStore
 from ..values import batched
 from .objects import FoundImage, image_objects, read_object
@@ -72,9 +72,10 @@ def rebuild(
         BadInput: The store cannot be used.
         Unavailable: Store or database do not answer.
     """
-    mark = _mark(store)
-    owner = mark.get("ledger_id")
-    if isinstance(owner, str) and owner != ledger.id and not ledger.adopt_id(owner) and not adopt:
+    marker = Marker(ledger, store)
+    mark = marker.read() or Mark()
+    owner = mark.ledger_id
+    if owner is not None and owner != ledger.id and not ledger.adopt_id(owner) and not adopt:
         raise LedgerMismatch(
             f"{store.destination} is the destination of another ledger ({owner}), and this one ({ledger.id}) has an "
             "account of its own: use an empty catalog (--catalog), or --adopt-ledger to take its images into this one"
@@ -85,9 +86,26 @@ def rebuild(
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="imagen-head") as threads:
         heads = list(threads.map(lambda info: store.head(info.key) or info, infos))
     found = [image for image in map(read_object, heads) if image is not None and image.ledger_id in (None, owner)]
-    origin = mark.get("api_origin")
-    if isinstance(origin, str) and origin and ledger.origin is None:
-        ledger.bind(origin)
+    if mark.origin is not None and ledger.origin is None:
+        ledger.bind(mark.origin)
+    new = take_in(ledger, store, found)
+    marker.catch_up()
+    told = {image.call_id for image in found if "call-credits" in image.facts}
+    return RebuildReport(
+        store.destination,
+        ledger.id,
+        len(infos),
+        len({call.item_id for call in new}),
+        len(new),
+        sum(len(call.images) for call in new),
+        sum(call.credits for call in new),
+        sum(call.id not in told for call in new),
+        len(infos) - len(found),
+    )
+
+
+def take_in(ledger: Ledger, store: ObjectStore, found: Sequence[FoundImage]) -> list[RebuiltCall]:
+    """Take calls into a ledger that does not know how they ended, from their objects. Returns those that were new."""
     by_call: dict[str, list[FoundImage]] = {}
     for image in found:
         by_call.setdefault(image.call_id, []).append(image)
@@ -97,25 +115,7 @@ def rebuild(
         added = ledger.rebuilding.add(calls, store.destination)
         new += [call for call in calls if call.id in added]
     ledger.rebuilding.mark()
-    return RebuildReport(
-        store.destination,
-        ledger.id,
-        len(infos),
-        len({call.item_id for call in new}),
-        len(new),
-        sum(len(call.images) for call in new),
-        sum(call.credits for call in new),
-        sum("call-credits" not in by_call[call.id][0].facts for call in new),
-        len(infos) - len(found),
-    )
-
-
-def _mark(store: ObjectStore) -> Mapping[str, Any]:
-    with contextlib.suppress(ValueError):
-        mark = json.loads(store.read_text(MARKER_KEY) or "{}")
-        if isinstance(mark, dict):
-            return mark
-    return {}
+    return new
 
 
 def _call(store: ObjectStore, of_call: Sequence[FoundImage]) -> RebuiltCall:
@@ -160,6 +160,7 @@ def _image(store: ObjectStore, image: FoundImage) -> RebuiltImage:
         height=_number(facts.get("height"), 0) or None,
         bytes=info.size,
         sha256=info.sha256,
+        damage=facts.get("damage"),
     )
 
 

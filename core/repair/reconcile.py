@@ -5,7 +5,9 @@ size        it is there with another number of bytes                 left: nothi
 checksum    it is there with other bytes                             left
 orphan      an image of this ledger that no row says is stored       adopted
 catalog     stored by its row, and without a delivery                the delivery is noted
-stranger    an image of this ledger whose call it does not know      left: `--rebuild` takes it in
+stranger    an image of this ledger, and it does not know the call   taken in, as by `--rebuild`
+            or how it ended: the ledger is an older copy
+behind      the marker there says so, too                            the ledger may buy again
 foreign     anything else                                            left
 """
 
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..aimlapi import AimlApiClient
-from ..delivery import Spool
+from ..delivery import MARKER_KEY, Marker, Spool
 from ..errors import ImagenError
 from ..images import NotAnImage, inspect
 from ..ledger import ImageResult, ImageState, Ledger, StoredAt, StoredImage
@@ -27,12 +29,14 @@ from ..request import RunRequest
 from ..run.services import spool_folder
 from ..storage import ObjectInfo, ObjectStore
 from .objects import FoundImage, image_objects, read_object
+from .rebuild import take_in
 from .repair import RepairSession, Stores
 
 T = TypeVar("T")
 R = TypeVar("R")
 _THREADS = 16
 _LISTED = 1000
+_IN_THE_WAY = "move it away, and --apply stores the right one"
 
 
 class FindingKind(enum.StrEnum):
@@ -44,6 +48,7 @@ class FindingKind(enum.StrEnum):
     ORPHAN = "orphan"
     CATALOG = "catalog"
     STRANGER = "stranger"
+    BEHIND = "behind"
     FOREIGN = "foreign"
 
 
@@ -128,6 +133,8 @@ def reconcile(
         Unavailable: Store or database do not answer.
     """
     work = _Reconcile(ledger, store, request or RunRequest(), stores or Stores(store), client, quick=quick)
+    if apply:
+        work.settle_the_past()
     say(f"listing {store.destination}")
     work.compare()
     if apply:
@@ -154,7 +161,10 @@ class _Reconcile:
         self._client = client
         self._quick = quick
         self._spool = Spool(spool_folder(request.delivery), ledger.id)
+        self._marker = Marker(ledger, store)
         self._orphans: list[tuple[int, FoundImage]] = []
+        self._strangers: list[tuple[int, FoundImage]] = []
+        self._behind: int | None = None
         self._missing: list[tuple[int, StoredImage]] = []
         self._unnoted: list[tuple[int, StoredImage, ObjectInfo | None]] = []
         self._objects = self._recorded = 0
@@ -162,8 +172,15 @@ class _Reconcile:
 
     # --- comparing --------------------------------------------------------------------------------------------------
 
+    def settle_the_past(self) -> None:
+        """Free what dead processes held, as far as the ledger knows them, and record the replies that they left."""
+        RepairSession(self._ledger, self._stores, self._client, self._request, None).settle_the_past()
+
     def compare(self) -> None:
         """Find every difference."""
+        if self._marker.is_ahead:
+            self._behind = len(self.findings)
+            self._find(FindingKind.BEHIND, MARKER_KEY, None, "the ledger does not know what was bought since")
         listed = {info.key: info for info in image_objects(self._store)}
         recorded = {row.key: row for row in self._ledger.deliveries.at(self._store.destination)}
         self._objects, self._recorded = len(listed), len(recorded)
@@ -175,12 +192,12 @@ class _Reconcile:
         sound = [row for row in there if row.bytes in (None, listed[row.key].size)]
         for row in there:
             if row.bytes not in (None, listed[row.key].size):
-                detail = f"{listed[row.key].size:,} bytes instead of {row.bytes:,}"
+                detail = f"{listed[row.key].size:,} bytes instead of {row.bytes:,}; {_IN_THE_WAY}"
                 self._find(FindingKind.SIZE, row.key, row.image_id, detail)
         if not self._quick:
             for row, info in zip(sound, self._each(lambda row: self._store.head(row.key), sound), strict=True):
                 if info is not None and info.sha256 and row.sha256 and info.sha256 != row.sha256:
-                    detail = f"SHA-256 {info.sha256[:16]}… instead of {row.sha256[:16]}…"
+                    detail = f"SHA-256 {info.sha256[:16]}… instead of {row.sha256[:16]}…; {_IN_THE_WAY}"
                     self._find(FindingKind.CHECKSUM, row.key, row.image_id, detail)
         self._unrecorded([info for key, info in listed.items() if key not in recorded])
         self._unnoted_deliveries(listed)
@@ -197,7 +214,8 @@ class _Reconcile:
             image_id = f"{image.call_id}-{image.index}"
             status = known.get((image.call_id, image.index))
             if status is None:
-                self._find(FindingKind.STRANGER, info.key, image_id, "the ledger does not know the call")
+                self._strangers.append((len(self.findings), image))
+                self._find(FindingKind.STRANGER, info.key, image_id, "the ledger does not know how the call ended")
             elif status.leased:
                 continue  # on its way: its row is written in a moment
             else:
@@ -223,7 +241,11 @@ class _Reconcile:
         """Mend what can be: adopt first, so that nothing is fetched that is there under another name."""
         self._note_deliveries()
         self._adopt()
+        self._take_in()
         self._restore()
+        if self._behind is not None and all(self.findings[place].mended for place, _ in self._strangers):
+            self._marker.catch_up()
+            self._mended(self._behind, "all of it is taken in")
 
     def _mended(self, place: int, how: str) -> None:
         before = self.findings[place]
@@ -255,6 +277,21 @@ class _Reconcile:
             self._ledger.images.finish([result])
             self._mended(place, "adopted")
 
+    def _take_in(self) -> None:
+        """Learn from objects what the ledger bought and does not know any more."""
+        if not self._strangers:
+            return
+        found = [image for _, image in self._strangers]
+        if self._quick:
+            heads = self._each(lambda image: read_object(self._store.head(image.info.key) or image.info), found)
+            found = [image for image in heads if image is not None and image.ledger_id in (None, self._ledger.id)]
+        told = {call.id for call in take_in(self._ledger, self._store, found)}
+        for place, image in self._strangers:
+            if image.call_id in told:
+                self._mended(place, "taken in")
+            else:
+                self._note(place, "its item is held by a process, or the ledger has another outcome of it")
+
     def _note(self, place: int, detail: str) -> None:
         before = self.findings[place]
         self.findings[place] = Finding(before.kind, before.uri, before.image_id, f"{before.detail}; {detail}")
@@ -273,6 +310,7 @@ class _Reconcile:
             height=facts.height,
             bytes=fetched.size,
             sha256=fetched.sha256,
+            damage=facts.damage,
         )
 
     def _restore(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -12,17 +11,15 @@ from pathlib import Path
 from ..aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
 from ..aimlapi.errors import ApiError, BadKey
 from ..aimlapi.provider_catalog_fetch import fetch_provider_catalog
+from ..delivery import Marker
 from ..errors import BadInput
 from ..files import home
-from ..ledger import Ledger, LedgerMismatch
+from ..ledger import Ledger
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch, make_terms, open_batch
 from ..request import RunRequest
 from ..rewrite import make_request
 from ..storage import KeyTemplate, ObjectStore
-
-MARKER_KEY = ".prefect-imagen-ledger.json"
-"""The object at a destination that says whose ledger keeps its account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +194,8 @@ def check_services(
         tags: Of the run, as its images may get them.
 
     Raises:
-        BadInput: A bad key, a missing bucket or right, a ledger of another API, a destination of another ledger.
+        BadInput: A bad key, a missing bucket or right, a ledger of another API or an older copy, a destination of
+            another ledger.
         Unavailable: Something does not answer.
     """
     origin = client.origin()
@@ -213,40 +211,4 @@ def check_services(
     # Last, since it is for good: an address with a typo in it must not become a new ledger's API.
     ledger.bind(origin)
     if store is not None:
-        bind_destination(ledger, store, adopt=adopt)
-
-
-def bind_destination(ledger: Ledger, store: ObjectStore, *, adopt: bool = False) -> None:
-    """Leave the ledger's id at the destination, or find it there.
-
-    A second ledger that fills the same prefix would not know what the first one bought. And a place that has lost its
-    mark is another place of the same name, or was emptied: what the ledger calls delivered there is not there.
-
-    Raises:
-        LedgerMismatch: The destination is another ledger's, or not the one this ledger delivered to.
-    """
-    mark = json.dumps({"ledger_id": ledger.id, "api_origin": ledger.origin})
-    text = store.read_text(MARKER_KEY)
-    if text is None:
-        delivered = ledger.images.count_at(store.destination)
-        if delivered and not adopt:
-            raise LedgerMismatch(
-                f"the catalog has {delivered} images at {store.destination}, but that place does not know this "
-                "catalog: it was emptied, or it is another store of the same name. Use another destination, or "
-                "--adopt-ledger to go on without those images"
-            )
-        if store.create_text(MARKER_KEY, mark):
-            return
-        text = store.read_text(MARKER_KEY)
-    found: object = None
-    with contextlib.suppress(ValueError, AttributeError):
-        found = json.loads(text or "").get("ledger_id")
-    if found == ledger.id:
-        return
-    if adopt:
-        store.write_text(MARKER_KEY, mark)
-        return
-    raise LedgerMismatch(
-        f"{store.destination} is the destination of another ledger ({found}); this one is {ledger.id}. "
-        "Use that catalog (--catalog), another destination, or --adopt-ledger to take this one over"
-    )
+        Marker(ledger, store).bind(adopt=adopt)

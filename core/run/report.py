@@ -32,6 +32,7 @@ class RunReport:
         owned: Items delivered by earlier runs.
         images: Stored images of the run's items.
         quarantined: Images that were paid and are not images.
+        damaged: Stored images that are not whole, or could not be checked.
         account: The run's own calls.
         open: Items that were not delivered, at most 100 of them.
         held: Items that another run is working on.
@@ -65,6 +66,7 @@ class RunReport:
     omitted: tuple[str, ...] = ()
     stop: StopReason | None = None
     budget: str | None = None
+    damaged: int = 0
 
     @property
     def complete(self) -> bool:
@@ -97,6 +99,7 @@ class RunReport:
             "owned": self.owned,
             "images": self.images,
             "quarantined": self.quarantined,
+            "damaged": self.damaged,
             "held": self.held,
             "model": self.model,
             "replaced": list(self.replaced),
@@ -177,6 +180,7 @@ def make_report(
         account=ledger.costs.of(run_id),
         open=tuple(_open_items(ledger, run_id, held)),
         held=len(held),
+        damaged=ledger.images.count_damaged(run_id),
         rewrites=ledger.rewrites.report(run_id, limit=_LISTED),
         **_models(run),
     )

@@ -12,16 +12,16 @@ from urllib.parse import unquote, urlsplit
 
 from ..aimlapi import AimlApiClient
 from ..aimlapi.chat_models import resolve_chat_model
-from ..delivery import DeliveryQueue, Downloader, Spool, Uploader
-from ..errors import BadInput
+from ..delivery import DeliveryQueue, Downloader, Marker, Spool, Uploader
+from ..errors import BadInput, ImagenError
 from ..files import home
 from ..http.sessions import user_agent
-from ..images import Fetcher
-from ..ledger import ClaimedItem, Ledger, LedgerUnavailable, SharedQuota
+from ..images import Fetcher, decoding_budget
+from ..ledger import ClaimedItem, Ledger, LedgerMismatch, LedgerUnavailable, SharedQuota
 from ..limits import BalanceGuard, CallLimiter, CircuitBreaker, HealthGate, StopReason, StopSignal
 from ..purchase import Purchaser, Rewriter
 from ..request import Delivery, RunRequest
-from ..storage import KeyTemplate, LocalStore, ObjectStore
+from ..storage import KeyTemplate, LocalStore, ObjectStore, StoreUnavailable
 from ..threads import in_threads
 from .models import run_models
 
@@ -62,6 +62,7 @@ class Services:
         self.halt = StopSignal()
         self._lock = threading.RLock()
         ledger.be_patient(delivery.patience)
+        decoding_budget()  # a mistake in its size is found before anything is bought
         self.spool = Spool(spool_folder(delivery), ledger.id, delivery.spool_max_bytes)
         # Chunks overlap and share these threads, first come, first served, so that chunks end in order.
         # A few more threads than calls may be in flight: some are busy writing down what the API has answered.
@@ -72,6 +73,9 @@ class Services:
         self.limiter = CallLimiter(limits.concurrency, limits.requests_per_minute, self.halt)
         self._sharing = False
         self.gate = HealthGate(store.check, patience=delivery.patience) if store is not None else None
+        self._marker = Marker(ledger, store, most_calls=max(10, limits.concurrency)) if store is not None else None
+        self._marked = False
+        self._mark_lock = threading.Lock()
         self.spool_gate = HealthGate(self.spool.check, patience=delivery.patience)
         self.client = client
         self.breaker = BalanceGuard(client.balance if client is not None else lambda: None)
@@ -106,6 +110,8 @@ class Services:
         self.delivery_pool.shutdown(wait=False, cancel_futures=True)
         self.limiter.close()
         self._fetcher.close()
+        if self._marker is not None and self.halt.reason not in (StopReason.LEDGER, StopReason.STORE):
+            self._marker.close()
 
     @property
     def destination(self) -> str | None:
@@ -170,16 +176,45 @@ class Services:
         if not claimed:
             return
         purchaser = self.purchaser()
+        if not self._mark_first():
+            return
 
         def buy(item: ClaimedItem) -> None:
             if self.halt.is_set:
                 return
             try:
+                if self._marker is not None:
+                    self._marker.before_call()
                 purchaser.buy(item)
+            except LedgerMismatch as error:
+                self.halt.set(StopReason.BEHIND, str(error))
             except LedgerUnavailable as error:
                 self.halt.set(StopReason.LEDGER, str(error))
 
         in_threads(self.purchase_pool, buy, claimed)
+
+    def _mark_first(self) -> bool:
+        """Advance the destination's marker before the first purchase; False, with the run halted, if none may be made.
+
+        A store that is away is waited for, as before each call.
+        """
+        with self._mark_lock:
+            while self._marker is not None and self.gate is not None and not self._marked and not self.halt.is_set:
+                try:
+                    self._marker.advance()
+                    self._marked = True
+                except StoreUnavailable as error:
+                    self.gate.record_failure(error)
+                    try:
+                        self.gate.wait(lambda: self.halt.is_set)
+                    except ImagenError as late:
+                        self.halt.set(StopReason.STORE, str(late))
+                except LedgerMismatch as error:
+                    self.halt.set(StopReason.BEHIND, str(error))
+                except ImagenError as error:
+                    away = isinstance(error, LedgerUnavailable)
+                    self.halt.set(StopReason.LEDGER if away else StopReason.STORE, str(error))
+        return not self.halt.is_set
 
     def rewriter(self) -> Rewriter:
         """The rewriter of this run: one for all chunks, since it learns how the model wants to be asked.

@@ -90,6 +90,8 @@ class LocalStore(ObjectStore):
                 folders[:] = [name for name in folders if name != _TEMPORARY]
                 for name in names:
                     path = Path(folder, name)
+                    if path.is_symlink() and not self._is_inside(path):
+                        continue
                     with contextlib.suppress(FileNotFoundError):
                         key = path.relative_to(self.root).as_posix()
                         yield ObjectInfo(key, path.stat().st_size, None, mimetypes.guess_type(name)[0] or "")
@@ -172,7 +174,16 @@ class LocalStore(ObjectStore):
         segments = check_key(key).split("/")
         if segments[0] == _TEMPORARY or any(len(os.fsencode(segment)) > 255 for segment in segments):
             raise BadInput(f"object key {key[:80]!r} has a segment that cannot be a file name here")
-        return self.root.joinpath(*segments)
+        path = self.root.joinpath(*segments)
+        if not self._is_inside(path):
+            raise StoreNotUsable(
+                f"{path.as_uri()}: a link leads out of the folder {self.destination}; nothing is read or written there"
+            )
+        return path
+
+    def _is_inside(self, path: Path) -> bool:
+        """Whether a path stays in the folder, wherever links take it."""
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root))
 
     @contextmanager
     def _writing(self, dest: Path) -> Iterator[HashedFile]:
@@ -185,7 +196,7 @@ class LocalStore(ObjectStore):
         except OSError as error:
             raise StoreUnavailable(f"cannot write {dest.as_uri()}: {error.strerror}") from error
         try:
-            with HashedFile(dest, sync=True, temporary_folder=temporary) as out:
+            with HashedFile(dest, sync=True, temporary_folder=temporary, private=False) as out:
                 yield out
         except SpoolUnavailable as error:
             raise StoreUnavailable(str(error)) from error.__cause__

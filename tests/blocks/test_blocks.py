@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import pytest
@@ -13,6 +14,7 @@ from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, LocalImageSt
 from prefect_imagen.blocks.references import catalog_block, credentials_block, image_store_block, references
 from prefect_imagen.blocks.stores import store_block
 from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.store_options import S3Options
 from pydantic import SecretStr
 
 BLOCKS = [AimlApiCredentials, S3ImageStore, LocalImageStore, ImageCatalog]
@@ -85,6 +87,41 @@ def test_what_travels_is_a_reference_without_a_secret(prefect_api: str, tmp_path
             credentials_block(refs[1])
     with pytest.raises(BadInput, match="save the block and pass its name"):
         credentials_block(refs[0])
+
+
+UNSAVED = [
+    AimlApiCredentials(api_key=SecretStr(KEY)),
+    S3ImageStore(bucket="images", secret_access_key=SecretStr(KEY), access_key_id=SecretStr("id")),
+    S3ImageStore(bucket="images", secret_access_key=SecretStr(KEY), access_key_id=SecretStr("id")).get_store(),
+    S3Options(secret_access_key=SecretStr(KEY), access_key_id=SecretStr("id")),
+    ImageCatalog(url=SecretStr(f"postgresql://app:{KEY}@db/imagen")),
+    ImageCatalog(url=SecretStr(f"postgresql://app@db/imagen?sslpassword={KEY}")),
+]
+
+
+@pytest.mark.parametrize("pickler", [pickle, cloudpickle], ids=["pickle", "cloudpickle"])
+@pytest.mark.parametrize("secret", UNSAVED, ids=lambda secret: type(secret).__name__)
+def test_what_holds_a_secret_is_not_pickled(secret: object, pickler: Any) -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match="holds a secret and is not pickled"):
+            pickler.dumps([secret], protocol=protocol)
+
+
+@pytest.mark.parametrize("pickler", [pickle, cloudpickle], ids=["pickle", "cloudpickle"])
+def test_what_holds_none_is(pickler: Any) -> None:
+    for block in (S3ImageStore(bucket="images"), LocalImageStore(folder="a"), ImageCatalog(url=SecretStr("/a.db"))):
+        assert pickle.loads(pickler.dumps(block)) == block
+    assert pickle.loads(pickler.dumps(S3ImageStore(bucket="images").get_store())).destination == "s3://images"
+
+
+def test_a_saved_block_travels_by_its_name(prefect_api: str) -> None:
+    store = S3ImageStore(bucket="images", secret_access_key=SecretStr(KEY), access_key_id=SecretStr("id"))
+    catalog = ImageCatalog(url=SecretStr(f"postgresql://app:{KEY}@db/imagen"))
+    for block in (AimlApiCredentials(api_key=SecretStr(KEY)), store, catalog):
+        block.save("by-name", overwrite=True)
+        data = cloudpickle.dumps({"block": block})
+        assert KEY.encode() not in data
+        assert pickle.loads(data)["block"].model_dump() == block.model_dump()
 
 
 def test_addresses_become_stores() -> None:

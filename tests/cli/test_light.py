@@ -23,6 +23,7 @@ COMMANDS = (
     "repair",
     "reconcile",
     "budget",
+    "backup",
     "doctor",
     "models check",
     "models show",

@@ -7,7 +7,9 @@ from datetime import date
 from typing import Any
 
 import pytest
-from prefect_imagen.flows import events
+from prefect_imagen.core.ledger import BudgetState, BudgetWarning
+from prefect_imagen.core.ledger.budgets import Period
+from prefect_imagen.flows import events, pipeline
 
 from ..asking import ask
 from ..waiting import until
@@ -93,8 +95,9 @@ def test_the_events_that_others_send(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         events, "emit_event", lambda event, *, resource, payload: sent.append((event, resource, payload))
     )
-    events.emit_budget_warning("day", "2026-03-01", spent=1_600_000, reserved=100_000, cap=2_000_000)
-    events.emit_model_retiring("flux/schnell", shutdown_date=date(2026, 8, 17), successor="flux/dev")
+    state = BudgetState(Period.DAY, 2_000_000, spent=1_600_000, reserved=100_000, window="2026-03-01", timezone="UTC")
+    pipeline._send_budget_warning("run-1", BudgetWarning(state, "run-1"))
+    events.send(events.ModelRetiring(model="flux/schnell", shutdown_date=date(2026, 8, 17), successor="flux/dev"))
     (budget, budget_resource, money), (retiring, model_resource, model) = sent
     assert (budget, retiring) == ("prefect-imagen.budget.warning", "prefect-imagen.model.retiring")
     assert budget_resource["prefect.resource.id"] == "prefect-imagen.budget.day.2026-03-01"

@@ -110,18 +110,21 @@ def left(post: Post) -> list[str]:
 
 def test_a_reply_becomes_objects_and_rows(post: Post) -> None:
     call_id = post.buy(num_images=2, aspect_ratio="16:9")
+    urls = [task.source_url for task in post.tasks(call_id)]
     files = post.deliver(call_id)
     assert [(file.state, file.width, file.height, file.ext) for file in files] == [
         (FileState.READY, 1408, 768, "png")
     ] * 2
     rows = post.ledger.catalog.rows()
     assert [row["state"] for row in rows] == ["stored", "stored"]
-    for row in rows:
+    for row, url in zip(rows, urls, strict=True):
         path = Path(row["uri"].removeprefix("file://"))
         assert path.is_relative_to(post.store.root)
         assert path.name == f"{row['image_id']}.png"
         assert path.stat().st_size == row["bytes"]
-        provided = requests.get(row["source_url"], timeout=10).content
+        assert url is not None
+        assert (row["source_url"], "?") == url.partition("?")[:2], "a signature is in the catalog"
+        provided = requests.get(url, timeout=10).content
         assert path.read_bytes() == provided, "the provider's bytes were changed"
     assert post.harness.state(rows[0]["item_id"]) is ItemState.DELIVERED
     assert left(post) == []

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import os
+import re
+import stat
 import subprocess
 import sys
 import uuid
@@ -17,12 +21,17 @@ import duckdb
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.export import COLUMNS, Format, Kind, export_catalog, export_stream
+from prefect_imagen.core.export.formats import open_writer
 from prefect_imagen.core.ledger import Answered, ImageState, Ledger, LedgerUnavailable, NewImage, Selection
 from prefect_imagen.core.ledger.catalog import Catalog
 from prefect_imagen.core.ledger.schema import calls, images, items, runs
+from prefect_imagen.core.prompts import PromptSpec
 from prefect_imagen.core.storage import open_store
+from prefect_imagen.core.values import from_spreadsheet, to_spreadsheet
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 AWKWARD = 'a "quoted", comma\nand a line, näher 🦊 \\ =1+1'
@@ -294,3 +303,85 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
     with LocalS3(tmp_path_factory.mktemp("s3")) as server:
         server.create_bucket("exports")
         yield server
+
+
+FORMULAS = [
+    '=HYPERLINK("http://x","a")',
+    "=cmd|' /C calc'!A0",
+    "+1+1",
+    "-2+3",
+    "@SUM(1)",
+    "\t=1",
+    "  =1",
+    "\uff1d1+1",
+    "'=1",
+    "''=1",
+    "a fox\n=1+1",
+    "a fox;=1+1;b",
+    "a fox\t-x",
+]
+HARMLESS = ["a = b", "'tis the season", "-5", "+1.5", "a-b, -c", "", "'"]
+
+
+@pytest.mark.parametrize("text", [*FORMULAS, *HARMLESS])
+def test_a_spreadsheet_gets_no_formula_and_gives_the_text_back(text: str) -> None:
+    file = io.BytesIO()
+    with open_writer(Format.CSV, [("a", Kind.TEXT), ("b", Kind.TEXT)], file) as writer:
+        writer.write([["first", text]])
+    (row,) = csv.DictReader(io.StringIO(file.getvalue().decode(), newline=""))
+    assert from_spreadsheet(row["b"]) == text
+    assert (row["b"] == text) == (text in HARMLESS)
+    # However a line is cut into cells: none begins as a formula does, and none is a formula behind blanks.
+    for cell in re.split("[;\t\r\n]", row["b"]):
+        assert not re.match(r"\s*[=+\-@\uff1d]", cell) or text in HARMLESS, cell
+
+
+@given(st.text(alphabet="=+-@';\t\r\n a1\uff1d", max_size=12))
+def test_any_text_comes_back(text: str) -> None:
+    assert from_spreadsheet(to_spreadsheet(text)) == text
+
+
+def test_prompts_that_are_read_from_an_export_are_what_was_asked_for(harness: Any, tmp_path: Path) -> None:
+    harness.start("run")
+    (item,) = harness.plan(1, prefix="=1+1;-a fox")
+    harness.finish(harness.buy(item))
+    safe, raw = tmp_path / "safe.csv", tmp_path / "raw.csv"
+    export_catalog(harness.ledger, str(safe))
+    export_catalog(harness.ledger, str(raw), spreadsheet_safe=False)
+    assert '"=1+1;-a fox' in raw.read_text()
+    assert "\"'=1+1;'-a fox" in safe.read_text()
+    for path in (safe, raw):
+        (prompt,) = PromptSpec(path, prompt_column="prompt").prompts()
+        assert prompt.text == harness.ledger.catalog.rows()[0]["prompt"]
+
+
+def test_no_signature_is_in_catalog_or_export(harness: Any, tmp_path: Path) -> None:
+    harness.start("run")
+    (item,) = harness.plan(1)
+    call_id = harness.send(item)
+    urls = [
+        "https://cdn.test/a.png?X-Amz-Signature=s3cret&x=a?b",
+        "https://cdn.test/b.png",
+        "https://cdn.test/c?",
+        None,
+    ]
+    pictures = [NewImage(place, url, None, None) for place, url in enumerate(urls)]
+    harness.ledger.calls.settle(call_id, Answered(pictures, 104_000, "reply"))
+    assert [task.source_url for task in harness.ledger.images.to_deliver([item], destination=None)] == urls
+    shown = [row["source_url"] for row in harness.ledger.catalog.rows()]
+    assert shown == ["https://cdn.test/a.png", "https://cdn.test/b.png", "https://cdn.test/c", None]
+    for ending in ("csv", "jsonl"):
+        export_catalog(harness.ledger, str(tmp_path / f"images.{ending}"))
+        assert "s3cret" not in (tmp_path / f"images.{ending}").read_text()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_an_export_is_for_its_owner_alone(filled: Any, tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        for ending in ("csv", "jsonl", "parquet"):
+            export_catalog(filled.ledger, str(tmp_path / "new" / f"images.{ending}"))
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").iterdir()} == {0o600}
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700

@@ -116,7 +116,7 @@ def test_the_fixture_is_a_ledger_of_version_1(version_1: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize(("version", "create"), [(1, True), (1, False), (6, True)])
+@pytest.mark.parametrize(("version", "create"), [(1, True), (1, False), (6, True), (7, True)])
 def test_a_migrated_ledger_is_like_a_new_one(
     database: str, new: str, open_ledger: OpenLedger, version: int, create: bool
 ) -> None:
@@ -153,17 +153,18 @@ def test_rows_are_kept_and_can_be_worked_with(version_1: str, open_ledger: OpenL
     assert len(ledger.catalog.rows()) == 4
 
 
-def everything(ledger_url: str) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables, as the database has them."""
+def everything(ledger_url: str, known: dict[str, list[dict[str, Any]]] | None = None) -> dict[str, list[Any]]:
+    """All rows of all tables, as the database has them; of `known` ones only the columns that they had."""
     engine = sa.create_engine(normalise_url(ledger_url))
     with engine.connect() as connection:
         inspector = sa.inspect(connection)
         names = [name for name in inspector.get_table_names() if name.startswith("imagen_")]
-        found = {}
-        for name in names:
-            columns = ", ".join(f'"{column}"' for column in sorted(c["name"] for c in inspector.get_columns(name)))
-            found[name] = sorted(map(tuple, connection.execute(sa.text(f"SELECT {columns} FROM {name}"))), key=repr)
-        found["catalog"] = sorted(map(tuple, connection.execute(sa.text("SELECT * FROM catalog"))), key=repr)
+        found: dict[str, list[Any]] = {}
+        for name in (*names, "catalog"):
+            rows_there = connection.execute(sa.text(f"SELECT * FROM {name}")).mappings()
+            had = (known or {}).get(name, [])
+            columns = had[0].keys() if had else rows_there.keys()
+            found[name] = sorted(({column: row[column] for column in columns} for row in rows_there), key=repr)
     engine.dispose()
     return found
 
@@ -171,10 +172,11 @@ def everything(ledger_url: str) -> dict[str, list[tuple[Any, ...]]]:
 def test_a_ledger_of_version_6_keeps_every_row_and_goes_on(version_6: str, open_ledger: OpenLedger) -> None:
     before = everything(version_6)
     ledger = open_ledger(version_6)
-    after = everything(version_6)
+    after = everything(version_6, before)
     assert after.pop("imagen_history") == []
+    assert after.pop("imagen_marks") == []
     for found in (before, after):
-        found["imagen_meta"] = [row for row in found["imagen_meta"] if "schema_version" not in row]
+        found["imagen_meta"] = [row for row in found["imagen_meta"] if row["key"] != "schema_version"]
     assert after == before
     progress = ledger.runs.progress("first")
     assert {state: count for state, count in progress.items.items() if count} == {
@@ -193,6 +195,22 @@ def test_a_ledger_of_version_6_keeps_every_row_and_goes_on(version_6: str, open_
     (call,) = [call for call in ledger.calls.unknown() if call["reason"].startswith("the process stopped")]
     changes = [(one.call_id, one.before, one.after) for one in ledger.items.history(call["item_id"])]
     assert changes == [(call["client_request_id"], "sent", "unknown"), (None, "sent", "unknown")]
+
+
+def test_a_ledger_of_version_7_keeps_every_row_and_gets_marks(database: str, open_ledger: OpenLedger) -> None:
+    load(database, 7)
+    before = everything(database)
+    ledger = open_ledger(database)
+    after = everything(database, before)
+    assert after.pop("imagen_marks") == []
+    for found in (before, after):
+        found["imagen_meta"] = [row for row in found["imagen_meta"] if row["key"] != "schema_version"]
+    assert after == before
+    assert ledger.marks.number("file:///a") == 0
+    assert [ledger.marks.advance("file:///a", seen) for seen in (0, 1, 3, 2)] == [1, 2, None, 3]
+    ledger.marks.catch_up("file:///a", 9)
+    ledger.marks.catch_up("file:///a", 4)
+    assert (ledger.marks.number("file:///a"), ledger.marks.number("file:///b")) == (9, 0)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import stat
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +18,7 @@ import sqlalchemy as sa
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.files import home
 from prefect_imagen.core.ledger import Ledger, LedgerMismatch, LedgerNotUsable, LedgerUnavailable
-from prefect_imagen.core.ledger.engine import describe_url, normalise_url
+from prefect_imagen.core.ledger.engine import describe_url, has_password, normalise_url
 from prefect_imagen.core.ledger.schema import meta
 
 OpenLedger = Callable[..., Ledger]
@@ -147,6 +150,77 @@ def test_paths_and_urls_are_read_alike(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_what_cannot_hold_a_ledger_is_refused(url: str) -> None:
     with pytest.raises(LedgerNotUsable):
         normalise_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "host=db user=app password=s3cret dbname=imagen",
+        "password = s3cret host=db",
+        "app:s3cret@db/imagen",
+        "postgresql://app:s3@cret@db/imagen",
+        "postgresql://app:s3cret@db:port/imagen",
+        "postgresql://app:s3 cret@[::1/imagen",
+        "mysql://app:s3cret@db/imagen",
+    ],
+)
+def test_an_address_that_is_refused_is_not_quoted(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LedgerNotUsable) as caught:
+        Ledger(url)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert not any(part in str(caught.value) for part in ("s3cret", "s3@", "cret@", "s3 cret")), shown
+    assert list(tmp_path.iterdir()) == [], "it was taken for the name of a file"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "password=s3cret",
+        "sslpassword=s3cret",
+        "options=-c%20x%3Ds3cret",
+        "passfile=/home/s3cret",
+        "sslkey=/home/s3cret.pem",
+        "service=s3cret",
+        "bogus=s3cret",
+        "password=s3cret%2F%40&bogus=1",
+    ],
+)
+def test_nothing_of_a_query_that_may_be_a_secret_is_shown(query: str) -> None:
+    url = f"postgresql://app:s3cret%2F%40@127.0.0.1:1/imagen?{query}"
+    with pytest.raises(LedgerUnavailable) as caught:
+        Ledger(url)
+    assert "s3cret" not in str(caught.value)
+    assert "127.0.0.1:1" in str(caught.value)
+    assert "s3cret" not in describe_url(normalise_url(url))
+    assert has_password(f"postgresql://127.0.0.1:1/imagen?{query}")
+
+
+def test_a_connection_string_in_place_of_a_database_is_not_shown() -> None:
+    url = normalise_url("postgresql://127.0.0.1:1/host=x password=s3cret")
+    assert "s3cret" not in describe_url(url)
+
+
+def test_what_is_no_secret_is_shown() -> None:
+    url = "postgresql://app@db/imagen?sslmode=require&connect_timeout=5"
+    assert not has_password(url)
+    assert "sslmode=require" in describe_url(normalise_url(url))
+    assert not has_password("/data/ledger.db")
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_ledger_is_for_its_owner_alone(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        ledger = Ledger(str(tmp_path / "home" / "deep" / "ledger.db"))
+        ledger.write(lambda connection: connection.execute(sa.insert(meta), [{"key": "a", "value": "b"}]))
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "home").rglob("*")}
+        modes["home"] = stat.S_IMODE((tmp_path / "home").stat().st_mode)
+        ledger.close()
+    finally:
+        os.umask(before)
+    assert {name for name in modes if name.startswith("ledger.db")} >= {"ledger.db", "ledger.db-wal"}
+    assert all(mode == (0o600 if name.startswith("ledger") else 0o700) for name, mode in modes.items()), modes
 
 
 def test_no_password_is_shown() -> None:

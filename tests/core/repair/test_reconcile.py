@@ -88,9 +88,14 @@ def test_other_content_is_named_and_never_overwritten(workshop: Workshop) -> Non
     assert (report.mended, report.clean) == (0, False)
     assert changed.read_bytes() == bytes(other)
     assert compare(workshop, quick=True).counts == {"size": 1}
+    assert all("move it away" in finding.detail for finding in report.findings)
+    for path in (changed, cut):
+        path.rename(path.with_name(".aside"))
+    assert compare(workshop, apply=True).clean
+    assert compare(workshop).counts == {}
 
 
-def test_orphans_are_adopted_and_strangers_left(workshop: Workshop) -> None:
+def test_orphans_are_adopted_and_strangers_taken_in(workshop: Workshop) -> None:
     workshop.run(3)
     lost, kept, _ = workshop.images()
     # The process died between the upload and its row; and another call's row was lost altogether.
@@ -114,11 +119,14 @@ def test_orphans_are_adopted_and_strangers_left(workshop: Workshop) -> None:
     report = compare(workshop)
     assert report.counts == {"orphan": 2, "foreign": 1, "stranger": 1}
     mended = compare(workshop, apply=True)
-    assert [finding.mended for finding in mended.findings if finding.kind == "orphan"] == ["adopted"] * 2
+    assert sorted((finding.kind, finding.mended) for finding in mended.findings if finding.mended) == [
+        *[("orphan", "adopted")] * 2,
+        ("stranger", "taken in"),
+    ]
     assert workshop.states() == {"delivered": 3}
-    assert compare(workshop).counts == {"foreign": 1, "stranger": 1}
+    assert compare(workshop).counts == {"foreign": 1}
     assert strange.exists()
-    workshop.check(settled=True)
+    assert (len(workshop.calls()), workshop.billed()) == (4, 3)
 
 
 def test_a_delivery_that_was_never_noted_is_noted(workshop: Workshop) -> None:

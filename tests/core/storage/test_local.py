@@ -84,3 +84,32 @@ def test_a_folder_in_the_place_of_a_key(folder: LocalStore) -> None:
 def test_keys_that_cannot_be_files(folder: LocalStore, key: str) -> None:
     with pytest.raises(BadInput, match="cannot be a file name"):
         folder.write_text(key, "x")
+
+
+def test_links_lead_nowhere_out_of_the_folder(folder: LocalStore, file_of: FileOf, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "b.png").write_bytes(b"not ours")
+    (folder.root / "a").symlink_to(outside)
+    (folder.root / "c.png").symlink_to(outside / "b.png")
+    before = files(outside)
+    for key in ("a/b.png", "a/new.png", "a/new/er.png", "c.png"):
+        path, sha256 = file_of(b"x")
+        with pytest.raises(StoreNotUsable, match="a link leads out of the folder"):
+            folder.put(key, path, sha256=sha256, content_type="image/png")
+        for act in (folder.head, folder.read_text, lambda key: folder.get(key, tmp_path / "got")):
+            with pytest.raises(StoreNotUsable, match="a link leads out of the folder"):
+                act(key)
+        with pytest.raises(StoreNotUsable, match="a link leads out of the folder"):
+            folder.delete([key])
+    assert files(outside) == before
+    assert (outside / "b.png").read_bytes() == b"not ours"
+    assert list(folder.list()) == []
+
+
+def test_links_within_the_folder_and_to_it_are_followed(folder: LocalStore, file_of: FileOf, tmp_path: Path) -> None:
+    (folder.root / "real").mkdir()
+    (folder.root / "a").symlink_to("real")
+    (tmp_path / "link").symlink_to(folder.root)
+    put(LocalStore(tmp_path / "link"), file_of(b"x"))
+    assert (folder.root / "real" / "b.png").read_bytes() == b"x"

@@ -1,0 +1,145 @@
+"""The program of a decoder's process: draws pictures that a stranger made, one by one, and says what came of it.
+
+`core.images.drawing` starts it, and it imports nothing but Pillow. What a decoder does with hostile bytes cannot be
+foreseen: it may run for hours, fill the memory or crash. Here none of that harms a run, and here is no key to be found:
+the process has an environment of its own, limits of memory and processor, and writes no file.
+
+A request is a line of JSON and then the bytes; an answer is a line of JSON and then the bytes of a thumbnail, if one is
+wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import sys
+import warnings
+from typing import IO, Any
+
+from PIL import Image
+
+_PLUGINS = {
+    "PNG": "Png",
+    "JPEG": "Jpeg",
+    "WEBP": "WebP",
+    "GIF": "Gif",
+    "BMP": "Bmp",
+    "TIFF": "Tiff",
+    "AVIF": "Avif",
+    "JPEG2000": "Jpeg2K",
+}
+_BAND = 16
+_GREY = (127, 129)
+
+
+def _memory() -> int:
+    """Bytes of data that this process has now; 0 where the system does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/status") as status:  # noqa: PTH123
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
+    return 0
+
+
+def _limit(memory: int, seconds: int) -> None:
+    """Allow so much more memory, and so much more time of the processor, than were used until now."""
+    try:
+        import resource
+    except ImportError:  # no POSIX: what asked for the picture still has a deadline
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    for which, value in (
+        (resource.RLIMIT_DATA, _memory() + memory),
+        (resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + seconds),
+    ):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(which, (value, resource.getrlimit(which)[1]))
+
+
+def _grey_rows(image: Image.Image) -> int:
+    """Rows at the end that are mid-grey throughout: what a JPEG decoder makes of data that are not there."""
+    rows = 0
+    while rows < image.height:
+        band = image.crop((0, max(0, image.height - rows - _BAND), image.width, image.height - rows))
+        found: Any = band.getextrema()
+        extrema = found if isinstance(found[0], tuple) else (found,)
+        if not all(_GREY[0] <= low <= high <= _GREY[1] for low, high in extrema):
+            break
+        rows += band.height
+    return rows
+
+
+def _draw(image: Image.Image, job: dict[str, Any]) -> dict[str, Any]:
+    """Draw every frame, one in memory at a time, or the first one alone where all of them are too many pixels."""
+    width, height = image.size
+    if width * height > job["pixels"]:
+        return {"error": f"{width:,} x {height:,} pixels, and its header says less"}
+    # A second picture inside a JPEG (MPO) is an attachment, not a frame.
+    frames = 1 if job["format"] == "JPEG" else getattr(image, "n_frames", 1)
+    drawn = frames if width * height * frames <= job["pixels"] else 1
+    for frame in range(drawn):
+        image.seek(frame)
+        image.load()
+        if image.size[0] * image.size[1] > job["pixels"]:
+            return {"error": "a frame is larger than the header says"}
+    answer = {"width": width, "height": height, "frames": frames, "drawn": drawn}
+    if job["cut"]:
+        answer["grey"] = _grey_rows(image)
+    return answer
+
+
+def _thumbnail(image: Image.Image, side: int) -> tuple[dict[str, Any], bytes]:
+    image.draft("RGB", (side * 2, side * 2))
+    picture = image.convert("RGB")
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return {"width": picture.width, "height": picture.height}, picture.tobytes()
+
+
+def _answer(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    try:
+        importlib.import_module(f"PIL.{_PLUGINS[job['format']]}ImagePlugin")
+        _limit(job["memory"], job["seconds"])
+        with Image.open(io.BytesIO(data), formats=(job["format"],)) as image:
+            if job["side"]:
+                return _thumbnail(image, job["side"])
+            return _draw(image, job), b""
+    except MemoryError:
+        return {"error": "it takes more memory than its size calls for"}, b""
+    except Exception as error:  # noqa: BLE001 - a hostile file can make a decoder raise anything
+        return {"error": " ".join(str(error).split())[:120] or type(error).__name__}, b""
+
+
+def _prepare() -> IO[bytes]:
+    """Get ready, and return where answers go. What libraries print goes nowhere."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    Image.MAX_IMAGE_PIXELS = None  # every request brings its own limit
+    warnings.simplefilter("ignore")
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    with contextlib.suppress(ImportError):
+        from PIL import AvifImagePlugin
+
+        # Threads of its own would multiply the memory of one picture.
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    return out
+
+
+def main() -> None:
+    """Serve until there are no more requests: also when the process that asks is gone."""
+    out = _prepare()
+    requests = sys.stdin.buffer
+    while line := requests.readline():
+        job = json.loads(line)
+        answer, pixels = _answer(job, requests.read(job["bytes"]))
+        out.write(json.dumps({**answer, "bytes": len(pixels)}).encode() + b"\n")
+        out.write(pixels)
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()

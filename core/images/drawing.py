@@ -1,0 +1,270 @@
+"""Drawing pictures that strangers made: in processes of their own, under a budget of memory and a deadline.
+
+What a picture needs is told from its header before a decoder sees it, and all decoders together take no more than the
+budget. The rest cannot be told beforehand: C libraries have had faults, and no thread can be stopped within one. So
+they run in a process that has limits, that can be ended, and that knows no key (`core.images.decoder`). It is kept for
+the next picture; handing one over costs about a millisecond.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..errors import BadInput, ImagenError, Unavailable
+from .signature import Format, NotAnImage, read_header
+
+BUDGET_VARIABLE = "PREFECT_IMAGEN_DECODE_BYTES"
+"""Environment variable with the most memory, in bytes, that the decoders of a process take together."""
+
+DEFAULT_BUDGET = 512 * 2**20
+_LEAST_BUDGET = 64 * 2**20
+_DECODERS = 4
+_OVERHEAD = 8 * 2**20
+_CPU_SECONDS = 30
+_DEADLINE = 300.0
+"""Seconds by the clock, on a machine that may be busy; the processor's time is what a hostile picture is bounded by."""
+
+
+class TooLarge(ImagenError):
+    """A picture would take more memory to draw than there is for all."""
+
+
+class DecoderUnavailable(Unavailable):
+    """The system does not start the process in which pictures are drawn."""
+
+
+class Budget:
+    """So many bytes for all threads of this process. Those who wait are served in turn, and nobody waits for ever."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._turn = threading.Lock()
+        self._changed = threading.Condition()
+        self._used = 0
+
+    @contextmanager
+    def holding(self, amount: int) -> Iterator[None]:
+        """Hold an amount; what exceeds the limit is held alone."""
+        amount = min(amount, self.limit)
+        with self._turn, self._changed:
+            self._changed.wait_for(lambda: self._used + amount <= self.limit)
+            self._used += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= amount
+                self._changed.notify_all()
+
+
+@functools.cache
+def decoding_budget() -> Budget:
+    """The budget of this process.
+
+    Raises:
+        BadInput: The environment asks for what is no number of bytes.
+    """
+    text = os.environ.get(BUDGET_VARIABLE, "").strip() or str(DEFAULT_BUDGET)
+    if not text.isdecimal() or len(text) > 15 or int(text) < _LEAST_BUDGET:
+        raise BadInput(f"{BUDGET_VARIABLE}={text[:40]!r}: give a number of bytes, at least {_LEAST_BUDGET:,}")
+    return Budget(int(text))
+
+
+class _Decoder:
+    """One process. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        # Nothing of this environment but what lets Python and its libraries start: no key.
+        kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT") if name in os.environ}
+        environment = {
+            **kept,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "MALLOC_ARENA_MAX": "1",
+        }
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - this program, and a file of this package
+                # -P: the folder of the program holds modules whose names are those of the standard library.
+                [sys.executable, "-P", str(Path(__file__).with_name("decoder.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                # Ctrl-C on a terminal is for the run, which ends this process by closing its input.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise DecoderUnavailable(f"no process can be started to draw pictures: {error.strerror or error}") from None
+
+    def ask(self, job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        """Have a picture drawn.
+
+        Raises:
+            NotAnImage: The process did not survive it.
+        """
+        process = self._process
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("a decoder is started with pipes")
+        late = threading.Timer(_DEADLINE, process.kill)
+        late.daemon = True
+        late.start()
+        try:
+            process.stdin.write(json.dumps({**job, "bytes": len(data)}).encode() + b"\n")
+            process.stdin.write(data)
+            process.stdin.flush()
+            line = process.stdout.readline()
+            answer: dict[str, Any] = json.loads(line) if line else {}
+            pixels = process.stdout.read(answer["bytes"]) if answer else b""
+        except OSError:
+            answer, pixels = {}, b""
+        finally:
+            late.cancel()
+        if not answer:
+            raise NotAnImage(self._end())
+        return answer, pixels
+
+    def _end(self) -> str:
+        self.close()
+        code = self._process.returncode
+        if code == -getattr(signal, "SIGXCPU", 0):
+            return f"not decoded within {_CPU_SECONDS} s of processor time"
+        return f"its decoder did not survive it (exit {code})"
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what was not read by the process
+                    pipe.close()
+        self._process.wait()
+
+
+class _Pool:
+    """The decoders of this process: made when they are needed, kept for the next picture."""
+
+    def __init__(self) -> None:
+        self._slots = threading.BoundedSemaphore(max(1, min(_DECODERS, os.cpu_count() or 1)))
+        self._lock = threading.Lock()
+        self._idle: list[_Decoder] = []
+
+    def ask(self, job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        with self._slots:
+            with self._lock:
+                decoder = self._idle.pop() if self._idle else None
+            decoder = decoder or _Decoder()
+            try:
+                answer = decoder.ask(job, data)
+            except BaseException:
+                decoder.close()
+                raise
+            with self._lock:
+                self._idle.append(decoder)
+            return answer
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for decoder in idle:
+            decoder.close()
+
+
+_pool = _Pool()
+_of_the_parent: list[_Pool] = []
+
+
+@atexit.register
+def close_decoders() -> None:
+    """End the decoders of this process; a later picture starts new ones."""
+    _pool.close()
+
+
+def _start_anew() -> None:
+    """A forked process has decoders and locks of its own: two processes cannot talk to one decoder."""
+    global _pool
+    _of_the_parent.append(_pool)
+    _pool = _Pool()
+    decoding_budget.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)
+
+
+def _ask(kind: Format, data: bytes, need: int, **job: Any) -> tuple[dict[str, Any], bytes]:
+    budget = decoding_budget()
+    if need > budget.limit:
+        raise TooLarge(
+            f"drawing it takes {need / 2**20:,.0f} MB, more than the {budget.limit / 2**20:,.0f} MB for all pictures "
+            f"({BUDGET_VARIABLE})"
+        )
+    with budget.holding(need):
+        return _pool.ask(
+            {"format": kind.pillow, "memory": need, "seconds": _CPU_SECONDS, "side": 0, "cut": False, **job}, data
+        )
+
+
+def memory_needed(kind: Format, data: bytes, pixels: int, bytes_per_pixel: int | None = None) -> int:
+    """Bytes to draw a picture of so many pixels: what the decoder takes, and its copies of the file."""
+    return _OVERHEAD + 2 * len(data) + pixels * (bytes_per_pixel or kind.bytes_per_pixel)
+
+
+def draw(kind: Format, data: bytes, *, need: int, pixels: int, cut: bool = False) -> dict[str, Any]:
+    """Draw a picture to its last pixel.
+
+    Args:
+        kind: Its format, one that Pillow knows.
+        data: Its bytes.
+        need: Bytes of memory, see `memory_needed`.
+        pixels: The most pixels drawn, all frames together.
+        cut: Say how many rows at its end are grey, `grey`.
+
+    Returns:
+        `width`, `height`, `frames`, `drawn` (frames), `grey`; or `error`, what the decoder says.
+
+    Raises:
+        TooLarge: It needs more than the budget.
+        NotAnImage: It ended its decoder.
+        DecoderUnavailable: No process can be started.
+    """
+    return _ask(kind, data, need, pixels=pixels, cut=cut)[0]
+
+
+def thumbnail(source: Path | bytes, side: int) -> Image.Image | None:
+    """A small RGB copy of a picture; None where none can be made.
+
+    Args:
+        source: A file, or its bytes.
+        side: Of the square that it fits in, in pixels.
+
+    Raises:
+        OSError: The file cannot be read.
+        DecoderUnavailable: No process can be started.
+    """
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    try:
+        header = read_header(data)
+        if header.format.pillow is None or header.width is None or header.height is None:
+            return None
+        # A reduced copy and its RGB form come on top of the picture itself.
+        need = memory_needed(header.format, data, header.width * header.height) + 16 * side * side
+        answer, pixels = _ask(header.format, data, need, pixels=header.width * header.height, side=side)
+    except (NotAnImage, TooLarge):
+        return None
+    if "error" in answer:
+        return None
+    return Image.frombytes("RGB", (answer["width"], answer["height"]), pixels)
