@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..core.plan import Plan, RewritePlan
 
 _PARTS = frozenset({"model", "template", "aspect_ratio", "edition", "edition_timezone", "select", "image", "rewrite"})
-_ALSO = frozenset({"rewrite_fallback", "requests_per_minute", "offline"})
+_ALSO = frozenset({"rewrite_fallback", "concurrency", "requests_per_minute", "offline"})
 
 
 @with_flags
@@ -51,6 +51,7 @@ def plan(
     """
     del verbose, models
     from ..core.aimlapi import DEFAULT_BASE_URL
+    from ..core.limits.circuit import BEYOND_CONCURRENCY, PROBES
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan, open_batch
     from ..core.run.checks import with_terms
     from ..core.storage import open_store
@@ -83,10 +84,11 @@ def plan(
             if not made.exact:
                 raise BadInput(f"--out: {made.rows:,} rows are too many for a file; ask for fewer")
             writer.finish(items=made.items)
+    at_risk = request.limits.concurrency + BEYOND_CONCURRENCY + PROBES
     if json:
-        print_json(_document(made, destination, where))
+        print_json({**_document(made, destination, where), "calls_without_success": at_risk})
     else:
-        _show(stdout(), made, destination, where)
+        _show(stdout(), made, destination, where, at_risk)
     if refused:
         raise InvalidPrompts(made.invalid, made.prompts)
     return OK
@@ -129,7 +131,7 @@ def _rewrites_document(made: RewritePlan) -> dict[str, Any]:
     return counted
 
 
-def _show(console: Console, made: Plan, destination: str | None, catalog: str | None) -> None:
+def _show(console: Console, made: Plan, destination: str | None, catalog: str | None, at_risk: int) -> None:
     from ..core.money import format_usd
     from ..core.run.progress import duration
 
@@ -160,6 +162,7 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
             ("price", f"{format_usd(made.price)} expected, {format_usd(made.price_high)} at most"),
             ("an image", a_piece),
             ("size", size),
+            ("at risk", _at_risk(made, at_risk)),
             ("prompts", f"{made.prompts:,}{each}"),
             ("rewriting", _rewriting(made.rewrites) if made.rewrites is not None else ""),
             ("duplicates", f"{made.duplicates:,}, bought once" if made.duplicates else ""),
@@ -188,6 +191,16 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
         console.print("\nPrompts, a sample", style="bold")
         for text in made.samples:
             console.print(f"  {' '.join(text.split())}", soft_wrap=True)
+
+
+def _at_risk(made: Plan, calls: int) -> str:
+    """What is spent at most while nothing succeeds."""
+    from ..core.money import format_usd
+
+    if made.to_buy <= calls:
+        return ""
+    price = made.price_high * calls // made.to_buy
+    return f"{calls:,} calls, {format_usd(price)}: while no call or no picture succeeds, buying pauses"
 
 
 def _rewriting(made: RewritePlan) -> str:

@@ -16,7 +16,7 @@ from .exit_codes import OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.ledger import BudgetState, CostSummary, Ledger, Transition
+    from ..core.ledger import BudgetState, CostSummary, Fruitless, Ledger, Transition
     from ..core.run.report import RunReport
 
 _UNKNOWN_SHOWN = 20
@@ -80,6 +80,7 @@ def status(
         row = find_run(runs, run)
         report = make_report(ledger, row["run_id"], outcome=row["outcome"] or "Running, or stopped without a word")
         unknown = ledger.calls.unknown()
+        fruitless = dict(zip(("calls", "pictures"), ledger.calls.without_success(row["run_id"]), strict=True))
         whole = ledger.costs.of()
         budgets = ledger.budgets.states(row["run_id"])
         if json:
@@ -90,10 +91,11 @@ def status(
                     "ledger": _account(whole),
                     "budgets": [as_dict(state) for state in budgets],
                     "unknown": [dict(call) for call in unknown],
+                    "without_success": {what: asdict(told) for what, told in fruitless.items()},
                 }
             )
         else:
-            _show(stdout(), row, report, whole, unknown, budgets)
+            _show(stdout(), row, report, whole, unknown, budgets, fruitless)
     return OK
 
 
@@ -151,7 +153,9 @@ def _show(
     whole: CostSummary,
     unknown: list[dict[str, Any]],
     budgets: list[BudgetState],
+    fruitless: Mapping[str, Fruitless],
 ) -> None:
+    from ..core.limits.circuit import BEYOND_CONCURRENCY
     from ..core.money import format_usd
     from .summary import images_stored, print_open, state_counts, texts_written
 
@@ -173,6 +177,11 @@ def _show(
             ("owned", f"{report.owned:,} delivered before" if report.owned else ""),
             ("images", images_stored(report)),
             ("texts", texts_written(report)),
+            *(
+                ("no success", f"in the last {told.count:,} {what}: {told.reason}")
+                for what, told in fruitless.items()
+                if told.count > BEYOND_CONCURRENCY
+            ),
             ("stored in", report.destination or ""),
             ("catalog", report.catalog),
             *(

@@ -165,7 +165,7 @@ class PaidEndpoint(ABC):
             headers["x-aimlapi-usd-spent"] = f"{credits_to_usd(call.credits):f}"
         reply = JsonReply(body, call.status, headers)
         if isinstance(fault, OddReply) and fault.form == "events":
-            return event_response(reply.body, headers)
+            return event_response(bytes(reply.body), headers)
         if call.fault == "truncated_reply_billed":
             call.cut = True
             cut = TruncatedResponse(reply.body, call.status)

@@ -43,6 +43,7 @@ class CircuitBreaker:
         on_change: Told when buying pauses (with the reason), and when it goes on (with None).
 
     Attributes:
+        of: As given.
         pauses: How often buying paused.
 
     Example:
@@ -65,7 +66,7 @@ class CircuitBreaker:
         on_change: Callable[[str | None], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._of = of
+        self.of = of
         self._limit = concurrency + BEYOND_CONCURRENCY
         self._patience = patience
         self._lagging = lagging
@@ -121,7 +122,7 @@ class CircuitBreaker:
         return self._probes >= PROBES or hangs
 
     def _message(self) -> str:
-        return f"none of the last {len(self._troubled)} {self._of} succeeded: {self._reason}"
+        return f"none of the last {len(self._troubled)} {self.of} succeeded: {self._reason}"
 
     def succeeded(self, call_id: str, began: float) -> None:
         """Something worked.

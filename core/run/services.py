@@ -81,7 +81,7 @@ class Services:
         self.breaker = BalanceGuard(client.balance if client is not None else lambda: None)
         self.calls = CircuitBreaker("calls", limits.concurrency, delivery.patience)
         self.pictures = CircuitBreaker("pictures", limits.concurrency, delivery.patience, lagging=True)
-        self._texts = CircuitBreaker("calls for texts", limits.concurrency, delivery.patience)
+        self.texts = CircuitBreaker("calls for texts", limits.concurrency, delivery.patience)
         self._rewriter: Rewriter | None = None
         self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=movers)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
@@ -226,7 +226,7 @@ class Services:
         with self._lock:
             if self._rewriter is None:
                 self._rewriter = Rewriter(
-                    purchaser=self.purchaser(self._rewriting_limiter(), self._texts),
+                    purchaser=self.purchaser(self._rewriting_limiter(), self.texts),
                     ledger=self.ledger,
                     halt=self.halt,
                     find_model=lambda name: resolve_chat_model(name, rewrite.price if rewrite is not None else None),
