@@ -56,7 +56,7 @@ class ImageFile:
     @classmethod
     def ready(cls, task: ImageTask, fetched: Fetched) -> ImageFile:
         """The entry of an image that is decoded whole, here and now."""
-        facts = inspect(fetched.source, max_pixels=_most_pixels(task))
+        facts = inspect(fetched.source, max_pixels=most_pixels(task))
         return cls(
             task,
             FileState.READY,
@@ -72,7 +72,7 @@ class ImageFile:
         )
 
 
-def _most_pixels(task: ImageTask) -> int:
+def most_pixels(task: ImageTask) -> int:
     """The most pixels that are believed to be what was asked for."""
     asked = pixels_asked_for(task.model, json.loads(task.facts.get("parameters", "{}")))
     return MOST_PIXELS if asked is None else max(_LEAST, _ROOM * asked)

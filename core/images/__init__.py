@@ -2,11 +2,12 @@
 
 from .drawing import DecoderUnavailable, decoding_budget, thumbnail
 from .fetch import Fetcher, save_bytes
-from .inspect import MOST_PIXELS, ImageFacts, inspect
+from .inspect import MOST_COUNTED, MOST_PIXELS, ImageFacts, inspect
 from .signature import EXTENSIONS, NotAnImage
 
 __all__ = [
     "EXTENSIONS",
+    "MOST_COUNTED",
     "MOST_PIXELS",
     "DecoderUnavailable",
     "Fetcher",

@@ -34,6 +34,7 @@ DEFAULT_BUDGET = 512 * 2**20
 _LEAST_BUDGET = 64 * 2**20
 _DECODERS = 4
 _OVERHEAD = 8 * 2**20
+_PIPE = 2**20  # a picture goes through in some large pieces
 _CPU_SECONDS = 30
 _DEADLINE = 300.0
 """Seconds by the clock, on a machine that may be busy; the processor's time is what a hostile picture is bounded by."""
@@ -103,6 +104,7 @@ class _Decoder:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                pipesize=_PIPE,
                 env=environment,
                 # Ctrl-C on a terminal is for the run, which ends this process by closing its input.
                 start_new_session=True,

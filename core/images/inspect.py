@@ -20,7 +20,7 @@ from .signature import Format, Header, NotAnImage, read_header
 MOST_PIXELS = 64_000_000
 """Pixels of a picture, all frames together, where nobody has said what size was asked for."""
 
-_MOST_COUNTED = 2**28
+MOST_COUNTED = 2**28
 """Pixels of a PNG that are counted without being drawn, which takes no memory: 16,384 x 16,384."""
 
 _MOST_SCANS = 100
@@ -97,7 +97,7 @@ def _inspect(data: bytes, max_pixels: int) -> ImageFacts:
 
 
 def _png(header: Header, data: bytes, max_pixels: int) -> ImageFacts:
-    _check_pixels(header, max(max_pixels, _MOST_COUNTED))
+    _check_pixels(header, max(max_pixels, MOST_COUNTED))
     try:
         png = read_png(data)
     except ValueError as error:

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from ..aimlapi import AimlApiClient
 from ..delivery import MARKER_KEY, Marker, Spool
 from ..errors import ImagenError
-from ..images import NotAnImage, inspect
+from ..images import MOST_COUNTED, NotAnImage, inspect
 from ..ledger import ImageResult, ImageState, Ledger, StoredAt, StoredImage
 from ..request import RunRequest
 from ..run.services import spool_folder
@@ -299,7 +299,7 @@ class _Reconcile:
     def _look_at(self, image: FoundImage, path: Path) -> StoredAt:
         """Read an object whole before the catalog vouches for it."""
         fetched = self._store.get(image.info.key, path)
-        facts = inspect(fetched.path)
+        facts = inspect(fetched.path, max_pixels=MOST_COUNTED)  # it was accepted once
         return StoredAt(
             destination=self._store.destination,
             key=image.info.key,

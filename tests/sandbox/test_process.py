@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.sandbox import SandboxFailed, SandboxOptions, SandboxServer
 from prefect_imagen.sandbox.arguments import options_from_arguments, options_to_arguments
@@ -62,6 +63,20 @@ def test_only_loopback(host):
 
 def test_keys_are_not_shown():
     assert "hush" not in repr(SandboxOptions(keys=["hush"]))
+
+
+def test_keys_are_on_no_command_line():
+    with SandboxServer(keys=["hush"]) as server:
+        assert b"hush" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
+        body = {"model": "google/imagen4/preview", "prompt": "a fox"}
+        for key, status in (("hush", 200), ("other", 401)):
+            answer = requests.post(
+                f"{server.base_url}/images/generations",
+                json=body,
+                headers={"Authorization": f"Bearer {key}"},
+                timeout=30,
+            )
+            assert answer.status_code == status
 
 
 def test_help_lists_every_option():

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
+import json
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import requests
+from PIL import Image
 from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest
 from prefect_imagen.core.delivery import DeliveryQueue, Downloader, FileState, ImageFile, Spool, Uploader, record
+from prefect_imagen.core.delivery.files import most_pixels
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.files import SpoolUnavailable
 from prefect_imagen.core.images import Fetcher
@@ -180,6 +187,71 @@ def test_what_is_no_image_is_quarantined_and_kept(post: Post, fault: str, asked:
     assert post.harness.state(image.item_id) is ItemState.LOST
     assert post.objects() == []
     assert post.ledger.costs.of().lost.calls == 1
+
+
+def _picture(kind: str, cut: int = 0) -> bytes:
+    out = io.BytesIO()
+    noise = Random(1).randbytes(64 * 48 * 3)
+    Image.frombytes("RGB", (64, 48), noise).save(out, kind)
+    return out.getvalue()[: len(out.getvalue()) - cut]
+
+
+SVG = b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
+HEIC = struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic" + bytes(400)
+
+
+@pytest.mark.parametrize(
+    ("data", "ext", "content_type", "damage", "gets"),
+    [
+        (_picture("AVIF"), "avif", "image/avif", None, 1),
+        (_picture("GIF"), "gif", "image/gif", None, 1),
+        (_picture("BMP"), "bmp", "image/bmp", None, 1),
+        (_picture("TIFF"), "tiff", "image/tiff", None, 1),
+        (HEIC, "heic", "image/heic", "not checked: HEIC is not decoded here", 1),
+        (SVG, "svg", "image/svg+xml", "not checked: SVG is not decoded here", 1),
+        (_picture("JPEG", cut=2), "jpg", "image/jpeg", "its end is missing", 2),
+        (_picture("PNG", cut=12), "png", "image/png", "its end is missing", 2),
+    ],
+    ids=["AVIF", "GIF", "BMP", "TIFF", "HEIC", "SVG", "JPEG without its end", "PNG without its end"],
+)
+def test_what_can_be_shown_is_stored_as_it_is_and_what_is_wrong_is_said(
+    post: Post, data: bytes, ext: str, content_type: str, damage: str | None, gets: int
+) -> None:
+    encoded = base64.b64encode(data).decode()
+    post.sandbox.set_faults([{"fault": "other_bytes", "data": encoded, "first_attempts": None}])
+    call_id = post.buy()
+    before = post.sandbox.stats()["cdn_gets"]
+    post.deliver(call_id)
+    assert post.sandbox.stats()["cdn_gets"] == before + gets, "what came damaged is asked for once more"
+    (row,) = post.ledger.catalog.rows()
+    assert (row["state"], row["content_type"], row["damage"]) == ("stored", content_type, damage)
+    path = Path(row["uri"].removeprefix("file://"))
+    assert (path.suffix, path.read_bytes()) == (f".{ext}", data)
+    assert post.ledger.images.count_damaged(row["run_id"]) == (damage is not None)
+    assert post.harness.state(row["item_id"]) is ItemState.DELIVERED
+    assert left(post) == []
+
+
+def test_what_was_damaged_on_its_way_is_stored_whole(post: Post) -> None:
+    encoded = base64.b64encode(_picture("PNG", cut=12)).decode()
+    post.sandbox.set_faults([{"fault": "other_bytes", "data": encoded, "first_attempts": 1}])
+    post.deliver(post.buy())
+    assert [row["damage"] for row in post.ledger.catalog.rows()] == [None]
+
+
+def test_the_pixels_that_are_accepted_follow_from_what_was_asked_for(post: Post) -> None:
+    (task,) = post.tasks(post.buy())
+    assert most_pixels(dataclasses.replace(task, facts={})) == 4096 * 4096
+    for parameters, most in (
+        ({"resolution": "8K"}, 4 * 8192 * 8192),
+        ({"image_size": {"width": 9000, "height": 9000}}, 4 * 9000 * 9000),
+        ({"size": "4096x4096"}, 4 * 4096 * 4096),
+        ({"image_size": "4K", "aspect_ratio": "16:9"}, 4 * 4096 * 4096),
+        ({"aspect_ratio": "16:9"}, 4096 * 4096),
+    ):
+        assert most_pixels(dataclasses.replace(task, facts={"parameters": json.dumps(parameters)})) == most
+    unknown = dataclasses.replace(task, model="nobody/knows", facts={})
+    assert most_pixels(unknown) == 64_000_000
 
 
 @pytest.mark.parametrize(
