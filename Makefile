@@ -6,7 +6,7 @@ PARTS := core blocks tasks flows cli sandbox deployments
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-quick test-long bench bench-faults lint lint-deployments types format clean docs
+.PHONY: help demo test test-quick test-long chromium bench bench-faults bench-review lint lint-deployments types format clean docs
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -23,7 +23,14 @@ $(VENV)/.ready: pyproject.toml setup.py constraints.txt
 demo: $(VENV)/.ready ## the main job on embedded parts: 24 images in a local S3, a catalog, a contact sheet
 	$(BIN)/prefect-imagen demo
 
-test: $(VENV)/.ready lint types ## style, types, and all tests but the long matrices
+# The browser for the tests of the review page. If none can be had, those tests fail and say how to install one.
+chromium: $(VENV)/.ready
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		(apt-get update -qq; apt-get install -y -qq --no-install-recommends chromium) >/dev/null 2>&1 && exit 0; fi; \
+	$(BIN)/playwright install chromium || true
+
+test: $(VENV)/.ready lint types chromium ## style, types, and all tests but the long matrices
 	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-quick: $(VENV)/.ready ## the tests that start no server, in under a minute
@@ -74,3 +81,6 @@ bench: $(VENV)/.ready ## the pipeline beside a bare loop, on this machine
 
 bench-faults: $(VENV)/.ready ## what each fault of the API costs, beside a plain loop with retries
 	$(BIN)/python bench/faults.py
+
+bench-review: $(VENV)/.ready chromium ## the review page on 100,000 pictures
+	$(BIN)/python bench/review.py

@@ -14,21 +14,28 @@ from ..core.errors import ImagenError
 from .backup import backup
 from .blocks import blocks
 from .budget import budget
+from .check import check
 from .console import stderr, stdout
+from .deliver import deliver
 from .demo import demo
 from .doctor import doctor
 from .erase import erase
 from .exit_codes import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated
 from .export import export
+from .gallery import gallery
 from .models import models
 from .plan import plan
 from .reconcile import reconcile
+from .regenerate import regenerate
 from .repair import repair
+from .review import review
 from .run import run
 from .sandbox import sandbox
 from .sentences import explain, next_command, sentence
 from .signals import exit_within
 from .status import status
+from .thumbnails import thumbnails
+from .verdicts import verdicts
 
 app = typer.Typer(
     name="prefect-imagen",
@@ -40,6 +47,7 @@ app = typer.Typer(
 _EXIT_SECONDS = 20.0
 _TRY = "Try it first"
 _WORK = "Work"
+_LOOK = "Look and judge"
 _SET_UP = "Set up"
 app.command("demo", rich_help_panel=_TRY)(demo)
 app.command("sandbox", rich_help_panel=_TRY)(sandbox)
@@ -51,8 +59,15 @@ app.command("repair", rich_help_panel=_WORK)(repair)
 app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)
 app.command("export", rich_help_panel=_WORK)(export)
+app.command("check", rich_help_panel=_WORK)(check)
+app.command("verdicts", rich_help_panel=_WORK)(verdicts)
+app.command("regenerate", rich_help_panel=_WORK)(regenerate)
+app.command("deliver", rich_help_panel=_WORK)(deliver)
 app.command("backup", rich_help_panel=_WORK)(backup)
 app.command("erase", rich_help_panel=_WORK)(erase)
+app.command("review", rich_help_panel=_LOOK)(review)
+app.command("gallery", rich_help_panel=_LOOK)(gallery)
+app.command("thumbnails", rich_help_panel=_LOOK)(thumbnails)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)
 app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)
 

@@ -218,6 +218,9 @@ def _show(console: Console, report: RunReport, ready: Ready, parts: _Parts, plac
     for command, why in steps:
         console.print(f"  {command:<{width}}  ", end="", soft_wrap=True)
         console.print(f"# {why}", style="dim", soft_wrap=True)
+    console.print("\nLook at the pictures and judge them", style="bold")
+    data = f" --local-s3 {place.root / 's3'}" if parts.s3 is not None else ""
+    console.print(f"  prefect-imagen review --catalog {_relative(catalog)}{data}", soft_wrap=True)
     return closes
 
 

@@ -159,10 +159,10 @@ def _forget_artifacts(done: Erased) -> int | None:
 
     if configured_api() is None:
         return None
-    from ..flows.erasure import delete_artifacts
+    from ..flows.erasure import delete_traces
 
     try:
-        return delete_artifacts(done.flow_runs)
+        return delete_traces(done.flow_runs)
     except Exception as error:  # noqa: BLE001 - what is erased is erased; this is said, and done again by hand
         stderr().print(f"the artifacts in Prefect could not be deleted: {error}", soft_wrap=True)
         return None
@@ -180,7 +180,7 @@ def _show_done(found: ErasurePreview, done: Erased, artifacts: int | None) -> No
         )
     rows += [row for row in _facts(found) if row[0] in ("paid", "shared", "at work", "unknown")]
     if artifacts:
-        rows.append(("in Prefect", f"{artifacts:,} artifacts deleted; parameters and logs of the runs are still there"))
+        rows.append(("in Prefect", f"{artifacts:,} artifacts deleted, and the prompts among the parameters"))
     elif artifacts is None:
         rows.append(
             ("in Prefect", f"{len(done.flow_runs):,} runs still show them: set PREFECT_API_URL, or delete them")

@@ -14,7 +14,6 @@ from .console import print_json, stdout
 from .exit_codes import OK
 from .flags import with_flags
 
-_WHICH = "Which images"
 _OUTPUT = "Output"
 
 
@@ -27,25 +26,13 @@ class _Format(StrEnum):
 @with_flags
 def export(
     store: options.Endpoint,
+    chosen: options.Chosen,
     out: Annotated[
         str,
         typer.Argument(
             metavar="OUT", help="File or s3://bucket/key ending in .csv, .jsonl or .parquet; - for standard output."
         ),
     ],
-    run: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN", help="Id of a run, or how it begins: all its items, owned ones too.", rich_help_panel=_WHICH
-        ),
-    ] = None,
-    edition: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Images of an edition.", rich_help_panel=_WHICH)
-    ] = None,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Of runs with this tag. May be repeated.", rich_help_panel=_WHICH),
-    ] = None,
     catalog: options.Catalog = None,
     format_: Annotated[
         _Format | None, typer.Option("--format", help="Else the ending of OUT says it.", rich_help_panel=_OUTPUT)
@@ -72,10 +59,9 @@ def export(
     """
     del verbose
     from ..core.export import Format, export_catalog, export_stream
-    from ..core.ledger import Selection
+    from ..core.review.choice import image_filter
     from .catalogs import existing_ledger
-    from .runs import find_run
-    from .typed import read_pairs, read_store
+    from .typed import read_choice, read_store
 
     wanted = Format(format_.value) if format_ is not None else None
     if out == "-" and wanted is None:
@@ -83,8 +69,7 @@ def export(
     if out == "-" and (json or (wanted is Format.PARQUET and sys.stdout.isatty())):
         raise BadInput("standard output takes one thing only: the rows, as text")
     with existing_ledger(catalog) as ledger:
-        run_id = find_run(ledger.runs.all(), run)["run_id"] if run is not None else None
-        selection = Selection(run_id, edition, read_pairs(tag, "--tag"))
+        selection = image_filter(ledger, read_choice(chosen), states=())
         if out == "-":
             export_stream(ledger, sys.stdout.buffer, wanted or Format.CSV, selection, spreadsheet_safe=spreadsheet_safe)
             sys.stdout.buffer.flush()

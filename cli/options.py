@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from typing import Annotated
 
 import typer
 
+from ..core.request import ImageChoice
 from ..core.store_options import StoreOptions
 from .flags import FlagsOf, Given
 
@@ -18,6 +20,14 @@ Prompts = Annotated[
     str,
     typer.Argument(
         metavar="PROMPTS",
+        help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`.",
+    ),
+]
+
+OptionalPrompts = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PROMPTS]",
         help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`.",
     ),
 ]
@@ -36,6 +46,21 @@ Catalog = Annotated[
     ),
 ]
 Store = Annotated[Given, FlagsOf(StoreOptions)]
+Chosen = Annotated[Given, FlagsOf(ImageChoice)]
+ChosenOfRun = Annotated[Given, FlagsOf(ImageChoice, without={"run"})]
+OfRun = Annotated[
+    str | None, typer.Argument(metavar="RUN", help="Id of a run, or how it begins; all images if left out.")
+]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        "--order",
+        metavar="ORDER",
+        help="time, flags, stars, cost, item, prompt or duplicates.",
+        rich_help_panel="Which images",
+    ),
+]
+Reach = Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url", "region", "role_arn", "external_id"})]
 Endpoint = Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url"})]
 BaseUrl = Annotated[
     str | None,
@@ -65,6 +90,27 @@ Models = Annotated[
         rich_help_panel=_API,
         callback=_use_models,
         is_eager=True,
+        show_default=False,
+    ),
+]
+
+
+def _user() -> str:
+    """Who is at work here, as the system knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+Reviewer = Annotated[
+    str,
+    typer.Option(
+        "--reviewer",
+        envvar="PREFECT_IMAGEN_REVIEWER",
+        metavar="NAME",
+        default_factory=_user,
+        help="Who says it (default: the user of this machine).",
         show_default=False,
     ),
 ]

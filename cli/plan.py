@@ -27,9 +27,12 @@ _ALSO = frozenset({"rewrite_fallback", "concurrency", "requests_per_minute", "of
 
 @with_flags
 def plan(
-    prompts: options.Prompts,
     store: options.Endpoint,
     given: Annotated[Given, FlagsOf(RunRequest, only=_PARTS | _ALSO)],
+    prompts: options.OptionalPrompts = None,
+    regenerations: Annotated[
+        bool, typer.Option("--regenerations", help="What is to be made anew: what `regenerate` would buy.")
+    ] = False,
     to: options.OptionalDestination = None,
     catalog: options.Catalog = None,
     base_url: options.BaseUrl = None,
@@ -50,6 +53,12 @@ def plan(
     Asks the API for prices, and buys nothing. Exit code 2 if prompts do not fit the model.
     """
     del verbose, models
+    if regenerations:
+        if prompts is not None or given.values.keys() - _ALSO or out is not None:
+            raise BadInput("--regenerations: prompts and parameters were said when they were asked for; leave them out")
+        return _plan_regenerations(given, catalog, base_url, as_json=json)
+    if prompts is None:
+        raise BadInput("name a file of prompts, or --regenerations")
     from ..core.aimlapi import DEFAULT_BASE_URL
     from ..core.limits.circuit import BEYOND_CONCURRENCY, PROBES
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan, open_batch
@@ -91,6 +100,32 @@ def plan(
         _show(stdout(), made, destination, where, at_risk)
     if refused:
         raise InvalidPrompts(made.invalid, made.prompts)
+    return OK
+
+
+def _plan_regenerations(given: Given, catalog: str | None, base_url: str | None, *, as_json: bool) -> int:
+    from ..core.aimlapi import DEFAULT_BASE_URL
+    from ..core.plan import make_plan
+    from ..core.review.regenerate import open_batches
+    from ..core.run.checks import with_terms
+    from .catalogs import existing_ledger
+    from .typed import read_request
+
+    request = read_request(given)
+    with existing_ledger(catalog) as ledger:
+        made = []
+        for destination, batch in open_batches(ledger, ledger.revisions.open()):
+            ready = with_terms(batch, base_url or DEFAULT_BASE_URL, offline=not request.policy.ask_catalogue)
+            rate = request.limits.requests_per_minute
+            made.append((make_plan(ready, ledger, destination=destination, requests_per_minute=rate), destination))
+        where = ledger.description
+    if as_json:
+        print_json({"regenerations": [_document(plan, destination, where) for plan, destination in made]})
+        return OK
+    for plan, destination in made:
+        _show(stdout(), plan, destination, where)
+    if not made:
+        stdout().print("Nothing is to be made anew.")
     return OK
 
 

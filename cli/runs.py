@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.errors import BadInput
 from ..core.ledger import Ledger
+from ..core.ledger.runs import find_run as run_of
 
 
 def find_run(found: Sequence[dict[str, Any]], name: str | None) -> dict[str, Any]:
@@ -15,13 +16,7 @@ def find_run(found: Sequence[dict[str, Any]], name: str | None) -> dict[str, Any
     Raises:
         BadInput: None, or more than one.
     """
-    if name is None:
-        return found[0]
-    matching = [row for row in found if row["run_id"].startswith(name)]
-    if len(matching) != 1:
-        what = "more than one run's id begins" if matching else "no run's id begins"
-        raise BadInput(f"{what} with {name!r}: `prefect-imagen status --all` lists them")
-    return matching[0]
+    return found[0] if name is None else dict(run_of(found, name))
 
 
 def find_items(ledger: Ledger, names: Sequence[str]) -> list[str]:

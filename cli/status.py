@@ -16,7 +16,7 @@ from .exit_codes import OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.ledger import BudgetState, CostSummary, Fruitless, Ledger, Transition
+    from ..core.ledger import BudgetState, CostSummary, Fruitless, Ledger, ReviewCounts, Transition
     from ..core.run.report import RunReport
 
 _UNKNOWN_SHOWN = 20
@@ -51,6 +51,7 @@ def status(
     [dim]prefect-imagen status --catalog sqlite:////data/ledger.db[/dim]
     """
     del verbose
+    from ..core.ledger import ImageFilter
     from ..core.run.report import make_report
     from .budget import as_dict
     from .catalogs import existing_ledger
@@ -83,6 +84,7 @@ def status(
         fruitless = dict(zip(("calls", "pictures"), ledger.calls.without_success(row["run_id"]), strict=True))
         whole = ledger.costs.of()
         budgets = ledger.budgets.states(row["run_id"])
+        reviewed = ledger.review.counts(ImageFilter(run_id=row["run_id"]))
         if json:
             print_json(
                 {
@@ -91,11 +93,12 @@ def status(
                     "ledger": _account(whole),
                     "budgets": [as_dict(state) for state in budgets],
                     "unknown": [dict(call) for call in unknown],
+                    "review": {**reviewed.as_dict(), "regenerations": len(ledger.revisions.open())},
                     "without_success": {what: asdict(told) for what, told in fruitless.items()},
                 }
             )
         else:
-            _show(stdout(), row, report, whole, unknown, budgets, fruitless)
+            _show(stdout(), row, report, whole, unknown, budgets, reviewed, fruitless)
     return OK
 
 
@@ -153,6 +156,7 @@ def _show(
     whole: CostSummary,
     unknown: list[dict[str, Any]],
     budgets: list[BudgetState],
+    reviewed: ReviewCounts,
     fruitless: Mapping[str, Fruitless],
 ) -> None:
     from ..core.limits.circuit import BEYOND_CONCURRENCY
@@ -176,6 +180,7 @@ def _show(
             ("items", state_counts(report.states).plain),
             ("owned", f"{report.owned:,} delivered before" if report.owned else ""),
             ("images", images_stored(report)),
+            ("review", reviewed.summary() if reviewed.reviewed else ""),
             ("texts", texts_written(report)),
             *(
                 ("no success", f"in the last {told.count:,} {what}: {told.reason}")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.errors import BadInput
 from ..core.files import check_stays_inside
-from ..core.request import DEFAULT_MODEL, RunRequest
+from ..core.request import DEFAULT_MODEL, ImageChoice, Options, RunRequest
 from .flags import Given
 
 if TYPE_CHECKING:
     from ..core.aimlapi import ResolvedModel
 
+M = TypeVar("M", bound=Options)
 _OWN_FLAGS = ("aspect_ratio", "num_images", "seed")
 """Fields of a model that have a flag of their own."""
 
@@ -50,6 +51,27 @@ def read_request(given: Given, prompts: str | None = None) -> RunRequest:
         values["set"] = _read_fields(model, fields)
         values["matrix"] = _read_matrix(values.get("matrix"), model)
     return RunRequest.by_flag(values).scheduled(datetime.now(UTC))
+
+
+def read_choice(given: Given) -> ImageChoice:
+    """Read which images are meant.
+
+    Raises:
+        BadInput: A value that is not allowed or cannot be read.
+    """
+    return read_options(given, ImageChoice)
+
+
+def read_options(given: Given, model: type[M]) -> M:
+    """Read the flags of a group of options.
+
+    Raises:
+        BadInput: A value that is not allowed or cannot be read.
+    """
+    values = {option.path[-1]: given.values[option.name] for option in given.options}
+    if "tags" in values:
+        values["tags"] = read_pairs(values["tags"], "--tag")
+    return model.read(values)
 
 
 def read_store(given: Given) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from .delivery import Spool
 from .errors import BadInput
 from .ledger import ErasurePreview, Ledger, Selection
 from .ledger.erasure import ErasableObject
+from .review.thumbnails import forget_thumbnails
 from .storage import ObjectStore, open_store
 from .values import batched
 
@@ -108,6 +109,7 @@ def _erase_batch(
         stuck = _delete_objects(ledger.erasure.objects_of(taken), stores, done)
         free = [item_id for item_id in taken if item_id not in stuck]
         done.flow_runs |= ledger.erasure.flow_runs_of(free)
+        forget_thumbnails(ledger.erasure.hashes_of(free))
         for call_id in ledger.erasure.redact(free):
             if files is not None:
                 files.purge(call_id)

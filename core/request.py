@@ -82,6 +82,18 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Read what is asked for.
+
+        Raises:
+            BadInput: A value that is not allowed or cannot be read.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise BadInput(explain(error, cls)) from None
+
 
 def _names(value: Any) -> Any:
     """Names given one by one, or several in one text with commas between them."""
@@ -352,6 +364,92 @@ class Delivery(Options):
         Field(description="Folder for what is between reply and object. None: the one of this user."),
         NO_FLAG,
     ] = None
+
+
+class ImageChoice(Options):
+    """Which images of a catalog are meant: those that match every criterion that is given."""
+
+    section: ClassVar[str] = "Which images"
+
+    run: Annotated[
+        str | None, Field(description="Of this run, owned ones too: its id, or how it begins."), Flag(metavar="RUN")
+    ] = None
+    edition: Annotated[str | None, Field(description="Of this edition."), Flag(metavar="TEXT")] = None
+    tags: Annotated[
+        dict[str, str],
+        _empty_for_none(dict),
+        Field(description="Of runs with this tag."),
+        Flag("--tag", metavar="NAME=VALUE"),
+    ] = Field(default_factory=dict)
+    model: Annotated[str | None, Field(description="Made by this model."), Flag(metavar="MODEL")] = None
+    verdict: Annotated[
+        Literal["approved", "rejected", "none", "any"] | None,
+        Field(description="With this verdict; none stands for unreviewed images."),
+    ] = None
+    stars: Annotated[int | None, Field(ge=0, le=5, description="With at least so many stars."), Flag(metavar="N")] = (
+        None
+    )
+    flags: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_names),
+        Field(description="With any of these flags of `check`; or any, or none."),
+        Flag("--flag", metavar="NAME"),
+    ] = ()
+    duplicates: Annotated[
+        str | None,
+        Field(description="Of this group of images that look alike; or any, or none."),
+        Flag(metavar="GROUP|any|none"),
+    ] = None
+    text: Annotated[str | None, Field(description="With this text in the prompt."), Flag(metavar="TEXT")] = None
+    since: Annotated[
+        datetime | None, Field(description="Bought at or after this day or time, UTC."), Flag(metavar="DATE")
+    ] = None
+    until: Annotated[datetime | None, Field(description="Bought before it, UTC."), Flag(metavar="DATE")] = None
+    cost_from: Annotated[
+        float | None, Field(ge=0, description="Costs at least so much, in USD."), Flag(metavar="USD")
+    ] = None
+    cost_to: Annotated[float | None, Field(ge=0, description="Costs at most so much, in USD."), Flag(metavar="USD")] = (
+        None
+    )
+
+
+class CheckOptions(Options):
+    """How images are checked; see `core.review.checks`."""
+
+    section: ClassVar[str] = "How to check"
+
+    own: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_names),
+        Field(description="Check of your own: a function of a picture and its row in the catalog."),
+        Flag("--check", metavar="MODULE:FUNCTION"),
+    ] = ()
+    within: Annotated[
+        Literal["catalog", "run"],
+        Field(description="Flag images that look like an older one of the whole catalog, or of their run."),
+    ] = "catalog"
+    distance: Annotated[
+        int,
+        Field(ge=0, le=7, description="Bits of 64 in which the hashes of images that look alike may differ."),
+        Flag(metavar="BITS"),
+    ] = 6
+    blank_below: Annotated[
+        float, Field(ge=0, le=255, description="Spread of colours below which an image is blank."), Flag(metavar="N")
+    ] = 3.0
+    blur_below: Annotated[
+        float, Field(ge=0, description="Sharpness below which an image is blurred."), Flag(metavar="N")
+    ] = 8.0
+    border_from: Annotated[
+        float,
+        Field(gt=0, lt=0.3, description="Part of a side from which an edge of one colour is a border."),
+        Flag(metavar="N"),
+    ] = 0.02
+    ratio_tolerance: Annotated[
+        float,
+        Field(ge=0, lt=1, description="How far a ratio may be from the one that was asked for."),
+        Flag(metavar="N"),
+    ] = 0.08
+    again: Annotated[bool, Field(description="Also images that were checked like that before.")] = False
 
 
 class RunRequest(Options):

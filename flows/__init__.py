@@ -1,7 +1,16 @@
 """The chains, as Prefect flows."""
 
+from .deliver import imagen_deliver
 from .fanout import imagen_fanout, imagen_shard
 from .pipeline import imagen_pipeline
+from .regenerate import imagen_regenerate
 from .repair import imagen_repair
 
-__all__ = ["imagen_fanout", "imagen_pipeline", "imagen_repair", "imagen_shard"]
+__all__ = [
+    "imagen_deliver",
+    "imagen_fanout",
+    "imagen_pipeline",
+    "imagen_regenerate",
+    "imagen_repair",
+    "imagen_shard",
+]

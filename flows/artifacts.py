@@ -1,9 +1,15 @@
-"""What a run leaves in Prefect's UI: a report, a table, a contact sheet."""
+"""What a run leaves in Prefect's UI: a report, a table, a contact sheet.
+
+They have no key. Prefect keeps the content of an artifact with a key in an event, too, which cannot be deleted with it:
+what is erased would stay there. Without one they are shown on the page of their run.
+"""
 
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
+from urllib.parse import quote
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
@@ -12,9 +18,8 @@ from ..core.money import format_usd
 from ..core.run.report import RunReport
 from ..tasks.runtime import current_flow_run
 
-KEYS = ("imagen-report", "imagen-items", "imagen-contact-sheet")
-"""Of the artifacts that show prompts and pictures."""
-
+OURS = "prefect-imagen: "
+"""How the descriptions begin of the artifacts that show prompts and pictures."""
 
 _ROWS = 500
 _PROMPT = 80
@@ -22,32 +27,40 @@ _PROMPT = 80
 
 def leave_report(report: RunReport, ledger: Ledger) -> None:
     """Create the run's markdown report and its table of items."""
-    create_markdown_artifact(markdown(report), key=KEYS[0], description="Run and cost summary")
+    create_markdown_artifact(markdown(report), description=_description(report, "summary and costs"))
     rows = table(report, ledger)
     if rows:
-        create_table_artifact(rows, key=KEYS[1], description=_table_description(report, rows))
+        create_table_artifact(rows, description=_description(report, _table_description(report, rows)))
 
 
-def leave_contact_sheet(picture: bytes, shown: int, total: int) -> None:
+def leave_contact_sheet(picture: bytes, shown: int, report: RunReport) -> None:
     """Create an artifact that shows a JPEG of at most a few hundred kilobytes.
 
     It is markdown, because Prefect's UI writes the address of an image artifact below the image: here the whole file.
     """
     uri = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
-    description = f"{shown} of {total} images"
-    create_markdown_artifact(f"![{description}]({uri})", key=KEYS[2], description=description)
+    text = f"{shown} of {report.images} images"
+    create_markdown_artifact(f"![{text}]({uri})", description=_description(report, text))
+
+
+def _description(report: RunReport, what: str) -> str:
+    return f"{OURS}{what} of run {report.run_id}"
 
 
 # Marks that turn what follows around: a cell could make its neighbours read as something else.
 _DIRECTIONS = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 
 
+# Of markup, of HTML and its entities, and of the addresses that become links by themselves.
+_MARKS = re.compile(r"[\\|`*_~\[\]<>&!@#]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+# Of lists and headings.
+_BEGINNING = re.compile(r"^(\d*)([-+=.)])")
+
+
 def _cell(text: str) -> str:
     """One line, without what markdown, a table or the direction of writing would take for its own."""
     flat = " ".join(text.split()).translate(_DIRECTIONS)
-    for character in "\\|`*_[]<>":
-        flat = flat.replace(character, f"\\{character}")
-    return flat
+    return _BEGINNING.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", flat))
 
 
 def markdown(report: RunReport) -> str:
@@ -118,16 +131,16 @@ def _links(report: RunReport) -> list[str]:
 
 
 def table(report: RunReport, ledger: Ledger) -> list[dict[str, Any]]:
-    """A row an image, then a row for each item without one; at most 500."""
+    """A row an image, then a row for each item without one; at most 500. Prefect's UI shows each cell as markdown."""
     rows = [
         {
-            "prompt": row["prompt"][:_PROMPT],
+            "prompt": _cell(row["prompt"][:_PROMPT]),
             "state": row["state"],
             "cost": format_usd(row["cost_credits"] or 0),
-            "uri": row["uri"] or "",
+            "uri": quote(row["uri"] or "", safe=":/%._-+=,@"),
             "size": f"{row['width']}×{row['height']}" if row["width"] else "",
             "item": row["item_id"][:12],
-            "reason": row["reason"] or "",
+            "reason": _cell(row["reason"] or ""),
         }
         for row in ledger.catalog.rows(run_id=report.run_id, limit=_ROWS)
     ]
@@ -137,13 +150,13 @@ def table(report: RunReport, ledger: Ledger) -> list[dict[str, Any]]:
             continue
         rows.append(
             {
-                "prompt": item.prompt[:_PROMPT],
+                "prompt": _cell(item.prompt[:_PROMPT]),
                 "state": item.state,
                 "cost": format_usd(item.reserved) if item.reserved else "",
                 "uri": "",
                 "size": "",
                 "item": item.item_id[:12],
-                "reason": item.reason,
+                "reason": _cell(item.reason),
             }
         )
     return rows
@@ -151,5 +164,5 @@ def table(report: RunReport, ledger: Ledger) -> list[dict[str, Any]]:
 
 def _table_description(report: RunReport, rows: list[dict[str, Any]]) -> str:
     if len(rows) < _ROWS:
-        return "Every image of the run"
-    return f"The first {_ROWS} of {report.images} images; the rest is in the catalog"
+        return "every image"
+    return f"the first {_ROWS} of {report.images} images (the rest is in the catalog)"

@@ -83,7 +83,8 @@ def _run_name() -> str:
     parameters = prefect.runtime.flow_run.parameters or {}
     prompts = parameters.get("prompts")
     if isinstance(prompts, list):
-        what = prompts[0][:40] if len(prompts) == 1 else f"{len(prompts)} prompts"
+        # No prompt: the name is in events, which outlive whatever is erased.
+        what = "1 prompt" if len(prompts) == 1 else f"{len(prompts)} prompts"
     else:
         what = str(prompts).rsplit("/", 1)[-1]
     model = str(parameters.get("model") or "").rsplit("@", 1)[0].removeprefix("google/")

@@ -61,7 +61,7 @@ def _leave_contact_sheet(report: RunReport, run: Run) -> None:
         return
     sheet = contact_sheet(run.ledger, run.services.store, report.run_id)
     if sheet is not None:
-        leave_contact_sheet(sheet.jpeg(max_bytes=_SHEET_BYTES), sheet.shown, report.images)
+        leave_contact_sheet(sheet.jpeg(max_bytes=_SHEET_BYTES), sheet.shown, report)
 
 
 def _record_assets(report: RunReport, run: Run, source: str | None) -> None:

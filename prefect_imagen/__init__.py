@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from .core.errors import BadInput as BadInput
     from .core.errors import ImagenError as ImagenError
     from .core.errors import Unavailable as Unavailable
+    from .core.request import CheckOptions as CheckOptions
     from .core.request import Delivery as Delivery
+    from .core.request import ImageChoice as ImageChoice
     from .core.request import ImageOptions as ImageOptions
     from .core.request import Limits as Limits
     from .core.request import Policy as Policy
@@ -32,21 +34,26 @@ if TYPE_CHECKING:
     from .core.request import RunRequest as RunRequest
     from .core.run.report import IncompleteRun as IncompleteRun
     from .core.run.report import RunReport as RunReport
+    from .flows import imagen_deliver as imagen_deliver
     from .flows import imagen_fanout as imagen_fanout
     from .flows import imagen_pipeline as imagen_pipeline
+    from .flows import imagen_regenerate as imagen_regenerate
     from .flows import imagen_repair as imagen_repair
     from .tasks import catalog_images as catalog_images
+    from .tasks import check_images as check_images
     from .tasks import download_images as download_images
     from .tasks import expand_prompts as expand_prompts
     from .tasks import generate_images as generate_images
+    from .tasks import make_thumbnails as make_thumbnails
     from .tasks import rewrite_prompts as rewrite_prompts
     from .tasks import upload_images as upload_images
 
 _NAMES = {
-    "flows": "imagen_fanout imagen_pipeline imagen_repair",
-    "tasks": "catalog_images download_images expand_prompts generate_images rewrite_prompts upload_images",
+    "flows": "imagen_deliver imagen_fanout imagen_pipeline imagen_regenerate imagen_repair",
+    "tasks": """catalog_images check_images download_images expand_prompts generate_images make_thumbnails
+        rewrite_prompts upload_images""",
     "blocks": "AimlApiCredentials ImageCatalog LocalImageStore S3ImageStore",
-    "core.request": "Delivery ImageOptions Limits Policy PromptOptions Rewrite RunRequest",
+    "core.request": "CheckOptions Delivery ImageChoice ImageOptions Limits Policy PromptOptions Rewrite RunRequest",
     "core.run.report": "IncompleteRun RunReport",
     "core.errors": "BadInput ImagenError Unavailable",
 }

@@ -40,7 +40,7 @@ for _name in (
 
 _SERVERS = {"aws", "own_postgres", "postgres_server", "prefect_api", "prompts_s3", "s3", "s3_server", "sandbox_process"}
 """Fixtures that start a server; and values of parameters that ask for one."""
-_SLOWEST_FIRST = ("deployments", "flows", "cli", "docs", "sandbox", "tasks", "blocks")
+_SLOWEST_FIRST = ("deployments", "flows", "cli", "review", "docs", "sandbox", "tasks", "blocks")
 """Folders of tests; each of these starts servers or processes, unlike most of `core`."""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,3 +39,22 @@ def test_every_public_name_is_there_and_type_checkers_see_the_same() -> None:
 def test_a_name_that_is_not_there() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         prefect_imagen.nonsense  # noqa: B018
+
+
+def test_a_wheel_has_the_files_of_the_page(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    source = tmp_path / "source"
+    # A build leaves folders behind: not in the sources.
+    names = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE", "prefect_imagen")
+    for name in (*names, "blocks", "cli", "core", "deployments", "flows", "sandbox", "tasks"):
+        target = source / name
+        target.parent.mkdir(exist_ok=True)
+        (shutil.copytree if (root / name).is_dir() else shutil.copy)(root / name, target)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
+    command += [str(tmp_path), str(source)]
+    subprocess.run(command, check=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {Path(name).name for name in archive.namelist() if "core/review/static/" in name}
+    assert packed == {path.name for path in (root / "core" / "review" / "static").iterdir()}
+    assert {"index.html", "review.css", "review.js"} <= packed

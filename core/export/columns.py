@@ -28,14 +28,15 @@ image_id item_id state uri destination object_key model prompt revised_prompt pa
 image_index images_requested images_returned content_type width height bytes sha256 cost_credits cost_usd cost_source
 requested_at answered_at stored_at reason source_url client_request_id inference_id provider_request_id call_number
 wire_model contract run_id flow_run_id flow_run_name tags source_file source_line source_row api_origin source_prompt
-rewritten_by variation flow_run_url damage
+rewritten_by variation flow_run_url damage verdict stars reviewer reviewed_at review_reason review_note reviewed_sha256
+flags flag_count flag_details duplicate_group run_duplicate_group checked_at revision parent_item_id parent_image_id
 """
 _KINDS = {
     Kind.INTEGER: """repeat_number image_index images_requested images_returned width height bytes cost_credits
-        call_number source_line variation""",
+        call_number source_line variation stars flag_count revision""",
     Kind.REAL: "cost_usd",
-    Kind.TIME: "requested_at answered_at stored_at",
-    Kind.JSON: "parameters tags source_row",
+    Kind.TIME: "requested_at answered_at stored_at reviewed_at checked_at",
+    Kind.JSON: "parameters tags source_row flags flag_details",
 }
 _SPECIAL = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 

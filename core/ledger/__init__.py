@@ -15,31 +15,39 @@ from .calls import (
     Unbilled,
     Unknown,
 )
-from .catalog import Selection
+from .checks import Checked, Grouped, Known
 from .costs import CostLine, CostSummary
 from .deliveries import ImageStatus, StoredImage
 from .engine import has_password, normalise_url
 from .erasure import ErasableObject, ErasurePreview
 from .errors import LedgerBehind, LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
+from .handovers import Handover
 from .identity import Item, ItemKind, Rewrite
 from .images import ImageResult, ImageTask, StoredAt
 from .items import ClaimedItem, LeasedItem, Transition, describe_workers
 from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
 from .rebuilding import RebuiltCall, RebuiltImage
+from .review import PAGE_SIZE, PageStarts, ReviewCounts, ReviewOverview
+from .revisions import NewRevision, Revision, RevisionRequest
 from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
 from .runs import OpenItem, RunItem, RunProgress, RunSpec
-from .states import CallOutcome, ImageState, ItemState, RunOutcome
+from .selection import ImageFilter, ImageOrder, Selection
+from .states import CallOutcome, ImageState, ItemState, RegenerationKind, RunOutcome, VerdictValue
+from .verdicts import MOST_STARS, Recorded, Review, Verdict, image_key
 from .workers import LEASE_SECONDS, this_host
 
 __all__ = [
     "LEASE_SECONDS",
+    "MOST_STARS",
+    "PAGE_SIZE",
     "Answered",
     "BeginResult",
     "BudgetState",
     "BudgetWarning",
     "CallIntent",
     "CallOutcome",
+    "Checked",
     "ClaimedItem",
     "CostLine",
     "CostSummary",
@@ -47,6 +55,10 @@ __all__ = [
     "ErasurePreview",
     "FailedRewrite",
     "Fruitless",
+    "Grouped",
+    "Handover",
+    "ImageFilter",
+    "ImageOrder",
     "ImageResult",
     "ImageState",
     "ImageStatus",
@@ -54,6 +66,7 @@ __all__ = [
     "Item",
     "ItemKind",
     "ItemState",
+    "Known",
     "LeasedItem",
     "Ledger",
     "LedgerBehind",
@@ -62,13 +75,22 @@ __all__ = [
     "LedgerNotUsable",
     "LedgerUnavailable",
     "NewImage",
+    "NewRevision",
     "OpenItem",
     "Outcome",
+    "PageStarts",
     "Period",
     "RebuiltCall",
     "RebuiltImage",
+    "Recorded",
     "RecordedCall",
     "Refused",
+    "RegenerationKind",
+    "Review",
+    "ReviewCounts",
+    "ReviewOverview",
+    "Revision",
+    "RevisionRequest",
     "Rewrite",
     "RewriteReport",
     "RewriteStatus",
@@ -84,10 +106,13 @@ __all__ = [
     "Transition",
     "Unbilled",
     "Unknown",
+    "Verdict",
+    "VerdictValue",
     "back_up",
     "close_ledgers",
     "describe_workers",
     "has_password",
+    "image_key",
     "normalise_url",
     "open_ledger",
     "this_host",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from pathlib import Path
 
@@ -40,7 +39,6 @@ def back_up(url: str, dest: Path) -> int:
         raise LedgerMissing(f"there is no ledger at {path}")
     try:
         with AtomicFile(dest, sync=True) as out:
-            os.fchmod(out.file.fileno(), 0o600)
             _copy(path, out.file.name)
             out.commit(create_only=True)
     except FileExistsError:

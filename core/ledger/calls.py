@@ -535,6 +535,7 @@ def _image_row(one: _Settled, image: NewImage) -> dict[str, object]:
         "call_id": one.call.id,
         "idx": image.index,
         "item_id": one.call.item_id,
+        "requested_at": one.call.sent_at,
         "state": ImageState.ERASED if one.erased else state,
         "reason": image.blocked,
         **fields(image, "source_url", "content_type", "revised_prompt"),

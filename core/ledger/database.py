@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -18,11 +19,12 @@ from .conditions import rows_among
 from .engine import create_engine, describe_url, is_away, is_outage, normalise_url, unavailable
 from .errors import LedgerMissing, LedgerNotUsable
 from .workers import Heartbeat, Worker, release_dead_workers
-from .writer import Writer
+from .writer import Outage, Writer
 
 T = TypeVar("T")
 V = TypeVar("V")
 _PROBE_PAUSE = 0.5
+_SHORTEST_LIMIT = 10.0
 
 
 class Database:
@@ -31,8 +33,9 @@ class Database:
     def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = normalise_url(url)
         self._prepare_file(create=create)
-        self.engine = create_engine(self.url)
+        self.engine = create_engine(self.url, self._statement_limit)
         self._writer = Writer(self.engine, self.url)
+        self._reading = Outage()
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._heartbeat: Heartbeat | None = None
@@ -93,14 +96,22 @@ class Database:
 
     def _connected(self) -> Connection:
         """Connect, as patiently as the writer."""
-        started = time.monotonic()
         while True:
+            began = time.monotonic()
             try:
-                return self.engine.connect()
+                connection = self.engine.connect()
             except sa.exc.SQLAlchemyError as error:
-                if not is_away(error) or time.monotonic() - started >= self._writer.patience:
+                if not is_away(error) or self._reading.failed(error, began) >= self._writer.patience:
                     raise
+            else:
+                self._reading.ended()
+                return connection
             time.sleep(_PROBE_PAUSE)
+
+    def _statement_limit(self) -> float:
+        """Seconds that a statement may take: in a run, as long as it has patience with a database that is away."""
+        patience = self._writer.patience
+        return max(patience, _SHORTEST_LIMIT) if patience else math.inf
 
     def be_patient(self, seconds: float) -> None:
         """From now on, wait so long for a database that is away before `LedgerUnavailable` is raised.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -114,8 +114,12 @@ def _without_secrets(text: str, url: URL) -> str:
     return text
 
 
-def create_engine(url: URL) -> Engine:
+def create_engine(url: URL, limit: Callable[[], float]) -> Engine:
     """Make an engine. Nothing is connected yet.
+
+    Args:
+        url: As `normalise_url` returns it.
+        limit: Seconds that PostgreSQL may take to answer a statement; asked while waiting.
 
     Raises:
         LedgerNotUsable: The PostgreSQL driver is not installed.
@@ -123,11 +127,14 @@ def create_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url)
     try:
-        return sa.create_engine(
+        engine = sa.create_engine(
             url, pool_pre_ping=True, pool_size=5, max_overflow=10, connect_args={"connect_timeout": 10}
         )
+        from .postgres import limit_statements
     except ModuleNotFoundError:
         raise LedgerNotUsable("PostgreSQL needs its driver: pip install 'prefect-imagen[postgres]'") from None
+    limit_statements(engine, limit)
+    return engine
 
 
 def _sqlite_engine(url: URL) -> Engine:

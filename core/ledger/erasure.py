@@ -17,15 +17,36 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..values import batched
-from .catalog import Selection
-from .conditions import SAME_IMAGE
+from .conditions import SAME_IMAGE, rows_among
 from .database import Part
 from .identity import ItemKind
-from .schema import calls, deliveries, images, items, rewrites, run_items, runs
+from .schema import (
+    calls,
+    checks,
+    deliveries,
+    handovers,
+    images,
+    items,
+    reviews,
+    revisions,
+    rewrites,
+    run_items,
+    runs,
+    verdicts,
+)
+from .selection import Selection
 from .states import CallOutcome, ImageState, ItemState
 
 ERASED_REASON = "erased on request"
 _AT_WORK = (ItemState.CLAIMED, ItemState.SENT)
+
+# Objects of items: where images are stored, and where they were handed over to.
+_OBJECTS = sa.union_all(
+    sa.select(images.c.item_id, deliveries.c.destination, deliveries.c.key).join(images, SAME_IMAGE),
+    sa.select(images.c.item_id, handovers.c.target.label("destination"), handovers.c.key).join(
+        images, sa.and_(images.c.call_id == handovers.c.call_id, images.c.idx == handovers.c.idx)
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +88,11 @@ class Erasure(Part):
                 return count(sa.select(sa.func.count()).select_from(query.subquery()))
 
             stored = sa.and_(images.c.item_id.in_(mine), images.c.state == ImageState.STORED)
+            objects = _OBJECTS.subquery()
             places = connection.execute(
-                sa.select(deliveries.c.destination, sa.func.count().label("number"))
-                .join(images, SAME_IMAGE)
-                .where(images.c.item_id.in_(mine))
-                .group_by(deliveries.c.destination)
+                sa.select(objects.c.destination, sa.func.count().label("number"))
+                .where(objects.c.item_id.in_(mine))
+                .group_by(objects.c.destination)
             )
             at_work = sa.or_(items.c.holder_id.is_not(None), items.c.state.in_(_AT_WORK))
             meant = _meant(connection, selection)
@@ -106,25 +127,25 @@ class Erasure(Part):
 
     def objects_of(self, item_ids: Sequence[str]) -> list[ErasableObject]:
         """Where the images of items are stored."""
-        other_delivery, other_image, other_item = deliveries.alias(), images.alias(), items.alias()
+        there, others = _OBJECTS.subquery(), _OBJECTS.subquery()
         found: list[ErasableObject] = []
         with self._database.read() as connection:
             for batch in batched(item_ids):
                 needed = sa.exists().where(
-                    other_delivery.c.destination == deliveries.c.destination,
-                    other_delivery.c.key == deliveries.c.key,
-                    other_image.c.call_id == other_delivery.c.call_id,
-                    other_image.c.idx == other_delivery.c.idx,
-                    other_item.c.id == other_image.c.item_id,
-                    other_item.c.id.not_in(batch),
+                    others.c.destination == there.c.destination,
+                    others.c.key == there.c.key,
+                    others.c.item_id.not_in(batch),
                 )
-                query = (
-                    sa.select(images.c.item_id, deliveries.c.destination, deliveries.c.key, needed)
-                    .join(images, SAME_IMAGE)
-                    .where(images.c.item_id.in_(batch))
-                )
+                query = sa.select(there.c.item_id, there.c.destination, there.c.key, needed)
+                query = query.where(there.c.item_id.in_(batch))
                 found += [ErasableObject(*row) for row in connection.execute(query)]
         return found
+
+    def hashes_of(self, item_ids: Sequence[str]) -> set[str]:
+        """Hashes of the images of items."""
+        with self._database.read() as connection:
+            query = sa.select(images.c.sha256).where(images.c.sha256.is_not(None))
+            return {row.sha256 for row in rows_among(connection, query, images.c.item_id, item_ids)}
 
     def flow_runs_of(self, item_ids: Sequence[str]) -> set[str]:
         """Prefect's ids of the flow runs that asked for items or bought them: their artifacts show prompts."""
@@ -205,6 +226,7 @@ def _redact_batch(connection: Connection, batch: list[str], worker_id: str) -> l
     erased = {"state": ImageState.ERASED, **dict.fromkeys(gone)}
     connection.execute(sa.update(images).where(images.c.item_id.in_(batch)).values(erased))
     _redact_calls(connection, calls.c.item_id.in_(batch))
+    _redact_reviews(connection, batch, calls_of)
     _redact_rows(connection, batch)
     return call_ids + _redact_rewrites(connection, sorted(texts), now)
 
@@ -220,6 +242,20 @@ def _redact_items(connection: Connection, which: sa.ColumnElement[bool], now: da
 def _redact_calls(connection: Connection, which: sa.ColumnElement[bool]) -> None:
     """Remove the provider's reasons, which may quote the prompt. Amounts, times and request ids are kept."""
     connection.execute(sa.update(calls).where(which).values(reason=None, prompt=None))
+
+
+def _redact_reviews(connection: Connection, batch: Sequence[str], calls_of: sa.Select[tuple[str]]) -> None:
+    """Remove what people wrote about images, what was found in them, and the prompts of what was to replace them.
+
+    Verdicts and stars are kept, as costs are.
+    """
+    for table in (verdicts, reviews):
+        words = {"reason": None, "note": None, "sha256": None}
+        connection.execute(sa.update(table).where(table.c.call_id.in_(calls_of)).values(words))
+    connection.execute(sa.delete(checks).where(checks.c.call_id.in_(calls_of)))
+    connection.execute(sa.delete(handovers).where(handovers.c.call_id.in_(calls_of)))
+    mine = sa.or_(revisions.c.item_id.in_(batch), revisions.c.call_id.in_(calls_of))
+    connection.execute(sa.update(revisions).where(mine).values(prompt="", parameters={}))
 
 
 def _redact_rows(connection: Connection, batch: Sequence[str]) -> None:

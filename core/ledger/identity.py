@@ -84,6 +84,7 @@ class Item:
         edition: Asks for fresh images of the same prompts; a schedule passes its date.
         repeat: From 1: which of several images of the same prompt.
         rewrite: What the prompt is rewritten to first; None where it is sent as it is.
+        replaces: Id of the image that it is to replace; empty for an item that a run's source asks for.
         id: Lower-case hexadecimal, 64 characters.
 
     Example:
@@ -97,6 +98,7 @@ class Item:
     edition: str = ""
     repeat: int = 1
     rewrite: Rewrite | None = None
+    replaces: str = ""
     id: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -110,4 +112,6 @@ class Item:
         if self.rewrite is not None:
             wanted = self.rewrite
             identity["rewrite"] = {"model": wanted.model, "brief": wanted.brief, "variation": wanted.variation}
+        if self.replaces:
+            identity["replaces"] = self.replaces
         object.__setattr__(self, "id", _digest(identity))

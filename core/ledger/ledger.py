@@ -12,20 +12,25 @@ from sqlalchemy.engine import Connection
 from .budgets import Budgets
 from .calls import Calls
 from .catalog import Catalog
+from .checks import Checks
 from .costs import Costs
 from .database import Database
 from .deliveries import Deliveries
 from .engine import normalise_url
 from .erasure import Erasure
 from .errors import LedgerMismatch, LedgerMissing
+from .handovers import Handovers
 from .images import Images
 from .items import Items
 from .marks import Marks
-from .migrations import SCHEMA_VERSION, check_version, migrate
+from .migrations import SCHEMA_VERSION, check_version, fill_request_times, migrate
 from .rebuilding import Rebuilding
+from .review import ReviewPages
+from .revisions import Revisions
 from .rewrites import Rewrites
 from .runs import Runs
-from .schema import calls, insert_new, meta
+from .schema import calls, images, insert_new, meta
+from .verdicts import Verdicts
 from .workers import release_dead_workers
 
 
@@ -48,8 +53,13 @@ class Ledger(Database):
         calls: Paid calls.
         images: Images of answered calls, and what became of them.
         deliveries: Where images are stored.
+        handovers: Where images were copied to, for others to take.
         marks: How far the markers at destinations are.
         catalog: The view of images with their costs and places.
+        verdicts: What people say about images.
+        review: Images as a reviewer goes through them.
+        checks: What was found in images without asking anybody.
+        revisions: Items that are to replace images.
         budgets: What a run, a day or a month may cost.
         costs: Where the money went.
         erasure: Removal of prompts and images on request.
@@ -64,8 +74,13 @@ class Ledger(Database):
         self.calls = Calls(self)
         self.images = Images(self)
         self.deliveries = Deliveries(self)
+        self.handovers = Handovers(self)
         self.marks = Marks(self)
         self.catalog = Catalog(self)
+        self.verdicts = Verdicts(self)
+        self.review = ReviewPages(self)
+        self.checks = Checks(self)
+        self.revisions = Revisions(self)
         self.budgets = Budgets(self)
         self.costs = Costs(self)
         self.erasure = Erasure(self)
@@ -83,8 +98,15 @@ class Ledger(Database):
             raise LedgerMissing(f"there is no ledger in {self.description}")
         if version < SCHEMA_VERSION:
             self.write(migrate)
+        elif self._has_untimed_images():
+            self.write(fill_request_times)
         with self.read() as connection:
             return str(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "ledger_id")))
+
+    def _has_untimed_images(self) -> bool:
+        with self.read() as connection:
+            query = sa.select(images.c.call_id).where(images.c.requested_at.is_(None))
+            return connection.scalar(query.limit(1)) is not None
 
     def bind(self, origin: str) -> None:
         """Bind the ledger to one API (scheme, host, port) for good: a sandbox's purchases never look like real ones.

@@ -20,10 +20,13 @@ from sqlalchemy.engine import Connection
 from .errors import LedgerNotUsable
 from .schema import (
     CATALOG_VIEW,
+    IMAGES_BY_TIME,
     ONE_IN_FLIGHT,
     budget_windows,
     budgets,
     calls,
+    checks,
+    handovers,
     history,
     images,
     items,
@@ -32,8 +35,12 @@ from .schema import (
     metadata,
     quota_shares,
     quotas,
+    reviews,
+    revision_requests,
+    revisions,
     rewrites,
     runs,
+    verdicts,
 )
 from .states import CallOutcome
 
@@ -189,6 +196,14 @@ def _drop_view(connection: Connection) -> None:
         ) from None
 
 
+def fill_request_times(connection: Connection) -> None:
+    """Give images the time of their call: those of older versions, whose processes may still be at work."""
+    sent = sa.select(calls.c.sent_at).where(calls.c.id == images.c.call_id).scalar_subquery()
+    missing = images.c.requested_at.is_(None)
+    if connection.scalar(sa.select(images.c.call_id).where(missing).limit(1)) is not None:
+        connection.execute(sa.update(images).where(missing).values(requested_at=sent))
+
+
 def _rewrites(connection: Connection) -> None:
     """Prompts that a language model rewrites first."""
     for column in (items.c.kind, items.c.rewrite_id, items.c.variation, calls.c.prompt):
@@ -247,8 +262,20 @@ def _damage(connection: Connection) -> None:
     add_column(connection, images.c.damage)
 
 
+def _reviews(connection: Connection) -> None:
+    """What people and checks say about images, what is made anew, and what was handed over."""
+    for table in (verdicts, reviews, checks, revisions, revision_requests, handovers):
+        add_table(connection, table)
+    add_column(connection, images.c.requested_at)
+    add_index(connection, IMAGES_BY_TIME)
+    fill_request_times(connection)
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
-_STEPS: tuple[Step, ...] = (_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules, _marks, _damage)
+_STEPS: tuple[Step, ...] = (
+    *(_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules),
+    *(_marks, _damage, _reviews),
+)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

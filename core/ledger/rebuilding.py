@@ -109,7 +109,7 @@ def _answer(connection: Connection, call: RebuiltCall, destination: str) -> bool
             StoredAt(
                 destination=destination,
                 etag=None,
-                **fields(image, "key", "uri", "bytes"),
+                **fields(image, "key", "uri", "bytes", "damage"),
                 content_type=image.content_type or "",
                 width=image.width or 0,
                 height=image.height or 0,
@@ -179,7 +179,7 @@ def _add(connection: Connection, call: RebuiltCall, destination: str, worker_id:
     ]
     facts = [
         {**fields(image, "content_type", "width", "height", "bytes", "sha256", "damage"), "item_id": call.item_id}
-        | {"state": ImageState.STORED, "attempts": 0}
+        | {"state": ImageState.STORED, "attempts": 0, "requested_at": call.sent_at}
         for image in call.images
     ]
     connection.execute(sa.insert(images), [{**at, **fact} for at, fact in zip(stored, facts, strict=True)])

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ..errors import BadInput
 from ..values import batched
 from .conditions import first_rows, is_first_row, rows_among
 from .database import Part
@@ -108,6 +109,22 @@ class OpenItem:
     client_request_id: str | None  # of its last call, to ask the provider about
     reserved: int  # credits that the last call may have cost, where that is not known
     answer_lost: bool = False  # billed, and its answer never came: there is no image to fetch
+
+
+def find_run(found: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    """The run whose id begins like that.
+
+    Args:
+        found: What `Runs.all` gives.
+
+    Raises:
+        BadInput: None, or more than one.
+    """
+    matching = [row for row in found if row["run_id"].startswith(name)]
+    if len(matching) != 1:
+        what = "more than one run's id begins" if matching else "no run's id begins"
+        raise BadInput(f"{what} with {name!r}: `prefect-imagen status --all` lists them")
+    return matching[0]
 
 
 class Runs(Part):

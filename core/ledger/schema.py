@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator
 
 from .identity import ItemKind
-from .states import CallOutcome, ImageState, ItemState, RunOutcome
+from .states import CallOutcome, ImageState, ItemState, RegenerationKind, RunOutcome, VerdictValue
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -217,8 +217,11 @@ images = sa.Table(
     sa.Column("uri", sa.Text),
     sa.Column("stored_at", UtcDateTime),
     sa.Column("damage", FreeText, comment="what is wrong with a stored picture, or could not be checked"),
+    sa.Column("requested_at", UtcDateTime, comment="when the call was sent: the order in which images are shown"),
     _one_of("imagen_images", "state", ImageState),
 )
+
+IMAGES_BY_TIME = sa.Index("imagen_images_by_time", images.c.requested_at, images.c.call_id, images.c.idx)
 
 # The text that a language model wrote: of a delivered item of the kind `rewrite`.
 rewrites = sa.Table(
@@ -303,6 +306,114 @@ quota_shares = sa.Table(
 )
 
 
+def _number() -> sa.Column[int]:
+    """The order in which rows were added."""
+    return sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True)
+
+
+# What people said about images. Rows are only added. A null verdict or null stars leave what was said before.
+verdicts = sa.Table(
+    "imagen_verdicts",
+    metadata,
+    _number(),
+    sa.Column("id", sa.Text, nullable=False, unique=True, comment="made by the client, so that a repeat is known"),
+    sa.Column("call_id", sa.Text, nullable=False),
+    sa.Column("idx", sa.Integer, nullable=False),
+    sa.Column("sha256", sa.Text, comment="of the image that was looked at"),
+    sa.Column("reviewer", FreeText, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("verdict", sa.Text),
+    sa.Column("stars", sa.Integer),
+    sa.Column("reason", FreeText),
+    sa.Column("note", FreeText),
+    sa.Column("recorded_at", UtcDateTime, nullable=False),
+    sa.Index("imagen_verdicts_by_image", "call_id", "idx"),
+    _one_of("imagen_verdicts", "verdict", VerdictValue),
+)
+
+# What the verdicts of an image amount to: the last of each kind.
+reviews = sa.Table(
+    "imagen_reviews",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("idx", sa.Integer, primary_key=True),
+    sa.Column("verdict", sa.Text, nullable=False, index=True),
+    sa.Column("verdict_at", UtcDateTime),
+    sa.Column("stars", sa.Integer, nullable=False),
+    sa.Column("stars_at", UtcDateTime),
+    sa.Column("reviewer", FreeText, nullable=False, comment="who spoke last"),
+    sa.Column("reviewed_at", UtcDateTime, nullable=False),
+    sa.Column("reason", FreeText, comment="of the verdict"),
+    sa.Column("note", FreeText),
+    sa.Column("sha256", sa.Text, comment="of the image that was looked at last"),
+    _one_of("imagen_reviews", "verdict", VerdictValue),
+)
+
+# What the free checks found in an image.
+checks = sa.Table(
+    "imagen_checks",
+    metadata,
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("idx", sa.Integer, primary_key=True),
+    sa.Column("sha256", sa.Text, comment="of the image that was checked"),
+    sa.Column("flags", JsonText, nullable=False, comment="names"),
+    sa.Column("flagged", sa.Integer, nullable=False, comment="number of flags"),
+    sa.Column("details", JsonText, nullable=False, comment="what was found, by flag"),
+    sa.Column("dhash", sa.Text, comment="64 bits, hexadecimal"),
+    sa.Column("duplicate_group", sa.Text, comment="the oldest image of those that look alike in the whole catalog"),
+    sa.Column("run_duplicate_group", sa.Text, comment="the same among the images that one run bought"),
+    sa.Column("settings", sa.Text, nullable=False, comment="fingerprint of the checks and their settings"),
+    sa.Column("checked_at", UtcDateTime, nullable=False),
+    sa.Index("imagen_checks_by_flags", "flagged"),
+    sa.Index("imagen_checks_by_group", "duplicate_group"),
+)
+
+# Items that are to replace an image: each is bought once, whoever asks for it.
+revisions = sa.Table(
+    "imagen_revisions",
+    metadata,
+    sa.Column("item_id", sa.Text, primary_key=True),
+    sa.Column("root_id", sa.Text, nullable=False, index=True, comment="the item that all of them descend from"),
+    sa.Column("revision", sa.Integer, nullable=False, comment="from 2: one more than that of the parent"),
+    sa.Column("parent_id", sa.Text, nullable=False, comment="the item of the image that is replaced"),
+    sa.Column("call_id", sa.Text, nullable=False, comment="of the image that is replaced"),
+    sa.Column("idx", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False, comment="with its contract"),
+    sa.Column("prompt", FreeText, nullable=False),
+    sa.Column("parameters", JsonText, nullable=False),
+    sa.Column("edition", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index("imagen_revisions_by_parent", "call_id", "idx"),
+    _one_of("imagen_revisions", "kind", RegenerationKind),
+)
+
+# Who asked for revisions. Rows are only added; the last one of a reviewer counts.
+revision_requests = sa.Table(
+    "imagen_revision_requests",
+    metadata,
+    _number(),
+    sa.Column("id", sa.Text, nullable=False, unique=True, comment="made by the client, so that a repeat is known"),
+    sa.Column("item_id", sa.Text, nullable=False, index=True),
+    sa.Column("reviewer", FreeText, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("withdrawn", sa.Boolean, nullable=False),
+)
+
+# Copies that were handed over: which image is where, by the place they were delivered to.
+handovers = sa.Table(
+    "imagen_handovers",
+    metadata,
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("call_id", sa.Text, primary_key=True),
+    sa.Column("idx", sa.Integer, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index("imagen_handovers_by_key", "target", "key", unique=True),
+)
+
+
 # Every change of an item's state and of a call's outcome, written by triggers: a subject is an item's or a call's id.
 history = sa.Table(
     "imagen_history",
@@ -337,6 +448,8 @@ _BEHIND_PATH = "ltrim(im.source_url, replace(im.source_url, '?', ''))"
 _SOURCE_URL = f"substr(im.source_url, 1, length(im.source_url) - length({_BEHIND_PATH}))"
 
 # New columns go to the end: PostgreSQL then replaces the view in place, and what others granted on it stays.
+# Every image has a call and an item; the outer joins let SQLite begin with the images, which are sorted by an index.
+# "+ 0" keeps it from looking through all rows of the run, instead of through those of the item.
 CATALOG_VIEW = f"""
 SELECT
     im.call_id || '-' || im.idx        AS image_id,
@@ -363,12 +476,12 @@ SELECT
     {_IMAGE_CREDITS}                   AS cost_credits,
     {_IMAGE_CREDITS} / 2000000.0       AS cost_usd,
     c.cost_source                      AS cost_source,
-    c.sent_at                          AS requested_at,
+    im.requested_at                    AS requested_at,
     c.ended_at                         AS answered_at,
     im.stored_at                       AS stored_at,
     im.reason                          AS reason,
     {_SOURCE_URL}                      AS source_url,
-    c.id                               AS client_request_id,
+    im.call_id                         AS client_request_id,
     c.inference_id                     AS inference_id,
     c.request_id                       AS provider_request_id,
     c.number                           AS call_number,
@@ -379,20 +492,39 @@ SELECT
     r.flow_run_name                    AS flow_run_name,
     r.tags                             AS tags,
     (SELECT ri.source FROM imagen_run_items ri WHERE ri.run_id = c.run_id AND ri.item_id = im.item_id
-      ORDER BY ri.position LIMIT 1)    AS source_file,
+      ORDER BY ri.position + 0 LIMIT 1)    AS source_file,
     (SELECT ri.line FROM imagen_run_items ri WHERE ri.run_id = c.run_id AND ri.item_id = im.item_id
-      ORDER BY ri.position LIMIT 1)    AS source_line,
+      ORDER BY ri.position + 0 LIMIT 1)    AS source_line,
     (SELECT ri.row FROM imagen_run_items ri WHERE ri.run_id = c.run_id AND ri.item_id = im.item_id
-      ORDER BY ri.position LIMIT 1)    AS source_row,
+      ORDER BY ri.position + 0 LIMIT 1)    AS source_row,
     (SELECT m.value FROM imagen_meta m WHERE m.key = 'api_origin') AS api_origin,
     i.prompt                           AS source_prompt,
     CASE WHEN c.prompt IS NOT NULL THEN rw.model END AS rewritten_by,
     i.variation                        AS variation,
     r.flow_run_url                     AS flow_run_url,
-    im.damage                          AS damage
+    im.damage                          AS damage,
+    COALESCE(rv.verdict, 'none')       AS verdict,
+    COALESCE(rv.stars, 0)              AS stars,
+    rv.reviewer                        AS reviewer,
+    rv.reviewed_at                     AS reviewed_at,
+    rv.reason                          AS review_reason,
+    rv.note                            AS review_note,
+    rv.sha256                          AS reviewed_sha256,
+    ch.flags                           AS flags,
+    COALESCE(ch.flagged, 0)            AS flag_count,
+    ch.details                         AS flag_details,
+    ch.duplicate_group                 AS duplicate_group,
+    ch.run_duplicate_group             AS run_duplicate_group,
+    ch.checked_at                      AS checked_at,
+    COALESCE(rn.revision, 1)           AS revision,
+    rn.parent_id                       AS parent_item_id,
+    rn.call_id || '-' || rn.idx        AS parent_image_id
 FROM imagen_images im
-JOIN imagen_calls c ON c.id = im.call_id
-JOIN imagen_items i ON i.id = im.item_id
+LEFT JOIN imagen_calls c ON c.id = im.call_id
+LEFT JOIN imagen_items i ON i.id = im.item_id
 LEFT JOIN imagen_runs r ON r.id = c.run_id
 LEFT JOIN imagen_items rw ON rw.id = i.rewrite_id
+LEFT JOIN imagen_reviews rv ON rv.call_id = im.call_id AND rv.idx = im.idx
+LEFT JOIN imagen_checks ch ON ch.call_id = im.call_id AND ch.idx = im.idx
+LEFT JOIN imagen_revisions rn ON rn.item_id = im.item_id
 """

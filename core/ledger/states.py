@@ -73,6 +73,22 @@ class RunOutcome(enum.StrEnum):
     REBUILT = "Rebuilt"
 
 
+class VerdictValue(enum.StrEnum):
+    """What a reviewer says about an image."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    NONE = "none"
+
+
+class RegenerationKind(enum.StrEnum):
+    """How an image is to be made anew."""
+
+    SEED = "seed"
+    PROMPT = "prompt"
+    PARAMETERS = "parameters"
+
+
 def buyable_states(unknown: UnknownPolicy, *, retry_refused: bool) -> tuple[ItemState, ...]:
     """States of items that a run buys; `retry_refused` says whether refused items are asked for again."""
     more = (ItemState.UNKNOWN,) if unknown is UnknownPolicy.RETRY else ()

@@ -32,6 +32,7 @@ _MAX_GROUP = 256
 _LINGER = 0.005
 """Seconds that a busy writer lets jobs gather before it commits (PostgreSQL's `commit_delay`, for the same reason)."""
 _PROBE_PAUSE = 0.5
+_SILENT_SECONDS = 5.0
 _CONFLICT_TRIES = 5
 _CONFLICTS = frozenset({"40001", "40P01"})  # PostgreSQL: serialization failure, deadlock; the loser tries again
 
@@ -43,6 +44,35 @@ class _Job(Generic[V, T]):
     step: Callable[[Connection, list[V]], list[T]]
     value: V
     future: Future[T] = field(default_factory=Future)
+
+
+class Outage:
+    """How long a database has been away, for all who wait for it: patience is spent once, not by each of them."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._error: BaseException | None = None
+        self._hopeless_until = 0.0
+
+    def failed(self, error: BaseException, began: float) -> float:
+        """Note that an attempt, begun at a moment, failed. Returns the seconds since the first sign of the outage."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = began
+        # A server that does not even refuse costs each of those who wait as much time again.
+        silent = now - began >= _SILENT_SECONDS
+        self._error, self._hopeless_until = error, now + _SILENT_SECONDS if silent else 0.0
+        return now - self._since
+
+    def ended(self) -> None:
+        """Note that the database answered."""
+        self._since = self._error = None
+
+    def error_now(self, patience: float) -> BaseException | None:
+        """The error of an attempt that has just failed, if patience is over by now; None if another may be made."""
+        now = time.monotonic()
+        over = self._since is not None and now - self._since >= patience
+        return self._error if over and now < self._hopeless_until else None
 
 
 class Writer:
@@ -66,6 +96,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._closing = threading.Event()
+        self._outage = Outage()
 
     def run(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation and return its result once it is committed.
@@ -128,28 +159,36 @@ class Writer:
             busy = len(group) > 1
 
     def _commit(self, group: list[_Job[Any, Any]]) -> None:
-        away_since: float | None = None
         while True:
+            began = time.monotonic()
+            if (just_now := self._outage.error_now(self.patience)) is not None:
+                self._fail(group, just_now)
+                return
             try:
                 with self._engine.begin() as connection:
                     results = _apply(connection, group)
                 break
             except Exception as error:  # noqa: BLE001 - the waiting threads raise it
                 if is_away(error):
-                    now = time.monotonic()
-                    away_since = away_since or now
-                    if now - away_since < self.patience and not self._closing.wait(_PROBE_PAUSE):
+                    waited = self._outage.failed(error, began)
+                    if waited < self.patience and not self._closing.wait(_PROBE_PAUSE):
                         continue
-                    for job in group:
-                        job.future.set_exception(unavailable(error, self._url))
-                elif len(group) > 1:
+                    self._fail(group, error)
+                    return
+                self._outage.ended()
+                if len(group) > 1:
                     for job in group:
                         self._commit([job])
                 else:
                     self._retry_alone(group[0], error)
                 return
+        self._outage.ended()
         for job, result in zip(group, results, strict=True):
             job.future.set_result(result)
+
+    def _fail(self, group: list[_Job[Any, Any]], error: BaseException) -> None:
+        for job in group:
+            job.future.set_exception(unavailable(error, self._url))
 
     def _retry_alone(self, job: _Job[Any, Any], error: Exception) -> None:
         for attempt in range(_CONFLICT_TRIES):

@@ -4,6 +4,7 @@ from .availability import ModelAvailability, make_terms
 from .batch import AnyBatch, open_batch
 from .file import PlanFile, PlanWriter, open_plan
 from .plan import Plan, RewritePlan, make_plan
+from .revisions import RevisedRow, RevisionBatch, revised_item
 from .rows import BatchBase
 from .spec import BatchSpec, InvalidPrompts, read_parameters
 
@@ -16,10 +17,13 @@ __all__ = [
     "Plan",
     "PlanFile",
     "PlanWriter",
+    "RevisedRow",
+    "RevisionBatch",
     "RewritePlan",
     "make_plan",
     "make_terms",
     "open_batch",
     "open_plan",
     "read_parameters",
+    "revised_item",
 ]

@@ -11,9 +11,10 @@ from ..prompts import PromptSpec
 from ..request import RunRequest, options_of
 from ..rewrite import RewriteSpec
 from .file import PlanFile, open_plan
+from .revisions import RevisionBatch
 from .spec import BatchSpec
 
-AnyBatch = BatchSpec | PlanFile
+AnyBatch = BatchSpec | PlanFile | RevisionBatch
 """What a run can be made of."""
 
 

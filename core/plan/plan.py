@@ -16,6 +16,7 @@ from ..rewrite.spec import LONGEST_SOURCE
 from ..values import batched
 from .combinations import ParameterSet
 from .file import PlanFile
+from .revisions import RevisionBatch
 from .rows import Candidate, PlannedRow
 from .spec import MANY_PROMPTS, BatchSpec, InvalidPrompt
 
@@ -30,7 +31,7 @@ _SAMPLES = 10
 _BUYABLE = frozenset({ItemState.PLANNED, ItemState.FAILED, ItemState.CLAIMED})
 
 
-Plannable = BatchSpec | PlanFile
+Plannable = BatchSpec | PlanFile | RevisionBatch
 """What a plan can be made of."""
 
 
@@ -234,8 +235,7 @@ def make_plan(
         BadInput: As `BatchSpec.stream`; prompts that do not fit the model are counted, not raised.
     """
     candidate = spec.candidates()[spec.active_index]
-    forms = candidate.forms
-    each_prompt = spec.variations * len(forms) * spec.repeat
+    each_prompt = spec.rows_per_prompt
     invalid: list[InvalidPrompt] = []
     samples = _Samples(_SAMPLES)
     texts = _Texts(spec.rewrite, ledger, rewrite_fallback) if spec.rewrite is not None else None
@@ -323,7 +323,7 @@ def _priced(
     paid_calls = calls + (rewrites.to_buy if rewrites else 0)
     return Plan(
         model=candidate.model,
-        combinations=len(candidate.forms),
+        combinations=spec.rows_per_prompt // (spec.variations * spec.repeat),
         to_buy=calls,
         images=images,
         price=expected + (rewrites.price if rewrites else 0),

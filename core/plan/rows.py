@@ -127,6 +127,11 @@ class BatchBase:
         """Texts of each prompt: 1 where it is sent as it is."""
         return 1 if self.rewrite is None else self.rewrite.variations
 
+    @property
+    def rows_per_prompt(self) -> int:
+        """Rows of the run that each prompt makes."""
+        return self.variations * len(self.forms()) * self.repeat
+
     def problem(self, candidates: tuple[Candidate, ...], prompt: str) -> str | None:
         """What is wrong with a prompt for any of the models, if anything is."""
         for place, candidate in enumerate(candidates):

@@ -6,6 +6,7 @@ import hashlib
 import re
 import string
 import unicodedata
+from collections.abc import Mapping, Sequence
 
 from ..errors import BadInput
 from ..request import DEFAULT_KEY_TEMPLATE
@@ -14,6 +15,8 @@ _FIELDS = ("model", "item_id", "call", "index", "ext", "edition", "date", "sha25
 _MAX_KEY = 1024  # bytes of UTF-8: "Creating object key names", Amazon S3 user guide
 _MAX_SEGMENT = 100
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=@+-]+")
+_NUMBERS = ("call", "index", "line", "stars", "revision")
+_COLUMN = re.compile(r"row\[([^\]]+)\]")
 _NUMBER_FORMAT = re.compile(r"(0?[1-9])?d?")
 
 
@@ -80,14 +83,19 @@ class KeyTemplate:
 
     Args:
         template: As in `str.format`, without conversions or attributes.
+        fields: The fields that are known. `row` stands for `{row[COLUMN]}`.
+        unique: Refuse a template that would give two images the same key.
 
     Raises:
         BadInput: Unknown field, malformed template, or keys that two images could share: it needs `sha256`, or
             `index` together with `item_id` or `call`.
     """
 
-    def __init__(self, template: str = DEFAULT_KEY_TEMPLATE) -> None:
+    def __init__(
+        self, template: str = DEFAULT_KEY_TEMPLATE, fields: Sequence[str] = _FIELDS, *, unique: bool = True
+    ) -> None:
         self.template = template
+        self._fields = fields
         self._parts: list[tuple[str, str | None, str]] = []
         try:
             parsed = list(string.Formatter().parse(template))
@@ -98,7 +106,7 @@ class KeyTemplate:
                 self._check_field(name, spec or "", conversion)
             self._parts.append((literal, name, spec or ""))
         names = {name for _, name, _ in self._parts}
-        if "sha256" not in names and not ("index" in names and names & {"item_id", "call"}):
+        if unique and "sha256" not in names and not ("index" in names and names & {"item_id", "call"}):
             raise BadInput(
                 f"key template {template!r} would give two images the same key: "
                 "use {sha256}, or {index} together with {item_id} or {call}"
@@ -107,10 +115,10 @@ class KeyTemplate:
         check_key("".join(literal + ("x" if name else "") for literal, name, _ in self._parts))
 
     def _check_field(self, name: str, spec: str, conversion: str | None) -> None:
-        if name not in _FIELDS:
-            known = ", ".join(f"{{{field}}}" for field in _FIELDS)
+        if name not in self._fields and not ("row" in self._fields and _COLUMN.fullmatch(name)):
+            known = ", ".join(f"{{{field}}}" if field != "row" else "{row[COLUMN]}" for field in self._fields)
             raise BadInput(f"key template {self.template!r}: unknown field {{{name}}}; known are {known}")
-        numeric = name in ("call", "index")
+        numeric = name in _NUMBERS
         if conversion or (spec and not (numeric and _NUMBER_FORMAT.fullmatch(spec))):
             raise BadInput(
                 f"key template {self.template!r}: {{{name}}} takes no format"
@@ -130,8 +138,13 @@ class KeyTemplate:
         for literal, name, spec in self._parts:
             made.append(literal)
             if name is not None:
-                made.append(self._value(name, spec, values.get(name)))
+                made.append(self._value(name, spec, self._given(name, values)))
         return check_key("".join(made))
+
+    @staticmethod
+    def _given(name: str, values: Mapping[str, object]) -> object:
+        column, row = _COLUMN.fullmatch(name), values.get("row")
+        return row.get(column[1]) if column is not None and isinstance(row, Mapping) else values.get(name)
 
     def _value(self, name: str, spec: str, value: object) -> str:
         text = format(value, spec) if isinstance(value, int) else str(value) if value is not None else ""

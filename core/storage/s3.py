@@ -117,6 +117,36 @@ class S3Store(ObjectStore):
                 return Stored(key, uri, size, sha256, there, False)
         raise StoreUnavailable(f"{uri}: other writes to this key keep getting in the way")
 
+    def copy(self, source: ObjectStore, source_key: str, key: str, *, sha256: str, content_type: str) -> Stored:
+        if not isinstance(source, S3Store) or source.options != self.options:
+            return super().copy(source, source_key, key, sha256=sha256, content_type=content_type)
+        there, here = source.head(source_key), self.head(key)
+        if there is None:
+            raise ObjectMissing(source.uri(source_key))
+        # The server vouches for the hash of what it copies, or the bytes are looked at here.
+        if here is not None or there.sha256 is None or there.size >= self.how.multipart_bytes:
+            return super().copy(source, source_key, key, sha256=sha256, content_type=content_type)
+        if there.sha256 != sha256:
+            raise ChecksumMismatch(source.uri(source_key))
+        uri, full, writing = self.uri(key), join_prefix(self.prefix, key), self.how.arguments()
+        if "Tagging" in writing:
+            writing["TaggingDirective"] = "REPLACE"
+        with translated(uri, "s3:GetObject and s3:PutObject"):
+            self._client().copy_object(
+                Bucket=self.bucket,
+                Key=full,
+                CopySource={"Bucket": source.bucket, "Key": join_prefix(source.prefix, source_key)},
+                MetadataDirective="REPLACE",
+                ContentType=content_type,
+                Metadata=_metadata({"sha256": sha256}),
+                ChecksumAlgorithm="SHA256",
+                **writing,
+            )
+        etag = self._same_content(key, there.size, sha256)
+        if etag is None:
+            raise StoreUnavailable(f"{uri} is not there although the server has said that it copied it")
+        return Stored(key, uri, there.size, sha256, etag, True)
+
     def _put_whole(
         self, source: Path | bytes, place: dict[str, Any], sha256: str, writing: dict[str, Any], *, only_new: bool
     ) -> str:

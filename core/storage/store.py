@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,6 +117,19 @@ class ObjectStore(ABC):
             ChecksumMismatch: The bytes are not what `sha256` says; nothing was stored.
             OSError: The file cannot be read.
         """
+
+    def copy(self, source: ObjectStore, source_key: str, key: str, *, sha256: str, content_type: str) -> Stored:
+        """Store a copy of an object of another store, unless the key exists. `put` says what it returns and raises.
+
+        The bytes go through this machine, except between two buckets of one server.
+
+        Raises:
+            ObjectMissing: Nothing is at `source_key`.
+        """
+        with tempfile.TemporaryDirectory(prefix="imagen-copy-") as folder:
+            path = Path(folder, "object")
+            source.get(source_key, path)
+            return self.put(key, path, sha256=sha256, content_type=content_type)
 
     @abstractmethod
     def head(self, key: str) -> ObjectInfo | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import prefect.settings
 import pytest
 import yaml
 from prefect.events import Event
@@ -92,6 +94,11 @@ def test_the_worker_may_do_what_preflight_asks_for() -> None:
     [
         {"id": "42", "prompts": ['a "quoted" fox'], "aspect_ratio": "16:9", "edition": "e", "tags": {"a": "b"}},
         {"id": "43", "prompts": "s3://my-images/prompts/spring.csv"},
+        {
+            "id": 'x", "prefect.resource.role":"flow-run"}, "event":"prefect.flow-run.Completed", "resource":{"z":"',
+            "prompts": "s3://x/y.csv",
+        },
+        {"id": 44, "prompts": ["\\", '"'], "edition": '"}, "event": "x'},
     ],
 )
 def test_the_webhooks_template_makes_the_event(body: dict[str, Any]) -> None:
@@ -101,11 +108,14 @@ def test_the_webhooks_template_makes_the_event(body: dict[str, Any]) -> None:
     assert event.resource.id == f"prefect-imagen.request.{body['id']}"
     assert event.payload["prompts"] == body["prompts"]
     assert event.payload["edition"] == body.get("edition", "")
+    assert set(event.resource.root) == {"prefect.resource.id", "prefect.resource.name"}
+    assert event.resource.name == str(body["id"])
 
 
 def test_the_image_is_pinned_and_not_root() -> None:
     text = (DEPLOYMENTS / "Dockerfile").read_text(encoding="utf-8")
-    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"python:3.12.11-slim-bookworm"}
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"${BASE}"}
+    assert re.findall(r"^ARG BASE=(\S+)", text, re.MULTILINE) == ["python:3.12.11-slim-bookworm"]
     assert "--constraint constraints.txt" in text
     stage = text.rpartition("FROM ")[2]
     assert re.search(r"^USER 10001$", stage, re.MULTILINE)
@@ -122,8 +132,54 @@ def test_compose_publishes_to_this_machine_alone_and_watches_everything() -> Non
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
         assert name == "worker" or "healthcheck" in service, name  # the worker's is the image's
         assert ":" in service["image"]
+        login = service.get("environment", {}).get("PREFECT_API_AUTH_STRING", "")
+        assert bool(login) == (name in ("server", "setup", "worker"))
         for needed in service.get("depends_on", {}):
             assert needed in document["services"]
+
+
+def test_composes_server_asks_for_a_login_and_has_one_origin() -> None:
+    given = _yaml("compose.yaml")["services"]["server"]["environment"]
+    assert given["PREFECT_SERVER_API_AUTH_STRING"] == given["PREFECT_API_AUTH_STRING"]
+    assert given["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == given["PREFECT_UI_API_URL"].removesuffix("/api")
+    for name in (
+        "PREFECT_SERVER_API_AUTH_STRING",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS",
+        "PREFECT_API_AUTH_STRING",
+    ):
+        assert hasattr(prefect.settings, name)
+
+
+def test_the_workflow_gives_the_key_to_one_step_and_pins_what_it_uses(tmp_path: Path) -> None:
+    job = _yaml("github/imagen.yml")["jobs"]["run"]
+    assert "env" not in job
+    *before, last = job["steps"]
+    assert [step for step in before if "secrets." in json.dumps(step)] == []
+    assert "secrets." in json.dumps(last["env"])
+    for step in before:
+        assert "uses" not in step or re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step["uses"])
+    # What leads out of the folder is not uploaded.
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "real.csv").write_text("prompt\n")
+    (tmp_path / "prompts" / "link.csv").symlink_to("/etc/passwd")
+    for tool in ("aws", "prefect"):
+        path = tmp_path / "bin" / tool
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('#!/bin/sh\necho "$0 $@" >> called\n')
+        path.chmod(0o755)
+    for wanted, code in (
+        ("prompts/real.csv", 0),
+        ("prompts/link.csv", 1),
+        ("prompts/../../x.csv", 1),
+        ("/etc/passwd", 1),
+    ):
+        environment = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "BUCKET": "b", "WANTED": wanted}
+        done = subprocess.run(
+            ["bash", "-e", "-c", last["run"]], cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+    assert (tmp_path / "called").read_text().count("aws s3 cp prompts/real.csv s3://b/prompts/real.csv") == 1
+    assert len((tmp_path / "called").read_text().splitlines()) == 2
 
 
 def test_the_workflow_only_uses_what_the_command_line_has() -> None:

@@ -20,8 +20,16 @@ from .conftest import FlowHarness
 def artifacts(api: str, run_id: str) -> dict[str, dict[str, Any]]:
     wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
     found = ask(f"{api}/artifacts/filter", wanted)
-    assert len({artifact["key"] for artifact in found}) == len(found), "one artifact a key and run"
-    return {artifact["key"]: artifact for artifact in found}
+    named = {artifact["key"] or _subject(artifact["description"], run_id): artifact for artifact in found}
+    assert len(named) == len(found), "one artifact of a kind and run"
+    return named
+
+
+def _subject(description: str, run_id: str) -> str:
+    """What an artifact without a key is; each names the run."""
+    assert description.startswith("prefect-imagen: ")
+    assert description.endswith(f" of run {run_id}")
+    return description.removeprefix("prefect-imagen: ").removesuffix(f" of run {run_id}")
 
 
 def materialized(api: str, key: str, *, at_least: int = 1) -> list[dict[str, Any]]:
@@ -44,13 +52,13 @@ def flow_run(api: str, run_id: str) -> dict[str, Any]:
 def test_a_run_leaves_its_artifacts_its_tags_and_links_both_ways(harness: FlowHarness, prefect_api: str) -> None:
     report = harness.run(["a fox", "a bear"], tag={"team": "spring", "client": "acme"}, budget_usd=1)
     left = artifacts(prefect_api, report.run_id)
-    assert left.keys() == {"imagen-report", "imagen-items", "imagen-contact-sheet", "imagen-progress"}
+    assert left.keys() == {"summary and costs", "every image", "2 of 2 images", "imagen-progress"}
     bar = left["imagen-progress"]
     assert (bar["type"], float(bar["data"])) == ("progress", 100.0)
     assert bar["description"] == "2 of 2 images; 2 delivered; $0.104 billed of $1.00"
-    assert left["imagen-contact-sheet"]["data"].startswith("![2 of 2 images](data:image/jpeg;base64,")
+    assert left["2 of 2 images"]["data"].startswith("![2 of 2 images](data:image/jpeg;base64,")
     url = f"{prefect_api.removesuffix('/api')}/runs/flow-run/{report.run_id}"
-    text = left["imagen-report"]["data"]
+    text = left["summary and costs"]["data"]
     assert f"[This run in Prefect]({url})" in text
     query = next(line for line in text.splitlines() if line.startswith("SELECT * FROM catalog"))
     assert len(harness.query(query)) == 2

@@ -10,7 +10,7 @@ import pytest
 from prefect import Task, flow
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, LocalImageStore
 from prefect_imagen.core.errors import BadInput, Unavailable
-from prefect_imagen.core.request import RunRequest
+from prefect_imagen.core.request import ImageChoice, RunRequest
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.tasks import (
     Batch,
@@ -20,6 +20,7 @@ from prefect_imagen.tasks import (
     download_images,
     expand_prompts,
     generate_images,
+    make_thumbnails,
     rewrite_prompts,
     upload_images,
 )
@@ -27,7 +28,15 @@ from pydantic import SecretStr
 
 from ..bill import check_bill
 
-STEPS = [expand_prompts, rewrite_prompts, generate_images, download_images, upload_images, catalog_images]
+STEPS = [
+    expand_prompts,
+    rewrite_prompts,
+    generate_images,
+    download_images,
+    upload_images,
+    catalog_images,
+    make_thumbnails,
+]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +73,7 @@ def test_what_is_exported_exists() -> None:
 
 
 def test_a_flow_of_ones_own(
-    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
+    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer, imagen_home: Path
 ) -> None:
     credentials, store, catalog = blocks
 
@@ -81,6 +90,14 @@ def test_a_flow_of_ones_own(
     # All of it again: the steps find nothing to do, and nothing is sent.
     assert mine().states == {}
     assert len(sandbox.calls()) == 3
+
+    @flow
+    def ready_to_look_at() -> tuple[int, int]:
+        done = make_thumbnails(ImageChoice(text="fox"), catalog=catalog)
+        return len(done.failed), done.made + done.there
+
+    assert ready_to_look_at() == (0, 2)
+    assert list((imagen_home / "thumbnails").rglob("*.webp"))
 
 
 def test_a_flow_that_rewrites(

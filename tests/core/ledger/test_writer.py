@@ -249,6 +249,37 @@ def test_a_postgres_that_is_away_is_waited_for(own_postgres: Any, open_ledger: O
     assert keys(ledger) == {"a", "b"}
 
 
+def test_a_postgres_that_is_frozen_is_waited_for_as_long_as_there_is_patience(
+    own_postgres: Any, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_imagen.core.ledger.database._SHORTEST_LIMIT", 1.0)
+    ledger = open_ledger(own_postgres.url())
+    ledger.be_patient(60)
+    ledger.write(put("a"))
+    with ThreadPoolExecutor(3) as pool:
+        own_postgres.freeze()
+        written, read = pool.submit(ledger.write, put("b")), pool.submit(keys, ledger)
+        done, _ = wait((written, read), timeout=1, return_when=FIRST_COMPLETED)
+        assert not done
+        own_postgres.thaw()
+        assert written.result(60) == "b"
+        assert read.result(60) >= {"a"}
+        # The run is stopped: there is less patience, also for what waits already; and it is spent once for all.
+        own_postgres.freeze()
+        waiting = [pool.submit(ledger.write, put("c")), pool.submit(keys, ledger)]
+        done, _ = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+        assert not done
+        ledger.be_patient(2)
+        began = time.monotonic()
+        waiting += [pool.submit(ledger.write, put(f"d{n}")) for n in range(5)]
+        assert all(isinstance(one.exception(50), LedgerUnavailable) for one in waiting)
+        assert time.monotonic() - began < 45, "less than what each would wait by itself"
+        own_postgres.thaw()
+    ledger.be_patient(30)
+    ledger.write(put("e"))
+    assert keys(ledger) >= {"a", "b", "e"}
+
+
 def test_a_file_that_vanished_is_unavailable(tmp_path: Path, open_ledger: OpenLedger) -> None:
     ledger = open_ledger(str(tmp_path / "folder" / "ledger.db"))
     ledger.engine.dispose()

@@ -1,0 +1,90 @@
+"""`prefect-imagen deliver`: copy what is approved to the place that others take it from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import options
+from .console import facts, print_json, stderr, stdout
+from .exit_codes import INCOMPLETE, OK
+from .flags import with_flags
+
+_NAMES = "{prompt}-{id}.{ext}"
+_SHOWN = 10
+
+
+@with_flags
+def deliver(
+    store: options.Store,
+    chosen: options.Chosen,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="DEST",
+            help="s3://bucket/prefix, a folder, or a file ending in .zip, here or in S3.",
+            rich_help_panel="Where to",
+        ),
+    ],
+    names: Annotated[
+        str,
+        typer.Option(
+            "--names",
+            metavar="TEXT",
+            help="Names of the copies; {row[COLUMN]} takes a column of the source.",
+            rich_help_panel="Where to",
+        ),
+    ] = _NAMES,
+    hold_flagged: Annotated[
+        bool, typer.Option("--hold-flagged", help="Leave out images that `check` has flagged.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Name images whose verdict was withdrawn; do not take them back.")
+    ] = False,
+    catalog: options.Catalog = None,
+    json: options.Json = False,
+    verbose: options.Traceback = False,
+) -> int:
+    """Copy approved images to a prefix, a folder or a ZIP file, with a manifest. Buys nothing.
+
+    [dim]prefect-imagen deliver --to s3://shop/spring --edition spring --names '{row[SKU]}/{id}.{ext}'[/dim]
+
+    The same command again copies only what is missing, and takes back images that are not approved any more.
+    With --verdict any it copies whatever is stored.
+
+    Exit code: 0 all of it is there, 1 something is not (it says what), 2 bad input.
+    """
+    del verbose
+    from ..core.review.choice import image_filter
+    from ..core.review.deliver import deliver as deliver_images
+    from .catalogs import existing_ledger
+    from .typed import read_choice, read_store
+
+    with existing_ledger(catalog) as ledger:
+        report = deliver_images(
+            ledger,
+            to,
+            image_filter(ledger, read_choice(chosen), verdict="approved"),
+            names=names,
+            keep=keep,
+            hold_flagged=hold_flagged,
+            store_options=read_store(store),
+            say=lambda text: None if json else stderr().print(f"… {text}", style="dim", soft_wrap=True),
+        )
+    if json:
+        print_json(report.as_dict())
+        return OK if report.complete else INCOMPLETE
+    console = stdout()
+    console.print(report.summary(), style="bold green" if report.complete else "bold yellow", soft_wrap=True)
+    left = len(report.withdrawn) - report.taken_back
+    facts(
+        console,
+        [
+            ("withdrawn", f"{', '.join(report.withdrawn[:_SHOWN])}, left there (--keep)" if left and keep else ""),
+            ("changed", ", ".join(report.changed[:_SHOWN]) + " are to be reviewed again" if report.changed else ""),
+            *(("problem", f"{problem.image_id}: {problem.reason}") for problem in report.problems[:_SHOWN]),
+        ],
+    )
+    return OK if report.complete else INCOMPLETE
