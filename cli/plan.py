@@ -60,7 +60,7 @@ def plan(
     if prompts is None:
         raise BadInput("name a file of prompts, or --regenerations")
     from ..core.aimlapi import DEFAULT_BASE_URL
-    from ..core.limits.circuit import BEYOND_CONCURRENCY, PROBES
+    from ..core.limits.circuit import most_calls
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan, open_batch
     from ..core.run.checks import with_terms
     from ..core.storage import open_store
@@ -93,7 +93,7 @@ def plan(
             if not made.exact:
                 raise BadInput(f"--out: {made.rows:,} rows are too many for a file; ask for fewer")
             writer.finish(items=made.items)
-    at_risk = request.limits.concurrency + BEYOND_CONCURRENCY + PROBES
+    at_risk = most_calls(request.limits.concurrency)
     if json:
         print_json({**_document(made, destination, where), "calls_without_success": at_risk})
     else:
@@ -105,6 +105,7 @@ def plan(
 
 def _plan_regenerations(given: Given, catalog: str | None, base_url: str | None, *, as_json: bool) -> int:
     from ..core.aimlapi import DEFAULT_BASE_URL
+    from ..core.limits.circuit import most_calls
     from ..core.plan import make_plan
     from ..core.review.regenerate import open_batches
     from ..core.run.checks import with_terms
@@ -123,7 +124,7 @@ def _plan_regenerations(given: Given, catalog: str | None, base_url: str | None,
         print_json({"regenerations": [_document(plan, destination, where) for plan, destination in made]})
         return OK
     for plan, destination in made:
-        _show(stdout(), plan, destination, where)
+        _show(stdout(), plan, destination, where, most_calls(request.limits.concurrency))
     if not made:
         stdout().print("Nothing is to be made anew.")
     return OK

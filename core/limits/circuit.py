@@ -27,6 +27,11 @@ _DOUBTFUL = 3
 _LOOK = 0.25
 
 
+def most_calls(concurrency: int) -> int:
+    """How many calls are sent at most while nothing succeeds."""
+    return concurrency + BEYOND_CONCURRENCY + PROBES
+
+
 class NothingSucceeds(Unavailable):
     """None of the last calls, or none of their pictures, succeeded; the message names the last failure."""
 
