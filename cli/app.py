@@ -25,6 +25,7 @@ from .export import export
 from .gallery import gallery
 from .models import models
 from .plan import plan
+from .provenance import provenance
 from .reconcile import reconcile
 from .regenerate import regenerate
 from .repair import repair
@@ -64,6 +65,7 @@ app.command("verdicts", rich_help_panel=_WORK)(verdicts)
 app.command("regenerate", rich_help_panel=_WORK)(regenerate)
 app.command("deliver", rich_help_panel=_WORK)(deliver)
 app.command("backup", rich_help_panel=_WORK)(backup)
+app.add_typer(provenance, name="provenance", rich_help_panel=_WORK)
 app.command("erase", rich_help_panel=_WORK)(erase)
 app.command("review", rich_help_panel=_LOOK)(review)
 app.command("gallery", rich_help_panel=_LOOK)(gallery)

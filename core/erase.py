@@ -14,6 +14,7 @@ from .delivery import Spool
 from .errors import BadInput
 from .ledger import ErasurePreview, Ledger, Selection
 from .ledger.erasure import ErasableObject
+from .provenance import SIDECAR
 from .review.thumbnails import forget_thumbnails
 from .storage import ObjectStore, open_store
 from .values import batched
@@ -129,9 +130,13 @@ def _delete_objects(found: list[ErasableObject], stores: Mapping[str, ObjectStor
             continue
         done.kept += sum(one.needed for one in here)
         keys = list(dict.fromkeys(one.key for one in here if not one.needed))
-        deleted = store.delete(keys)
+        # A sidecar may hold the prompt. It goes first: where it stays, its image stays, so that a repeat finds both.
+        beside = store.delete([key + SIDECAR for key in keys])
+        kept_beside = {key: reason for key in keys if (reason := beside.failed.get(key + SIDECAR)) is not None}
+        deleted = store.delete([key for key in keys if key not in kept_beside])
         done.objects += len(deleted.keys)
         done.hidden += len(deleted.marked)
-        done.failed |= {store.uri(key): reason for key, reason in deleted.failed.items()}
-        stuck.update(one.item_id for one in here if one.key in deleted.failed)
+        failed = {**deleted.failed, **kept_beside}
+        done.failed |= {store.uri(key): reason for key, reason in failed.items()}
+        stuck.update(one.item_id for one in here if one.key in failed)
     return stuck

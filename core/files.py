@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -113,6 +115,9 @@ class AtomicFile:
     def __enter__(self) -> Self:
         with self._translated():
             self._file = open(self._temporary, "xb", opener=self._opener)
+        # It says that somebody is writing: see `remove_left_over`. Not every network file system has locks.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return self
 
     @property
@@ -174,6 +179,27 @@ class AtomicFile:
             if failure is error:
                 raise
             raise failure from error
+
+
+_DAY = 86_400.0
+
+
+def remove_left_over(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder: those that nobody has locked.
+
+    Where files cannot be locked, those that are older than a day.
+    """
+    for path in (*folder.glob(".*.part"), *folder.glob(".writable-*")):
+        with contextlib.suppress(OSError):
+            with path.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    if time.time() - path.stat().st_mtime < _DAY:
+                        continue
+            path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

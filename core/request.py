@@ -349,6 +349,14 @@ class Delivery(Options):
     key_template: KeyTemplate = DEFAULT_KEY_TEMPLATE
     adopt_ledger: Annotated[bool, Field(description="Take over a destination of another ledger.")] = False
     patience: Patience = 120.0
+    mark: Annotated[
+        Literal["none", "sidecar"],
+        Field(description="sidecar: a file NAME.EXT.xmp beside each image says in XMP that an AI made it, and which."),
+    ] = "none"
+    mark_prompt: Annotated[bool, Field(description="Marks have the prompt, too.")] = False
+    credit: Annotated[
+        str | None, Field(max_length=1000, description="Credit line of the marks."), Flag(metavar="TEXT")
+    ] = None
     drain_seconds: Annotated[
         float,
         Field(ge=0, le=3600, description="When stopped, seconds that calls in flight have to be answered."),

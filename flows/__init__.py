@@ -3,6 +3,7 @@
 from .deliver import imagen_deliver
 from .fanout import imagen_fanout, imagen_shard
 from .pipeline import imagen_pipeline
+from .provenance import imagen_provenance
 from .regenerate import imagen_regenerate
 from .repair import imagen_repair
 
@@ -10,6 +11,7 @@ __all__ = [
     "imagen_deliver",
     "imagen_fanout",
     "imagen_pipeline",
+    "imagen_provenance",
     "imagen_regenerate",
     "imagen_repair",
     "imagen_shard",

@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from .flows import imagen_deliver as imagen_deliver
     from .flows import imagen_fanout as imagen_fanout
     from .flows import imagen_pipeline as imagen_pipeline
+    from .flows import imagen_provenance as imagen_provenance
     from .flows import imagen_regenerate as imagen_regenerate
     from .flows import imagen_repair as imagen_repair
     from .tasks import catalog_images as catalog_images
     from .tasks import check_images as check_images
+    from .tasks import check_provenance as check_provenance
     from .tasks import download_images as download_images
     from .tasks import expand_prompts as expand_prompts
     from .tasks import generate_images as generate_images
@@ -49,9 +51,9 @@ if TYPE_CHECKING:
     from .tasks import upload_images as upload_images
 
 _NAMES = {
-    "flows": "imagen_deliver imagen_fanout imagen_pipeline imagen_regenerate imagen_repair",
-    "tasks": """catalog_images check_images download_images expand_prompts generate_images make_thumbnails
-        rewrite_prompts upload_images""",
+    "flows": "imagen_deliver imagen_fanout imagen_pipeline imagen_provenance imagen_regenerate imagen_repair",
+    "tasks": """catalog_images check_images check_provenance download_images expand_prompts generate_images
+        make_thumbnails rewrite_prompts upload_images""",
     "blocks": "AimlApiCredentials ImageCatalog LocalImageStore S3ImageStore",
     "core.request": "CheckOptions Delivery ImageChoice ImageOptions Limits Policy PromptOptions Rewrite RunRequest",
     "core.run.report": "IncompleteRun RunReport",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from ..core.errors import BadInput
 from .faults import FaultPlan
@@ -21,6 +21,14 @@ def control_routes(state: SandboxState) -> APIRouter:
     async def about() -> dict[str, str]:
         """Name and version of the sandbox."""
         return {"sandbox": "prefect-imagen", "version": sandbox_version()}
+
+    @router.get("/root.pem")
+    async def root() -> PlainTextResponse:
+        """The certificate to trust, where the images are signed."""
+        signer = state.images.signer
+        if signer is None:
+            return PlainTextResponse("the images are not signed: start the sandbox with --signed\n", 404)
+        return PlainTextResponse(signer.identity.root)
 
     @router.get("/bill")
     async def bill() -> JSONResponse:

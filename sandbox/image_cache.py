@@ -1,7 +1,7 @@
 """The sandbox's images: their URLs, and a cache of their bytes with a size limit.
 
 An image is drawn by a small pool of threads when it is first downloaded, so that a paid call is answered at once. An
-image that was dropped from the cache is drawn again, with the same bytes.
+image that was dropped from the cache is drawn again, with the same bytes; signed again, with others.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from urllib.parse import quote
 from .faults import DownloadFault
 from .options import SandboxOptions
 from .pictures import CONTENT_TYPES, PictureSpec, encode_picture
+from .signing import PictureSigner
 
 CDN_PREFIX = "/cdn/"
 
@@ -67,6 +68,7 @@ class ImageCache:
         self._at_least = options.image_bytes
         self._fast = options.pictures == "fast"
         self._cap = options.cache_bytes
+        self.signer = PictureSigner() if options.signed else None
         self._lock = threading.Lock()
         self._images: dict[str, CachedImage] = {}
         self._cache: OrderedDict[PictureSpec, bytes] = OrderedDict()
@@ -130,6 +132,8 @@ class ImageCache:
         if data is not None:
             return data
         data = encode_picture(key, self._format, self._at_least)
+        if self.signer is not None:
+            data = self.signer.sign(data, self.content_type, key.model)
         with self._lock:
             if key not in self._cache:
                 self._cache[key] = data

@@ -81,6 +81,10 @@ class SandboxOptions(BaseModel):
         int | None,
         Field(ge=1, le=64 * 1024 * 1024, description="Size of every image in bytes, about; padded where smaller."),
     ] = None
+    signed: Annotated[
+        bool,
+        Field(description="Sign every image (C2PA), as some providers do; the root is at /sandbox/root.pem."),
+    ] = False
     cache_bytes: Annotated[
         int, Field(ge=0, description="Most bytes of encoded images kept in memory; the rest is drawn again.")
     ] = 64 * 1024 * 1024

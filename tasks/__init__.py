@@ -3,6 +3,7 @@
 from ..core.run.results import Batch, Cataloged, Downloaded, Generated, PlannedRun, Rewritten, Uploaded
 from .check import check_images
 from .expand import expand_prompts
+from .provenance import check_provenance
 from .runtime import StepUnavailable
 from .steps import catalog_images, download_images, generate_images, rewrite_prompts, upload_images
 from .thumbnails import make_thumbnails
@@ -18,6 +19,7 @@ __all__ = [
     "Uploaded",
     "catalog_images",
     "check_images",
+    "check_provenance",
     "download_images",
     "expand_prompts",
     "generate_images",

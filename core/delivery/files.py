@@ -11,6 +11,7 @@ from ..aimlapi import pixels_asked_for
 from ..files import Fetched
 from ..images import MOST_PIXELS, inspect
 from ..ledger import ImageTask
+from ..provenance import examine
 
 _ROOM = 4
 """A picture may have so many times the pixels that were asked for: models round, and some enlarge what they draw."""
@@ -37,6 +38,9 @@ class ImageFile:
             LATER (the source does not answer now).
         damage: What is wrong with the picture, or could not be checked; None for a whole one.
         checked: Whether it was drawn, or its pixels counted.
+        c2pa: What its C2PA manifest is worth; None where its format is not searched.
+        c2pa_issuer: Who signed it.
+        digital_source_type: What it says itself of its origin: a term of IPTC's.
         path: In the spool, where READY; an image that goes to the store from memory has no file there.
     """
 
@@ -52,11 +56,15 @@ class ImageFile:
     damage: str | None = None
     checked: bool = True
     reason: str = ""
+    c2pa: str | None = None
+    c2pa_issuer: str | None = None
+    digital_source_type: str | None = None
 
     @classmethod
     def ready(cls, task: ImageTask, fetched: Fetched) -> ImageFile:
         """The entry of an image that is decoded whole, here and now."""
         facts = inspect(fetched.source, max_pixels=most_pixels(task))
+        found = examine(fetched.source)
         return cls(
             task,
             FileState.READY,
@@ -69,6 +77,9 @@ class ImageFile:
             height=facts.height,
             damage=facts.damage,
             checked=facts.checked,
+            c2pa=found.c2pa,
+            c2pa_issuer=found.manifest.issuer,
+            digital_source_type=found.source_type,
         )
 
 

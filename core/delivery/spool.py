@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BadInput
-from ..files import SpoolUnavailable, make_private_folder
+from ..files import SpoolUnavailable, make_private_folder, remove_left_over
 from ..ledger import ImageResult, ImageState, Ledger
 from ..purchase.replies import ReplySpool
 from ..request import Delivery
@@ -39,6 +39,8 @@ class Spool:
             self.replies = ReplySpool(self.folder / "replies")
             for folder in (self.images, self.quarantine):
                 make_private_folder(folder)
+            for folder in (self.folder, self.replies.folder, self.images):
+                remove_left_over(folder)
             self._write_probe()
         except OSError as error:
             raise BadInput(
@@ -102,6 +104,11 @@ class Spool:
                 with contextlib.suppress(OSError):
                     path.unlink()
 
+    def discard_quarantined(self, image_id: str) -> None:
+        """Remove what was set aside of an image that is stored now."""
+        with contextlib.suppress(OSError):
+            (self.quarantine / image_id).unlink()
+
     def discard(self, image_id: str) -> None:
         """Remove a file that is stored where it belongs."""
         with contextlib.suppress(OSError):
@@ -120,8 +127,12 @@ def record(ledger: Ledger, spool: Spool, results: Sequence[ImageResult]) -> None
         return
     ledger.images.finish(results)
     for result in results:
+        image_id = f"{result.call_id}-{result.index}"
         if result.state is not ImageState.PENDING:
-            spool.discard(f"{result.call_id}-{result.index}")
+            spool.discard(image_id)
+        if result.state is ImageState.STORED:
+            # An earlier download of it may have been unreadable.
+            spool.discard_quarantined(image_id)
     call_ids = {result.call_id for result in results}
     # The ledger knows, the results do not: they may be a part of a reply's images only.
     for call_id in call_ids - ledger.images.pending_calls(sorted(call_ids)):

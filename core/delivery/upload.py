@@ -6,14 +6,17 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from ..errors import ImagenError
 from ..images import EXTENSIONS, NotAnImage, save_bytes
 from ..ledger import ImageResult, ImageState, StoredAt
 from ..limits import Backoff, HealthGate, StopReason, StopSignal
+from ..provenance import MarkMode
 from ..storage import KeyTemplate, ObjectStore, Stored, StoreNotUsable, StoreUnavailable
 from .files import FileState, ImageFile
+from .sidecars import facts_of, put_sidecar
 from .spool import Spool
 
 _NOTE = 200
@@ -29,6 +32,8 @@ class Uploader:
         gate: Closed while the store fails; also holds back paid calls.
         patience: Seconds to wait for a failing store, for one image.
         run_tags: Returns the tags of the run, for stores that keep them with objects.
+        marking: Returns how the run marks its images, as its row says; None for not at all.
+        origin: Address of the API that the images come from, for their marks.
     """
 
     def __init__(
@@ -42,12 +47,16 @@ class Uploader:
         halt: StopSignal,
         patience: float,
         run_tags: Callable[[], Mapping[str, str]] = dict,
+        marking: Callable[[], Mapping[str, Any] | None] = lambda: None,
+        origin: str | None = None,
         backoff: Backoff = Backoff(first=0.5, maximum=10.0),  # noqa: B008 - immutable
     ) -> None:
         self._store = store
         self._keys = keys
         self._ledger_id = ledger_id
         self._run_tags = run_tags
+        self._marking = marking
+        self._origin = origin
         self._spool = spool
         self._gate = gate
         self._halt = halt
@@ -99,6 +108,8 @@ class Uploader:
                 return _result(file, ImageState.PENDING, reason=str(error))
             try:
                 key = self._key(file, file.ext)
+                # First: an image that is to be marked is never there without its mark.
+                marked = self._mark(key, file)
                 stored = self._store.put(
                     key,
                     source,
@@ -118,7 +129,7 @@ class Uploader:
                 return _result(file, ImageState.PENDING, reason=str(error))
             else:
                 self._gate.record_success()
-                return _result(file, ImageState.STORED, stored=self._stored_at(file, stored))
+                return _result(file, ImageState.STORED, stored=self._stored_at(file, stored, marked))
         raise AssertionError("unreachable")
 
     def _unusable(self, file: ImageFile, error: StoreNotUsable) -> ImageResult:
@@ -126,7 +137,15 @@ class Uploader:
         self._halt.set(StopReason.STORE, str(error))
         return _result(file, ImageState.PENDING, reason=str(error))
 
-    def _stored_at(self, file: ImageFile, stored: Stored) -> StoredAt:
+    def _mark(self, key: str, file: ImageFile) -> str | None:
+        """Write the sidecar, if the run wants one; returns how the image is marked now."""
+        mark = self._marking()
+        if mark is None:
+            return None
+        put_sidecar(self._store, key, facts_of(file, self._origin, mark), self._run_tags)
+        return MarkMode.SIDECAR.value
+
+    def _stored_at(self, file: ImageFile, stored: Stored, marked: str | None) -> StoredAt:
         return StoredAt(
             destination=self._store.destination,
             key=stored.key,
@@ -138,6 +157,10 @@ class Uploader:
             bytes=file.bytes,
             sha256=file.sha256,
             damage=file.damage,
+            c2pa=file.c2pa,
+            c2pa_issuer=file.c2pa_issuer,
+            digital_source_type=file.digital_source_type,
+            marked=marked,
         )
 
     def _found_or_lost(self, file: ImageFile) -> ImageResult:

@@ -49,10 +49,10 @@ def _limit(memory: int, seconds: int) -> None:
     except ImportError:  # no POSIX: what asked for the picture still has a deadline
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
-    for which, value in (
-        (resource.RLIMIT_DATA, _memory() + memory),
-        (resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + seconds),
-    ):
+    limits = {resource.RLIMIT_CPU: int(used.ru_utime + used.ru_stime) + 1 + seconds}
+    if now := _memory():
+        limits[resource.RLIMIT_DATA] = now + memory
+    for which, value in limits.items():
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(which, (value, resource.getrlimit(which)[1]))
 

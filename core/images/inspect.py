@@ -33,8 +33,8 @@ _SLIGHT = 32
 _PADDING = 16
 """Bytes that may be missing at the end of a WebP."""
 
-_BASELINE_BYTES = 6
-"""Memory a pixel of a JPEG that is not progressive: its coefficients are not kept."""
+_STILL_BYTES = 6
+"""Memory a pixel of a JPEG that is not progressive, whose coefficients are not kept, and of a PNG of one frame."""
 
 _READING = Budget(128 * 2**20)
 """For the bytes of large files. Small ones come in memory (see `core.delivery.download`)."""
@@ -107,8 +107,10 @@ def _png(header: Header, data: bytes, max_pixels: int) -> ImageFacts:
     notes = [*png.damage, *(["its end is missing"] if png.cut else [])]
     rows = png.rows()
     if rows is None:
-        _check_pixels(header, max_pixels)
-        return _drawn(header, png.lean(), max_pixels, notes)
+        pixels = _check_pixels(header, max_pixels)
+        lean = png.lean()
+        need = memory_needed(header.format, lean, pixels, None if png.animated else _STILL_BYTES)
+        return _drawn(header, lean, max_pixels, notes, need=need)
     missing = rows.wanted - rows.found
     if missing and (not rows.sound or missing * _SLIGHT > rows.wanted):
         raise NotAnImage("truncated PNG" if rows.sound else "damaged PNG (its pixels do not inflate)")
@@ -129,7 +131,7 @@ def _jpeg(header: Header, data: bytes, max_pixels: int) -> ImageFacts:
         raise NotAnImage(f"JPEG of {scans.number:,} scans of {pixels:,} pixels, more than are drawn")
     if not scans.number or not (scans.ended or scans.complete):
         raise NotAnImage("truncated JPEG")
-    need = memory_needed(header.format, data, pixels, None if scans.progressive else _BASELINE_BYTES)
+    need = memory_needed(header.format, data, pixels, None if scans.progressive else _STILL_BYTES)
     if scans.ended:
         return _drawn(header, data, max_pixels, need=need)
     return _cut_jpeg(header, data, max_pixels, need, scans)

@@ -65,6 +65,11 @@ class Png:
     cut: bool
 
     @property
+    def animated(self) -> bool:
+        """Whether there is more than one frame."""
+        return any(chunk.kind in _ANIMATION for chunk in self._chunks)
+
+    @property
     def empty(self) -> bool:
         """Whether there are no pixels at all."""
         return all(chunk.kind != b"IDAT" for chunk in self._chunks)

@@ -30,6 +30,9 @@ _SHOWN = re.compile(
 )
 """What may stand in a URL's query without being a secret, or leading to one. Everything else is never shown."""
 
+_TOO_SHORT = 2
+"""Characters of what is no secret worth the name, and stands in many words."""
+
 _NAME = re.compile(r"[\w.+-]*")
 # What libpq and others take in place of a URL. Here it would be the name of a file, with the password in it.
 _KEYWORDS = re.compile(
@@ -107,10 +110,11 @@ def _secrets(url: URL) -> Iterator[str]:
 
 
 def _without_secrets(text: str, url: URL) -> str:
-    """A driver's message without what it may quote of the address, as it is or as a URL has it."""
-    for secret in sorted(_secrets(url), key=len, reverse=True):
-        for form in (secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]):
-            text = text.replace(form, "***") if form else text
+    """A driver's message without what it may quote of the address: whole or in parts, as it is or as a URL has it."""
+    parts = {part for secret in _secrets(url) for part in (secret, *re.split(r"[=\s]+", secret))}
+    for part in sorted(parts, key=len, reverse=True):
+        for form in (part, quote(part, safe=""), quote_plus(part), repr(part)[1:-1]):
+            text = text.replace(form, "***") if len(form) > _TOO_SHORT else text
     return text
 
 

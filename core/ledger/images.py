@@ -26,7 +26,7 @@ class ImageTask:
     item_id: str
     model: str
     edition: str
-    sent_on: date  # day the call was sent, UTC
+    sent_at: datetime  # when the call was sent, UTC
     sent_from: str | None  # host of the process that sent the call: a base64 reply is in its spool
     source_url: str | None  # where the provider serves it; None if the reply held its bytes, or if it is to be copied
     content_type: str | None  # as the reply claims, or as found when it was stored
@@ -34,11 +34,17 @@ class ImageTask:
     copy_from: str | None = None  # URI of a stored copy if it is only to be copied; else None
     sha256: str | None = None  # of the stored copy
     facts: Mapping[str, str] = field(default_factory=dict)  # facts of the purchase that are stored with the object
+    prompt: str = ""  # as it was sent
 
     @property
     def image_id(self) -> str:
         """`{call}-{index}`, as in the catalog."""
         return f"{self.call_id}-{self.index}"
+
+    @property
+    def sent_on(self) -> date:
+        """The day the call was sent, UTC."""
+        return self.sent_at.date()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,10 @@ class StoredAt:
     bytes: int
     sha256: str
     damage: str | None = None  # what is wrong with the picture, or could not be checked
+    c2pa: str | None = None  # what its C2PA manifest is worth, if its format was searched for one
+    c2pa_issuer: str | None = None
+    digital_source_type: str | None = None  # what it says itself
+    marked: str | None = None  # how it was marked here, if it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +157,13 @@ def _task(row: sa.Row[Any]) -> ImageTask:
     return ImageTask(
         **fields(row, "call_id", "item_id", "model", "edition", "content_type", "attempts"),
         index=row.idx,
-        sent_on=row.sent_at.date(),
+        sent_at=row.sent_at,
         sent_from=row.host,
         source_url=None if stored else row.source_url,
         copy_from=row.uri if stored else None,
         sha256=row.sha256 if stored else None,
         facts=_purchase_facts(row),
+        prompt=row.prompt if row.sent_prompt is None else row.sent_prompt,
     )
 
 
@@ -238,13 +249,15 @@ _TASKS = (
         *(items.c[name] for name in ("model", "edition", "repeat", "parameters", "prompt", "rewrite_id")),
         *(calls.c[name] for name in ("number", "sent_at", "run_id", "requested", "returned", "settled", "seed")),
         *(calls.c[name] for name in ("cost_source", "wire_model", "contract")),
+        calls.c.prompt.label("sent_prompt"),
         workers.c.host,
     )
     .join(items, items.c.id == images.c.item_id)
     .join(calls, calls.c.id == images.c.call_id)
     .outerjoin(workers, workers.c.id == calls.c.holder_id)
 )
-_FACTS = ("content_type", "width", "height", "bytes", "sha256", "destination", "key", "uri", "damage")
+_PROVENANCE = ("c2pa", "c2pa_issuer", "digital_source_type", "marked")
+_FACTS = ("content_type", "width", "height", "bytes", "sha256", "destination", "key", "uri", "damage", *_PROVENANCE)
 _THIS = sa.and_(images.c.call_id == sa.bindparam("call"), images.c.idx == sa.bindparam("index"))
 # If it is stored already, this is a copy: the catalog keeps the first place.
 _STORE = (

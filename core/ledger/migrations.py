@@ -271,10 +271,16 @@ def _reviews(connection: Connection) -> None:
     fill_request_times(connection)
 
 
+def _provenance(connection: Connection) -> None:
+    """What images say of their origin, and how they are marked."""
+    for column in (images.c.c2pa, images.c.c2pa_issuer, images.c.digital_source_type, images.c.marked, runs.c.mark):
+        add_column(connection, column)
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
 _STEPS: tuple[Step, ...] = (
     *(_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules),
-    *(_marks, _damage, _reviews),
+    *(_marks, _damage, _reviews, _provenance),
 )
 
 SCHEMA_VERSION = 1 + len(_STEPS)

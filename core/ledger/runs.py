@@ -40,6 +40,7 @@ class RunSpec:
     flow_run_id: str | None = None
     flow_run_name: str | None = None
     flow_run_url: str | None = None  # page of the flow run in Prefect's UI, if known
+    mark: Mapping[str, Any] | None = None  # how its images are marked: mode, prompt, credit; None for not at all
     models: Sequence[Mapping[str, Any]] = ()  # the models that may be bought, as plain data of `core.run.models`
 
 
@@ -138,6 +139,7 @@ class Runs(Part):
             "parameters": dict(spec.parameters),
             "models": [dict(model) for model in spec.models] or None,
             "tags": dict(spec.tags),
+            "mark": None if spec.mark is None else dict(spec.mark),
             "ended_at": None,
             "outcome": None,
         }

@@ -119,6 +119,7 @@ runs = sa.Table(
     sa.Column("ended_at", UtcDateTime),
     sa.Column("outcome", sa.Text),
     sa.Column("warned", sa.Boolean, comment="whether it was said that the budget is nearly used"),
+    sa.Column("mark", JsonText, comment="how its images are marked; null: not at all"),
     _one_of("imagen_runs", "outcome", RunOutcome),
 )
 
@@ -218,6 +219,10 @@ images = sa.Table(
     sa.Column("stored_at", UtcDateTime),
     sa.Column("damage", FreeText, comment="what is wrong with a stored picture, or could not be checked"),
     sa.Column("requested_at", UtcDateTime, comment="when the call was sent: the order in which images are shown"),
+    sa.Column("c2pa", sa.Text, comment="what its C2PA manifest is worth; null: its format was not searched"),
+    sa.Column("c2pa_issuer", FreeText, comment="who signed it"),
+    sa.Column("digital_source_type", FreeText, comment="what it says itself: a term of IPTC's"),
+    sa.Column("marked", sa.Text, comment="how it was marked where it is stored: sidecar"),
     _one_of("imagen_images", "state", ImageState),
 )
 
@@ -518,7 +523,11 @@ SELECT
     ch.checked_at                      AS checked_at,
     COALESCE(rn.revision, 1)           AS revision,
     rn.parent_id                       AS parent_item_id,
-    rn.call_id || '-' || rn.idx        AS parent_image_id
+    rn.call_id || '-' || rn.idx        AS parent_image_id,
+    im.c2pa                            AS c2pa,
+    im.c2pa_issuer                     AS c2pa_issuer,
+    im.digital_source_type             AS digital_source_type,
+    im.marked                          AS marked
 FROM imagen_images im
 LEFT JOIN imagen_calls c ON c.id = im.call_id
 LEFT JOIN imagen_items i ON i.id = im.item_id

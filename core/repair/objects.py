@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from ..provenance import SIDECAR
 from ..storage import ObjectInfo, ObjectStore
 
 # The default key, which says whose image it is where a store keeps no metadata.
@@ -35,9 +36,9 @@ class FoundImage:
 
 
 def image_objects(store: ObjectStore) -> Iterator[ObjectInfo]:
-    """Everything at a destination but the files this package keeps there for itself."""
+    """Everything at a destination but sidecars, and the files this package keeps there for itself."""
     for info in store.list():
-        if not info.key.rpartition("/")[2].startswith("."):
+        if not info.key.rpartition("/")[2].startswith(".") and not info.key.endswith(SIDECAR):
             yield info
 
 

@@ -25,6 +25,7 @@ from ..delivery import MARKER_KEY, Marker, Spool
 from ..errors import ImagenError
 from ..images import MOST_COUNTED, NotAnImage, inspect
 from ..ledger import ImageResult, ImageState, Ledger, StoredAt, StoredImage
+from ..provenance import SIDECAR, examine
 from ..request import RunRequest
 from ..run.services import spool_folder
 from ..storage import ObjectInfo, ObjectStore
@@ -300,6 +301,7 @@ class _Reconcile:
         """Read an object whole before the catalog vouches for it."""
         fetched = self._store.get(image.info.key, path)
         facts = inspect(fetched.path, max_pixels=MOST_COUNTED)  # it was accepted once
+        found = examine(fetched.path)
         return StoredAt(
             destination=self._store.destination,
             key=image.info.key,
@@ -311,6 +313,10 @@ class _Reconcile:
             bytes=fetched.size,
             sha256=fetched.sha256,
             damage=facts.damage,
+            c2pa=found.c2pa,
+            c2pa_issuer=found.manifest.issuer,
+            digital_source_type=found.source_type,
+            marked="sidecar" if self._store.head(image.info.key + SIDECAR) is not None else None,
         )
 
     def _restore(self) -> None:

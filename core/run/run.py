@@ -25,7 +25,7 @@ from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch
 from ..purchase import recover_replies
 from ..purchase.log import ask_log
-from ..request import Rewrite, RunRequest, UnknownPolicy
+from ..request import Delivery, Rewrite, RunRequest, UnknownPolicy
 from ..threads import in_threads
 from .checks import CheckedBatch, Prepared
 from .chunks import Dispatcher, process_all
@@ -92,6 +92,7 @@ def write_run(
             destination=destination,
             edition=batch.edition,
             tags=request.tags,
+            mark=_mark_of(request.delivery),
             budget=usd_to_credits(budget) if budget is not None else None,
             flow_run_id=flow_run.id,
             flow_run_name=flow_run.name,
@@ -101,6 +102,13 @@ def write_run(
     ledger.runs.add_items(run_id, batch.run_items())
     progress = ledger.runs.progress(run_id)
     return PlannedRun(run_id, progress.rows, progress.total, progress.owned)
+
+
+def _mark_of(delivery: Delivery) -> dict[str, Any] | None:
+    """How a run's images are marked, as its row says it to whoever delivers them."""
+    if delivery.mark == "none":
+        return None
+    return {"mode": delivery.mark, "prompt": delivery.mark_prompt, "credit": delivery.credit}
 
 
 class Run:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..aimlapi import AimlApiClient
@@ -19,6 +20,7 @@ from ..http.sessions import user_agent
 from ..images import Fetcher, decoding_budget
 from ..ledger import ClaimedItem, Ledger, LedgerMismatch, LedgerUnavailable, SharedQuota
 from ..limits import BalanceGuard, CallLimiter, CircuitBreaker, HealthGate, StopReason, StopSignal
+from ..provenance import trusted_roots
 from ..purchase import Purchaser, Rewriter
 from ..request import Delivery, RunRequest
 from ..storage import KeyTemplate, LocalStore, ObjectStore, StoreUnavailable
@@ -59,6 +61,7 @@ class Services:
         self.store = store
         self.request = request
         limits, delivery = request.limits, request.delivery
+        trusted_roots()  # a mistake there is found before anything is bought
         self.halt = StopSignal()
         self._lock = threading.RLock()
         ledger.be_patient(delivery.patience)
@@ -265,6 +268,8 @@ class Services:
             keys=KeyTemplate(self.request.delivery.key_template),
             ledger_id=self.ledger.id,
             run_tags=self._run_tags,
+            marking=self._marking,
+            origin=self.ledger.origin,
             spool=self.spool,
             gate=self.gate,
             halt=self.halt,
@@ -272,13 +277,18 @@ class Services:
         )
 
     @functools.cached_property
-    def _tags(self) -> Mapping[str, str]:
-        tags: Mapping[str, str] = self.ledger.runs.get(self.run_id)["tags"]
-        return tags
+    def _row(self) -> Mapping[str, Any]:
+        return self.ledger.runs.get(self.run_id)
 
     def _run_tags(self) -> Mapping[str, str]:
         """The run's tags, read when the first image is stored: the services are older than the run's row."""
-        return self._tags
+        tags: Mapping[str, str] = self._row["tags"]
+        return tags
+
+    def _marking(self) -> Mapping[str, Any] | None:
+        """How the run's images are marked: also for a repair, which knows nothing of the run's options."""
+        mark: Mapping[str, Any] | None = self._row["mark"]
+        return mark
 
     def _open_copy(self, uri: str) -> tuple[ObjectStore, str]:
         """The store that holds a stored image, reached with the destination's own options where the scheme is the same.

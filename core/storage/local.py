@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BadInput
-from ..files import Fetched, HashedFile, SpoolUnavailable
+from ..files import Fetched, HashedFile, SpoolUnavailable, remove_left_over
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
 from .keys import check_key
 from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored
@@ -27,7 +27,7 @@ class LocalStore(ObjectStore):
     """A folder. An object is a file, fsynced before it appears under its key by a hard link, which never replaces.
 
     Content types are told from extensions, hashes are computed when asked for, metadata is not kept (the catalog has
-    it). Files being written live in `.prefect-imagen-tmp`; what a crash leaves there may be deleted.
+    it). Files being written live in `.prefect-imagen-tmp`; what a crash leaves there, `preflight` deletes.
 
     Args:
         root: The folder; `preflight` makes it. Later it must exist: a vanished mount is not written into silently.
@@ -162,6 +162,7 @@ class LocalStore(ObjectStore):
             self.write_text(PROBE_KEY, "prefect-imagen was here\n")
             # Not every file system has hard links (FAT, some network shares): then nothing could be create-only.
             self.create_text(PROBE_KEY, "overwritten\n")
+            remove_left_over(self.root / _TEMPORARY)
         except StoreUnavailable as error:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in _CONFIGURATION:

@@ -26,6 +26,8 @@ COMMANDS = (
     "review",
     "gallery",
     "thumbnails",
+    "provenance check",
+    "provenance show",
     "backup",
     "doctor",
     "models check",
@@ -63,6 +65,7 @@ def test_looking_never_imports_prefect(tmp_path: Path) -> None:
 import sys
 from prefect_imagen.cli import main
 for arguments in (["--help"], ["run", "--help"], ["doctor", "--help"], ["blocks", "create", "--help"], ["models"],
+                  ["provenance", "check", "--help"],
                   ["plan", "prompts.txt"], ["status", "repair", "reconcile", "budget", "--all"],
                   ["run", "nope.txt", "--to", "x"]):
     main([*arguments])

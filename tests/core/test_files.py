@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from prefect_imagen.core.delivery import Spool
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.files import AtomicFile, check_stays_inside, make_private_folder
 from prefect_imagen.core.prompts import PromptSpec
+from prefect_imagen.core.storage import LocalStore
 
 
 @pytest.fixture
@@ -97,3 +100,28 @@ def test_files_and_folders_are_for_their_owner_alone(tmp_path: Path, umask: int)
     assert stat.S_IMODE((tmp_path / "a" / "b" / "c").stat().st_mode) == 0o600
     folders = [tmp_path / "a", tmp_path / "a" / "b", tmp_path / "home", tmp_path / "home" / "spool", spool.folder]
     assert {stat.S_IMODE(path.stat().st_mode) for path in [*folders, spool.images, spool.replies.folder]} == {0o700}
+
+
+def test_what_killed_processes_left_is_removed_and_what_is_being_written_is_not(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from prefect_imagen.core.files import AtomicFile\n"
+        "with AtomicFile(Path(sys.argv[1])) as out:\n"
+        "    out.write(b'half'); out.file.flush(); os.kill(os.getpid(), 9)"
+    )
+    store = LocalStore(tmp_path / "store")
+    store.preflight()
+    spool = Spool(tmp_path / "spool", "x")
+    temporary = store.root / ".prefect-imagen-tmp"
+    for folder in (temporary, spool.images, spool.replies.folder):
+        killed = subprocess.run([sys.executable, "-c", code, str(folder / "name")], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert len(list(folder.iterdir())) == 1
+    with AtomicFile(spool.images / "mine") as mine, AtomicFile(store.root / "own", temporary_folder=temporary) as own:
+        store.preflight()
+        Spool(tmp_path / "spool", "x")
+        for out in (mine, own):
+            out.write(b"whole")
+            out.commit()
+    assert [path.name for path in spool.images.iterdir()] == ["mine"]
+    assert (store.root / "own").read_bytes() == b"whole"
+    assert not [*temporary.iterdir(), *spool.replies.folder.iterdir()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.images import DecoderUnavailable, NotAnImage, drawing, inspect, thumbnail
 from prefect_imagen.core.images.drawing import BUDGET_VARIABLE, Budget, close_decoders, decoding_budget
 from prefect_imagen.core.images.signature import JPEG, WEBP
+
+from ...waiting import until
 
 
 def picture(kind: str = "JPEG", size: tuple[int, int] = (64, 48), **options: Any) -> bytes:
@@ -172,3 +176,20 @@ def test_thumbnails() -> None:
     assert all(abs(got - wanted) < 12 for got, wanted in zip(small.getpixel((5, 5)), (200, 100, 50), strict=True))  # type: ignore[arg-type]
     for none in (b"<html>", b"<svg>", picture()[:300], picture("WEBP", (6000, 6000), lossless=True, method=0)):
         assert thumbnail(none, 64) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="processes are looked at in /proc")
+def test_no_decoder_outlives_the_process_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(picture())
+    code = (
+        "import sys, time; from pathlib import Path; from prefect_imagen.core.images import drawing, inspect;"
+        "inspect(Path(sys.argv[1])); print(drawing._pool._idle[0]._process.pid, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-P", "-c", code, str(tmp_path / "a.jpg")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        process.kill()
+        status = Path(f"/proc/{pid}/status")
+        until(lambda: not status.exists() or "zombie" in status.read_text(), "the decoder to end")

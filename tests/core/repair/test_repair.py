@@ -35,6 +35,17 @@ def test_what_is_paid_is_fetched_stored_and_cataloged_without_a_call(workshop: W
     assert again.summary() == "nothing to do; left: nothing"
 
 
+def test_what_was_set_aside_is_removed_once_the_image_is_stored(workshop: Workshop) -> None:
+    """A CDN that answered every download with a page of its own for a while."""
+    workshop.sandbox.set_faults([{"fault": "html_download", "first_attempts": 9}])
+    assert workshop.run(4) == {"lost": 4}
+    quarantine = Path(workshop.spool) / workshop.ledger.id / "quarantine"
+    assert len(list(quarantine.iterdir())) == 4
+    workshop.sandbox.clear_faults()
+    assert workshop.repair(lost=True).stored == 4
+    assert list(quarantine.iterdir()) == []
+
+
 def test_unknown_is_held_asked_about_and_bought_again_only_when_chosen(workshop: Workshop) -> None:
     workshop.sandbox.set_faults([{"fault": "cut_after_billing", "times": 5}])
     assert workshop.run(8, log=False) == {"delivered": 3, "unknown": 5}

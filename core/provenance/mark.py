@@ -1,0 +1,81 @@
+"""Marking a copy of a picture. The original, which the store holds as the provider sent it, is never changed."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from .errors import MarkRefused
+from .splice import splice, unsplice
+from .xmp import Facts, packet
+
+SIDECAR = ".xmp"
+"""Ends the name of a sidecar, behind the picture's own: `cat.png.xmp`."""
+
+
+class MarkMode(enum.StrEnum):
+    """How a picture is marked.
+
+    AUTO: with XMP in the copy; with a sidecar where the picture is signed, has XMP of its own, or is no PNG, JPEG or
+    WebP. XMP: in the copy, or not at all. SIDECAR: in a file beside it. NONE: not.
+    """
+
+    AUTO = "auto"
+    XMP = "xmp"
+    SIDECAR = "sidecar"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A picture with its mark.
+
+    Attributes:
+        data: The file to deliver.
+        sidecar: What belongs into a file beside it, named as the picture and `.xmp`; None for no such file.
+        how: The mark that it has now.
+    """
+
+    data: bytes
+    sidecar: bytes | None
+    how: MarkMode
+
+
+def mark(data: bytes, facts: Facts, mode: MarkMode = MarkMode.AUTO) -> Marked:
+    """Mark a copy of a picture.
+
+    Args:
+        data: The original's bytes.
+        facts: What the mark says.
+        mode: How.
+
+    Raises:
+        MarkRefused: It cannot be marked so; nothing unmarked is returned in its place.
+
+    Example:
+        >>> import hashlib, io
+        >>> from datetime import UTC, datetime
+        >>> from PIL import Image
+        >>> file = io.BytesIO()
+        >>> Image.new("RGB", (8, 8)).save(file, "PNG")
+        >>> original = file.getvalue()
+        >>> sha256 = hashlib.sha256(original).hexdigest()
+        >>> facts = Facts("pi-1-0", "a1", sha256, "google/imagen4", "google/imagen4", None, datetime.now(UTC))
+        >>> marked = mark(original, facts)
+        >>> marked.how, marked.sidecar, unsplice(marked.data) == original
+        (<MarkMode.XMP: 'xmp'>, None, True)
+    """
+    if mode is MarkMode.NONE:
+        return Marked(data, None, mode)
+    said = packet(facts)
+    if mode is MarkMode.SIDECAR:
+        return Marked(data, said, mode)
+    try:
+        marked = splice(data, said)
+    except MarkRefused:
+        if mode is MarkMode.AUTO:
+            return Marked(data, said, MarkMode.SIDECAR)
+        raise
+    if unsplice(marked) != data:
+        raise MarkRefused("the mark could not be taken out again without a trace, so it was not put in: use a sidecar")
+    return Marked(marked, None, MarkMode.XMP)
