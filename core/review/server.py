@@ -231,6 +231,8 @@ def listen(host: str, port: int) -> socket.socket:
 def origin_of(listener: socket.socket) -> str:
     """The address of a socket, as a browser has it."""
     host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - no address to listen on, but one that is shown
+        host = socket.gethostname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

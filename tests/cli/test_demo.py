@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import requests
 from PIL import Image
 
 from .conftest import Terminal
@@ -27,10 +28,26 @@ def test_demo_buys_once_and_leaves_nothing_running(terminal: Terminal, migrated:
     connection.close()
     assert len(rows) == 24
     assert all(uri.startswith("s3://demo/products/") for (uri,) in rows)
+    assert first.out.splitlines()[-1] == "  prefect-imagen review --catalog out/catalog.db --local-s3 out/s3"
     assert not (terminal.folder / "demo-output").exists()
     # The visitor's own keys, ledger and Prefect are left alone.
     assert terminal.sandbox.calls() == []
     assert sorted(path.name for path in terminal.folder.parent.iterdir()) == ["work"]
+    assert_nothing_runs(out)
+
+    # The page on these pictures, as the last line says; its S3 server ends with it.
+    page = terminal.start(*first.out.splitlines()[-1].split()[1:], "--no-open")
+    assert page.stdout is not None
+    link = page.stdout.readline().strip()
+    with requests.Session() as guest:
+        assert guest.get(link, timeout=30).status_code == 200
+        origin = link.partition("/?")[0]
+        started = guest.get(f"{origin}/api/start", timeout=30).json()
+        assert started["total"] == 24
+        picture = guest.get(f"{origin}/pictures/{started['rows'][0]['image_id']}", timeout=30)
+        assert (picture.status_code, picture.headers["content-type"]) == (200, "image/png")
+    page.terminate()
+    assert page.wait(30) == 143
     assert_nothing_runs(out)
 
     again = terminal.run("demo", "--output", "out")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -195,12 +195,12 @@ def desk_of(bought: Callable[[int], Path], tmp_path: Path) -> Iterator[Callable[
 
 
 @pytest.fixture
-def desk_on(tmp_path: Path) -> Iterator[Callable[[int, str], Desk]]:
-    """A catalog in a database of the test's own, with so many pictures."""
+def desk_on(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
+    """A catalog in a database of the test's own, with so many pictures, bought from a given sandbox or its own."""
     made: list[Desk] = []
 
-    def make(prompts: int, catalog: str) -> Desk:
-        with SandboxServer(pictures="fast", image_bytes=20_000) as sandbox:
+    def make(prompts: int, catalog: str, api: SandboxServer | None = None) -> Desk:
+        with nullcontext(api) if api else SandboxServer(pictures="fast", image_bytes=20_000) as sandbox:
             desk = Desk(tmp_path, catalog, _environment(tmp_path, catalog, sandbox.base_url))
             made.append(desk)
             (tmp_path / "prompts.txt").write_text("".join(f"fox number {n:02}\n" for n in range(prompts)))

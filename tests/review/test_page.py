@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from prefect_imagen.core.ledger import ImageFilter, VerdictValue
+from prefect_imagen.sandbox import SandboxServer
 
 from .conftest import Desk, all_sent, current, port_of, press, tile
 
@@ -118,6 +121,54 @@ def test_two_browsers_at_once_lose_nothing(desk_on: Desks, browse: Browse, postg
             "rejected",
             5,
         )
+
+
+def test_what_is_rejected_is_made_anew_once_and_delivered(desk_on: Desks, browse: Browse, tmp_path: Path) -> None:
+    with SandboxServer(pictures="drawn") as sandbox:
+        desk = desk_on(4, str(tmp_path / "ledger.db"), sandbox)
+        ada, ben = browse(desk.review()), browse(desk.review("--reviewer", "ben"))
+        first = current(ada)
+        press(ada, "x", "ArrowLeft", "r")
+        expect(ada.locator("#status")).to_contain_text("Asked for another seed")
+        press(ben, "r")
+        expect(ben.locator("#status")).to_contain_text("Asked for another seed")
+        press(ada, "ArrowRight", "e")
+        assert ada.locator("dialog#edit textarea").input_value() == ada.locator("[aria-posinset='2'] span").inner_text()
+        press(ada, "End")
+        ada.keyboard.type(" at night")
+        press(ada, "Enter")
+        expect(ada.locator("#status")).to_contain_text("Asked for an edited prompt")
+        # What is the same, or nothing, is refused, and the page says why.
+        press(ada, "e", "Enter")
+        expect(ada.locator("#status")).to_contain_text("not asked for")
+        assert ada.locator("[data-asked]").count() == 2
+        all_sent(ada)
+
+        plan = desk.run("plan", "--regenerations")
+        assert plan.returncode == 0, plan.stderr
+        assert len(sandbox.bill()["entries"]) == 4, "asking costs nothing"
+        for _ in range(2):
+            bought = desk.run("regenerate", "--budget-usd", "1")
+            assert bought.returncode == 0, bought.stderr
+            assert len(sandbox.bill()["entries"]) == 6
+
+        # Old and new side by side; the new one is approved there.
+        ada.reload()
+        expect(ada.locator("[data-image-id]")).to_have_count(6)
+        press(ada, "Home")
+        assert current(ada) == first
+        press(ada, "c", "ArrowRight")
+        figures = ada.locator("dialog#compare figure")
+        expect(figures).to_have_count(2)
+        assert figures.nth(0).get_attribute("data-compare-id") == first
+        new = str(figures.nth(1).get_attribute("data-compare-id"))
+        press(ada, "p", "Escape")
+        assert (tile(ada, first)[0], tile(ada, new)[0]) == ("rejected", "approved")
+        all_sent(ada)
+        delivered = desk.run("deliver", "--to", "shop", "--json")
+        assert delivered.returncode == 0, delivered.stderr
+        (line,) = (tmp_path / "shop" / "manifest.jsonl").read_text().splitlines()
+        assert json.loads(line)["image_id"] == new
 
 
 def test_loupe_comparison_selection_search_and_help(desk_of: Desks, browse: Browse) -> None:
@@ -232,3 +283,18 @@ def test_narrow_screens_show_all_of_it(desk_of: Desks, browse: Browse) -> None:
         assert box["x"] + box["width"] <= 360
     page.locator('[data-action="approved"]').click()
     assert page.locator('[data-verdict="approved"]').count() == 1
+
+
+def test_groups_are_told_apart(desk_of: Desks, browse: Browse) -> None:
+    desk = desk_of(6)
+    with closing(sqlite3.connect(desk.catalog)) as connection, connection:
+        items = [item for (item,) in connection.execute("SELECT id FROM imagen_items ORDER BY prompt")]
+        for item in items[3:]:
+            connection.execute("UPDATE imagen_items SET prompt = 'a dog' WHERE id = ?", (item,))
+    page = browse(desk.review("--order", "prompt"))
+    expect(page.locator("[data-begins]")).to_have_count(4)
+    first = page.locator("[aria-posinset='1']")
+    assert first.get_attribute("aria-label") == "new group, a dog, not reviewed"
+    assert not page.locator("[aria-posinset='2']").get_attribute("data-begins")
+    one = browse(desk.review("--text", "dog"))
+    assert one.locator("h1").inner_text() == "3 pictures"

@@ -14,6 +14,7 @@
     arrowleft: "left", h: "left", arrowright: "right", l: "right", arrowup: "up", k: "up", arrowdown: "down", j: "down",
     home: "home", end: "end", pageup: "pageup", pagedown: "pagedown",
   };
+  const GROUPS = { item: "item_id", prompt: "prompt", duplicates: "duplicate_group" };
   const FORMS = ["edit", "note", "filters"];
   const byId = (id) => document.getElementById(id);
 
@@ -199,7 +200,8 @@
       const isSelected = this.selected.has(index);
       const mark = this.marks[index];
       const problem = this.problems.get(id);
-      const key = `${id}|${row ? row.sha256 : ""}|${mark}|${isCurrent}|${isSelected}|${moving}|${problem || ""}|${row?.asked || ""}`;
+      const begins = row && this.beginsGroup(index, row);
+      const key = `${id}|${row ? row.sha256 : ""}|${mark}|${isCurrent}|${isSelected}|${moving}|${problem || ""}|${row?.asked || ""}|${begins}`;
       if (tile.key === key) return;
       tile.key = key;
       if (id) tile.dataset.imageId = id;
@@ -216,9 +218,8 @@
       else delete tile.dataset.flags;
       if (row?.asked) tile.dataset.asked = "";
       else delete tile.dataset.asked;
-      if (row?.group_start) tile.dataset.group = row.group_start;
-      else delete tile.dataset.group;
-      const about = [row ? row.prompt : "loading", WORDS[verdict], stars ? `${stars} stars` : "", flags, problem || ""];
+      tile.toggleAttribute("data-begins", Boolean(begins));
+      const about = [begins ? "new group" : "", row ? row.prompt : "loading", WORDS[verdict], stars ? `${stars} stars` : "", flags, problem || ""];
       tile.setAttribute("aria-label", about.filter(Boolean).join(", "));
       tile.caption.textContent = problem || (row ? row.prompt : "");
       tile.toggleAttribute("data-problem", Boolean(problem));
@@ -232,6 +233,14 @@
         tile.image.onerror = () => this.broken(row);
         tile.image.src = url;
       }
+    }
+
+    /** Whether a picture is the first of its group, where pictures are grouped. */
+    beginsGroup(index, row) {
+      const field = GROUPS[this.filters.get("order")];
+      if (!field) return false;
+      const before = this.rows.get(index - 1);
+      return index === 0 || Boolean(before && (before[field] !== row[field] || !row[field]));
     }
 
     async broken(row) {
