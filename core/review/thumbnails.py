@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from ..files import AtomicFile, SpoolUnavailable, home
+from ..files import AtomicFile, SpoolUnavailable, home, make_private_folder
 from ..images import NotAnImage, thumbnail
 from ..images.signature import read_header
 from .pictures import CannotBeShown, Pictures, StoredPicture
@@ -80,7 +80,7 @@ class Thumbnails:
         small = shrink(self._pictures.read(picture))
         path = thumbnail_path(picture.sha256)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path.parent)
             with AtomicFile(path) as out:
                 out.write(small)
                 out.commit()
