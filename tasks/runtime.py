@@ -29,7 +29,15 @@ Credentials = AimlApiCredentials | str | None
 Store = S3ImageStore | LocalImageStore | str | None
 Catalog = ImageCatalog | str | None
 
-_SERVICE_REASONS = frozenset({StopReason.API, StopReason.STORE, StopReason.LEDGER, StopReason.RATE, StopReason.SPOOL})
+_SERVICE_REASONS = frozenset({
+    StopReason.API,
+    StopReason.CALLS,
+    StopReason.PICTURES,
+    StopReason.STORE,
+    StopReason.LEDGER,
+    StopReason.RATE,
+    StopReason.SPOOL,
+})  # fmt: skip
 _lock = threading.Lock()
 _shared: dict[str, tuple[Run, int]] = {}
 
