@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..core.plan import Plan, RewritePlan
 
 _PARTS = frozenset({"model", "template", "aspect_ratio", "edition", "edition_timezone", "select", "image", "rewrite"})
-_ALSO = frozenset({"rewrite_fallback", "requests_per_minute", "offline"})
+_ALSO = frozenset({"rewrite_fallback", "concurrency", "requests_per_minute", "offline"})
 
 
 @with_flags
@@ -60,6 +60,7 @@ def plan(
     if prompts is None:
         raise BadInput("name a file of prompts, or --regenerations")
     from ..core.aimlapi import DEFAULT_BASE_URL
+    from ..core.limits.circuit import most_calls
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan, open_batch
     from ..core.run.checks import with_terms
     from ..core.storage import open_store
@@ -92,10 +93,11 @@ def plan(
             if not made.exact:
                 raise BadInput(f"--out: {made.rows:,} rows are too many for a file; ask for fewer")
             writer.finish(items=made.items)
+    at_risk = most_calls(request.limits.concurrency)
     if json:
-        print_json(_document(made, destination, where))
+        print_json({**_document(made, destination, where), "calls_without_success": at_risk})
     else:
-        _show(stdout(), made, destination, where)
+        _show(stdout(), made, destination, where, at_risk)
     if refused:
         raise InvalidPrompts(made.invalid, made.prompts)
     return OK
@@ -103,6 +105,7 @@ def plan(
 
 def _plan_regenerations(given: Given, catalog: str | None, base_url: str | None, *, as_json: bool) -> int:
     from ..core.aimlapi import DEFAULT_BASE_URL
+    from ..core.limits.circuit import most_calls
     from ..core.plan import make_plan
     from ..core.review.regenerate import open_batches
     from ..core.run.checks import with_terms
@@ -121,7 +124,7 @@ def _plan_regenerations(given: Given, catalog: str | None, base_url: str | None,
         print_json({"regenerations": [_document(plan, destination, where) for plan, destination in made]})
         return OK
     for plan, destination in made:
-        _show(stdout(), plan, destination, where)
+        _show(stdout(), plan, destination, where, most_calls(request.limits.concurrency))
     if not made:
         stdout().print("Nothing is to be made anew.")
     return OK
@@ -165,7 +168,7 @@ def _rewrites_document(made: RewritePlan) -> dict[str, Any]:
     return counted
 
 
-def _show(console: Console, made: Plan, destination: str | None, catalog: str | None) -> None:
+def _show(console: Console, made: Plan, destination: str | None, catalog: str | None, at_risk: int) -> None:
     from ..core.money import format_usd
     from ..core.run.progress import duration
 
@@ -196,6 +199,7 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
             ("price", f"{format_usd(made.price)} expected, {format_usd(made.price_high)} at most"),
             ("an image", a_piece),
             ("size", size),
+            ("at risk", _at_risk(made, at_risk)),
             ("prompts", f"{made.prompts:,}{each}"),
             ("from column", made.column or ""),
             ("rewriting", _rewriting(made.rewrites) if made.rewrites is not None else ""),
@@ -225,6 +229,16 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
         console.print("\nPrompts, a sample", style="bold")
         for text in made.samples:
             console.print(f"  {' '.join(text.split())}", soft_wrap=True)
+
+
+def _at_risk(made: Plan, calls: int) -> str:
+    """What is spent at most while nothing succeeds."""
+    from ..core.money import format_usd
+
+    if made.to_buy <= calls:
+        return ""
+    price = made.price_high * calls // made.to_buy
+    return f"{calls:,} calls, {format_usd(price)}: while no call or no picture succeeds, buying pauses"
 
 
 def _rewriting(made: RewritePlan) -> str:

@@ -16,7 +16,7 @@ from .exit_codes import OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.ledger import BudgetState, CostSummary, Ledger, ReviewCounts, Transition
+    from ..core.ledger import BudgetState, CostSummary, Fruitless, Ledger, ReviewCounts, Transition
     from ..core.run.report import RunReport
 
 _UNKNOWN_SHOWN = 20
@@ -81,6 +81,7 @@ def status(
         row = find_run(runs, run)
         report = make_report(ledger, row["run_id"], outcome=row["outcome"] or "Running, or stopped without a word")
         unknown = ledger.calls.unknown()
+        fruitless = dict(zip(("calls", "pictures"), ledger.calls.without_success(row["run_id"]), strict=True))
         whole = ledger.costs.of()
         budgets = ledger.budgets.states(row["run_id"])
         reviewed = ledger.review.counts(ImageFilter(run_id=row["run_id"]))
@@ -93,10 +94,11 @@ def status(
                     "budgets": [as_dict(state) for state in budgets],
                     "unknown": [dict(call) for call in unknown],
                     "review": {**reviewed.as_dict(), "regenerations": len(ledger.revisions.open())},
+                    "without_success": {what: asdict(told) for what, told in fruitless.items()},
                 }
             )
         else:
-            _show(stdout(), row, report, whole, unknown, budgets, reviewed)
+            _show(stdout(), row, report, whole, unknown, budgets, reviewed, fruitless)
     return OK
 
 
@@ -155,7 +157,9 @@ def _show(
     unknown: list[dict[str, Any]],
     budgets: list[BudgetState],
     reviewed: ReviewCounts,
+    fruitless: Mapping[str, Fruitless],
 ) -> None:
+    from ..core.limits.circuit import BEYOND_CONCURRENCY
     from ..core.money import format_usd
     from .summary import images_stored, print_open, state_counts, texts_written
 
@@ -178,6 +182,11 @@ def _show(
             ("images", images_stored(report)),
             ("review", reviewed.summary() if reviewed.reviewed else ""),
             ("texts", texts_written(report)),
+            *(
+                ("no success", f"in the last {told.count:,} {what}: {told.reason}")
+                for what, told in fruitless.items()
+                if told.count > BEYOND_CONCURRENCY
+            ),
             ("stored in", report.destination or ""),
             ("catalog", report.catalog),
             *(

@@ -29,6 +29,8 @@ _HALT_ADVICE = {
     StopReason.MODEL: "The API does not serve this model; `prefect-imagen models` lists others.",
     StopReason.RATE: "The API asked for a longer pause than is worth waiting. Later, or with --requests-per-minute:",
     StopReason.API: "When the API can be reached, the same command buys the rest:",
+    StopReason.CALLS: "When the API answers as it should, the same command buys the rest:",
+    StopReason.PICTURES: "When pictures can be fetched, the same command delivers what is paid, then buys the rest:",
     StopReason.STORE: "When the store is back, the same command delivers what is paid for, then buys the rest:",
     StopReason.SPOOL: "When there is room on this machine's disk, the same command goes on:",
     StopReason.LEDGER: "When the database is back, the same command goes on:",

@@ -6,7 +6,7 @@ The API bills in credits, 2,000,000 of them to the US dollar (AI/ML API docs, "B
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 from .errors import BadInput
 
@@ -14,13 +14,15 @@ CREDITS_PER_USD = 2_000_000
 """Credits in one US dollar."""
 
 _MOST_USD = 1_000_000_000
+_NOISE = Decimal("0.000001")
 
 
 def usd_to_credits(usd: Decimal | float | int | str) -> int:
     """Convert an amount in USD to credits, rounding a fraction of a credit up.
 
     Args:
-        usd: Amount in US dollars. Floats are read by their shortest decimal form, so `0.052` is 104,000 credits.
+        usd: Amount in US dollars. Floats are read by their shortest decimal form, so `0.052` is 104,000 credits. Less
+            than a millionth of a credit is the noise of somebody's arithmetic: `0.052000000000000001` is as many.
 
     Raises:
         BadInput: The amount is not a number, is negative or is above a thousand million.
@@ -35,7 +37,8 @@ def usd_to_credits(usd: Decimal | float | int | str) -> int:
         raise BadInput(f"not an amount in USD: {usd!r}") from None
     if not amount.is_finite() or not 0 <= amount <= _MOST_USD:
         raise BadInput(f"not an amount in USD: {usd!r} (a number from 0 to {_MOST_USD:,} is needed)")
-    return int((amount * CREDITS_PER_USD).to_integral_value(rounding=ROUND_CEILING))
+    exact = (amount * CREDITS_PER_USD).quantize(_NOISE, rounding=ROUND_HALF_EVEN)
+    return int(exact.to_integral_value(rounding=ROUND_CEILING))
 
 
 def credits_to_usd(credits_: int) -> Decimal:

@@ -2,6 +2,8 @@
 
     prefect-imagen.run.completed      a run delivered everything      exactly one of the two
     prefect-imagen.run.incomplete     a run left something undone     for each run
+    prefect-imagen.buying.paused      no call, or no picture, succeeds
+    prefect-imagen.buying.resumed     one succeeded again
     prefect-imagen.budget.warning     four fifths of a cap are spent
     prefect-imagen.unknown.waiting    calls that may have been billed wait for a decision
     prefect-imagen.model.retiring     a model in use will be withdrawn
@@ -84,6 +86,34 @@ class RunIncomplete(_RunEnded):
     outcome: Literal["Incomplete", "BudgetReached", "Blocked"] = Field(
         description="Some items failed; the budget; or a service, the key, the model or a signal."
     )
+
+
+class BuyingPaused(Payload):
+    """Nothing has succeeded for a while: a run buys nothing but a probe now and then."""
+
+    event: ClassVar[str] = "prefect-imagen.buying.paused"
+
+    run_id: str = Field(description="The run.")
+    of: Literal["calls", "pictures", "calls for texts"] = Field(description="What does not succeed.")
+    reason: str = Field(description="How many, and why the last one failed.")
+    patience_seconds: float = Field(description="When the run ends as `Blocked`, if nothing succeeds until then.")
+
+    @property
+    def resource(self) -> str:
+        return f"prefect-imagen.run.{self.run_id}"
+
+
+class BuyingResumed(Payload):
+    """After a pause something succeeded: the run goes on."""
+
+    event: ClassVar[str] = "prefect-imagen.buying.resumed"
+
+    run_id: str = Field(description="The run.")
+    of: Literal["calls", "pictures", "calls for texts"] = Field(description="What succeeds again.")
+
+    @property
+    def resource(self) -> str:
+        return f"prefect-imagen.run.{self.run_id}"
 
 
 class BudgetWarning(Payload):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import prefect.runtime
@@ -219,6 +220,7 @@ def opened(
             prepared = connect(request, refs, checked)
         run = Run.open(prepared, str(prefect.runtime.flow_run.id), get_run_logger())
         run.on_budget_warning = _send_budget_warning
+        run.on_pause = partial(_send_pause, run.request.delivery.patience)
         with shared_run(run.id, lambda: run):
             yield run, (refs[0], refs[1], refs[2])
 
@@ -236,6 +238,14 @@ def _send_budget_warning(run_id: str, warning: BudgetWarning) -> None:
             run_id=run_id,
         )
     )
+
+
+def _send_pause(patience: float, run_id: str, of: Any, reason: str | None) -> None:
+    if reason is None:
+        events.send(events.BuyingResumed(run_id=run_id, of=of))
+    else:
+        text = reason[: events.MAX_TEXT]
+        events.send(events.BuyingPaused(run_id=run_id, of=of, reason=text, patience_seconds=patience))
 
 
 def connect(request: RunRequest, refs: Sequence[str | None], checked: CheckedBatch | None = None) -> Prepared:

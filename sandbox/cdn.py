@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import time
+import zlib
 from collections.abc import AsyncIterator
 from urllib.parse import unquote_to_bytes
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from .faults import DownloadFault, OtherBytes, PrivateRedirect, SimpleDownloadFault, SlowDownload, WrongContentType
+from .faults import (
+    DownloadFault,
+    DownloadStatus,
+    EncodedDownload,
+    OtherBytes,
+    PrivateRedirect,
+    SimpleDownloadFault,
+    SlowDownload,
+    WrongContentType,
+)
 from .image_cache import CachedImage
 from .state import SandboxState
 from .wire import TruncatedResponse, html_response
@@ -26,6 +37,10 @@ def _corrupted(data: bytes, content_type: str) -> bytes:
         return data[: len(data) * 3 // 5]
     middle = len(data) // 3
     return data[:middle] + bytes(byte ^ 0xFF for byte in data[middle : middle + 64]) + data[middle + 64 :]
+
+
+def _encoded(data: bytes, encoding: str) -> bytes:
+    return gzip.compress(data) if encoding == "gzip" else zlib.compress(data)
 
 
 def _same_query(got: bytes, given: bytes, *, exact: bool) -> bool:
@@ -79,6 +94,10 @@ class Cdn:
                 return html_response(200)
             case "expired_url":
                 return _plain(403, _EXPIRED)
+            case "browsers_only" if "Mozilla/" not in request.headers.get("user-agent", ""):
+                return _plain(403, "error code: 1010")
+        if isinstance(fault, DownloadStatus):
+            return _plain(fault.status, "No image")
         if isinstance(fault, PrivateRedirect):
             return Response(status_code=302, headers={"location": fault.location})
         data, media_type = await state.images.picture(image.spec), state.images.content_type
@@ -87,6 +106,9 @@ class Cdn:
                 media_type = fault.content_type
             case OtherBytes():
                 data, media_type = fault.data, fault.content_type
+            case EncodedDownload(encoding=encoding, really=really):
+                data = _encoded(data, encoding) if really else data
+                return Response(data, headers={"content-encoding": encoding}, media_type=media_type)
             case SlowDownload(spread=True):
                 length = {"content-length": str(len(data))}
                 return StreamingResponse(_in_pieces(data, fault.seconds), headers=length, media_type=media_type)

@@ -89,6 +89,13 @@ class Failure:
         }
 
 
+def other_body(envelope: Literal["openai", "fastapi"], code: str) -> dict[str, Any]:
+    """An error in the envelope of something that is not the API: a gateway behind it, a framework."""
+    if envelope == "fastapi":
+        return {"detail": [{"loc": ["body", "prompt"], "msg": code, "type": "value_error"}]}
+    return {"error": {"message": f"The request failed: {code}.", "type": "error", "param": None, "code": code}}
+
+
 def missing_key() -> Failure:
     """401: no key, or one that is not accepted."""
     return Failure(401, f"This request requires a valid API key. {_KEYS_PAGE}")

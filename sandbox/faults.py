@@ -22,6 +22,26 @@ from .error_bodies import Envelope
 
 Endpoint = Literal["images", "chat"]
 
+OddForm = Literal[
+    "accepted",
+    "task",
+    "error",
+    "billed_error",
+    "events",
+    "object",
+    "image",
+    "output",
+    "image_url",
+    "nested",
+    "list",
+    "strings",
+    "top_url",
+    "relative",
+    "without_scheme",
+    "blanks",
+    "chat",
+]
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,13 +81,17 @@ class SimpleFault(_Rule):
     * `bad_gateway_billed`: 502 with the HTML of a proxy, after billing.
     * `cut_before_billing`, `cut_after_billing`: the connection ends without a reply; not billed, or billed.
     * `truncated_reply_billed`: the connection ends in the middle of the JSON; billed.
+    * `gateway_timeout_billed`: 524 with such a page, after billing.
     * `html_200`: an HTML page with status 200; billed.
+    * `forbidden_page`: 403 with an HTML page, as from a firewall; not billed.
     * `out_of_credit`: 403 of the kind `err_insufficent_credits`, whatever the balance; not billed.
     * `unauthorized`: 401, whatever the key; not billed.
     """
 
     fault: Literal[
         "bad_gateway_billed",
+        "gateway_timeout_billed",
+        "forbidden_page",
         "cut_before_billing",
         "cut_after_billing",
         "truncated_reply_billed",
@@ -131,6 +155,26 @@ class Base64Reply(_ImageRule):
 
     fault: Literal["base64_reply"]
     data_uri: bool = False
+
+
+class OddReply(_ImageRule):
+    """A success in a form that the API's documents do not have; billed, but for `error`.
+
+    `accepted` (202) and `task` (200) name a task, `error` and `billed_error` hold an error object, `events` are
+    server-sent events; the others hold the image's URL in another place or another form.
+    """
+
+    fault: Literal["odd_reply"]
+    form: OddForm
+
+
+class OtherError(_ImageRule):
+    """An error in an envelope that is not the API's own; not billed. `page` is HTML."""
+
+    fault: Literal["other_error"]
+    status: Annotated[int, Field(ge=400, le=599)] = 400
+    envelope: Literal["openai", "fastapi", "page"] = "openai"
+    code: str = "invalid_request_error"
 
 
 class WithdrawnModel(_ImageRule):
@@ -215,10 +259,17 @@ class SimpleDownloadFault(_DownloadRule):
     * `download_404`, `download_500`: that status.
     * `corrupt_image`: a complete reply whose image cannot be decoded.
     * `expired_url`: 403, as from a signed URL that has expired.
+    * `browsers_only`: 403 for a `User-Agent` that is not a browser's.
     """
 
     fault: Literal[
-        "truncated_download", "html_download", "download_404", "download_500", "corrupt_image", "expired_url"
+        "truncated_download",
+        "html_download",
+        "download_404",
+        "download_500",
+        "corrupt_image",
+        "expired_url",
+        "browsers_only",
     ]
 
 
@@ -227,6 +278,21 @@ class WrongContentType(_DownloadRule):
 
     fault: Literal["wrong_content_type"]
     content_type: str = "application/octet-stream"
+
+
+class DownloadStatus(_DownloadRule):
+    """Any other status, with a line of text."""
+
+    fault: Literal["download_status"]
+    status: Annotated[int, Field(ge=200, le=599)]
+
+
+class EncodedDownload(_DownloadRule):
+    """The image under a `Content-Encoding`; `really` says whether its bytes are encoded so (gzip and deflate)."""
+
+    fault: Literal["encoded_download"]
+    encoding: str = "gzip"
+    really: bool = False
 
 
 class PrivateRedirect(_DownloadRule):
@@ -252,10 +318,11 @@ class SlowDownload(_DownloadRule):
     spread: bool = False
 
 
-_ImageFault: TypeAlias = FewerImages | SafetyBlock | Base64Reply | WithdrawnModel
+_ImageFault: TypeAlias = FewerImages | SafetyBlock | Base64Reply | OddReply | OtherError | WithdrawnModel
 _ChatFault: TypeAlias = SimpleChatFault | BadJson | TooLong | ChatRefusal | EmptyContent | ParameterRejected
 CallFault: TypeAlias = SimpleFault | RateLimited | ServerError | SlowReply | _ImageFault | _ChatFault
-DownloadFault: TypeAlias = SimpleDownloadFault | WrongContentType | OtherBytes | PrivateRedirect | SlowDownload
+_OtherDownload: TypeAlias = WrongContentType | DownloadStatus | EncodedDownload | OtherBytes
+DownloadFault: TypeAlias = SimpleDownloadFault | _OtherDownload | PrivateRedirect | SlowDownload
 Rule: TypeAlias = Annotated[CallFault | DownloadFault, Field(discriminator="fault")]
 
 

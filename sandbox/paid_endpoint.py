@@ -13,11 +13,23 @@ from starlette.responses import Response
 
 from ..core.money import credits_to_usd
 from .call_log import Call
-from .error_bodies import GENERIC_SERVER_ERROR, Failure, invalid_payload, missing_key, out_of_credit
-from .faults import CallFault, Endpoint, FewerImages, RateLimited, SafetyBlock, ServerError, SimpleFault, SlowReply
+from .error_bodies import GENERIC_SERVER_ERROR, Failure, invalid_payload, missing_key, other_body, out_of_credit
+from .faults import (
+    CallFault,
+    Endpoint,
+    FewerImages,
+    OddReply,
+    OtherError,
+    RateLimited,
+    SafetyBlock,
+    ServerError,
+    SimpleFault,
+    SlowReply,
+)
+from .odd_replies import odd_reply
 from .state import SandboxState
 from .validation import MISSING, type_issue
-from .wire import CutResponse, JsonReply, TruncatedResponse, failure_response, html_response
+from .wire import CutResponse, JsonReply, TruncatedResponse, event_response, failure_response, html_response
 
 # Anything else is ignored silently (AI/ML API docs, request tracing, 2026-08).
 _CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -26,6 +38,9 @@ _BLOCKED = (
     "The prompt could not be submitted. This prompt contains sensitive words that violate the provider's "
     "Responsible AI practices. Try rephrasing the prompt."
 )
+
+
+_BILLED_PAGES = {"bad_gateway_billed": 502, "gateway_timeout_billed": 524, "html_200": 200}
 
 
 def usage_of(credits_: int) -> dict[str, Any]:
@@ -92,6 +107,8 @@ class PaidEndpoint(ABC):
         call.prompt = job.prompt
         fault = self._state.faults.for_call(self.endpoint, job.model, job.prompt)
         call.fault = fault.fault if fault else None
+        if isinstance(fault, OtherError) or call.fault == "forbidden_page":
+            return await self._refuse(call, fault)
         failure = _failure_of(fault)
         if call.fault not in ("rate_limited", "unauthorized"):  # the API refuses these at once
             await self._state.simulate_latency(fault.seconds if isinstance(fault, SlowReply) else 0.0)
@@ -124,30 +141,45 @@ class PaidEndpoint(ABC):
         elif isinstance(fault, SafetyBlock):
             returned = 0
             billed = job.count if fault.billed else 0
+        elif isinstance(fault, OddReply) and fault.form == "error":
+            returned = billed = 0
         if not self._state.call_log.charge(call, billed * job.credits_each, billed):
             return self._failed(request, call, out_of_credit())
         if call.fault == "cut_after_billing":
             return self._cut(call)
-        if call.fault in ("bad_gateway_billed", "html_200"):
-            call.status = 502 if call.fault == "bad_gateway_billed" else 200
+        if call.fault in _BILLED_PAGES:
+            call.status = _BILLED_PAGES[call.fault]
             return html_response(call.status)
 
         call.returned = returned
-        body = await job.reply(self._state, returned, call.credits)
+        body: Any = await job.reply(self._state, returned, call.credits)
         if isinstance(fault, SafetyBlock) and fault.form == "null_200":
             body = {name: value or None if isinstance(value, list) else value for name, value in body.items()}
         call.status = self._state.options.success_status
+        if isinstance(fault, OddReply):
+            body = odd_reply(fault.form, body)
+            call.status = 202 if fault.form == "accepted" else call.status
         headers = self._headers(call, self._state.new_id())
-        if self._state.options.cost_headers:
+        if self._state.options.cost_headers and not (isinstance(fault, OddReply) and "meta" not in body):
             headers["x-aimlapi-credits-used"] = str(call.credits)
             headers["x-aimlapi-usd-spent"] = f"{credits_to_usd(call.credits):f}"
         reply = JsonReply(body, call.status, headers)
+        if isinstance(fault, OddReply) and fault.form == "events":
+            return event_response(bytes(reply.body), headers)
         if call.fault == "truncated_reply_billed":
             call.cut = True
             cut = TruncatedResponse(reply.body, call.status)
             cut.raw_headers = reply.raw_headers
             return cut
         return reply
+
+    async def _refuse(self, call: Call, fault: CallFault | None) -> Response:
+        """Refuse in words that are not the API's."""
+        await self._state.simulate_latency(0.0)
+        call.status = fault.status if isinstance(fault, OtherError) else 403
+        if not isinstance(fault, OtherError) or fault.envelope == "page":
+            return html_response(call.status)
+        return JsonReply(other_body(fault.envelope, fault.code), call.status)
 
     def _failed(self, request: Request, call: Call, failure: Failure) -> Response:
         call.status = failure.status

@@ -76,6 +76,12 @@ def html_response(status: int) -> Response:
     return Response(_HTML_ERROR_PAGE, status, media_type="text/html")
 
 
+def event_response(body: bytes, headers: Mapping[str, str]) -> Response:
+    """A reply as server-sent events (WHATWG HTML, section 9.2)."""
+    text = b"event: image_generation.completed\ndata: " + body + b"\n\ndata: [DONE]\n\n"
+    return Response(text, headers=dict(headers), media_type="text/event-stream")
+
+
 def failure_response(
     failure: Failure, request: Request, request_id: str, headers: Mapping[str, str] | None = None
 ) -> Response:

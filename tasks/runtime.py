@@ -19,6 +19,7 @@ from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageS
 from ..blocks.credentials import KEY_VARIABLE
 from ..blocks.references import catalog_block, credentials_block, image_store_block
 from ..core.errors import Unavailable
+from ..core.ledger import LedgerBehind
 from ..core.limits import StopReason
 from ..core.request import RunRequest
 from ..core.run.results import Batch, PlannedRun
@@ -29,7 +30,15 @@ Credentials = AimlApiCredentials | str | None
 Store = S3ImageStore | LocalImageStore | str | None
 Catalog = ImageCatalog | str | None
 
-_SERVICE_REASONS = frozenset({StopReason.API, StopReason.STORE, StopReason.LEDGER, StopReason.RATE, StopReason.SPOOL})
+_SERVICE_REASONS = frozenset({
+    StopReason.API,
+    StopReason.CALLS,
+    StopReason.PICTURES,
+    StopReason.STORE,
+    StopReason.LEDGER,
+    StopReason.RATE,
+    StopReason.SPOOL,
+})  # fmt: skip
 _lock = threading.Lock()
 _shared: dict[str, tuple[Run, int]] = {}
 
@@ -127,8 +136,11 @@ def raise_if_unavailable(run: Run, *, alone: bool) -> None:
 
     Raises:
         StepUnavailable: So it is. Inside `imagen_pipeline` the flow decides instead.
+        LedgerBehind: The ledger is an older copy of itself.
     """
     halt = run.services.halt
+    if alone and halt.reason is StopReason.BEHIND:
+        raise LedgerBehind(halt.message)
     if alone and halt.reason in _SERVICE_REASONS:
         raise StepUnavailable(f"{halt.reason}: {halt.message}")
 

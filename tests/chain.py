@@ -38,13 +38,14 @@ def run_chain(
     log: bool = True,
     trust_unbilled_5xx: bool = False,
     concurrency: int = 8,
+    patience: float = 20.0,
     chunk: int = 10,
     read_timeout: float = 20.0,
     s3: Mapping[str, Any] | None = None,
     adopt: bool = False,
     key: str = "key-of-the-tests",
 ) -> dict[str, Any]:
-    """Run so many prompts once; returns the run's id and its items by state.
+    """Run so many prompts once; returns the run's id, its items by state, and how it ended.
 
     Args:
         catalog: A ledger, or where it is.
@@ -60,6 +61,7 @@ def run_chain(
         log: Whether to ask the API's log first.
         trust_unbilled_5xx: As the option.
         concurrency: As the option.
+        patience: As the option.
         chunk: Items of a chunk.
         read_timeout: Seconds for an answer.
         s3: Options of the store.
@@ -78,7 +80,7 @@ def run_chain(
             "unknown": unknown,
             "trust_unbilled_5xx": trust_unbilled_5xx,
             "adopt_ledger": adopt,
-            "patience": 20.0,
+            "patience": patience,
             "offline": True,
         }
     )
@@ -96,7 +98,15 @@ def run_chain(
                 failures = run.buy(threads, planned.items)
             run.finish(failures)
             states = {state.value: number for state, number in ledger.runs.progress(run.id).items.items() if number}
-            return {"run": run.id, "states": states, "halt": run.services.halt.message}
+            services = run.services
+            return {
+                "run": run.id,
+                "states": states,
+                "outcome": run.outcome,
+                "halt": services.halt.message,
+                "reason": services.halt.reason,
+                "pauses": services.calls.pauses + services.pictures.pauses,
+            }
     finally:
         client.close()
         if ledger is not catalog:

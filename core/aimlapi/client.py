@@ -21,7 +21,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 
 from ..errors import BadInput, ImagenError, Unavailable
-from ..http.sessions import BearerAuth, SessionPool, WatchedBody, read_bounded, retry_after_seconds
+from ..http.sessions import Answer, BearerAuth, SessionPool, WatchedBody, exchange, retry_after_seconds
 from ..http.transport import NoAuth, PooledAdapter
 from ..money import CREDITS_PER_USD
 from .chat_reply import ChatReply, read_chat
@@ -33,8 +33,10 @@ DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 SANDBOX_SERVER = "prefect-imagen-sandbox"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MAX_ERROR_BYTES = 256 * 2**10
+_MAX_FREE_BYTES = 8 * 2**20
 _KEPT_HEADERS = (
     "content-type",
+    "location",
     "retry-after",
     "server",
     "x-aimlapi-credits-used",
@@ -97,12 +99,14 @@ class RawReply:
     Attributes:
         headers: The headers that matter, names in lower case.
         cut: Why the body is not complete, or None.
+        url: Where the request was sent.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     cut: str | None = None
+    url: str = ""
 
     def read(self) -> Reply:
         """Normalise the answer.
@@ -112,10 +116,10 @@ class RawReply:
 
         Raises:
             StatusError: Any status but a 2xx.
-            UnreadableReply: A 2xx that is cut or is not JSON.
+            UnreadableReply: A 2xx that is cut or in no known form, names a task, or tells of an error.
         """
         self._raise_for_status()
-        return read_reply(self.body, self.headers)
+        return read_reply(self.body, self.headers, status=self.status, url=self.url)
 
     def read_chat(self) -> ChatReply:
         """Normalise the answer of a language model; raises what `read` raises."""
@@ -215,11 +219,12 @@ class AimlApiClient:
         if not _REQUEST_ID.fullmatch(client_request_id):
             raise ValueError(f"not a client request id: {client_request_id!r}")
         payload = WatchedBody(json.dumps(body, ensure_ascii=False).encode())
-        deadline = time.monotonic() + self._connect_timeout + self._read_timeout
+        url = f"{self.base_url}{path}"
         try:
-            response = self._pool.session().post(
-                f"{self.base_url}{path}",
-                data=payload,
+            answer = exchange(
+                self._pool,
+                "POST",
+                url,
                 headers={
                     "Content-Type": "application/json",
                     "Accept": "application/json",
@@ -227,16 +232,14 @@ class AimlApiClient:
                 },
                 auth=self._auth,
                 timeout=(self._connect_timeout, self._read_timeout),
-                allow_redirects=False,
-                stream=True,
+                deadline=time.monotonic() + self._connect_timeout + self._read_timeout,
+                max_bytes=lambda status: self._max_reply_bytes if 200 <= status < 300 else _MAX_ERROR_BYTES,
+                body=payload,
             )
         except requests.RequestException as error:
             self._raise_lost(error, sent=payload.begun)
-        with response:
-            limit = self._max_reply_bytes if 200 <= response.status_code < 300 else _MAX_ERROR_BYTES
-            content, cut = read_bounded(response, max_bytes=limit, deadline=deadline)
-        headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-        return RawReply(response.status_code, headers, content, cut)
+        headers = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
+        return RawReply(answer.status, headers, answer.body, answer.cut, url)
 
     def _raise_lost(self, error: requests.RequestException, *, sent: bool) -> NoReturn:
         host = urlsplit(self.base_url).netloc
@@ -245,18 +248,29 @@ class AimlApiClient:
             raise NotSent(f"cannot reach the API at {host}: {cause}") from None
         raise ReplyLost(f"the request was sent to {host}, but no answer came: {cause}") from None
 
-    def _get(self, path: str, *, key: bool = False, timeout: float = 10.0) -> requests.Response:
-        """A free GET. Only the balance needs the key."""
+    def _get(self, path: str, *, key: bool = False, timeout: float = 10.0) -> Answer:
+        """A free GET. Only the balance and the log need the key.
+
+        Args:
+            timeout: Seconds for the whole answer.
+        """
+        host = urlsplit(self.base_url).netloc
         try:
-            return self._pool.session().get(
-                path if path.startswith("http") else f"{api_origin(self.base_url)}{path}",
+            answer = exchange(
+                self._pool,
+                "GET",
+                f"{api_origin(self.base_url)}{path}",
+                headers={"Accept": "application/json"},
                 auth=self._auth if key else NoAuth(),
                 timeout=(min(self._connect_timeout, timeout), timeout),
-                allow_redirects=False,
+                deadline=time.monotonic() + timeout,
+                max_bytes=lambda _: _MAX_FREE_BYTES,
             )
         except requests.RequestException as error:
-            host = urlsplit(self.base_url).netloc
             raise Unavailable(f"cannot reach the API at {host}: {type(error).__name__}") from None
+        if answer.cut is not None:
+            raise Unavailable(f"the API at {host} answered {answer.status}, but {answer.cut}")
+        return answer
 
     def origin(self) -> str:
         """What a ledger is bound to: the API's scheme, host and port, or `sandbox` for a sandbox on this machine.
@@ -287,11 +301,11 @@ class AimlApiClient:
             Unavailable: No answer.
         """
         response = self._get("/v2/billing", key=True)
-        if not response.ok:
-            raise status_error(response.status_code, response.content)
+        if not 200 <= response.status < 300:
+            raise status_error(response.status, response.body)
         try:
-            return Decimal(str(response.json()["current_balance"]))
-        except (ValueError, KeyError, ArithmeticError, TypeError):
+            return Decimal(str(json.loads(response.body)["current_balance"]))
+        except (ValueError, KeyError, ArithmeticError, TypeError, RecursionError):
             raise UnreadableReply("the balance could not be read from the API's answer") from None
 
     def log(self, start: datetime, end: datetime, offset: int = 0) -> LogPage:
@@ -309,13 +323,13 @@ class AimlApiClient:
         window = {"start": start.astimezone(UTC).isoformat(), "end": end.astimezone(UTC).isoformat()}
         query = urlencode({**window, "limit": LOG_PAGE, "offset": offset})
         response = self._get(f"/v2/logs?{query}", key=True, timeout=30.0)
-        if not response.ok:
+        if not 200 <= response.status < 300:
             raise status_error(
-                response.status_code,
-                response.content,
+                response.status,
+                response.body,
                 retry_after=retry_after_seconds(response.headers.get("retry-after")),
             )
         try:
-            return read_log(response.json())
-        except (ValueError, KeyError, TypeError, AttributeError, BadInput):
+            return read_log(json.loads(response.body))
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, BadInput):
             raise UnreadableReply("the API's log has a form that is not known") from None

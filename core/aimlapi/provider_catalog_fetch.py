@@ -21,7 +21,7 @@ from typing import Any
 import requests
 
 from ..files import AtomicFile, make_private_folder
-from ..http.sessions import SessionPool, read_bounded
+from ..http.sessions import SessionPool, exchange
 from ..http.transport import NoAuth, PooledAdapter
 from .client import api_origin
 from .provider_catalog import ProviderCatalog
@@ -118,27 +118,32 @@ def _send(
     headers = {"Accept": "application/json"}
     if kept is not None and kept["etag"]:
         headers["If-None-Match"] = kept["etag"]
-    deadline = time.monotonic() + seconds
-    with pool.session().get(
-        url, auth=NoAuth(), headers=headers, timeout=(seconds, seconds), allow_redirects=False, stream=True
-    ) as response:
-        if response.status_code == 304 and kept is not None:
-            rows = kept["rows"]
-        elif response.status_code == 200:
-            body, cut = read_bounded(response, max_bytes=_MOST_BYTES, deadline=deadline)
-            if cut is not None:
-                raise ValueError(cut)
-            rows = _rows(body)
-        else:
-            raise ValueError(f"it answered {response.status_code}")
-        match = re.search(r"max-age=(\d{1,6})", response.headers.get("cache-control", ""))
-        answer = {
-            "rows": rows,
-            "heard_at": now,
-            "max_age": int(match[1]) if match else 0,
-            "etag": response.headers.get("etag", ""),
-        }
-    _remember(file, answer)
+    answer = exchange(
+        pool,
+        "GET",
+        url,
+        headers=headers,
+        auth=NoAuth(),
+        timeout=(seconds, seconds),
+        deadline=time.monotonic() + seconds,
+        max_bytes=lambda _: _MOST_BYTES,
+    )
+    if answer.status == 304 and kept is not None:
+        rows = kept["rows"]
+    elif answer.status == 200:
+        if answer.cut is not None:
+            raise ValueError(answer.cut)
+        rows = _rows(answer.body)
+    else:
+        raise ValueError(f"it answered {answer.status}")
+    match = re.search(r"max-age=(\d{1,6})", answer.headers.get("cache-control", ""))
+    heard = {
+        "rows": rows,
+        "heard_at": now,
+        "max_age": int(match[1]) if match else 0,
+        "etag": answer.headers.get("etag", ""),
+    }
+    _remember(file, heard)
     return _Answer(rows, now)
 
 

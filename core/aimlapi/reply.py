@@ -2,24 +2,75 @@
 
 Forms (AI/ML API docs per model, and public captures 2025-05 to 2026-10): `{images: [...], seed}`;
 `{data: [...], meta}`; both lists at once, holding the same images; `{output: {choices: [{image_base64}]}}`.
-An entry has a URL, or base64 under one of three names, which is often present but null beside a URL.
+An entry has a URL, or base64 under one of several names, which is often present but null beside a URL.
+
+What is paid for is not lost to a form that was not seen before. So a picture is looked for in every place where image
+APIs put one (`_HOLDERS`, `_URLS`, `_BASE64`), also in server-sent events, and read as a browser would read it: URLs may
+be relative or have blanks around them, base64 may lack its padding or use the alphabet of URLs. Only a reply that shows
+an empty place for pictures is taken for a refusal; one in which no place is found is unreadable, hence unknown.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from urllib.parse import unquote, unquote_to_bytes, urljoin
 
 from ..money import usd_to_credits
-from .errors import UnreadableReply
+from .errors import TaskAccepted, UnreadableReply, error_in_success
 
 _SIZE = re.compile(r"(\d{1,6})\s*[xX]\s*(\d{1,6})")
 _MOST = 10**9  # US dollars or credits; a reply that names more cannot mean it
-_BASE64_KEYS = ("b64_json", "base64", "image_base64")
+_HOLDERS = (
+    "images",
+    "data",
+    "output",
+    "outputs",
+    "image",
+    "result",
+    "results",
+    "choices",
+    "message",
+    "artifacts",
+    "generations",
+    "generated_images",
+    "predictions",
+    "candidates",
+    "content",
+    "parts",
+    "response",
+)
+"""Keys below which pictures are looked for, the likeliest first."""
+
+_URLS = ("url", "image_url", "imageUrl", "uri", "href", "src")
+_BASE64 = (
+    "b64_json",
+    "base64",
+    "image_base64",
+    "b64",
+    "b64_image",
+    "bytesBase64Encoded",
+    "imageBytes",
+    "inline_data",
+    "inlineData",
+    "result",
+    "data",
+)
+_LEAVES = frozenset({*_URLS, *_BASE64} - {"data", "result"})
+_DEEPEST = 8
+_MOST_ENTRIES = 1000
+_TASK_IDS = ("id", "task_id", "taskId", "generation_id", "request_id", "job_id", "prediction_id")
+_TASK_STATES = frozenset({
+    "accepted", "created", "generating", "in_progress", "in_queue", "pending", "processing", "queued", "running",
+    "scheduled", "starting", "submitted", "waiting",
+})  # fmt: skip
+_SPACE = "\ufeff\u200b\u2060\u00a0"
+_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"<svg", b"<?xml", b"\xff\x0a")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,52 +112,225 @@ class Reply:
     request_id: str | None
 
 
+def _read_document(body: bytes, headers: Mapping[str, str]) -> Mapping[str, Any]:
+    if _is_event_stream(body, headers):
+        return _read_events(body)
+    found = _read_json(body)
+    if isinstance(found, Mapping):
+        return found
+    if isinstance(found, list | str) and found:
+        return {"images": found}
+    raise _not_an_object(found)
+
+
+def _not_an_object(found: Any) -> UnreadableReply:
+    return UnreadableReply(f"the API answered with a JSON {type(found).__name__}, not an object")
+
+
 def read_object(body: bytes) -> Mapping[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        start = body[:60].decode("utf-8", "replace")
-        raise UnreadableReply(f"the API answered with success, but not with JSON: {start!r}") from None
+    document = _read_json(body)
     if not isinstance(document, Mapping):
-        raise UnreadableReply(f"the API answered with a JSON {type(document).__name__}, not an object")
+        raise _not_an_object(document)
     return document
 
 
-def read_reply(body: bytes, headers: Mapping[str, str]) -> Reply:
-    """Normalise the body of a 2xx answer."""
-    document = read_object(body)
+def _read_json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        start = body[:60].decode("utf-8", "replace")
+        raise UnreadableReply(f"the API answered with success, but not with JSON: {start!r}") from None
+
+
+def read_reply(body: bytes, headers: Mapping[str, str], *, status: int = 200, url: str = "") -> Reply:
+    """Normalise the body of a 2xx answer.
+
+    Args:
+        status: Which of them.
+        url: Where the request was sent; what a relative URL in the reply is relative to.
+
+    Raises:
+        ErrorReply: It tells of an error.
+        TaskAccepted: It names a task instead of a result.
+        UnreadableReply: It shows neither a picture nor an empty place for one.
+    """
     lowered = {name.lower(): value for name, value in headers.items()}
+    document = _read_document(body, lowered) if body or status != 202 else {}
+    credits_ = read_credits(document, lowered)
+    request_id = lowered.get("x-request-id")
+    error = error_in_success(document, request_id=request_id, credits_=credits_)
+    task = _task(document, status, lowered)
+    entries = _entries(document)
+    if entries and entries[0] is document and (error or task):
+        entries = None  # its URL is that of the task, or of a page about the error
     flags = document.get("has_nsfw_concepts")
     images = tuple(
-        _image(index, entry, flags[index] if isinstance(flags, list) and index < len(flags) else None)
-        for index, entry in enumerate(_entries(document))
+        _image(index, entry, flags[index] if isinstance(flags, list) and index < len(flags) else None, url)
+        for index, entry in enumerate(entries or ())
     )
+    images = tuple(image for image in images if image.url or image.base64)
+    if not images:
+        if error is not None or task is not None:
+            raise error or task  # type: ignore[misc]
+        if entries is None or any(set(entry) - _KNOWN and not _LEAVES & set(entry) for entry in entries):
+            raise UnreadableReply(f"the API answered with success, and no picture is found in {_keys(document)}")
     return Reply(
-        images=tuple(image for image in images if image.url or image.base64),
-        credits=read_credits(document, lowered),
+        images=images,
+        credits=credits_,
         seed=_integer(document.get("seed")),
         inference_id=lowered.get("x-inference-id"),
-        request_id=lowered.get("x-request-id"),
+        request_id=request_id,
     )
 
 
-def _entries(document: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    """The first list that holds something; where two lists exist they hold the same images."""
-    output = document.get("output")
-    choices = output.get("choices") if isinstance(output, Mapping) else None
-    for candidate in (document.get("images"), document.get("data"), choices):
-        if isinstance(candidate, list) and candidate:
-            return [{"url": e} if isinstance(e, str) else e for e in candidate if isinstance(e, str | Mapping)]
-    return []
+_KNOWN = frozenset({"revised_prompt", "prompt", "content_violation", "respect_moderation", "index", "object"})
+"""Keys of an entry that can stand in it without a picture: one that has no other keys is empty."""
 
 
-def _image(index: int, entry: Mapping[str, Any], flagged: Any) -> ReplyImage:
-    encoded = next((entry[key] for key in _BASE64_KEYS if isinstance(entry.get(key), str) and entry[key]), None)
-    url = entry.get("url")
-    if isinstance(url, str) and url.startswith("data:"):
-        encoded, url = encoded or url, None
-    if encoded is not None and encoded.startswith("data:"):
-        encoded = encoded.partition(",")[2]
+def _keys(document: Mapping[str, Any]) -> str:
+    names = ", ".join(repr(str(name)[:40]) for name in list(document)[:8])
+    return f"a reply with the keys {names}" if names else "an empty reply"
+
+
+def _is_event_stream(body: bytes, headers: Mapping[str, str]) -> bool:
+    start = body[:200].lstrip(b"\xef\xbb\xbf\r\n ")
+    return headers.get("content-type", "").lower().startswith("text/event-stream") or start.startswith(
+        (b"data:", b"event:")
+    )
+
+
+def _read_events(body: bytes) -> Mapping[str, Any]:
+    """The last of the server-sent events (WHATWG HTML, section 9.2) that has a picture, else the last one."""
+    last: Mapping[str, Any] = {}
+    best: Mapping[str, Any] | None = None
+    for event in re.split(r"\r?\n\r?\n", body.decode("utf-8", "replace").replace("\r\n", "\n")):
+        lines = (line.partition(":") for line in event.split("\n"))
+        data = "\n".join(value.removeprefix(" ") for name, _, value in lines if name == "data")
+        try:
+            document = json.loads(data)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(document, Mapping):
+            last = document
+            if any(image.url or image.base64 for image in map(_image_of, _entries(document) or ())):
+                best = document
+    if not last:
+        raise UnreadableReply("the API answered with events, and none of them can be read")
+    return best or last
+
+
+def _task(document: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> TaskAccepted | None:
+    """The task that a reply names. It will be done, and billed, though nobody fetches its result."""
+    state = next((document[key] for key in ("status", "state") if isinstance(document.get(key), str)), "")
+    if status != 202 and state.lower() not in _TASK_STATES:
+        return None
+    named = (document.get(key) for key in _TASK_IDS)
+    task = next((str(name)[:200] for name in named if isinstance(name, str | int) and name), headers.get("location"))
+    return TaskAccepted(
+        f"the API accepted the request as task {task or 'without an id'} ({state or status}) and sent no picture; "
+        "it may be billed"
+    )
+
+
+def _entries(document: Any) -> list[Mapping[str, Any]] | None:
+    """The entries for pictures in the first place that has a picture, else in the first place; None without a place.
+
+    Where two places exist they hold the same pictures.
+    """
+    first: list[Mapping[str, Any]] | None = None
+    for place in _places(document, _DEEPEST):
+        if first is None:
+            first = place
+        if any(image.url or image.base64 for image in map(_image_of, place)):
+            return place
+    return first
+
+
+def _places(value: Any, depth: int) -> Iterator[list[Mapping[str, Any]]]:
+    """The lists of entries in a document: each place for pictures, which may be empty."""
+    if not isinstance(value, Mapping) or depth == 0:
+        return
+    if _LEAVES & set(value) and not any(isinstance(value.get(key), list) and value[key] for key in _HOLDERS):
+        yield [value]
+        return
+    for key in _HOLDERS:
+        held = value.get(key)
+        if isinstance(held, Mapping):
+            yield from _places(held, depth - 1)
+        elif found := _flat(held, depth - 1):
+            yield found
+        elif key in value and not held and key not in _TEXTS:
+            yield []
+
+
+_TEXTS = frozenset({"message", "content", "response"})
+"""Holders that are as often a text: an empty one is no sign that a picture is missing."""
+
+
+def _flat(value: Any, depth: int) -> list[Mapping[str, Any]]:
+    """All entries of one place, in order."""
+    if isinstance(value, str):
+        return [{"url": value}] if _is_reference(value) else []
+    if not isinstance(value, list):
+        return []
+    entries: list[Mapping[str, Any]] = []
+    for one in value[:_MOST_ENTRIES]:
+        if isinstance(one, str):
+            entries.append({"url": one})
+        elif isinstance(one, Mapping):
+            inner = next((place for place in _places(one, depth) if place), None)
+            entries += inner if inner is not None else [one]
+    return entries
+
+
+def _is_reference(text: str) -> bool:
+    """Whether a text in the place of a picture can be one: a URL, a data URI, or base64."""
+    start = text[:200].strip().strip(_SPACE)
+    return bool(re.match(r"https?://|//|/|data:", start, re.IGNORECASE)) or _holds_picture(text)
+
+
+def _holds_picture(text: str) -> bool:
+    """Whether base64 begins like a picture."""
+    try:
+        start = decode_base64(text[:96].rstrip("="), partial=True)
+    except ValueError:
+        return False
+    return start.startswith(_STARTS) or start[4:8] in (b"ftyp", b"JXL ")
+
+
+def decode_base64(text: str, *, partial: bool = False) -> bytes:
+    """Decode base64 as it comes: with line breaks, without padding, percent-encoded, or in the alphabet of URLs.
+
+    Args:
+        partial: It is only the beginning of one.
+
+    Example:
+        >>> decode_base64("aGkh\\n_-8"), decode_base64("aGk")
+        (b'hi!\xff\xef', b'hi')
+
+    Raises:
+        ValueError: It is something else.
+    """
+    plain = "".join(text.split()).strip(_SPACE)
+    if "%" in plain:
+        plain = unquote(plain)
+    plain = plain.translate(_FROM_URL_ALPHABET).rstrip("=")
+    if partial:
+        plain = plain[: len(plain) // 4 * 4]
+    return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+
+
+_FROM_URL_ALPHABET = str.maketrans("-_", "+/")
+
+
+def _image_of(entry: Mapping[str, Any]) -> ReplyImage:
+    return _image(0, entry, None, "")
+
+
+def _image(index: int, entry: Mapping[str, Any], flagged: Any, base: str) -> ReplyImage:
+    url, encoded, media_type = _reference(entry)
+    if encoded is not None and url is not None and not _holds_picture(encoded):
+        encoded = None  # a remark in the place of base64: "<omitted>"
     width, height = _integer(entry.get("width")), _integer(entry.get("height"))
     if (width is None or height is None) and (match := _SIZE.fullmatch(str(entry.get("size") or ""))):
         width, height = int(match[1]), int(match[2])
@@ -117,14 +341,57 @@ def _image(index: int, entry: Mapping[str, Any], flagged: Any) -> ReplyImage:
         blocked = "marked by the provider as a content violation"
     return ReplyImage(
         index=index,
-        url=url if isinstance(url, str) and url and encoded is None else None,
+        url=_joined(base, url) if url is not None and encoded is None else None,
         base64=encoded,
-        content_type=_text(entry.get("content_type") or entry.get("mime_type")),
+        content_type=_text(entry.get("content_type") or entry.get("mime_type") or entry.get("mimeType") or media_type),
         width=width,
         height=height,
         prompt=_text(entry.get("prompt") or entry.get("revised_prompt")),
         blocked=blocked,
     )
+
+
+def _joined(base: str, url: str) -> str:
+    """A URL as it stands, or, where it is relative, as a browser completes it."""
+    url = re.sub(r"[\t\r\n]", "", url)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
+        return url  # not through urljoin, which would change a signed one
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        return url
+
+
+def _reference(entry: Mapping[str, Any], depth: int = 3) -> tuple[str | None, str | None, str | None]:
+    """URL, base64 and media type of an entry, each None where it has none."""
+    url: str | None = None
+    encoded: str | None = None
+    media_type: str | None = None
+    for key in (*_BASE64, *_URLS):
+        value = entry.get(key)
+        if isinstance(value, Mapping) and depth:
+            inner_url, inner_encoded, inner_type = _reference(value, depth - 1)
+            url, encoded = url or inner_url, encoded or inner_encoded
+            media_type = media_type or inner_type or _text(value.get("mime_type") or value.get("mimeType"))
+            continue
+        if not isinstance(value, str) or not (text := value.strip().strip(_SPACE).strip()):
+            continue
+        if text[:5].lower() == "data:":
+            kind, text = _from_data_uri(text)
+            encoded, media_type = encoded or text, media_type or kind
+        elif key in _URLS and not _holds_picture(text):
+            url = url or text
+        elif key not in ("data", "result") or _holds_picture(text):
+            encoded = encoded or text
+    return url, encoded or None, media_type
+
+
+def _from_data_uri(text: str) -> tuple[str | None, str]:
+    """Media type and base64 of a data URI (RFC 2397)."""
+    head, _, data = text[5:].partition(",")
+    if not head.rstrip().lower().endswith(";base64"):
+        data = base64.b64encode(unquote_to_bytes(data)).decode()
+    return head.partition(";")[0].strip().lower() or None, data
 
 
 def read_credits(document: Mapping[str, Any], headers: Mapping[str, str]) -> int | None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ..aimlapi.reply import decode_base64
 from ..errors import ImagenError
 from ..files import Fetched, SpoolUnavailable
-from ..http.errors import FetchError, FetchGone, FetchRefused, FetchTransient
+from ..http.errors import FetchGone, FetchRefused, FetchTransient
 from ..images import DecoderUnavailable, Fetcher, NotAnImage, save_bytes
 from ..ledger import ImageTask, this_host
-from ..limits import Backoff, StopSignal
+from ..limits import Backoff, CircuitBreaker, StopReason, StopSignal
 from ..storage import ObjectMissing, ObjectStore
 from .files import FileState, ImageFile
 from .spool import Spool
@@ -22,6 +22,10 @@ IN_MEMORY = 8 * 2**20
 """Bytes of the largest body that goes from its source to the store without touching the disk."""
 
 _CHUNK = 2**20
+
+
+_PAGES = frozenset({"text/html", "text/plain", "application/json", "application/xml", "text/xml"})
+"""What a CDN sends in place of a picture."""
 
 
 class Downloader:
@@ -56,18 +60,21 @@ class Downloader:
         """
         return self.load(task, in_memory=0)[0]
 
-    def load(self, task: ImageTask, *, in_memory: int = IN_MEMORY) -> tuple[ImageFile, bytes | None]:
+    def load(
+        self, task: ImageTask, *, in_memory: int = IN_MEMORY, pictures: CircuitBreaker | None = None
+    ) -> tuple[ImageFile, bytes | None]:
         """Get one image as `download` does, but a small one from the network only into memory.
 
         Args:
             in_memory: Most bytes of a body that is not written to the spool.
+            pictures: Told of each attempt. While several images in a row fail, none is given up: it may not be theirs.
         """
         try:
-            return self._load(task, in_memory)
+            return self._load(task, in_memory, pictures)
         except DecoderUnavailable as error:
             return ImageFile(task, FileState.LATER, reason=str(error)), None
 
-    def _load(self, task: ImageTask, in_memory: int) -> tuple[ImageFile, bytes | None]:
+    def _load(self, task: ImageTask, in_memory: int, pictures: CircuitBreaker | None) -> tuple[ImageFile, bytes | None]:
         path = self._spool.image(task.image_id)
         if path.exists():
             # A run that was cut short left it here: a file has its name only when it is whole.
@@ -75,38 +82,54 @@ class Downloader:
                 return self._verified(task, _rehash(path)), None
             except NotAnImage:
                 self._spool.discard(task.image_id)
-        if task.source_url is None:
-            return self._from_elsewhere(task, path), None
-        return self._from_url(task, task.source_url, path, in_memory)
+        if task.source_url is not None:
+            return self._from_url(task, task.source_url, path, in_memory, pictures)
+        began = time.monotonic()
+        file = self._from_elsewhere(task, path)
+        _report(pictures, file, began)
+        return file, None
 
-    def _from_url(self, task: ImageTask, url: str, path: Path, in_memory: int) -> tuple[ImageFile, bytes | None]:
+    def _from_url(
+        self, task: ImageTask, url: str, path: Path, in_memory: int, pictures: CircuitBreaker | None
+    ) -> tuple[ImageFile, bytes | None]:
         broken = 0
-        damaged = False
+        damaged = page = False
         for number in range(1, self._tries + 1):
             retry_after = None
+            began = time.monotonic()
             try:
                 fetched = self._fetcher.fetch(url, path, in_memory=in_memory)
                 file = self._verified(task, fetched)
+            except NotAnImage as error:
+                page = fetched.content_type in _PAGES
+                broken += not page
+                file = ImageFile(task, FileState.LATER, reason=error.reason)
+            except FetchRefused as error:
+                page, file = False, ImageFile(task, FileState.BAD, reason=error.reason)
+            except FetchGone as error:
+                page, file = False, ImageFile(task, FileState.GONE, reason=error.reason)
+            except FetchTransient as error:
+                page, file = False, ImageFile(task, FileState.LATER, reason=error.reason)
+                retry_after = error.retry_after
+            else:
+                _report(pictures, file, began)
                 if not (file.damage and file.checked) or damaged or number == self._tries:
                     return file, fetched.data
                 # Perhaps it was damaged on its way: what comes a second time is what there is.
-                failed, reason, damaged = FileState.BAD, file.damage, True
-            except NotAnImage as error:
-                failed, reason, broken = FileState.BAD, error.reason, broken + 1
-                if broken == 2:
-                    return self._bad(task, reason), None
-            except FetchRefused as error:
-                return ImageFile(task, FileState.BAD, reason=error.reason), None
-            except FetchGone as error:
-                # Also what a CDN says of a file it does not serve yet: asked again like any failure.
-                failed, reason = FileState.GONE, error.reason
-            except FetchTransient as error:
-                failed, reason, retry_after = FileState.LATER, error.reason, error.retry_after
-            except FetchError as error:
-                return ImageFile(task, FileState.LATER, reason=error.reason), None
+                damaged, page, file = True, False, ImageFile(task, FileState.LATER, reason=file.damage)
+            if pictures is not None and not damaged:
+                pictures.troubled(task.call_id, file.reason)
+            hopeless = self._halt.reason is StopReason.PICTURES
+            doubtful = hopeless or (pictures is not None and pictures.is_doubtful)
+            if broken == 2 or hopeless or (file.state is FileState.BAD and not doubtful):
+                break
+            # A CDN also says "gone", or shows a page, for a file that it does not serve yet: asked again like all else.
             if number < self._tries and self._halt.pause(self._backoff.delay(number, retry_after)):
-                return ImageFile(task, FileState.LATER, reason=reason), None
-        return ImageFile(task, FileState.LATER if failed is FileState.BAD else failed, reason=reason), None
+                return ImageFile(task, FileState.LATER, reason=file.reason), None
+        _report(pictures, file, began)
+        if broken == 2 or (page and not doubtful):
+            return self._bad(task, file.reason), None
+        return (ImageFile(task, FileState.LATER, reason=file.reason) if doubtful else file), None
 
     def _from_elsewhere(self, task: ImageTask, path: Path) -> ImageFile:
         """The bytes are in the spooled reply, or in another store."""
@@ -134,8 +157,8 @@ class Downloader:
         if image is None or image.base64 is None:
             return ImageFile(task, FileState.GONE, reason="the spooled reply has no such image")
         try:
-            data = base64.b64decode("".join(image.base64.split()), validate=True)  # MIME breaks lines
-        except (binascii.Error, ValueError):
+            data = decode_base64(image.base64)
+        except ValueError:
             raise NotAnImage("the reply's base64 cannot be decoded") from None
         return self._verified(task, save_bytes(data, path))
 
@@ -152,6 +175,15 @@ class Downloader:
     def _bad(self, task: ImageTask, reason: str) -> ImageFile:
         kept = self._spool.move_to_quarantine(task.image_id)
         return ImageFile(task, FileState.BAD, reason=f"{reason}; kept as {kept}" if kept else reason)
+
+
+def _report(pictures: CircuitBreaker | None, file: ImageFile, began: float) -> None:
+    if pictures is None:
+        return
+    if file.state is FileState.READY:
+        pictures.succeeded(file.task.call_id, began)
+    else:
+        pictures.failed(file.task.call_id, file.reason)
 
 
 def _rehash(path: Path) -> Fetched:

@@ -13,7 +13,7 @@ from ..images import MOST_PIXELS, inspect
 from ..ledger import ImageTask
 from ..provenance import examine
 
-_ROOM = 4
+ROOM = 4
 """A picture may have so many times the pixels that were asked for: models round, and some enlarge what they draw."""
 
 _LEAST = 4096 * 4096
@@ -86,4 +86,4 @@ class ImageFile:
 def most_pixels(task: ImageTask) -> int:
     """The most pixels that are believed to be what was asked for."""
     asked = pixels_asked_for(task.model, json.loads(task.facts.get("parameters", "{}")))
-    return MOST_PIXELS if asked is None else max(_LEAST, _ROOM * asked)
+    return MOST_PIXELS if asked is None else max(_LEAST, ROOM * asked)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from ..errors import BadInput
 from ..ledger import ImageResult, ImageTask
+from ..limits import CircuitBreaker
 from ..threads import results
 from .download import Downloader
 from .files import ImageFile
@@ -36,12 +37,20 @@ class DeliveryQueue:
     Args:
         uploader: Stores them; None where images are only downloaded.
         pool: Runs the deliveries; its size is the number of images in delivery at once.
+        pictures: Told of each attempt to get an image that was just bought.
     """
 
-    def __init__(self, downloader: Downloader, uploader: Uploader | None, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        downloader: Downloader,
+        uploader: Uploader | None,
+        pool: ThreadPoolExecutor,
+        pictures: CircuitBreaker | None = None,
+    ) -> None:
         self._downloader = downloader
         self._uploader = uploader
         self._pool = pool
+        self._pictures = pictures
         self._lock = threading.Lock()
         self._tracked: set[str] = set()
         self._in_flight: dict[str, _InFlight] = {}
@@ -66,24 +75,30 @@ class DeliveryQueue:
 
     def submit(self, tasks: Iterable[ImageTask]) -> None:
         """Start delivering images whose items are tracked."""
-        if self._uploader is None:
-            return
         for task in tasks:
             with self._lock:
-                if task.item_id not in self._tracked:
+                if self._uploader is None or task.item_id not in self._tracked:
+                    self._forget(task)
                     continue
                 image = self._in_flight[task.image_id] = _InFlight(task.item_id)
             self._pool.submit(self._move, self._uploader, task, image)
 
+    def _forget(self, task: ImageTask) -> None:
+        """Nothing is told of this image any more."""
+        if self._pictures is not None:
+            self._pictures.ended(task.call_id)
+
     def _move(self, uploader: Uploader, task: ImageTask, image: _InFlight) -> None:
         try:
-            file, data = self._downloader.load(task)
+            file, data = self._downloader.load(task, pictures=self._pictures)
+            self._forget(task)
             image.file.set_result(file)
             image.result.set_result(uploader.upload(file, data))
         except BaseException as error:  # noqa: BLE001 - raised where the result is collected
             for future in (image.file, image.result):
                 if not future.done():
                     future.set_exception(error)
+            self._forget(task)
 
     def download(self, tasks: Iterable[ImageTask]) -> list[ImageFile]:
         """Download images, or wait for downloads already in progress; in the order given."""

@@ -21,6 +21,43 @@ SocketAddress = tuple[int, int, int, Any]
 """Family, type, protocol and address: what `socket.socket` and `connect` take."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+
+# IANA's IPv4 and IPv6 Special-Purpose Address Registries (2025-10), and the address at which Azure serves its machines.
+# Written down here, since what `ipaddress` knows of them differs between versions of Python.
+_SPECIAL = {
+    "0.0.0.0/8": "unspecified",
+    "10.0.0.0/8": "private",
+    "100.64.0.0/10": "shared",
+    "127.0.0.0/8": "loopback",
+    "168.63.129.16/32": "cloud-service",
+    "169.254.0.0/16": "link-local",
+    "172.16.0.0/12": "private",
+    "192.0.0.0/24": "protocol-assignment",
+    "192.0.2.0/24": "documentation",
+    "192.31.196.0/24": "AS112",
+    "192.52.193.0/24": "AMT",
+    "192.88.99.0/24": "6to4-relay",
+    "192.168.0.0/16": "private",
+    "192.175.48.0/24": "AS112",
+    "198.18.0.0/15": "benchmarking",
+    "198.51.100.0/24": "documentation",
+    "203.0.113.0/24": "documentation",
+    "224.0.0.0/4": "multicast",
+    "240.0.0.0/4": "reserved",
+    "::/128": "unspecified",
+    "::1/128": "loopback",
+    "100::/64": "discard-only",
+    "2001::/23": "protocol-assignment",
+    "2001:db8::/32": "documentation",
+    "2620:4f:8000::/48": "AS112",
+    "3fff::/20": "documentation",
+    "fc00::/7": "private",
+    "fe80::/10": "link-local",
+    "fec0::/10": "site-local",
+    "ff00::/8": "multicast",
+}
+_RANGES = [(ipaddress.ip_network(text), kind) for text, kind in _SPECIAL.items()]
 
 
 def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
@@ -37,13 +74,17 @@ def why_forbidden(text: str) -> str | None:
 
     Args:
         text: An IPv4 or IPv6 address; a zone (`%eth0`) is ignored.
+
+    Example:
+        >>> why_forbidden("192.0.0.192"), why_forbidden("::ffff:10.0.0.1"), why_forbidden("1.1.1.1")
+        ('protocol-assignment', 'private', None)
     """
     address = _embedded(ipaddress.ip_address(text.partition("%")[0]))
-    for kind in ("unspecified", "loopback", "link_local", "multicast", "private", "reserved"):
-        if getattr(address, f"is_{kind}"):
-            return kind.replace("_", "-")
-    # What is left that is not public: shared address space (RFC 6598) and special-purpose registrations.
-    return None if address.is_global else "not public"
+    for network, kind in _RANGES:
+        if address.version == network.version and address in network:
+            return kind
+    # Of IPv6, 2000::/3 alone is given out for unicast on the Internet (RFC 4291).
+    return "reserved" if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST else None
 
 
 def _literal(host: str) -> str | None:

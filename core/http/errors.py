@@ -1,10 +1,10 @@
 """What can go wrong with a download.
 
     ImagenError
-    └── FetchError               the bytes were not received, and the same request will not help
-        ├── FetchGone            403, 404, 410: the URL is dead, or not served yet
-        ├── FetchRefused         a guard said no: scheme, address, redirects, size, encoding
-        └── FetchTransient       time-out, cut body, 429, 5xx: may be tried again (`retry_after`)
+    └── FetchError               the bytes were not received
+        ├── FetchGone            4xx: the URL is dead, not served yet, or not to this client
+        ├── FetchRefused         a guard said no: scheme, address, redirects, size
+        └── FetchTransient       time-out, cut body, 202, 429, 5xx: may be tried again (`retry_after`)
 
 No message carries a query string: signed URLs keep their secret there.
 """
@@ -24,16 +24,16 @@ class FetchError(ImagenError):
 
 
 class FetchGone(FetchError):
-    """The server says the image is not there (403, 404, 410): its URL has expired or is not served yet."""
+    """The server says that it gives no image (most 4xx): the URL has expired, or is not served yet."""
 
 
 class FetchRefused(FetchError):
-    """A guard stopped the download: scheme, address, number of redirects, size or content encoding."""
+    """A guard stopped the download: scheme, address, number of redirects or size."""
 
 
 @dataclass(eq=False, repr=False)
 class FetchTransient(FetchError):
-    """The download may succeed later: a time-out, a cut connection, a short body, 408, 425, 429 or 5xx.
+    """The download may succeed later: a time-out, a cut connection, a short or damaged body, 202, 408, 425, 429 or 5xx.
 
     Attributes:
         retry_after: Seconds the server asked to wait, or None where it named no time.

@@ -11,16 +11,20 @@ import io
 import math
 import threading
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
+from typing import IO, Any
 
 import requests
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
-from .transport import PooledAdapter
+from .encodings import BadEncoding, decode
+from .transport import PooledAdapter, TimedRequest
 
 _CHUNK = 2**16
 
@@ -95,8 +99,65 @@ class SessionPool:
         self._adapter.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer that was read under a cap and a deadline.
+
+    Attributes:
+        cut: Why the body is not complete, or None.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    cut: str | None = None
+
+
+def exchange(
+    pool: SessionPool,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    auth: AuthBase,
+    timeout: tuple[float, float],
+    deadline: float,
+    max_bytes: Callable[[int], int],
+    body: IO[bytes] | None = None,
+) -> Answer:
+    """Send one request and read its answer. No redirect is followed, nothing is repeated.
+
+    Args:
+        timeout: Seconds for the connection, and without a byte.
+        deadline: When the answer has to be complete, headers and all (`time.monotonic`).
+        max_bytes: The most bytes of the body, before and after it is decoded, for a status.
+
+    Raises:
+        requests.RequestException: No answer, or none until the deadline.
+    """
+    session = pool.session()
+    request = TimedRequest(deadline)
+    # What is not asked for need not be undone: encoded answers come all the same, and are.
+    asked = {**session.headers, "Accept-Encoding": "identity", **headers}
+    request.prepare(method=method, url=url, headers=asked, data=body, auth=auth)
+    settings: dict[str, Any] = dict(session.merge_environment_settings(request.url, {}, True, None, None))
+    try:
+        response = session.send(request, timeout=timeout, allow_redirects=False, **settings)
+    except HTTPError as error:  # of urllib3: requests does not translate all of them
+        raise requests.ConnectionError(error) from error
+    with response:
+        most = max_bytes(response.status_code)
+        content, cut = read_bounded(response, max_bytes=most, deadline=deadline)
+        if cut is None:
+            try:
+                content = decode(content, response.headers.get("Content-Encoding"), most)
+            except BadEncoding as error:
+                cut = str(error)
+        return Answer(response.status_code, response.headers, content, cut)
+
+
 def read_bounded(response: requests.Response, *, max_bytes: int, deadline: float) -> tuple[bytes, str | None]:
-    """Collect a streamed body up to a size and a moment (`time.monotonic`).
+    """Collect a streamed body, still encoded, up to a size and a moment (`time.monotonic`).
 
     Returns:
         The bytes so far, and why the rest was not read (None: it is complete). A connection that breaks is a reason,
@@ -105,13 +166,15 @@ def read_bounded(response: requests.Response, *, max_bytes: int, deadline: float
     content = bytearray()
     try:
         # read1 returns what has arrived; iter_content would wait until a chunk is full, however slowly it fills.
-        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+        while chunk := response.raw.read1(_CHUNK, decode_content=False):
             content += chunk
             if len(content) > max_bytes:
                 return bytes(content[:max_bytes]), f"the body is larger than {max_bytes:,} bytes"
             if time.monotonic() > deadline:
                 return bytes(content), "the body took longer than the time allowed"
     except (HTTPError, OSError) as error:
+        if time.monotonic() >= deadline:
+            return bytes(content), "the body took longer than the time allowed"
         return bytes(content), f"the connection broke within the body ({type(error).__name__})"
     return bytes(content), None
 

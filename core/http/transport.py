@@ -1,11 +1,12 @@
-"""The connections under every request: calls that can be cut, and for downloads a checked address, an exact request
-target and one deadline for everything.
+"""The connections under every request: calls that can be cut, one deadline for everything, and for downloads a checked
+address and an exact request target.
 
 `requests` has no switch for any of these, so they are put where they take effect:
 
 - nothing ends a call in flight but its own time-out; shutting its socket down does: the thread that waits in `recv`
   wakes up and finds the connection broken, which it is prepared for.
 - urllib3 re-encodes the target in `HTTPConnectionPool.urlopen`; the pools here carry the untouched one past it.
+- `http.client` takes a 103 for the answer (until Python 3.12); the responses here skip what is only informational.
 - the address is chosen in `HTTPConnection._new_conn`; with a guard, the connections ask it and connect to its answer.
   Host header, SNI and certificate check stay on the name.
 - a socket time-out starts anew with every byte; the responses here shorten it before every `recv`, so that a server
@@ -38,6 +39,8 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from .addresses import AddressGuard
 from .urls import Origin, WireUrl
+
+_MOST_INFORMATIONAL = 64
 
 
 class OpenConnections:
@@ -81,16 +84,23 @@ class _Target(str):
         return target
 
 
-class WireRequest(requests.PreparedRequest):
-    """A GET whose target is sent as it is and whose answer must be complete at `deadline` (`time.monotonic`)."""
+class TimedRequest(requests.PreparedRequest):
+    """A request whose answer must be complete at `deadline` (`time.monotonic`)."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self.deadline = deadline
+
+
+class WireRequest(TimedRequest):
+    """A GET of which the target is sent as it is."""
 
     def __init__(self, url: WireUrl, headers: dict[str, str], deadline: float) -> None:
-        super().__init__()
+        super().__init__(deadline)
         # Prepared here and not by the session, which would add a login from `.netrc`; the explicit no-op keeps it so.
         self.prepare(method="GET", url=f"{url.base}/", headers=headers, auth=NoAuth())
         self.url = url.base + url.target
         self.target = url.target
-        self.deadline = deadline
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -121,12 +131,20 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _DeadlineResponse(http.client.HTTPResponse):
-    """An HTTP response that reads through a `_DeadlineReader`."""
+    """An HTTP response that reads through a `_DeadlineReader`, and skips informational answers (RFC 9110, 15.2)."""
 
     def __init__(self, sock: Any, deadline: float, **options: Any) -> None:
         super().__init__(sock, **options)
         raw: Any = self.fp.detach()
         self.fp = io.BufferedReader(_DeadlineReader(raw, sock, deadline), io.DEFAULT_BUFFER_SIZE)
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(_MOST_INFORMATIONAL):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException(f"more than {_MOST_INFORMATIONAL} informational answers")
 
 
 class _Connection(HTTPConnection):
@@ -142,8 +160,6 @@ class _Connection(HTTPConnection):
         self.deadline = math.inf
 
     def response_class(self, sock: Any, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]
-        if self.deadline == math.inf:
-            return http.client.HTTPResponse(sock, **options)
         return _DeadlineResponse(sock, self.deadline, **options)
 
     def _new_conn(self) -> socket.socket:
@@ -246,7 +262,8 @@ class PooledAdapter(HTTPAdapter):
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
         if not isinstance(request, WireRequest) or request.url is None:
-            return super().request_url(request, proxies)
+            url = super().request_url(request, proxies)
+            return _Target(url, request.deadline) if isinstance(request, TimedRequest) else url
         proxy = select_proxy(request.url, proxies)
         forwarded = proxy and request.url.startswith("http:") and not proxy.lower().startswith("socks")
         return _Target(request.url if forwarded else request.target, request.deadline)

@@ -35,7 +35,7 @@ _LEAST_BUDGET = 64 * 2**20
 _DECODERS = 4
 _OVERHEAD = 8 * 2**20
 _PIPE = 2**20  # a picture goes through in some large pieces
-_CPU_SECONDS = 30
+CPU_SECONDS = 30
 _DEADLINE = 300.0
 """Seconds by the clock, on a machine that may be busy; the processor's time is what a hostile picture is bounded by."""
 
@@ -143,7 +143,7 @@ class _Decoder:
         self.close()
         code = self._process.returncode
         if code == -getattr(signal, "SIGXCPU", 0):
-            return f"not decoded within {_CPU_SECONDS} s of processor time"
+            return f"not decoded within {CPU_SECONDS} s of processor time"
         return f"its decoder did not survive it (exit {code})"
 
     def close(self) -> None:
@@ -216,7 +216,7 @@ def _ask(kind: Format, data: bytes, need: int, **job: Any) -> tuple[dict[str, An
         )
     with budget.holding(need):
         return _pool.ask(
-            {"format": kind.pillow, "memory": need, "seconds": _CPU_SECONDS, "side": 0, "cut": False, **job}, data
+            {"format": kind.pillow, "memory": need, "seconds": CPU_SECONDS, "side": 0, "cut": False, **job}, data
         )
 
 

@@ -2,13 +2,14 @@
 
 The URL life that callers must reckon with: unsigned CDN URLs have no documented end; signed ones of other hosts live
 from one hour to seven days (`Expires`, `X-Amz-Expires`, SAS `se` in the URLs of the AI/ML API's documented examples,
-2025-2026). Hence: fetch within a minute of the reply, and read 403, 404 and 410 as "gone".
+2025-2026). Hence: fetch within a minute of the reply, and read every 4xx but "later" as "gone".
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -32,16 +33,21 @@ from urllib3.util import Timeout
 
 from ..files import Fetched, HashedFile
 from ..http.addresses import AddressGuard
-from ..http.errors import FetchError, FetchGone, FetchRefused, FetchTransient
+from ..http.encodings import BadEncoding, TooLarge, decode
+from ..http.errors import FetchGone, FetchRefused, FetchTransient
 from ..http.sessions import SessionPool, retry_after_seconds
 from ..http.transport import PooledAdapter, WireRequest
-from ..http.urls import WireUrl
+from ..http.urls import Origin, WireUrl
 
 MAX_REDIRECTS = 5
 _CHUNK = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_GONE = frozenset({403, 404, 410})
-_AGAIN = frozenset({408, 425, 429})
+_WHOLE = frozenset({200, 203})
+_AGAIN = frozenset({202, 408, 425, 429})
+_PICKY = frozenset({401, 403, 406})
+"""What a CDN answers that takes no client but a browser."""
+
+_BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
 
 
 class Fetcher:
@@ -53,6 +59,9 @@ class Fetcher:
     With a proxy in the environment, the proxy resolves names: then only hosts written as addresses can be judged.
     Trusted origins on this machine never go through a proxy. The lookup of a name is the one step that `deadline`
     cannot cut short; the system's resolver has its own time-out.
+
+    Plain bytes are asked for. A body that comes encoded all the same is decoded, under the same cap. A CDN that refuses
+    this client is asked once more with the `User-Agent` of a browser; where that helps, its origin is then asked so.
 
     Args:
         trusted_origins: URLs of the configured API and CDN; their scheme, host and port may lie in private networks.
@@ -78,7 +87,7 @@ class Fetcher:
     ) -> None:
         self._guard = AddressGuard(trusted_origins)
         self._pool = SessionPool(PooledAdapter(pool_size, hosts=pool_size, guard=self._guard))
-        # Encoded bodies are refused below; `identity` asks for none.
+        self._wants_browser: set[Origin] = set()
         self._headers = {"User-Agent": user_agent, "Accept": "image/*, */*;q=0.1", "Accept-Encoding": "identity"}
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
@@ -92,21 +101,20 @@ class Fetcher:
             in_memory: A body of at most so many bytes is returned as it is, and not written to `dest`.
 
         Raises:
-            FetchGone: 403, 404, 410.
+            FetchGone: 4xx, or another status that brings no image.
             FetchRefused: A guard said no.
-            FetchTransient: Time-out, cut connection, short body, 408, 425, 429, 5xx.
-            FetchError: Any other status.
+            FetchTransient: Time-out, cut connection, short or damaged body, 202, 408, 425, 429, 5xx.
             SpoolUnavailable: `dest` cannot be written.
         """
         give_up = time.monotonic() + self._deadline
         hop = WireUrl.parse(url)
         for _ in range(MAX_REDIRECTS + 1):
-            with closing(self._get(hop, give_up)) as response:
+            with closing(self._answer(hop, give_up)) as response:
                 if response.status_code not in _REDIRECTS:
                     return self._save(response, hop, dest, in_memory)
                 location = response.headers.get("Location")
             if not location:
-                raise FetchError(f"{hop} answered {response.status_code} without saying where to go")
+                raise FetchGone(f"{hop} answered {response.status_code} without saying where to go")
             hop = hop.follow(location)
         raise FetchRefused(f"more than {MAX_REDIRECTS} redirects, the last to {hop}")
 
@@ -118,7 +126,19 @@ class Fetcher:
         """Close the pooled connections; a later fetch opens new ones."""
         self._pool.close()
 
-    def _get(self, hop: WireUrl, give_up: float) -> requests.Response:
+    def _answer(self, hop: WireUrl, give_up: float) -> requests.Response:
+        """The answer to one request, or to a second one that names a browser."""
+        as_browser = hop.origin in self._wants_browser
+        response = self._get(hop, give_up, as_browser=as_browser)
+        if as_browser or response.status_code not in _PICKY:
+            return response
+        response.close()
+        response = self._get(hop, give_up, as_browser=True)
+        if response.status_code < 400:
+            self._wants_browser.add(hop.origin)
+        return response
+
+    def _get(self, hop: WireUrl, give_up: float, *, as_browser: bool) -> requests.Response:
         """Send one request and return its answer with the body unread."""
         self._guard.check_literal(hop.origin)
         left = give_up - time.monotonic()
@@ -128,25 +148,26 @@ class Fetcher:
         settings: dict[str, Any] = dict(session.merge_environment_settings(hop.base, {}, True, None, None))
         if self._guard.is_local(hop.origin):
             settings["proxies"] = {}
+        headers = {**self._headers, "User-Agent": _BROWSER} if as_browser else self._headers
         timeout: Any = Timeout(connect=min(self._connect_timeout, left), read=min(self._read_timeout, left))
         try:
-            return session.send(
-                WireRequest(hop, self._headers, give_up), timeout=timeout, allow_redirects=False, **settings
-            )
+            return session.send(WireRequest(hop, headers, give_up), timeout=timeout, allow_redirects=False, **settings)
         except (requests.RequestException, HTTPError) as error:
             self._raise_transient(error, hop, give_up)
 
     def _save(self, response: requests.Response, hop: WireUrl, dest: Path, in_memory: int) -> Fetched:
         """Judge status and headers, then stream the body."""
         self._check_status(response, hop)
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):
-            raise FetchRefused(f"{hop}: the body is {encoding[:40]!r}-encoded although plain bytes were asked for")
         declared: int | None = response.raw.length_remaining
         if declared is not None and declared > self._max_bytes:
             raise FetchRefused(f"{hop}: {declared:,} bytes declared, more than the {self._max_bytes:,} allowed")
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         chunks = self._chunks(response, hop)
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in ("", "identity"):
+            data = b"".join(chunks)
+            self._check_size(len(data), declared, hop)
+            return self._keep(self._decoded(data, encoding, hop), dest, content_type, in_memory)
         if declared is None or declared > in_memory:
             with HashedFile(dest) as out:
                 for chunk in chunks:
@@ -155,7 +176,23 @@ class Fetcher:
                 return out.fetched(content_type or None)
         data = b"".join(chunks)
         self._check_size(len(data), declared, hop)
+        return self._keep(data, dest, content_type, in_memory)
+
+    @staticmethod
+    def _keep(data: bytes, dest: Path, content_type: str, in_memory: int) -> Fetched:
+        if len(data) > in_memory:
+            with HashedFile(dest) as out:
+                out.write(data)
+                return out.fetched(content_type or None)
         return Fetched(dest, len(data), hashlib.sha256(data).hexdigest(), content_type or None, data)
+
+    def _decoded(self, data: bytes, encoding: str, hop: WireUrl) -> bytes:
+        try:
+            return decode(data, encoding, self._max_bytes)
+        except TooLarge as error:
+            raise FetchRefused(f"{hop}: {error}") from None
+        except BadEncoding as error:
+            raise FetchTransient(f"{hop}: {error}") from None
 
     def _chunks(self, response: requests.Response, hop: WireUrl) -> Iterator[bytes]:
         """The body, under the cap."""
@@ -177,14 +214,12 @@ class Fetcher:
     @staticmethod
     def _check_status(response: requests.Response, hop: WireUrl) -> None:
         status = response.status_code
-        if status == 200:
+        if status in _WHOLE or (status == 206 and _is_whole(response.headers.get("Content-Range", ""))):
             return
-        if status in _GONE:
-            raise FetchGone(f"{hop} answered {status}: it has expired or is not served yet")
         if status in _AGAIN or status >= 500:
             wait = retry_after_seconds(response.headers.get("Retry-After"))
             raise FetchTransient(f"{hop} answered {status}", wait if wait is not None and math.isfinite(wait) else None)
-        raise FetchError(f"{hop} answered {status}")
+        raise FetchGone(f"{hop} answered {status}: it has expired, is not served yet, or not to us")
 
     def _raise_transient(self, error: Exception, hop: WireUrl, give_up: float) -> NoReturn:
         """Turn a transport's error into ours. Its own text is not used: it may quote the URL with its signature."""
@@ -213,6 +248,12 @@ class Fetcher:
             case ProtocolError():
                 return "the connection was cut"
         return f"the transport failed ({type(cause).__name__})"
+
+
+def _is_whole(content_range: str) -> bool:
+    """Whether the range of a 206 is everything: `bytes 0-99/100` (RFC 9110, section 14.4)."""
+    match = re.fullmatch(r"\s*bytes\s+0-(\d{1,18})/(\d{1,18})\s*", content_range, re.IGNORECASE)
+    return match is not None and int(match[1]) + 1 == int(match[2])
 
 
 def _root(error: BaseException) -> BaseException:

@@ -23,7 +23,7 @@ MOST_PIXELS = 64_000_000
 MOST_COUNTED = 2**28
 """Pixels of a PNG that are counted without being drawn, which takes no memory: 16,384 x 16,384."""
 
-_MOST_SCANS = 100
+MOST_SCANS = 100
 _MOST_SCANNED = 2**30
 """Pixels that all scans of a JPEG together go through: 16 of 64 million pixels each, and some ten seconds."""
 
@@ -127,7 +127,7 @@ def _jpeg(header: Header, data: bytes, max_pixels: int) -> ImageFacts:
         scans = read_scans(data)
     except ValueError as error:
         raise NotAnImage(f"damaged JPEG ({error})") from None
-    if scans.number > _MOST_SCANS or scans.number * pixels > _MOST_SCANNED:
+    if scans.number > MOST_SCANS or scans.number * pixels > _MOST_SCANNED:
         raise NotAnImage(f"JPEG of {scans.number:,} scans of {pixels:,} pixels, more than are drawn")
     if not scans.number or not (scans.ended or scans.complete):
         raise NotAnImage("truncated JPEG")

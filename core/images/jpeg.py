@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-_MOST_SEGMENTS = 10_000
+MOST_SEGMENTS = 10_000
 """Segments that are looked at. A picture has some dozens, and some hundreds where large metadata are cut in pieces."""
 
 # A marker that opens a segment or ends the picture. Not one: FF 00 and FF D0-D7, which belong to coded data, and the
@@ -31,7 +31,7 @@ def _is_frame(marker: int) -> bool:
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Marker and place of each segment's length, from the start to the end marker, which is the last."""
     at = 2
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(MOST_SEGMENTS):
         found = _MARKER.search(data, at)
         if found is None:
             return
@@ -40,7 +40,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
         if marker == _END or at + 2 > len(data):
             return
         at += int.from_bytes(data[at : at + 2])
-    raise ValueError(f"more than {_MOST_SEGMENTS:,} segments")
+    raise ValueError(f"more than {MOST_SEGMENTS:,} segments")
 
 
 def frame_size(data: bytes) -> tuple[int, int] | None:

@@ -34,7 +34,7 @@ _INPUT = 64 * 1024
 _OUTPUT = 256 * 1024
 """Bytes inflated at once: they stay in the processor's cache, and a bomb does not get far."""
 
-_MOST_CHUNKS = 200_000
+MOST_CHUNKS = 200_000
 """Chunks that are looked at: a file of 64 MB whose pixels are cut into pieces of 8 KB has 8,000."""
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -143,7 +143,7 @@ def read_png(data: bytes) -> Png:
 def _read(view: memoryview) -> Iterator[tuple[_Chunk, bool]]:
     """Each chunk, and whether all of it is there."""
     at = len(SIGNATURE)
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(MOST_CHUNKS):
         if at + 8 > len(view):
             return
         length, kind = struct.unpack_from(">I4s", view, at)
@@ -154,7 +154,7 @@ def _read(view: memoryview) -> Iterator[tuple[_Chunk, bool]]:
             return
         (checksum,) = struct.unpack_from(">I", view, at - 4)
         yield _Chunk(kind, data, intact=checksum == _crc(kind, data)), True
-    raise ValueError(f"more than {_MOST_CHUNKS:,} chunks")
+    raise ValueError(f"more than {MOST_CHUNKS:,} chunks")
 
 
 def _crc(kind: bytes, data: bytes | memoryview) -> int:

@@ -171,6 +171,14 @@ class RecordedCall:
     reserved: int  # highest price, in credits
 
 
+@dataclass(frozen=True, slots=True)
+class Fruitless:
+    """How many came to nothing since the last success, and why the latest of them did."""
+
+    count: int
+    reason: str | None
+
+
 class Calls(Part):
     """The paid calls of a ledger."""
 
@@ -234,6 +242,38 @@ class Calls(Part):
         rows = self._rows(query) if item_ids is None else self._rows_among(query, calls.c.item_id, item_ids)
         found = [dict(row._mapping) for row in rows]
         return sorted(found, key=lambda call: (call["sent_at"], call["client_request_id"]), reverse=True)
+
+    def without_success(self, run_id: str) -> tuple[Fruitless, Fruitless]:
+        """The calls of a run, and its images, that came to nothing since the last one that succeeded."""
+        of_run = calls.c.run_id == run_id
+        with_images = images.join(calls, calls.c.id == images.c.call_id)
+        answers = (CallOutcome.ANSWERED, CallOutcome.REFUSED)
+        return (
+            self._fruitless(
+                calls, calls.c.reason, of_run, calls.c.outcome.in_(answers), calls.c.outcome == CallOutcome.UNKNOWN
+            ),
+            self._fruitless(
+                with_images,
+                images.c.reason,
+                of_run,
+                images.c.state == ImageState.STORED,
+                sa.and_(images.c.state != ImageState.STORED, images.c.reason.is_not(None)),
+            ),
+        )
+
+    def _fruitless(
+        self,
+        table: sa.FromClause,
+        reason: sa.ColumnElement[str],
+        of_run: sa.ColumnElement[bool],
+        good: sa.ColumnElement[bool],
+        bad: sa.ColumnElement[bool],
+    ) -> Fruitless:
+        last = sa.select(sa.func.max(calls.c.sent_at)).select_from(table).where(of_run, good).scalar_subquery()
+        since = sa.or_(last.is_(None), calls.c.sent_at > last)
+        query = sa.select(reason).select_from(table).where(of_run, bad, since).order_by(calls.c.sent_at.desc())
+        found = self._scalars(query)
+        return Fruitless(len(found), found[0] if found else None)
 
     def sent_since(self, moment: datetime) -> tuple[int, int]:
         """Number of calls that this process sent since a moment and that may be billed, and what they cost."""

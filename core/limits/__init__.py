@@ -3,6 +3,7 @@
 from .adaptive import AdaptiveRate
 from .backoff import Backoff
 from .balance import FORBIDDEN, BalanceGuard
+from .circuit import CircuitBreaker, NothingSucceeds
 from .health import HealthGate
 from .limiter import CallLimiter
 from .quota import Demand, Schedule, ThrottleEvent
@@ -14,8 +15,10 @@ __all__ = [
     "Backoff",
     "BalanceGuard",
     "CallLimiter",
+    "CircuitBreaker",
     "Demand",
     "HealthGate",
+    "NothingSucceeds",
     "Schedule",
     "StopReason",
     "StopSignal",

@@ -16,6 +16,8 @@ class StopReason(enum.StrEnum):
     MODEL = "model not served"
     RATE = "rate limited"
     API = "API unreachable"
+    CALLS = "no call succeeds"
+    PICTURES = "no picture arrives"
     STORE = "store unavailable"
     SPOOL = "spool full"
     LEDGER = "catalog unavailable"

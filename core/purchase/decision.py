@@ -3,32 +3,36 @@
 answer                                              call       again   run
 refused connection, DNS, TLS before the body left   unbilled   yes     halts when it lasts
 429                                                 unbilled   yes     waits; halts when it lasts
-400, 403, 422 in the API's own words                refused    no      goes on
-401, out of credit, 404                             unbilled   no      halts; the item is planned again
+400, 403, 422 in an API's own words                 refused    no      goes on
+401, 402, 407, out of credit, 404                   unbilled   no      halts; the item is planned again
 2xx with images                                     answered
-2xx without any                                     refused    no      billed if it carries a cost
+2xx that shows an empty place for them              refused    no      billed if it carries a cost
+2xx with an error, of a known meaning               as above
+2xx with an error and a cost                        answered   no      the item is lost
 anything else                                       unknown    no      goes on (5xx: see trust_unbilled_5xx)
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..aimlapi import RawReply, Reply
 from ..aimlapi.errors import (
     ApiError,
     BadKey,
+    ErrorReply,
     Forbidden,
     InvalidByApi,
     NotFound,
     NotSent,
     OutOfCredit,
+    ProxyLogin,
     RateLimited,
     ServerError,
     StatusError,
 )
-from ..ledger import Answered, ItemState, NewImage, Outcome, Refused, Unbilled, Unknown
+from ..ledger import Answered, ItemState, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
 from ..limits import StopReason
 
 
@@ -45,6 +49,19 @@ class NextStep(enum.Enum):
     THROTTLED = "throttled"
 
 
+class Verdict(enum.Enum):
+    """What an answer tells of the service, for the rule that pauses the purchase while nothing succeeds.
+
+    SUCCESS: it works, also where it refuses a prompt or a request: that is a definite answer about the item. FAILURE:
+    what was asked for did not come, and nobody said that the item is why. NOTHING: another rule speaks of it (429s,
+    key, credit, model, no connection).
+    """
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What to record, and what to do next.
@@ -58,6 +75,22 @@ class Decision:
     retry_after: float | None = None
     stop: StopReason | None = None
 
+    @property
+    def verdict(self) -> Verdict:
+        """What it tells of the service."""
+        match self.outcome:
+            case Answered(images=images):
+                return Verdict.SUCCESS if images else Verdict.FAILURE
+            case Refused() | Rewritten():
+                return Verdict.SUCCESS
+            case Unknown():
+                return Verdict.FAILURE
+            case Unbilled(item_state=ItemState.FAILED):
+                return Verdict.FAILURE
+            case Unbilled(http_status=status) if self.step is NextStep.RETRY_LATER and status is not None:
+                return Verdict.FAILURE
+        return Verdict.NOTHING
+
 
 def classify_reply(raw: RawReply, *, list_price: int, trust_unbilled_5xx: bool = False) -> Decision:
     """Decide what a complete answer means.
@@ -68,6 +101,8 @@ def classify_reply(raw: RawReply, *, list_price: int, trust_unbilled_5xx: bool =
     """
     try:
         reply = raw.read()
+    except ErrorReply as error:
+        return _error_reply(raw, error)
     except ApiError as error:
         return classify_error(error, trust_unbilled_5xx=trust_unbilled_5xx)
     if any(image.blocked is None for image in reply.images):
@@ -103,6 +138,23 @@ def _refused(raw: RawReply, reply: Reply, list_price: int) -> Refused:
     )
 
 
+def _error_reply(raw: RawReply, error: ErrorReply) -> Decision:
+    """A success status with an error in it: what the reply says it cost goes before what such an error costs."""
+    request_id = raw.headers.get("x-request-id")
+    known = classify_error(error.meaning) if error.meaning is not None else None
+    if error.credits:
+        inference_id = raw.headers.get("x-inference-id")
+        if known is not None and isinstance(known.outcome, Refused):
+            return Decision(replace(known.outcome, credits=error.credits, inference_id=inference_id))
+        reason = f"reply: {error.reason}"
+        return Decision(Answered([], error.credits, "reply", None, raw.status, inference_id, request_id, reason=reason))
+    if known is not None:
+        return known
+    if error.credits == 0:
+        return Decision(Unbilled(error.reason, ItemState.FAILED, raw.status, request_id))
+    return Decision(Unknown(error.reason, raw.status, request_id))
+
+
 def classify_error(error: ApiError, *, trust_unbilled_5xx: bool = False) -> Decision:
     """Decide what an answer without images means, or no answer at all."""
     status = error.status if isinstance(error, StatusError) else None
@@ -121,6 +173,8 @@ def classify_error(error: ApiError, *, trust_unbilled_5xx: bool = False) -> Deci
             return Decision(unbilled(ItemState.PLANNED), stop=StopReason.KEY)
         case OutOfCredit():
             return Decision(unbilled(ItemState.PLANNED), stop=StopReason.CREDIT)
+        case ProxyLogin():
+            return Decision(unbilled(ItemState.PLANNED), stop=StopReason.API)
         case NotFound():
             return Decision(unbilled(ItemState.PLANNED), stop=StopReason.MODEL)
         case InvalidByApi() | Forbidden():

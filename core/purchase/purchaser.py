@@ -26,10 +26,20 @@ from ..ledger import (
     Unbilled,
     Unknown,
 )
-from ..limits import FORBIDDEN, Backoff, BalanceGuard, CallLimiter, HealthGate, StopReason, StopSignal
+from ..limits import (
+    FORBIDDEN,
+    Backoff,
+    BalanceGuard,
+    CallLimiter,
+    CircuitBreaker,
+    HealthGate,
+    NothingSucceeds,
+    StopReason,
+    StopSignal,
+)
 from ..request import Policy, RewriteFallback
 from ..rewrite import no_second_rewriting
-from .decision import Decision, NextStep
+from .decision import Decision, NextStep, Verdict
 from .replies import ReplySpool
 from .requests import PaidImageRequest, PaidRequest
 
@@ -50,6 +60,8 @@ class Purchaser:
         gate: Waits while the store does not work; None where images go nowhere yet.
         spool_gate: Waits while the spool is full or over its cap.
         breaker: Tells an empty account from a 403 about one request; one for the whole run.
+        calls: Pauses the purchase while no call succeeds; None to go on whatever happens.
+        pictures: The same for what is delivered of them. Whoever is given the images reports on them.
         parameters: The run's parameters; those of the wire form are not in the items.
         policy: Tries, the longest wait, and what a 5xx and a missing text mean.
         on_images: Told of what was bought as soon as it is recorded.
@@ -70,6 +82,8 @@ class Purchaser:
         gate: HealthGate | None = None,
         spool_gate: HealthGate | None = None,
         breaker: BalanceGuard | None = None,
+        calls: CircuitBreaker | None = None,
+        pictures: CircuitBreaker | None = None,
         policy: Policy | None = None,
         backoff: Backoff | None = None,
         on_images: Callable[[Sequence[ImageTask]], None] | None = None,
@@ -85,6 +99,13 @@ class Purchaser:
         ]
         self._spool_gate = spool_gate
         self._breaker = breaker or BalanceGuard(client.balance)
+        self._circuits = [
+            (circuit, reason)
+            for circuit, reason in ((calls, StopReason.CALLS), (pictures, StopReason.PICTURES))
+            if circuit is not None
+        ]
+        self._calls = calls
+        self._pictures = pictures
         self._halt = halt
         self._run_id = run_id
         self._models = {one.spec.id: one for one in (*fallback_models, model)}
@@ -168,17 +189,58 @@ class Purchaser:
             if not may_send or not self._store_works():
                 return None
             intent = request.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.worker.id)
-            if not self._begin(intent):
+            if not self._may_go_ahead(intent.id):
                 return None
+            decision = None
             sent_at = time.monotonic()
-            decision = self._classify_403(intent, self._tell_limiter(self._send(request, intent), sent_at), sent_at)
+            try:
+                if not self._begin(intent):
+                    return None
+                sent_at = time.monotonic()
+                decision = self._classify_403(intent, self._tell_limiter(self._send(request, intent), sent_at), sent_at)
+            finally:
+                self._tell_circuits(intent.id, decision, sent_at)
             if decision.step is NextStep.DONE:
                 # Before the slot is free for the next one, and before the outcome is recorded.
                 self._stop(decision)
-        images, decision = self._record(intent, decision, last=last)
+        images: Sequence[ImageTask] = ()
+        try:
+            images, decision = self._record(intent, decision, last=last)
+        finally:
+            if self._pictures is not None and (not images or self._on_images is None):
+                self._pictures.ended(intent.id)
         if images and self._on_images is not None:
             self._on_images(images)
         return decision
+
+    def _may_go_ahead(self, call_id: str) -> bool:
+        """Wait while nothing succeeds; without a success within the patience, stop the run."""
+        entered: list[CircuitBreaker] = []
+        for circuit, reason in self._circuits:
+            try:
+                if circuit.enter(call_id, lambda: self._halt.is_set):
+                    entered.append(circuit)
+                    continue
+            except NothingSucceeds as error:
+                self._halt.set(reason, str(error))
+            for other in entered:
+                other.ended(call_id)
+            return False
+        return True
+
+    def _tell_circuits(self, call_id: str, decision: Decision | None, sent_at: float) -> None:
+        """Report a call that is over. Its pictures are still to come, if it has any."""
+        verdict = decision.verdict if decision is not None else Verdict.NOTHING
+        if self._calls is not None:
+            if verdict is Verdict.SUCCESS:
+                self._calls.succeeded(call_id, sent_at)
+            elif verdict is Verdict.FAILURE and decision is not None:
+                self._calls.failed(call_id, getattr(decision.outcome, "reason", None) or "no reason given")
+            else:
+                self._calls.ended(call_id)
+        with_images = decision is not None and isinstance(decision.outcome, Answered) and decision.outcome.images
+        if self._pictures is not None and not with_images:
+            self._pictures.ended(call_id)
 
     def _begin(self, intent: CallIntent) -> bool:
         """Commit the intent, once every budget covers it.

@@ -17,7 +17,7 @@ _SUFFIX = ".reply"
 
 
 class ReplySpool:
-    """A folder with one file a reply: a line of JSON (status, headers, cut), then the body as received.
+    """A folder with one file a reply: a line of JSON (status, headers, cut, URL), then the body as received.
 
     Args:
         folder: Made if it is not there. Readable by this user only: replies hold links to paid images.
@@ -36,7 +36,8 @@ class ReplySpool:
         Raises:
             OSError: The disk is full or read-only; the reply is then only in memory.
         """
-        head = json.dumps({"status": reply.status, "headers": dict(reply.headers), "cut": reply.cut})
+        fields = {"status": reply.status, "headers": dict(reply.headers), "cut": reply.cut, "url": reply.url}
+        head = json.dumps(fields)
         with AtomicFile(self._path(call_id), sync=True) as out:
             out.write(head.encode() + b"\n")
             out.write(reply.body)
@@ -50,7 +51,9 @@ class ReplySpool:
             return None
         try:
             fields = json.loads(head)
-            return RawReply(int(fields["status"]), dict(fields["headers"]), body, fields["cut"])
+            return RawReply(
+                int(fields["status"]), dict(fields["headers"]), body, fields["cut"], str(fields.get("url", ""))
+            )
         except (ValueError, KeyError, TypeError):
             return None
 

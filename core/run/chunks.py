@@ -24,7 +24,7 @@ MAX_CHUNKS = 32
 _OTHERS_PAUSE = 1.0
 _LARGEST = 200
 _SECONDS = 60.0
-_NO_DELIVERY = frozenset({StopReason.STORE, StopReason.LEDGER, StopReason.STOPPED})
+_NO_DELIVERY = frozenset({StopReason.STORE, StopReason.PICTURES, StopReason.LEDGER, StopReason.STOPPED})
 
 F = TypeVar("F")
 
@@ -107,7 +107,9 @@ def process_all(run: Run, dispatcher: Dispatcher[Any], total: int, rows: range |
     feed.drain(paid_only=False)
     _wait_for_others(run, feed)
     halt = run.services.halt
-    if halt.is_set and halt.reason not in _NO_DELIVERY:
+    # While no picture arrived, pictures were left for later.
+    left = halt.is_set or run.services.pictures.pauses
+    if left and halt.reason not in _NO_DELIVERY:
         feed.drain(paid_only=True)
     return list(dict.fromkeys(feed.failures))
 

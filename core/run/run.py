@@ -132,6 +132,10 @@ class Run:
         self.services = services
         self.logger: Logger = logger or logging.getLogger("prefect_imagen.run")
         self.on_budget_warning: Callable[[str, BudgetWarning], None] = lambda _, __: None
+        self.on_pause: Callable[[str, str, str | None], None] = lambda _, __, ___: None
+        """Told, with the run and `calls` or `pictures`, why buying pauses, and with None that it goes on."""
+        for circuit in (services.calls, services.pictures, services.texts):
+            circuit.on_change = partial(self._tell_pause, circuit.of)
         self._checked = checked
 
     @classmethod
@@ -292,6 +296,14 @@ class Run:
         if reason is None:
             return "Incomplete"
         return "BudgetReached" if reason is StopReason.BUDGET else "Blocked"
+
+    def _tell_pause(self, of: str, reason: str | None) -> None:
+        if reason is None:
+            self.logger.warning("%s succeed again: buying goes on", of)
+        else:
+            patience = self.request.delivery.patience
+            self.logger.warning("buying pauses, for %g s at most: %s", patience, reason)
+        self.on_pause(self.id, of, reason)
 
     def warn_of_budgets(self) -> None:
         """Warn of budgets of the run, the day and the month that are four fifths used; once for each."""

@@ -19,7 +19,7 @@ from ..files import home
 from ..http.sessions import user_agent
 from ..images import Fetcher, decoding_budget
 from ..ledger import ClaimedItem, Ledger, LedgerMismatch, LedgerUnavailable, SharedQuota
-from ..limits import BalanceGuard, CallLimiter, HealthGate, StopReason, StopSignal
+from ..limits import BalanceGuard, CallLimiter, CircuitBreaker, HealthGate, StopReason, StopSignal
 from ..provenance import trusted_roots
 from ..purchase import Purchaser, Rewriter
 from ..request import Delivery, RunRequest
@@ -82,6 +82,9 @@ class Services:
         self.spool_gate = HealthGate(self.spool.check, patience=delivery.patience)
         self.client = client
         self.breaker = BalanceGuard(client.balance if client is not None else lambda: None)
+        self.calls = CircuitBreaker("calls", limits.concurrency, delivery.patience)
+        self.pictures = CircuitBreaker("pictures", limits.concurrency, delivery.patience, lagging=True)
+        self.texts = CircuitBreaker("calls for texts", limits.concurrency, delivery.patience)
         self._rewriter: Rewriter | None = None
         self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=movers)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
@@ -124,15 +127,16 @@ class Services:
         with self._lock:
             if self._delivery_queue is None:
                 uploader = self.uploader() if self.store is not None else None
-                self._delivery_queue = DeliveryQueue(self.downloader, uploader, self.delivery_pool)
+                self._delivery_queue = DeliveryQueue(self.downloader, uploader, self.delivery_pool, self.pictures)
             return self._delivery_queue
 
-    def purchaser(self, limiter: CallLimiter | None = None) -> Purchaser:
+    def purchaser(self, limiter: CallLimiter | None = None, calls: CircuitBreaker | None = None) -> Purchaser:
         """Create the purchaser of this run.
 
         Args:
             limiter: Bounds its calls; None for the run's own, which from here on shares its rate with all runs of
                 this key and model.
+            calls: Pauses them while none succeeds; None for the run's own, which belongs to the calls for images.
 
         Raises:
             BadInput: There is no API client.
@@ -155,6 +159,8 @@ class Services:
             gate=self.gate,
             spool_gate=self.spool_gate,
             breaker=self.breaker,
+            calls=calls or self.calls,
+            pictures=None if calls is not None or self.store is None else self.pictures,
             halt=self.halt,
             run_id=self.run_id,
             model=model,
@@ -223,7 +229,7 @@ class Services:
         with self._lock:
             if self._rewriter is None:
                 self._rewriter = Rewriter(
-                    purchaser=self.purchaser(self._rewriting_limiter()),
+                    purchaser=self.purchaser(self._rewriting_limiter(), self.texts),
                     ledger=self.ledger,
                     halt=self.halt,
                     find_model=lambda name: resolve_chat_model(name, rewrite.price if rewrite is not None else None),

@@ -16,6 +16,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "events.md"
 PAYLOADS: list[type[events.Payload]] = [
     events.RunCompleted,
     events.RunIncomplete,
+    events.BuyingPaused,
+    events.BuyingResumed,
     events.BudgetWarning,
     events.UnknownWaiting,
     events.ModelRetiring,

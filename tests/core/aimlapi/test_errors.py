@@ -21,6 +21,7 @@ from prefect_imagen.core.aimlapi.errors import (
     NotFound,
     NotSent,
     OutOfCredit,
+    ProxyLogin,
     RateLimited,
     ReplyLost,
     ServerError,
@@ -44,6 +45,11 @@ def problem(status: int, message: Any = "No.", data: Any = None, **more: Any) ->
 def legacy(status: int | str, message: Any = "No.") -> bytes:
     """The older envelope."""
     return json.dumps({"requestId": "r-1", "statusCode": status, "path": "/v1", "message": message}).encode()
+
+
+def openai(code: str) -> bytes:
+    """OpenAI's envelope."""
+    return json.dumps({"error": {"message": "No.", "type": "t", "param": None, "code": code}}).encode()
 
 
 def bill(error: ApiError) -> str:
@@ -77,7 +83,25 @@ CREDIT = {"kind": "err_insufficent_credits"}
         (502, HTML, ServerError, "unknown"),
         (524, HTML, ServerError, "unknown"),
         (400, HTML, UnexpectedStatus, "unknown"),
-        (401, b"", UnexpectedStatus, "unknown"),
+        (401, b"", BadKey, "unbilled"),
+        (402, HTML, OutOfCredit, "unbilled"),
+        (407, HTML, ProxyLogin, "unbilled"),
+        (413, HTML, InvalidByApi, "unbilled"),
+        (451, HTML, InvalidByApi, "unbilled"),
+        (408, b"", UnexpectedStatus, "unknown"),
+        (400, openai("moderation_blocked"), InvalidByApi, "unbilled"),
+        (400, openai("billing_hard_limit_reached"), OutOfCredit, "unbilled"),
+        (400, openai("model_not_found"), NotFound, "unbilled"),
+        (401, openai("invalid_api_key"), BadKey, "unbilled"),
+        (403, openai("insufficient_quota"), OutOfCredit, "unbilled"),
+        (404, openai("model_not_found"), NotFound, "unbilled"),
+        (429, openai("insufficient_quota"), OutOfCredit, "unbilled"),
+        (429, openai("rate_limit_exceeded"), RateLimited, "unbilled"),
+        (500, openai("insufficient_quota"), ServerError, "unknown"),
+        (400, b'{"detail": "prompt blocked"}', InvalidByApi, "unbilled"),
+        (422, b'{"detail": [{"loc": ["body", "prompt"], "msg": "field required"}]}', InvalidByApi, "unbilled"),
+        (400, b'{"error": "the prompt is empty"}', InvalidByApi, "unbilled"),
+        (400, b'{"error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT"}}', InvalidByApi, "unbilled"),
         (403, b'{"error": "blocked"}', UnexpectedStatus, "unknown"),
         (404, b"not found", UnexpectedStatus, "unknown"),
         (409, problem(409), UnexpectedStatus, "unknown"),
@@ -98,7 +122,7 @@ def test_what_a_status_says_of_the_bill(status: int, body: bytes, kind: type[Sta
 def test_nothing_but_these_is_unbilled() -> None:
     errors = [kind(400, "x") if issubclass(kind, StatusError) else kind("x") for kind in subclasses(ApiError)]
     kinds = {type(error) for error in errors if bill(error) == "unbilled"}
-    assert kinds == {NotSent, InvalidByApi, BadKey, Forbidden, OutOfCredit, NotFound, RateLimited}
+    assert kinds == {NotSent, InvalidByApi, BadKey, Forbidden, OutOfCredit, NotFound, ProxyLogin, RateLimited}
 
 
 def test_trusted_statuses() -> None:
@@ -178,6 +202,10 @@ def a_value(kind: type[ImagenError], name: str, annotation: str) -> Any:
         account = CostSummary(*([CostLine(1, 2)] * len(CostSummary.__dataclass_fields__)))
         states = {"delivered": 1, "planned": 1}
         return RunReport("r", "Incomplete", "why", None, "c", 2, 2, states, 0, 1, 0, account)
+    if name == "audit":
+        from prefect_imagen.core.provenance.audit import Audit
+
+        return Audit(())
     for part, value in (
         ("tuple[str", ("a", "b")),
         ("tuple[Problem", ()),

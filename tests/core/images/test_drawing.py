@@ -77,7 +77,7 @@ def test_a_decoder_that_dies_is_an_answer_and_the_next_picture_gets_another() ->
 
 
 def test_time_of_the_processor_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "_CPU_SECONDS", 0)
+    monkeypatch.setattr(drawing, "CPU_SECONDS", 0)
     data = picture(size=(2000, 2000), progressive=True)
     last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
     endless = data[:last] + data[last:end] * 2000 + b"\xff\xd9"  # not what `inspect` would have drawn
