@@ -20,8 +20,8 @@ from .parquet import convert
 _SECONDS_EACH = 0.01
 """Processor time that each row and each prompt adds to what a reading may take in all."""
 
-_LARGE = 150_000
-"""Kilobytes: a process that was as large is not used again, since memory does not always come back."""
+_LARGE = 150_000_000
+"""Bytes: a process that is as large after its work is not used again, since memory does not always come back."""
 
 
 class _Limits(Limits):
@@ -43,9 +43,9 @@ class _Limits(Limits):
         self._memory = True
         # Where it cannot be limited, the processor time still is.
         with contextlib.suppress(OSError, ValueError):
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            most = pages * resource.getpagesize() + self._most
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            if pages := _pages(0):
+                most = pages * resource.getpagesize() + self._most
+                resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
     def at(self, line: int) -> None:
         PLACE.pack_into(self._place, 0, line)
@@ -55,6 +55,14 @@ class _Limits(Limits):
         self._end += made * _SECONDS_EACH
         left = max(self._end - time.process_time(), 0.01)
         signal.setitimer(signal.ITIMER_PROF, min(left, self._seconds))
+
+
+def _pages(column: int) -> int:
+    """Pages of memory, as Linux counts them: 0 for all addresses, 1 for what is in memory. Nothing elsewhere."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[column])
+    except OSError:
+        return 0
 
 
 def main() -> None:
@@ -84,8 +92,7 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001 - for the other side to raise
             channel.fail(error)
         else:
-            large = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _LARGE
-            channel.end(value, reusable=not large)
+            channel.end(value, reusable=_pages(1) * resource.getpagesize() < _LARGE)
 
 
 if __name__ == "__main__":
