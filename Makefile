@@ -6,7 +6,7 @@ PARTS := core blocks tasks flows cli sandbox deployments
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-quick test-long fuzz chromium bench bench-faults bench-review lint lint-deployments types format clean docs
+.PHONY: help demo test test-quick test-long fuzz chromium exiftool bench bench-faults bench-review lint lint-deployments types format clean docs
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -30,7 +30,14 @@ chromium: $(VENV)/.ready
 		(apt-get update -qq; apt-get install -y -qq --no-install-recommends chromium) >/dev/null 2>&1 && exit 0; fi; \
 	$(BIN)/playwright install chromium || true
 
-test: $(VENV)/.ready lint types chromium ## style, types, and all tests but the long matrices
+# Reads what the tests wrote into pictures; where it cannot be had, the tests with it are skipped and say so.
+exiftool:
+	@command -v exiftool >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		(apt-get update -qq; apt-get install -y -qq --no-install-recommends libimage-exiftool-perl) >/dev/null 2>&1; fi; \
+	true
+
+test: $(VENV)/.ready lint types chromium exiftool ## style, types, and all tests but the long matrices
 	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-quick: $(VENV)/.ready ## the tests that start no server, in under a minute

