@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -47,7 +47,7 @@ _HOLDERS = (
 )
 """Keys below which pictures are looked for, the likeliest first."""
 
-_URLS = ("url", "image_url", "imageUrl", "uri", "href", "src")
+_URLS = ("url", "image_url", "imageUrl", "uri", "href", "src", "sample")
 _BASE64 = (
     "b64_json",
     "base64",
@@ -64,11 +64,14 @@ _BASE64 = (
 _LEAVES = frozenset({*_URLS, *_BASE64} - {"data", "result"})
 _DEEPEST = 8
 _MOST_ENTRIES = 1000
-_TASK_IDS = ("id", "task_id", "taskId", "generation_id", "request_id", "job_id", "prediction_id")
+_STATES = ("status", "state", "task_status")
+_TASK_IDS = ("id", "uuid", "task_id", "taskId", "generation_id", "request_id", "job_id", "prediction_id")
 _TASK_STATES = frozenset({
     "accepted", "created", "generating", "in_progress", "in_queue", "pending", "processing", "queued", "running",
     "scheduled", "starting", "submitted", "waiting",
 })  # fmt: skip
+_IN_MARKDOWN = re.compile(r"!\[[^\]\n]{0,1000}\]\(\s*(https?://[^\s)]+|data:[^\s)]+)")
+_WITHOUT_SCHEME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}(:\d+)?/")
 _SPACE = "\ufeff\u200b\u2060\u00a0"
 _STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"<svg", b"<?xml", b"\xff\x0a")
 
@@ -113,14 +116,30 @@ class Reply:
 
 
 def _read_document(body: bytes, headers: Mapping[str, str]) -> Mapping[str, Any]:
+    if _is_picture(body):
+        return {"images": [{"b64_json": base64.b64encode(body).decode()}]}
     if _is_event_stream(body, headers):
         return _read_events(body)
-    found = _read_json(body)
+    if address := re.fullmatch(rb"\s*(https?://[!-~]+)\s*", body[:16_384]):
+        return {"images": [address[1].decode()]}
+    try:
+        found = _read_json(body)
+    except UnreadableReply:
+        if lines := _best(body.decode("utf-8", "replace").splitlines()):
+            return lines
+        raise
+    if isinstance(found, str) and found.lstrip()[:1] in ("{", "["):
+        found = _read_json(found.encode("utf-8", "replace"))
     if isinstance(found, Mapping):
         return found
     if isinstance(found, list | str) and found:
         return {"images": found}
     raise _not_an_object(found)
+
+
+def _is_picture(body: bytes) -> bool:
+    """Whether the reply is the picture itself."""
+    return body.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")) or body[4:8] == b"ftyp"
 
 
 def _not_an_object(found: Any) -> UnreadableReply:
@@ -201,30 +220,41 @@ def _is_event_stream(body: bytes, headers: Mapping[str, str]) -> bool:
 
 def _read_events(body: bytes) -> Mapping[str, Any]:
     """The last of the server-sent events (WHATWG HTML, section 9.2) that has a picture, else the last one."""
-    last: Mapping[str, Any] = {}
-    best: Mapping[str, Any] | None = None
+    texts = []
     for event in re.split(r"\r?\n\r?\n", body.decode("utf-8", "replace").replace("\r\n", "\n")):
         lines = (line.partition(":") for line in event.split("\n"))
-        data = "\n".join(value.removeprefix(" ") for name, _, value in lines if name == "data")
+        texts.append("\n".join(value.removeprefix(" ") for name, _, value in lines if name == "data"))
+    found = _best(texts)
+    if not found:
+        raise UnreadableReply("the API answered with events, and none of them can be read")
+    return found
+
+
+def _best(texts: Iterable[str]) -> Mapping[str, Any]:
+    """The last document that has a picture, else the last one; empty where there is none."""
+    last: Mapping[str, Any] = {}
+    best: Mapping[str, Any] | None = None
+    for text in texts:
         try:
-            document = json.loads(data)
+            document = json.loads(text)
         except (ValueError, RecursionError):
             continue
         if isinstance(document, Mapping):
             last = document
             if any(image.url or image.base64 for image in map(_image_of, _entries(document) or ())):
                 best = document
-    if not last:
-        raise UnreadableReply("the API answered with events, and none of them can be read")
     return best or last
 
 
 def _task(document: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> TaskAccepted | None:
     """The task that a reply names. It will be done, and billed, though nobody fetches its result."""
-    state = next((document[key] for key in ("status", "state") if isinstance(document.get(key), str)), "")
-    if status != 202 and state.lower() not in _TASK_STATES:
+    inner = (document.get(key) for key in ("output", "data", "result", "task"))
+    nodes = [document, *(node for node in inner if isinstance(node, Mapping))]
+    states = [node[key] for node in nodes for key in _STATES if isinstance(node.get(key), str)]
+    state = next((state for state in states if state.lower() in _TASK_STATES), "")
+    if status != 202 and not state:
         return None
-    named = (document.get(key) for key in _TASK_IDS)
+    named = (node.get(key) for node in reversed(nodes) for key in _TASK_IDS)
     task = next((str(name)[:200] for name in named if isinstance(name, str | int) and name), headers.get("location"))
     return TaskAccepted(
         f"the API accepted the request as task {task or 'without an id'} ({state or status}) and sent no picture; "
@@ -270,7 +300,9 @@ _TEXTS = frozenset({"message", "content", "response"})
 def _flat(value: Any, depth: int) -> list[Mapping[str, Any]]:
     """All entries of one place, in order."""
     if isinstance(value, str):
-        return [{"url": value}] if _is_reference(value) else []
+        if _is_reference(value):
+            return [{"url": value}]
+        return [{"url": url} for url in _IN_MARKDOWN.findall(value[:100_000])]
     if not isinstance(value, list):
         return []
     entries: list[Mapping[str, Any]] = []
@@ -356,6 +388,8 @@ def _joined(base: str, url: str) -> str:
     url = re.sub(r"[\t\r\n]", "", url)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
         return url  # not through urljoin, which would change a signed one
+    if _WITHOUT_SCHEME.match(url):
+        return f"https://{url}"
     try:
         return urljoin(base, url)
     except ValueError:
@@ -379,8 +413,8 @@ def _reference(entry: Mapping[str, Any], depth: int = 3) -> tuple[str | None, st
         if text[:5].lower() == "data:":
             kind, text = _from_data_uri(text)
             encoded, media_type = encoded or text, media_type or kind
-        elif key in _URLS and not _holds_picture(text):
-            url = url or text
+        elif (key in _URLS or re.match("<?https?://", text)) and not _holds_picture(text):
+            url = url or text.strip("<>\"'")
         elif key not in ("data", "result") or _holds_picture(text):
             encoded = encoded or text
     return url, encoded or None, media_type

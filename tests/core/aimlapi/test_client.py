@@ -285,6 +285,77 @@ def test_a_body_that_drips_ends_at_the_deadline(serve: Serve, client: Client, ch
     assert 5 < len(raw.body) < 100
 
 
+def _drip(connection: socket.socket, start: bytes, drop: bytes, stop: threading.Event) -> None:
+    connection.sendall(start)
+    while not stop.wait(0.02):
+        connection.sendall(drop)
+
+
+DRIPS = {
+    "status": (b"HTTP/1.1 2", b"0"),
+    "header": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "interim answers": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    "chunk extension": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n{\r\n"),
+    "body": (b"HTTP/1.1 200 OK\r\n\r\n", b"{"),
+}
+
+
+@pytest.mark.parametrize("call", ["pay", "balance", "log", "origin"])
+@pytest.mark.parametrize("where", DRIPS)
+def test_an_answer_that_drips_anywhere_ends_at_the_deadline(
+    serve: Serve, client: Client, where: str, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes well within the read time-out. What was paid for is unknown then."""
+    stop = threading.Event()
+    server = serve(lambda connection: _drip(connection, *DRIPS[where], stop))
+    made = client(server.url, connect_timeout=0.2, read_timeout=0.4)
+    get = made._get
+    monkeypatch.setattr(made, "_get", lambda path, **options: get(path, **{**options, "timeout": 0.4}))
+    now = datetime.now(UTC)
+    calls: dict[str, Callable[[], object]] = {
+        "pay": lambda: made.generate(BODY, "pi-1").read(),
+        "balance": made.check_key,
+        "log": lambda: made.log(now, now),
+        "origin": made.origin,
+    }
+    try:
+        with pytest.raises((ReplyLost, UnreadableReply, Unavailable)):
+            calls[call]()
+    finally:
+        stop.set()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_a_free_answer_is_bounded(serve: Serve, client: Client, layers: int) -> None:
+    import gzip
+
+    body = bytes(20_000_000)
+    for _ in range(layers):
+        body = gzip.compress(body, 9)
+
+    def answer(connection: socket.socket) -> None:
+        encoding = b"content-encoding: %s\r\n" % b", ".join([b"gzip"] * layers) if layers else b""
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + encoding + b"content-length: %d\r\n\r\n" % len(body) + body)
+
+    with pytest.raises(Unavailable, match="larger than 8,388,608"):
+        client(serve(answer).url).check_key()
+
+
+@pytest.mark.parametrize("status", [102, 103, 199])
+def test_an_interim_answer_is_not_the_answer(serve: Serve, client: Client, status: int) -> None:
+    def answer(connection: socket.socket) -> None:
+        interim = b"HTTP/1.1 %d Wait\r\nLink: </x>; rel=preload\r\n\r\n" % status
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" + interim * 2)
+        reply(GOOD)(connection)
+
+    made = client(serve(answer).url)
+    for number in range(2):
+        raw = made.generate(BODY, f"pi-{number}")
+        assert (raw.status, raw.body) == (200, GOOD)
+
+
 def test_an_error_page_is_bounded(serve: Serve, client: Client) -> None:
     server = serve(reply(b"<html>" + b"x" * 10_000_000, "502 Bad Gateway"))
     raw = client(server.url).generate(BODY, "pi-1")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ipaddress
 import string
 
 import pytest
@@ -136,3 +137,74 @@ def test_redacted(url: str, shown: str) -> None:
 )
 def test_addresses(address: str, reason: str | None) -> None:
     assert why_forbidden(address) == reason
+
+
+@pytest.mark.parametrize(
+    "network",
+    # IANA's registries of special-purpose addresses, 2026-11, and what clouds answer on beside them.
+    [
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.0.8/32",
+        "192.0.0.9/32",
+        "192.0.0.10/32",
+        "192.0.0.170/31",
+        "192.0.0.192/32",
+        "192.0.2.0/24",
+        "192.31.196.0/24",
+        "192.52.193.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "192.175.48.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "255.255.255.255/32",
+        "168.63.129.16/32",
+        "100.100.100.200/32",
+        "::1/128",
+        "::/128",
+        "::7f00:1/128",
+        "::ffff:10.0.0.0/104",
+        "64:ff9b:1::/48",
+        "100::/64",
+        "100:0:0:1::/64",
+        "2001::/23",
+        "2001:1::1/128",
+        "2001:2::/48",
+        "2001:3::/32",
+        "2001:4:112::/48",
+        "2001:10::/28",
+        "2001:20::/28",
+        "2001:30::/28",
+        "2001:db8::/32",
+        "2620:4f:8000::/48",
+        "3fff::/20",
+        "5f00::/16",
+        "fc00::/7",
+        "fd00:ec2::254/128",
+        "fe80::/10",
+        "fec0::/10",
+        "ff00::/8",
+        "4000::/3",
+        "2002:a00::/24",
+    ],
+)
+def test_no_special_purpose_range_is_public(network: str) -> None:
+    parsed = ipaddress.ip_network(network)
+    for address in (parsed.network_address, parsed.broadcast_address):
+        assert why_forbidden(str(address)), f"{address} may be connected to"
+
+
+@pytest.mark.parametrize(
+    "address", ["168.63.129.15", "192.0.1.0", "100.128.0.1", "198.20.0.1", "2001:200::1", "3ffe::1"]
+)
+def test_what_lies_beside_them_is_public(address: str) -> None:
+    assert why_forbidden(address) is None
