@@ -58,6 +58,7 @@ def open_batch(prompts: str | Path | Sequence[str], request: RunRequest | None =
             exclude=select.exclude,
             per_row=select.per_row,
             max_prompts=select.max_prompts,
+            keep_going=select.skip_invalid,
         ),
         model=request.model,
         parameters=request.parameters,

@@ -317,7 +317,8 @@ def _describe(spec: BatchSpec) -> dict[str, Any]:
     asked = {
         option.name: value
         for option in fields(PromptSpec)
-        if option.name not in ("source", "s3") and (value := getattr(spec.prompts, option.name)) != option.default
+        if option.name not in ("source", "s3", "keep_going")
+        and (value := getattr(spec.prompts, option.name)) != option.default
     }
     return {
         _MARK: 1,

@@ -265,6 +265,8 @@ def make_plan(
             many = True
             if (total := spec.count_rows()) > EXACT_ROWS:
                 return _outline(spec, candidate, total, requests_per_minute)
+    if isinstance(spec, BatchSpec):
+        invalid.extend(spec.left_out())
     to_buy: Counter[ParameterSet] = Counter()
     for (form, state), count in tally.by_form.items():
         to_buy[form] += count if state in _BUYABLE else 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ..aimlapi import ResolvedModel
 from ..aimlapi.common_parameters import read_parameter
 from ..errors import BadInput
 from ..ledger import RunItem
-from ..prompts import Prompt, PromptSpec, TooManyPrompts
+from ..prompts import Prompt, PromptError, PromptFileError, PromptSpec, TemplateError, TooManyPrompts, VariantError
+from ..prompts.sources import LIST_NAME
 from ..request import DEFAULT_MODEL
 from ..rewrite import RewriteSpec
 from .availability import ModelAvailability
@@ -51,6 +54,34 @@ class InvalidPrompts(BadInput):
             lines.append(f"  … and {len(self.problems) - _SHOWN} more")
         head = f"{len(self.problems)} of {self.total} prompts do not fit the model; nothing was sent."
         return "\n".join([head, *lines, "Shorten them, or leave them out with --skip-invalid."])
+
+
+@dataclass(eq=False, repr=False)
+class UnreadablePrompts(BadInput):
+    """Several rows are of no use. All of them are in `problems`; nothing was sent."""
+
+    problems: tuple[InvalidPrompt, ...]
+
+    def __str__(self) -> str:
+        lines = [str(problem) for problem in self.problems[:_SHOWN]]
+        if len(self.problems) > _SHOWN:
+            lines.append(f"… and {len(self.problems) - _SHOWN} more")
+        return "\n".join([f"{len(self.problems)} rows cannot be read:", *lines, "--skip-invalid leaves them out."])
+
+
+def _unreadable(prompts: PromptSpec) -> tuple[InvalidPrompt, ...]:
+    every = replace(prompts, keep_going=True)
+    with suppress(PromptError):
+        every.total()
+    return _left_out(every)
+
+
+def _left_out(prompts: PromptSpec) -> tuple[InvalidPrompt, ...]:
+    name = str(prompts.source) if isinstance(prompts.source, str | Path) else LIST_NAME
+    return tuple(
+        InvalidPrompt(name, line, problem.removeprefix(f"{name}, line {line}: "))
+        for line, problem in sorted(prompts.unreadable.items())
+    )
 
 
 def read_parameters(model: ResolvedModel, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -108,9 +139,18 @@ class BatchSpec(BatchBase):
         self, candidates: tuple[Candidate, ...], at_most: int | None = None
     ) -> Iterator[tuple[Prompt, InvalidPrompt | None]]:
         """Each prompt, and what is wrong with it if anything is."""
-        for prompt in self.prompts.prompts() if at_most is None else self.prompts.checked(at_most):
-            problem = self.problem(candidates, prompt.text)
-            yield prompt, InvalidPrompt(prompt.source, prompt.line, problem) if problem is not None else None
+        try:
+            for prompt in self.prompts.prompts() if at_most is None else self.prompts.checked(at_most):
+                problem = self.problem(candidates, prompt.text)
+                yield prompt, InvalidPrompt(prompt.source, prompt.line, problem) if problem is not None else None
+        except (PromptFileError, VariantError, TemplateError) as error:
+            if error.line is None or len(every := _unreadable(self.prompts)) < 2:
+                raise
+            raise UnreadablePrompts(every) from error
+
+    def left_out(self) -> tuple[InvalidPrompt, ...]:
+        """The rows that were left out because nothing can be made of them; known when the prompts were gone through."""
+        return _left_out(self.prompts)
 
     def count_rows(self) -> int:
         """Rows of the run, counted without enumerating them: invalid prompts are in it."""
@@ -139,6 +179,9 @@ class BatchSpec(BatchBase):
                     problems.append(problem)
         except TooManyPrompts as error:
             _refuse_too_many(error.count * each)
+        unreadable = self.left_out()
+        problems.extend(unreadable)
+        total += len(unreadable)
         if problems and not self.skip_invalid:
             raise InvalidPrompts(tuple(problems), total)
         if total == len(problems):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .confined import Confined
 from .errors import PromptFileError, PromptOptionError, TooManyPrompts
-from .expansion import All, Count, Expand, Given, Made, Picked
+from .expansion import All, Bad, Count, Expand, Given, Made, Picked
 from .grammar import is_plain
 from .rules import Rules
 from .sampling import draw
@@ -78,6 +78,7 @@ class PromptSpec:
         wildcards: The folder with the values of `__name__`, a path or `s3://bucket/prefix`: see `wildcards`.
         per_row: So many prompts of each row, drawn at random like a sample. Which ones follows from the row's text and
             `sample_seed` alone: other rows may come and go.
+        keep_going: Whether a row of which nothing can be made is left out; `unreadable` has it then.
         s3: How to reach S3, for `source` and `wildcards`; by default the AWS chain (environment, profile, role).
 
     Raises:
@@ -104,6 +105,7 @@ class PromptSpec:
     per_row: int | None = None
     max_prompts: int | None = None
     s3: S3Options | None = None
+    keep_going: bool = False
 
     def __post_init__(self) -> None:
         for name in ("limit", "sample", "per_row", "max_prompts"):
@@ -197,6 +199,12 @@ class PromptSpec:
     def column(self) -> str | None:
         """The column that the last reading took prompts from, if every row has it."""
         return self._known.get("column")
+
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Line → problem, of the rows that readings so far have left out (`keep_going`)."""
+        found: dict[int, str] = self._known.setdefault("unreadable", {})
+        return found
 
     def count(self) -> int:
         """How many prompts `prompts` yields, without enumerating combinations.
@@ -298,8 +306,13 @@ class _Reading:
                 self._confined = self._begin(None)
                 self._first = given, row
                 return
-            if is_blank(text):
-                raise self._error(row.line, "the prompt is empty")
+            problem = "the prompt is empty" if is_blank(text) else no_text(text)
+            if problem is not None:
+                error = self._error(row.line, problem)
+                if not self._spec.keep_going:
+                    raise error
+                self._spec.unreadable[row.line] = str(error)
+                continue
             yield given, row
 
     def _begin(self, columns: tuple[str, ...] | None) -> Confined:
@@ -314,6 +327,7 @@ class _Reading:
             wildcards=None if spec.wildcards is None else str(spec.wildcards),
             per_row=spec.per_row,
             seed=spec.sample_seed,
+            keep_going=spec.keep_going,
         )
         return Confined(self._source.name, ("expand", asked), self._pump.answers)
 
@@ -324,6 +338,9 @@ class _Reading:
         self._pump.rows = rows if self._first is None else chain((self._first,), rows)
         self._pump.indices = iter(indices)
         for made in self._confined.run(operation):
+            if isinstance(made, Bad):
+                self._spec.unreadable[made.line] = made.problem
+                continue
             yield self._prompt(self._pump.row(made.number), made)
         self.offered += self._confined.result
 
@@ -371,10 +388,8 @@ class _Reading:
 
     def _prompt(self, row: Row, made: Made) -> Prompt:
         text = made.text.strip()
-        bad = no_text(text)
-        if bad is not None:
-            what = "a control character" if bad < "\x80" else "half a character"
-            raise self._error(row.line, f"the prompt contains U+{ord(bad):04X}, {what}; remove it")
+        if (problem := no_text(text)) is not None:
+            raise self._error(row.line, problem)
         return Prompt(text, self._source.name, row.line, row.values, made.choices)
 
     def _error(self, line: int | None, problem: str) -> PromptFileError:

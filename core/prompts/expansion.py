@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .channel import Channel, Limits
 from .combinations import Variant
-from .errors import PromptFileError, PromptOptionError, TooManyPrompts, VariantError
+from .errors import PromptError, PromptFileError, PromptOptionError, TooManyPrompts, VariantError
 from .grammar import escape
 from .resolve import Resolver
 from .rules import Excluding, Rules
@@ -16,7 +16,7 @@ from .sampling import sample
 from .sources import Row
 from .template import PromptTemplate
 from .variants import Variants, parse
-from .visible import is_blank
+from .visible import is_blank, no_text
 from .wildcards import read_wildcards
 
 
@@ -38,6 +38,8 @@ class Expand(NamedTuple):
     wildcards: str | None
     per_row: int | None
     seed: int
+    keep_going: bool = False
+    """Whether a row that cannot be read is given as `Bad`, and the others go on."""
 
 
 class Given(NamedTuple):
@@ -60,6 +62,13 @@ class Made(NamedTuple):
     number: int
     text: str
     choices: tuple[str, ...]
+
+
+class Bad(NamedTuple):
+    """A row of which nothing can be made."""
+
+    line: int
+    problem: str
 
 
 class All(NamedTuple):
@@ -174,12 +183,13 @@ class _Expansion:
             self._limits.at(row.line)
             if self._rules and self._rules.leave_out(row.values):
                 continue
-            text = self._text(row)
-            if text.can_be_blank():
-                what = "the prompt is empty"
-                if not is_blank(text.source):
-                    what = f"a prompt of {text.source.strip()[:80]!r} comes out empty"
-                raise PromptFileError(self._asked.source, row.line, what)
+            try:
+                text = self._checked_text(row)
+            except PromptError as error:
+                if not self._asked.keep_going:
+                    raise
+                self._channel.give(Bad(row.line, str(error)), len(str(error)))
+                continue
             space = self._rules.apply(text, row.values) if self._rules else text
             left = left or space.count() > 0
             per_row = self._asked.per_row
@@ -190,8 +200,19 @@ class _Expansion:
         if self._rules:
             # Also where no row is left: a rule that is mistyped is the better explanation.
             self._rules.check_met()
-        if not left:
+        if self._rules and not left:
             raise PromptOptionError("exclude", list(self._rules.written), "the rules leave no prompt at all")
+
+    def _checked_text(self, row: Given) -> Variants:
+        text = self._text(row)
+        if text.can_be_blank():
+            what = "the prompt is empty"
+            if not is_blank(text.source):
+                what = f"a prompt of {text.source.strip()[:80]!r} comes out empty"
+            raise PromptFileError(self._asked.source, row.line, what)
+        if (problem := no_text(text.source)) is not None:
+            raise PromptFileError(self._asked.source, row.line, problem)
+        return text
 
     def _text(self, row: Given) -> Variants:
         """The row's text, with the variants in it."""

@@ -23,6 +23,9 @@ def is_blank(text: str) -> bool:
 
 
 def no_text(text: str) -> str | None:
-    """The first character that belongs in no text: a control character, or half a surrogate pair."""
+    """What is wrong with the first character that belongs in no text: a control character, or half a surrogate pair."""
     found = _NO_TEXT.search(text)
-    return None if found is None else found.group()
+    if found is None:
+        return None
+    what = "a control character" if found.group() < "\x80" else "half a character"
+    return f"the prompt contains U+{ord(found.group()):04X}, {what}; remove it"

@@ -14,8 +14,9 @@ import pytest
 from prefect_imagen.core.aimlapi import InvalidRequest, UnknownModel, load_registry
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import ImageState, ItemState, Ledger, Refused, RunSpec, Unbilled, Unknown
-from prefect_imagen.core.plan import BatchSpec, InvalidPrompts, make_plan, read_parameters
+from prefect_imagen.core.plan import BatchSpec, InvalidPrompts, make_plan, open_batch, read_parameters
 from prefect_imagen.core.prompts import PromptError, PromptSpec
+from prefect_imagen.core.request import PromptOptions, RunRequest
 from prefect_imagen.core.run.checks import check_batch
 
 MODEL = "google/imagen4/preview"
@@ -182,3 +183,18 @@ def test_a_budget_below_the_price_of_one_item_is_bad_input() -> None:
     assert check_batch(spec, budget=None) == 2
     with pytest.raises(BadInput, match=r"budget of \$0\.10 is below the price of one item: \$0\.106 for 2 images"):
         check_batch(spec, budget=200_000)
+
+
+def test_rows_of_which_nothing_can_be_made_are_named_together_or_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text("a tin lamp\na {felt hat\na } jug\n\x1b[31m\n{a|b} vase\n")
+    batch = open_batch(path)
+    for check in (batch.check, lambda: make_plan(batch)):
+        with pytest.raises(BadInput, match=r"3 rows cannot be read:\n.*p.txt:2: unclosed") as caught:
+            check()
+        assert all(f"p.txt:{line}: " in str(caught.value) for line in (2, 3, 4))
+    lenient = open_batch(path, RunRequest(select=PromptOptions(skip_invalid=True)))
+    assert lenient.check() == lenient.count_rows() == 3
+    assert [row.item.prompt for row in lenient.run_items()] == ["a tin lamp", "a vase", "b vase"]
+    plan = make_plan(lenient)
+    assert ([bad.line for bad in plan.invalid], plan.prompts, plan.to_buy) == ([2, 3, 4], 6, 3)
