@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
@@ -283,6 +284,82 @@ def test_a_body_that_drips_ends_at_the_deadline(serve: Serve, client: Client, ch
     stop.set()
     assert "longer than the time allowed" in str(raw.cut)
     assert 5 < len(raw.body) < 100
+
+
+def drip_headers(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    for _ in range(1000):
+        connection.sendall(b"X")
+        time.sleep(0.02)
+
+
+def drip_chunk_extensions(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(1000):
+        connection.sendall(b"1;xxx")
+        time.sleep(0.02)
+
+
+def interim_without_end(connection: socket.socket) -> None:
+    for _ in range(100_000):
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
+@pytest.mark.parametrize("answer", [drip_headers, drip_chunk_extensions, interim_without_end])
+def test_no_way_to_drip_outlasts_the_deadline(serve: Serve, client: Client, answer: Answer) -> None:
+    """Neither of a paid answer, which is unknown then, nor of a free one."""
+    slow = client(serve(answer).url, connect_timeout=0.2, read_timeout=0.3)
+    try:
+        raw = slow.generate(BODY, "pi-1")
+    except ReplyLost:
+        pass
+    else:
+        with pytest.raises(UnreadableReply):
+            raw.read()
+    with pytest.raises(Unavailable):
+        slow._get("/v2/billing", timeout=0.5)
+
+
+def endless(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+    for _ in range(2000):
+        connection.sendall(b"{" * 65536)
+
+
+def inflating(connection: socket.socket) -> None:
+    layer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join([layer.compress(b" " * 2**24) for _ in range(8)]) + layer.flush()
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+    connection.sendall(head + bomb)
+
+
+@pytest.mark.parametrize("answer", [endless, inflating])
+def test_free_answers_are_bounded(serve: Serve, client: Client, answer: Answer) -> None:
+    free = client(serve(answer).url)
+    with pytest.raises(Unavailable, match="larger than 8,388,608 bytes"):
+        free.check_key()
+    with pytest.raises(Unavailable, match="larger than 8,388,608 bytes"):
+        free.log(datetime.now(UTC), datetime.now(UTC))
+    assert free.balance() is None
+
+
+def test_interim_answers_are_skipped(serve: Serve, client: Client) -> None:
+    """103 Early Hints (RFC 8297) before the answer, at once, and the answer in its own time."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n")
+        time.sleep(0.1)
+        connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(GOOD) + GOOD)
+
+    raw = client(serve(answer).url).generate(BODY, "pi-1")
+    assert (raw.status, raw.body, raw.cut) == (200, GOOD, None)
+
+
+@pytest.mark.parametrize("encoding", ["none", "utf-8", "gzip", "identity, none"])
+def test_an_encoding_that_is_none_leaves_the_bytes(serve: Serve, client: Client, encoding: str) -> None:
+    raw = client(serve(reply(GOOD, "200 OK", f"content-encoding: {encoding}")).url).generate(BODY, "pi-1")
+    assert (raw.body, raw.cut) == (GOOD, None)
 
 
 def test_an_error_page_is_bounded(serve: Serve, client: Client) -> None:
