@@ -242,6 +242,7 @@ def _measure(url: str, pid: int, rounds: int) -> None:
         print(f"jump to the end, s: {time.perf_counter() - begun:.2f}")
         nodes = page.evaluate("document.querySelectorAll('*').length")
         heap = page.evaluate("() => { gc(); return performance.memory.usedJSHeapSize / 1e6 }")
+        print(f"load average of the machine meanwhile: {os.getloadavg()[0]:.1f}")
         print(f"DOM nodes: {nodes}; heap of the page, MB: {heap:.1f}; memory of the server, MB: {_memory(pid):.0f}")
         browser.close()
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..core.request import MarkMode
 from . import options
 from .console import facts, print_json, stderr, stdout
 from .exit_codes import INCOMPLETE, OK
@@ -43,6 +44,20 @@ def deliver(
     keep: Annotated[
         bool, typer.Option("--keep", help="Name images whose verdict was withdrawn; do not take them back.")
     ] = False,
+    mark: Annotated[
+        MarkMode,
+        typer.Option(
+            help="Say of each copy that an AI made it: in XMP inside, in a file NAME.EXT.xmp beside it, or auto: "
+            "inside, and beside what is signed.",
+            rich_help_panel="Marks",
+        ),
+    ] = MarkMode.NONE,
+    mark_prompt: Annotated[
+        bool, typer.Option("--mark-prompt", help="Marks have the prompt, too.", rich_help_panel="Marks")
+    ] = False,
+    credit: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Credit line of the marks.", rich_help_panel="Marks")
+    ] = None,
     catalog: options.Catalog = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
@@ -57,6 +72,7 @@ def deliver(
     Exit code: 0 all of it is there, 1 something is not (it says what), 2 bad input.
     """
     del verbose
+    from ..core.provenance import Marking
     from ..core.review.choice import image_filter
     from ..core.review.deliver import deliver as deliver_images
     from .catalogs import existing_ledger
@@ -70,6 +86,7 @@ def deliver(
             names=names,
             keep=keep,
             hold_flagged=hold_flagged,
+            marking=Marking(mark, mark_prompt, credit),
             store_options=read_store(store),
             say=lambda text: None if json else stderr().print(f"… {text}", style="dim", soft_wrap=True),
         )

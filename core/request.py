@@ -49,6 +49,19 @@ class RewriteFallback(enum.StrEnum):
     FAIL = "fail"
 
 
+class MarkMode(enum.StrEnum):
+    """How a picture is marked.
+
+    AUTO: with XMP in the copy; with a sidecar where the picture is signed, has XMP of its own, or is no PNG, JPEG or
+    WebP. XMP: in the copy, or not at all. SIDECAR: in a file beside it. NONE: not.
+    """
+
+    AUTO = "auto"
+    XMP = "xmp"
+    SIDECAR = "sidecar"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """How an option is written on a command line, as far as its name and type do not say it.

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ..blocks import LocalImageStore, S3ImageStore
 from ..blocks.references import catalog_block, image_store_block
+from ..core.provenance import Marking, MarkMode
 from ..core.request import ImageChoice
 from ..core.review.choice import image_filter
 from ..core.review.deliver import DEFAULT_NAMES, IncompleteDelivery, deliver
@@ -36,6 +37,12 @@ def imagen_deliver(
     names: Names = DEFAULT_NAMES,
     hold_flagged: HoldFlagged = False,
     keep: Annotated[bool, Field(description="Name images whose verdict was withdrawn; do not take them back.")] = False,
+    mark: Annotated[
+        MarkMode,
+        Field(description="Say of each copy that an AI made it: with XMP inside, a sidecar, or auto: either."),
+    ] = MarkMode.NONE,
+    mark_prompt: Annotated[bool, Field(description="Marks have the prompt, too.")] = False,
+    credit: Annotated[str | None, Field(description="Credit line of the marks.")] = None,
 ) -> State[Any]:
     """Copy approved images to the place that others take them from, with a manifest. Buys nothing.
 
@@ -57,6 +64,7 @@ def imagen_deliver(
         names=names,
         keep=keep,
         hold_flagged=hold_flagged,
+        marking=Marking(mark, mark_prompt, credit),
         say=logger.info,
     )
     for problem in report.problems:

@@ -7,13 +7,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..provenance import SIDECAR, Facts, UnreadableXmp, packet, source_type_of
+from ..provenance import SIDECAR, SIDECAR_TYPE, Facts, UnreadableXmp, packet, source_type_of
 from ..provenance.look import LARGEST_PACKET
 from ..provenance.xmp import original_sha256, read
 from ..storage import KeyTaken, ObjectStore
 from .files import ImageFile
-
-_CONTENT_TYPE = "application/rdf+xml"
 
 
 def facts_of(file: ImageFile, origin: str | None, mark: Mapping[str, Any]) -> Facts:
@@ -55,7 +53,7 @@ def put_sidecar(store: ObjectStore, key: str, facts: Facts, run_tags: Callable[[
     said, beside = packet(facts), key + SIDECAR
     sha256 = hashlib.sha256(said).hexdigest()
     try:
-        store.put(beside, said, sha256=sha256, content_type=_CONTENT_TYPE, run_tags=run_tags())
+        store.put(beside, said, sha256=sha256, content_type=SIDECAR_TYPE, run_tags=run_tags())
     except KeyTaken:
         # By an earlier version of this package, or with what a person added to it.
         there = store.read_text(beside, LARGEST_PACKET)

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from ..request import MarkMode
 from .errors import MarkRefused
 from .splice import splice, unsplice
-from .xmp import Facts, packet
+from .xmp import Facts, facts_of_row, packet
 
+SIDECAR_TYPE = "application/rdf+xml"
 SIDECAR = ".xmp"
 """Ends the name of a sidecar, behind the picture's own: `cat.png.xmp`."""
-
-
-class MarkMode(enum.StrEnum):
-    """How a picture is marked.
-
-    AUTO: with XMP in the copy; with a sidecar where the picture is signed, has XMP of its own, or is no PNG, JPEG or
-    WebP. XMP: in the copy, or not at all. SIDECAR: in a file beside it. NONE: not.
-    """
-
-    AUTO = "auto"
-    XMP = "xmp"
-    SIDECAR = "sidecar"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +29,29 @@ class Marked:
     data: bytes
     sidecar: bytes | None
     how: MarkMode
+
+
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """How the pictures of a delivery are marked.
+
+    Attributes:
+        mode: Where the mark goes.
+        prompt: Whether it has the prompt.
+        credit: The credit line that is wanted.
+    """
+
+    mode: MarkMode = MarkMode.NONE
+    prompt: bool = False
+    credit: str | None = None
+
+    def of(self, data: bytes, row: Mapping[str, Any]) -> Marked:
+        """Mark a copy of an image by its row in the view `catalog`.
+
+        Raises:
+            MarkRefused: It cannot be marked so.
+        """
+        return mark(data, facts_of_row(row, credit=self.credit, prompt=self.prompt), self.mode)
 
 
 def mark(data: bytes, facts: Facts, mode: MarkMode = MarkMode.AUTO) -> Marked:

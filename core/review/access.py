@@ -76,7 +76,7 @@ class Access:
             return response
         shown = request.cookies.get(self._cookie, "")
         if not secrets.compare_digest(shown.encode(), self._session.encode()):
-            return _refusal(401, "open the link that `prefect-imagen review` printed")
+            return _refusal(401, "open the link that prefect-imagen review printed")
         return None
 
     def _is_ours(self, host: str) -> bool:

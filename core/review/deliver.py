@@ -15,7 +15,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ..errors import BadInput, ImagenError, Unavailable
 from ..files import AtomicFile
 from ..ledger import Handover, ImageFilter, Ledger, VerdictValue
 from ..money import credits_to_usd, format_usd
+from ..provenance import SIDECAR, SIDECAR_TYPE, Marked, Marking, MarkMode
 from ..storage import ChecksumMismatch, KeyTemplate, ObjectStore, S3Options, open_store, safe_segment
 from ..values import batched
 from .choice import iso
@@ -52,7 +53,7 @@ _FACTS = (
     *("review_note", "flags", "cost_credits", "cost_usd", "run_id", "source_file", "source_line", "source_row"),
     *("revision", "parent_image_id", "requested_at"),
 )
-_COLUMNS = (*_FACTS, "uri", "client_request_id", "image_index", "reviewed_sha256", "state")
+_COLUMNS = (*_FACTS, "wire_model", "api_origin", "uri", "client_request_id", "image_index", "reviewed_sha256", "state")
 _JSON = ("parameters", "source_row", "flags")
 _COPIES_AT_ONCE = 16
 _BATCH = 200
@@ -132,6 +133,7 @@ class _Wanted:
 
     row: Mapping[str, Any]
     key: str
+    marking: Marking = field(default_factory=Marking)
 
     @property
     def image_id(self) -> str:
@@ -139,7 +141,18 @@ class _Wanted:
 
     @property
     def copy(self) -> Handover:
-        return Handover(self.image_id, self.key, self.row["sha256"])
+        """What is recorded of it: another way of marking makes another copy."""
+        mode = self.marking.mode
+        sha256 = self.row["sha256"]
+        return Handover(self.image_id, self.key, sha256 if mode is MarkMode.NONE else f"{sha256} {mode}")
+
+    def marked(self, source: ObjectStore, key: str) -> Marked:
+        """The file to deliver, made of the original, and what belongs beside it."""
+        with tempfile.TemporaryDirectory(prefix="imagen-mark-") as folder:
+            fetched = source.get(key, Path(folder, "image"))
+            if fetched.sha256 != self.row["sha256"]:
+                raise ChecksumMismatch(source.uri(key))
+            return self.marking.of(fetched.path.read_bytes(), self.row)
 
 
 def deliver(
@@ -150,6 +163,7 @@ def deliver(
     names: str = DEFAULT_NAMES,
     keep: bool = False,
     hold_flagged: bool = False,
+    marking: Marking = Marking(),  # noqa: B008 - immutable
     store_options: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> DeliveryReport:
@@ -163,6 +177,7 @@ def deliver(
         names: Template of the names.
         keep: Name what was withdrawn, and leave it there.
         hold_flagged: Leave out images with flags, and take them back.
+        marking: How the copies are marked: in them, or in a file beside each. What cannot be marked is not delivered.
         store_options: Fields of `S3Options` and `ObjectOptions` for S3.
         say: Told what is being done.
 
@@ -173,7 +188,7 @@ def deliver(
     template = KeyTemplate(names, _NAMED, unique=False)
     options = dict(store_options or {})
     images = replace(images, flagged=False) if hold_flagged else images
-    wanted, changed = _wanted(ledger, images, template)
+    wanted, changed = _wanted(ledger, images, template, marking)
     if isinstance(to, str) and to.lower().endswith(".zip"):
         report = _zip(to, wanted, Sources.of(options), options)
         return replace(report, changed=tuple(changed))
@@ -184,7 +199,9 @@ def deliver(
     return replace(delivery.run(wanted, images, keep=keep), changed=tuple(changed))
 
 
-def _wanted(ledger: Ledger, images: ImageFilter, template: KeyTemplate) -> tuple[list[_Wanted], list[str]]:
+def _wanted(
+    ledger: Ledger, images: ImageFilter, template: KeyTemplate, marking: Marking
+) -> tuple[list[_Wanted], list[str]]:
     """What is to be delivered, by name; and the ids of images that changed since they were approved."""
     found: dict[str, _Wanted] = {}
     changed: list[str] = []
@@ -193,7 +210,7 @@ def _wanted(ledger: Ledger, images: ImageFilter, template: KeyTemplate) -> tuple
         if VerdictValue.APPROVED in images.verdicts and seen is not None and seen != row["sha256"]:
             changed.append(row["image_id"])
             continue
-        one = _Wanted(row, template.key(**_fields(row)))
+        one = _Wanted(row, template.key(**_fields(row)), marking)
         if one.key in (MANIFEST, SUMMARY) or one.key.startswith(".prefect-imagen"):
             raise BadInput(f"the template {template.template!r} names an image {one.key}, which is a name of our own")
         other = found.setdefault(one.key, one)
@@ -240,7 +257,7 @@ class _Delivery:
         staying, withdrawn = self._sort([image_id for image_id in have if image_id not in by_id], images)
         self._check_names(by_id, {image_id: have[image_id] for image_id in (*staying, *withdrawn)})
         there = {info.key for info in self._store.list()}
-        missing = [one for one in wanted if have.get(one.image_id) != one.copy or one.key not in there]
+        missing = [one for one in wanted if have.get(one.image_id) != one.copy or not there.issuperset(_files(one))]
         copied = self._copy(target, missing, have)
         gone = 0 if keep else self._take_back(target, [have[image_id] for image_id in withdrawn])
         have = self._ledger.handovers.at(target)
@@ -303,6 +320,8 @@ class _Delivery:
         """The image, and whether it was copied now; None if it could not be."""
         try:
             source, key = self._sources.open(one.row["uri"])
+            if one.marking.mode is not MarkMode.NONE:
+                return one.image_id, self._put_marked(one, one.marked(source, key))
             stored = self._store.copy(
                 source, key, one.key, sha256=one.row["sha256"], content_type=one.row["content_type"]
             )
@@ -312,6 +331,14 @@ class _Delivery:
             self._problems.append(Problem(one.image_id, str(error)))
             return None
         return one.image_id, stored.created
+
+    def _put_marked(self, one: _Wanted, marked: Marked) -> bool:
+        """Store a marked copy, its sidecar first; whether the copy is new."""
+        if marked.sidecar is not None:
+            digest = hashlib.sha256(marked.sidecar).hexdigest()
+            self._store.put(one.key + SIDECAR, marked.sidecar, sha256=digest, content_type=SIDECAR_TYPE)
+        digest = hashlib.sha256(marked.data).hexdigest()
+        return self._store.put(one.key, marked.data, sha256=digest, content_type=one.row["content_type"]).created
 
     def _take_back(self, target: str, withdrawn: Sequence[Handover]) -> int:
         gone = self._delete(withdrawn)
@@ -324,6 +351,7 @@ class _Delivery:
         originals = self._ledger.handovers.originals_among(list(uris))
         ours = [copy for uri, copy in uris.items() if uri not in originals]
         deleted = self._store.delete([copy.key for copy in ours])
+        self._store.delete([copy.key + SIDECAR for copy in ours if " " in copy.sha256])
         for copy in ours:
             if copy.key in deleted.failed:
                 self._problems.append(
@@ -345,6 +373,11 @@ class _Delivery:
                 digest = hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
                 self._store.put(name, content, sha256=digest, content_type=kind, overwrite=True)
         return summary["cost_credits"]
+
+
+def _files(one: _Wanted) -> list[str]:
+    """Keys of what has to be there of an image; of a mark that may be inside, the copy alone."""
+    return [one.key, one.key + SIDECAR] if one.marking.mode is MarkMode.SIDECAR else [one.key]
 
 
 def _rows(ledger: Ledger, image_ids: Sequence[str]) -> Iterator[Mapping[str, Any]]:
@@ -393,16 +426,15 @@ def _zip(to: str, wanted: Sequence[_Wanted], sources: Sources, options: Mapping[
             for one in sorted(wanted, key=lambda one: one.key):
                 try:
                     source, key = sources.open(one.row["uri"])
-                    fetched = source.get(key, Path(folder, "image"))
-                    if fetched.sha256 != one.row["sha256"]:
-                        raise ChecksumMismatch(one.row["uri"])
+                    marked = one.marked(source, key)
                 except Unavailable:
                     raise
                 except ImagenError as error:
                     problems.append(Problem(one.image_id, str(error)))
                     continue
-                with fetched.path.open("rb") as file, archive.open(_entry(one.key), "w") as out:
-                    shutil.copyfileobj(file, out)
+                archive.writestr(_entry(one.key), marked.data)
+                if marked.sidecar is not None:
+                    archive.writestr(_entry(one.key + SIDECAR), marked.sidecar)
                 kept.append((one.key, one.row))
             with archive.open(_entry(MANIFEST), "w") as out:
                 counted = _write_lines(out.write, kept, set())

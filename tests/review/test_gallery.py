@@ -55,6 +55,13 @@ def test_it_opens_from_a_disk_and_its_verdicts_become_a_file(desk_of: Desks, bro
         hashes = {row["image_id"]: row["sha256"] for row in ledger.catalog.rows()}
     assert all(line["sha256"] == hashes[line["image_id"]] for line in lines)
     expect(page.locator("#unsent")).to_have_text("0 unsaved")
+    download.value.save_as(desk.folder / "verdicts.jsonl")
+    for _ in range(2):  # taken in once, however often
+        applied = desk.run("verdicts", "--apply", "verdicts.jsonl")
+        assert applied.returncode == 0, applied.stderr
+    with desk.ledger() as ledger:
+        assert len(list(ledger.verdicts.all())) == 4
+        assert ledger.verdicts.latest([first])[first].reviewer == "Ada"
 
 
 def test_it_is_served_from_a_bucket_and_written_once(desk_of: Desks, browse: Browse, tmp_path: Path) -> None:
