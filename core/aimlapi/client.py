@@ -322,7 +322,7 @@ class AimlApiClient:
         """
         window = {"start": start.astimezone(UTC).isoformat(), "end": end.astimezone(UTC).isoformat()}
         query = urlencode({**window, "limit": LOG_PAGE, "offset": offset})
-        response = self._get(f"/v2/logs?{query}", key=True, timeout=30.0)
+        response = self._get(f"/v2/logs?{query}", key=True, timeout=20.0)
         if not 200 <= response.status < 300:
             raise status_error(
                 response.status,
