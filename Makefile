@@ -6,7 +6,7 @@ PARTS := core blocks tasks flows cli sandbox deployments
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo fuzz test test-quick test-long chromium bench bench-faults bench-review lint lint-deployments types format clean docs
+.PHONY: help demo test test-quick test-long fuzz chromium bench bench-faults bench-review lint lint-deployments types format clean docs
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -36,13 +36,13 @@ test: $(VENV)/.ready lint types chromium ## style, types, and all tests but the 
 test-quick: $(VENV)/.ready ## the tests that start no server, in under a minute
 	$(BIN)/python -m pytest tests/core -m "not long and not slow" -n 2 --dist worksteal
 
-FUZZ_SECONDS ?= 120
-
-fuzz: $(VENV)/.ready ## random inputs for every parser that faces strangers, FUZZ_SECONDS (120) for each test
-	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/fuzz -q -n 0 -s
-
 test-long: $(VENV)/.ready docs ## the kill, fault and scale matrices
 	$(BIN)/python -m pytest -m long
+
+FUZZ_SECONDS ?= 60
+
+fuzz: $(VENV)/.ready ## random input for each parser that faces strangers, FUZZ_SECONDS=60 seconds each
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/fuzz -q -s --timeout 0
 
 lint: $(VENV)/.ready ## ruff
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..core.errors import BadInput
 from ..core.request import MarkMode
 from . import options
 from .console import facts, print_json, stderr, stdout
@@ -48,7 +49,7 @@ def deliver(
         MarkMode,
         typer.Option(
             help="Say of each copy that an AI made it: in XMP inside, in a file NAME.EXT.xmp beside it, or auto: "
-            "inside, and beside what is signed.",
+            "inside, and beside what is signed. c2pa signs.",
             rich_help_panel="Marks",
         ),
     ] = MarkMode.NONE,
@@ -57,6 +58,16 @@ def deliver(
     ] = False,
     credit: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Credit line of the marks.", rich_help_panel="Marks")
+    ] = None,
+    certificate: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="With --mark c2pa: PEM file of the certificate.", rich_help_panel="Marks"),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="PEM file of its private key.", rich_help_panel="Marks")
+    ] = None,
+    timestamp_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Time stamp service for signatures.", rich_help_panel="Marks")
     ] = None,
     catalog: options.Catalog = None,
     json: options.Json = False,
@@ -72,12 +83,15 @@ def deliver(
     Exit code: 0 all of it is there, 1 something is not (it says what), 2 bad input.
     """
     del verbose
-    from ..core.provenance import Marking
+    from ..core.provenance import Marking, PictureSigner, SigningFiles
     from ..core.review.choice import image_filter
     from ..core.review.deliver import deliver as deliver_images
     from .catalogs import existing_ledger
     from .typed import read_choice, read_store
 
+    if (mark is MarkMode.C2PA) != (certificate is not None) or (certificate is None) != (key is None):
+        raise BadInput("--mark c2pa goes with --certificate and --key")
+    signer = PictureSigner(SigningFiles(certificate, key, timestamp_url)) if certificate and key else None
     with existing_ledger(catalog) as ledger:
         report = deliver_images(
             ledger,
@@ -86,7 +100,7 @@ def deliver(
             names=names,
             keep=keep,
             hold_flagged=hold_flagged,
-            marking=Marking(mark, mark_prompt, credit),
+            marking=Marking(mark, mark_prompt, credit, signer),
             store_options=read_store(store),
             say=lambda text: None if json else stderr().print(f"… {text}", style="dim", soft_wrap=True),
         )

@@ -53,12 +53,14 @@ class MarkMode(enum.StrEnum):
     """How a picture is marked.
 
     AUTO: with XMP in the copy; with a sidecar where the picture is signed, has XMP of its own, or is no PNG, JPEG or
-    WebP. XMP: in the copy, or not at all. SIDECAR: in a file beside it. NONE: not.
+    WebP. XMP: in the copy, or not at all. SIDECAR: in a file beside it. C2PA: signed, with the manifest that it had as
+    the parent. NONE: not.
     """
 
     AUTO = "auto"
     XMP = "xmp"
     SIDECAR = "sidecar"
+    C2PA = "c2pa"
     NONE = "none"
 
 

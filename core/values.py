@@ -32,9 +32,23 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object whose keys are not repeated; Python's reader would silently keep the last."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} appears twice")
+        raise ValueError(f"the key {repeated(name for name, _ in pairs)!r} appears twice")
     return values
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that was there before.
+
+    Example:
+        >>> repeated(["a", "b", "a"])
+        'a'
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def batched(values: Iterable[T], size: int = 500) -> Iterator[list[T]]:

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from ..blocks import LocalImageStore, S3ImageStore
 from ..blocks.references import catalog_block, image_store_block
-from ..core.provenance import Marking, MarkMode
+from ..core.errors import BadInput
+from ..core.provenance import Marking, MarkMode, PictureSigner, SigningFiles
 from ..core.request import ImageChoice
 from ..core.review.choice import image_filter
 from ..core.review.deliver import DEFAULT_NAMES, IncompleteDelivery, deliver
@@ -43,6 +44,11 @@ def imagen_deliver(
     ] = MarkMode.NONE,
     mark_prompt: Annotated[bool, Field(description="Marks have the prompt, too.")] = False,
     credit: Annotated[str | None, Field(description="Credit line of the marks.")] = None,
+    certificate: Annotated[
+        str | None, Field(description="For c2pa: path of the certificate's PEM file on the worker.")
+    ] = None,
+    key: Annotated[str | None, Field(description="Path of its private key's PEM file on the worker.")] = None,
+    timestamp_url: Annotated[str | None, Field(description="Time stamp service for signatures.")] = None,
 ) -> State[Any]:
     """Copy approved images to the place that others take them from, with a manifest. Buys nothing.
 
@@ -56,6 +62,9 @@ def imagen_deliver(
     """
     logger = get_run_logger()
     ledger = catalog_block(catalog).get_ledger()
+    if (mark is MarkMode.C2PA) != (certificate is not None) or (certificate is None) != (key is None):
+        raise BadInput("mark: c2pa goes with certificate and key")
+    signer = PictureSigner(SigningFiles(certificate, key, timestamp_url)) if certificate and key else None
     is_file = isinstance(to, str) and to.lower().endswith(".zip")
     report = deliver(
         ledger,
@@ -64,7 +73,7 @@ def imagen_deliver(
         names=names,
         keep=keep,
         hold_flagged=hold_flagged,
-        marking=Marking(mark, mark_prompt, credit),
+        marking=Marking(mark, mark_prompt, credit, signer),
         say=logger.info,
     )
     for problem in report.problems:

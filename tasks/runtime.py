@@ -19,6 +19,7 @@ from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageS
 from ..blocks.credentials import KEY_VARIABLE
 from ..blocks.references import catalog_block, credentials_block, image_store_block
 from ..core.errors import Unavailable
+from ..core.ledger import LedgerBehind
 from ..core.limits import StopReason
 from ..core.request import RunRequest
 from ..core.run.results import Batch, PlannedRun
@@ -135,8 +136,11 @@ def raise_if_unavailable(run: Run, *, alone: bool) -> None:
 
     Raises:
         StepUnavailable: So it is. Inside `imagen_pipeline` the flow decides instead.
+        LedgerBehind: The ledger is an older copy of itself.
     """
     halt = run.services.halt
+    if alone and halt.reason is StopReason.BEHIND:
+        raise LedgerBehind(halt.message)
     if alone and halt.reason in _SERVICE_REASONS:
         raise StepUnavailable(f"{halt.reason}: {halt.message}")
 

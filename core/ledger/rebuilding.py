@@ -96,7 +96,7 @@ def _answer(connection: Connection, call: RebuiltCall, destination: str) -> bool
     reply = Answered(
         [NewImage(image.index, None, image.content_type, None) for image in call.images],
         **fields(call, "credits", "cost_source"),
-        seed=int(call.seed) if call.seed is not None else None,
+        seed=int(call.seed) if call.seed is not None and call.seed.isdecimal() else None,
     )
     if not settle(connection, [(call.id, reply)])[0]:
         return False

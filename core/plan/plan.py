@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..aimlapi import ResolvedModel
@@ -16,6 +16,7 @@ from ..rewrite.spec import LONGEST_SOURCE
 from ..values import batched
 from .combinations import ParameterSet
 from .file import PlanFile
+from .notes import Suspicions
 from .revisions import RevisionBatch
 from .rows import Candidate, PlannedRow
 from .spec import MANY_PROMPTS, BatchSpec, InvalidPrompt
@@ -75,6 +76,8 @@ class Plan:
             distinct, to fit the model and to be new, so that counts and prices are upper bounds.
         rewrites: The texts that are written first; None where prompts are sent as they are.
         replaced: The model that was wanted and is withdrawn, where `model` stands in for it.
+        notes: What is announced of the model, and which prompts look like a mistake.
+        column: The column of the source that has the prompts, where there is one for all rows.
     """
 
     model: ResolvedModel
@@ -102,6 +105,7 @@ class Plan:
     replaced: str | None = None
     omitted: tuple[Omission, ...] = ()
     notes: tuple[str, ...] = ()
+    column: str | None = field(default=None, compare=False)
 
 
 class _Samples:
@@ -238,6 +242,7 @@ def make_plan(
     each_prompt = spec.rows_per_prompt
     invalid: list[InvalidPrompt] = []
     samples = _Samples(_SAMPLES)
+    suspicions = Suspicions()
     texts = _Texts(spec.rewrite, ledger, rewrite_fallback) if spec.rewrite is not None else None
     tally = _Tally(ledger, destination, texts=texts)
     rows = 0
@@ -250,6 +255,7 @@ def make_plan(
                 continue
             if one.row.position % each_prompt == 0:
                 samples.add(one.row.item.prompt)
+                suspicions.look_at(one.row.item.prompt, one.row.source, one.row.line)
             if each is not None:
                 each(one.row)
             wanted.append(one)
@@ -281,6 +287,7 @@ def make_plan(
         refused=tally.count(ItemState.REFUSED, ItemState.LOST),
         erased=tally.count(ItemState.ERASED),
         samples=samples.texts(),
+        suspicions=suspicions.notes(),
     )
 
 
@@ -313,6 +320,7 @@ def _priced(
     to_buy: Mapping[ParameterSet, int],
     rewrites: RewritePlan | None,
     requests_per_minute: float | None,
+    suspicions: tuple[str, ...] = (),
     **counted: Any,
 ) -> Plan:
     """The plan with so many items to buy of each combination, and the texts for them."""
@@ -333,7 +341,8 @@ def _priced(
         rewrites=rewrites,
         replaced=spec.models()[0].name if spec.active_index else None,
         omitted=candidate.omitted,
-        notes=spec.terms.notes,
+        notes=(*spec.terms.notes, *suspicions),
+        column=spec.prompts.column if isinstance(spec, BatchSpec) else None,
         **counted,
     )
 

@@ -7,9 +7,13 @@ from itertools import chain, product
 from typing import NamedTuple
 
 from .tree import Branch, Group, Let, Node, Several, Text, Use
+from .visible import is_blank
 
 _POOLED = 10_000
 """Up to so many expansions of single nodes are held in memory while their product is walked."""
+
+_POOLED_CHARACTERS = 2_000_000
+"""And up to so many characters of them."""
 
 Values = Mapping[int, str]
 """What the variables that are decided once came out as, by the number of their `Let`."""
@@ -34,7 +38,9 @@ def expand_branch(branch: Branch, values: Values | None = None) -> Iterator[Vari
     Args:
         branch: It may use variables from outside only if `values` has them.
     """
-    if sum(node.count for node in branch.nodes) <= _POOLED:
+    if sum(node.count for node in branch.nodes) <= _POOLED and (
+        sum(node.count * node.size.longest for node in branch.nodes) <= _POOLED_CHARACTERS
+    ):
         return _expand_pooled(branch.nodes, values or {})
     return _expand_lazily(branch.nodes, values or {})
 
@@ -44,8 +50,11 @@ def _expand_pooled(nodes: tuple[Node, ...], values: Values) -> Iterator[Variant]
 
     As many of the last nodes as fit in memory together are joined once, not for every combination of those before.
     """
-    at, count = len(nodes), 1
-    while at and (count := count * nodes[at - 1].count) <= _POOLED:
+    at, count, length = len(nodes), 1, 0
+    while at:
+        count, length = count * nodes[at - 1].count, length + nodes[at - 1].size.longest
+        if count > _POOLED or count * length > _POOLED_CHARACTERS:
+            break
         at -= 1
     if at == 0 or at == len(nodes):
         yield from _multiplied(nodes, values)
@@ -160,7 +169,7 @@ class Blankness:
     def _of_node(self, node: Node, blank: frozenset[int]) -> _Inked:
         match node:
             case Text(text):
-                return _Inked(not text.strip(), bool(text.strip()))
+                return _Inked(is_blank(text), not is_blank(text))
             case Use(slot):
                 return _Inked(slot in blank, slot not in blank)
             case Group(branches):
@@ -169,7 +178,7 @@ class Blankness:
             case Several(branches, least, most):
                 found = [self.of(branch, blank) for branch in branches]
                 blanks = sum(one.blank for one in found)
-                joined = bool(node.separator.strip())
+                joined = not is_blank(node.separator)
                 can = least <= blanks if not joined else least <= min(blanks, 1)
                 return _Inked(can or least == 0, any(one.inked for one in found) or (joined and most > 1))
             case Let(slot, value, body):

@@ -6,25 +6,24 @@ first of these, and `max_prompts` refuses what is still too much.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .combinations import Variant
-from .errors import PromptFileError, PromptOptionError, TooManyPrompts, VariantError
-from .grammar import escape
-from .resolve import Resolver
-from .rules import Excluding, Rules
-from .sampling import draw, sample
+from .confined import Confined
+from .errors import PromptFileError, PromptOptionError, TooManyPrompts
+from .expansion import All, Count, Expand, Given, Made, Picked
+from .grammar import is_plain
+from .rules import Rules
+from .sampling import draw
 from .sources import PromptFormat, PromptSource, Row, open_source
-from .suggestions import listed, no_column
-from .template import PromptTemplate
-from .variants import Variants, parse
-from .wildcards import open_wildcards
+from .suggestions import listed, no_column, shortened
+from .visible import is_blank, no_text
+from .wildcards import wildcard_files
 
 if TYPE_CHECKING:
     from ..storage import S3Options
@@ -33,7 +32,16 @@ _PROMPT_NAMES = ("prompt", "text", "caption")
 _KEPT = 10_000
 """Prompts that are kept after a check, where no more than these are asked for."""
 
-_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
+_LONGEST_NAME = 40
+"""Characters of a column's name that nobody takes for a prompt."""
+
+_FIRST_ROWS = 16
+"""Rows that a confined process is given first, since often only the first prompt is wanted; and then `_ROWS`."""
+
+_ROWS = 256
+_ROWS_SIZE = 1_000_000
+_ROW_SIZE = 100
+_INDICES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +144,10 @@ class PromptSpec:
         if self.exclude:
             # A mistyped rule shows only when all rows are known, and has to show before the first prompt.
             self.total()
-        expander = _Expander(self)
         if self.sample is None:
-            chosen = expander.all()
-        else:
-            chosen = expander.picked(draw(self.total(), self.sample, self.sample_seed), self.sample_seed)
-        return islice(chosen, self.limit)
+            return _Reading(self).all(limit=self.limit)
+        chosen = draw(self.total(), self.sample, self.sample_seed)
+        return islice(_Reading(self).picked(chosen, self.sample_seed), self.limit)
 
     def checked(self, at_most: int) -> Iterator[Prompt]:
         """The prompts, for a check that goes through all of them: what is wrong with the whole shows at the latest at
@@ -163,13 +169,13 @@ class PromptSpec:
                 raise TooManyPrompts(count)
             yield from self._remembered(self.prompts()) if few <= _KEPT else self.prompts()
             return
-        expander = _Expander(self)
+        reading = _Reading(self)
         try:
-            yield from expander.all(at_most if self.max_prompts is None else min(at_most, self.max_prompts))
+            yield from reading.all(at_most if self.max_prompts is None else min(at_most, self.max_prompts))
         except TooManyPrompts:
             self.prompts()  # raises where it is `max_prompts` that is exceeded
             raise TooManyPrompts(self.count()) from None
-        self._known["total"] = expander.offered
+        self._known["total"] = reading.offered
 
     def _remembered(self, prompts: Iterator[Prompt]) -> Iterator[Prompt]:
         kept = []
@@ -184,8 +190,13 @@ class PromptSpec:
         >>> [prompt.text for prompt in PromptSpec(["{0|1|2|3|4|5|6|7|8|9}" * 12]).spread(3)]
         ['000000000000', '333333333333', '666666666666']
         """
-        expander, total = _Expander(self), self.total()
-        return expander.picked([total * place // size for place in range(size)] if size < total else range(total), None)
+        reading, total = _Reading(self), self.total()
+        return reading.picked([total * place // size for place in range(size)] if size < total else range(total), None)
+
+    @property
+    def column(self) -> str | None:
+        """The column that the last reading took prompts from, if every row has it."""
+        return self._known.get("column")
 
     def count(self) -> int:
         """How many prompts `prompts` yields, without enumerating combinations.
@@ -193,171 +204,230 @@ class PromptSpec:
         Reads the rows (no more of them than `limit` needs, unless there are rules) and raises what `prompts` would.
         """
         if self.limit is not None and self.sample is None and not self.exclude:
-            return _Expander(self).total(enough=self.limit)
+            return _Reading(self).total(enough=self.limit)
         total = self.total()
         return min(n for n in (total, self.sample, self.limit) if n is not None)
 
     def total(self) -> int:
         """How many prompts there are before `sample` and `limit`; reads all rows and raises what `prompts` would."""
         if "total" not in self._known:
-            self._known["total"] = _Expander(self).total()
+            self._known["total"] = _Reading(self).total()
         return int(self._known["total"])
 
 
-class _Expander:
-    """One reading of a spec."""
+class _Reading:
+    """One reading of a spec. Rows in which nothing has a meaning are prompts as they are; from the first other row on,
+    or at once where there is a template, a rule or a folder of wildcards, rows go to a confined process."""
 
     def __init__(self, spec: PromptSpec) -> None:
         self.offered = 0
+        self._spec = spec
         self._source: PromptSource = open_source(spec.source, spec.format, spec.s3)
-        self._variants = spec.variants
-        self._resolver = Resolver(None if spec.wildcards is None else open_wildcards(spec.wildcards, spec.s3))
-        self._rules = Rules(spec.exclude)
-        self._per_row = spec.per_row
-        self._seed = spec.sample_seed
-        self._wanted = spec.prompt_column
-        self._template = None if spec.template is None else PromptTemplate(spec.template)
         columns = self._source.columns()
         # JSON Lines: every row has its own columns, so that nothing is known before the rows.
         self._column: str | None = None
         self._column_by_row = columns is None
         if columns is not None:
-            self._column = self._choose(columns, line=None)
-            if self._template is not None:
-                self._template.check(columns, has_prompt=self._column is not None)
-            self._rules.check_columns(columns)
+            self._column = spec._known["column"] = self._choose(columns, line=None)
+            Rules(spec.exclude).check_columns(columns)
+        self._values_matter = spec.template is not None or bool(spec.exclude)
+        self._first: tuple[Given, Row] | None = None
+        files = iter(()) if spec.wildcards is None else wildcard_files(spec.wildcards, spec.s3)
+        self._pump = _Pump(files)
+        self._confined: Confined | None = None
+        if self._values_matter or spec.wildcards is not None:
+            self._confined = self._begin(columns)
 
-    def all(self, at_most: int | None = None) -> Iterator[Prompt]:
+    def all(self, at_most: int | None = None, limit: int | None = None) -> Iterator[Prompt]:
         """All prompts; `TooManyPrompts` at the row that makes them more than `at_most`."""
-        for row, space in self._spaces():
-            self.offered += space.count()
+        rows = self._numbered()
+        for given, row in self._plain(rows):
+            self.offered += 1
             if at_most is not None and self.offered > at_most:
                 raise TooManyPrompts(self.offered)
-            for variant in space.expand():
-                yield self._prompt(row, variant)
+            yield self._prompt(row, Made(given.number, given.prompt or "", ()))
+            if self.offered == limit:
+                return
+        if self._confined is not None:
+            yield from self._run(rows, All(at_most, None if limit is None else limit - self.offered, self.offered))
 
     def picked(self, indices: Iterable[int], seed: int | None) -> Iterator[Prompt]:
         """The prompts at these places; with a seed, as many of each row, by their weights."""
         rest = iter(indices)
         index = next(rest, None)
-        base = 0
-        for row, space in self._spaces():
-            end = base + space.count()
-            here: list[int] = []
-            while index is not None and index < end:
-                here.append(index - base)
+        rows = self._numbered()
+        for given, row in self._plain(rows):
+            if self.offered == index:
+                yield self._prompt(row, Made(given.number, given.prompt or "", ()))
                 index = next(rest, None)
-            if here and seed is not None and space.weighted and not isinstance(space, _FixedVariants):
-                for variant in sample(space, len(here), f"{seed}/{base}"):
-                    yield self._prompt(row, variant)
-            else:
-                for place in here:
-                    yield self._prompt(row, space.pick(place))
+            self.offered += 1
             if index is None:
                 return
-            base = end
-        raise PromptFileError(self._source.name, None, "the file changed while it was being read")
+        if index is None:
+            return
+        if self._confined is None:
+            raise self._error(None, "the file changed while it was being read")
+        yield from self._run(rows, Picked(seed, self.offered), chain((index,), rest))
 
     def total(self, enough: int | None = None) -> int:
         """Prompts in all rows; stops reading at `enough`."""
-        total = 0
-        for _, space in self._spaces():
-            total += space.count()
-            if enough is not None and total >= enough:
+        rows = self._numbered()
+        for _ in self._plain(rows):
+            self.offered += 1
+            if self.offered == enough:
                 return enough
-        return total
+        if self._confined is not None:
+            for _ in self._run(rows, Count(None if enough is None else enough - self.offered)):
+                pass
+        return self.offered
 
-    def _spaces(self) -> Iterator[tuple[Row, Variants | Excluding | _FixedVariants]]:
-        """Each row with the prompts that it offers."""
-        left = False
-        for row in self._source.rows():
-            text = self._text(row)
-            if text.can_be_blank():
-                what = "the prompt is empty"
-                if text.source.strip():
-                    what = f"a prompt of {text.source.strip()[:80]!r} comes out empty"
-                raise self._error(row.line, what)
-            space = self._rules.apply(text, row.values) if self._rules else text
-            left = left or space.count() > 0
-            if self._per_row is not None and space.count() > self._per_row:
-                yield row, _FixedVariants(sample(space, self._per_row, f"{self._seed}/{text.source}"))
-            else:
-                yield row, space
-        if self._rules:
-            self._rules.check_met()
-        if not left:
-            raise PromptOptionError("exclude", list(self._rules.written), "the rules leave no prompt at all")
+    def _numbered(self) -> Iterator[tuple[Given, Row]]:
+        """Each row as the process is given it, and as it is."""
+        for number, row in enumerate(self._source.rows()):
+            column = self._choose(row.values, line=row.line) if self._column_by_row else self._column
+            prompt = None if column is None else self._value(row, column)
+            yield Given(number, row.line, prompt, row.values if self._values_matter else {}), row
 
-    def _text(self, row: Row) -> Variants:
-        """The row's text, with the variants in it."""
-        column = self._choose(row.values, line=row.line) if self._column_by_row else self._column
-        prompt = None if column is None else self._value(row, column)
-        try:
-            if self._template is None:
-                return parse(prompt or "", self._resolver) if self._variants else parse(escape(prompt or ""))
-            rendered = self._template.render(row, prompt, self._source.name)
-            return rendered.variants(self._resolver) if self._variants else parse(escape(rendered.plain()))
-        except VariantError as error:
-            # What is wrong with a wildcard's value knows its own place.
-            if error.source is not None:
-                raise
-            raise error.located(self._source.name, row.line, rendered=self._template is not None) from None
+    def _plain(self, rows: Iterator[tuple[Given, Row]]) -> Iterator[tuple[Given, Row]]:
+        """The rows before the first that needs the process, which is then put back in front."""
+        if self._confined is not None:
+            return
+        for given, row in rows:
+            text = (given.prompt or "").strip()
+            if self._spec.variants and not is_plain(text):
+                self._confined = self._begin(None)
+                self._first = given, row
+                return
+            if is_blank(text):
+                raise self._error(row.line, "the prompt is empty")
+            yield given, row
+
+    def _begin(self, columns: tuple[str, ...] | None) -> Confined:
+        spec = self._spec
+        asked = Expand(
+            source=self._source.name,
+            columns=columns,
+            has_prompt=self._column is not None,
+            variants=spec.variants,
+            template=spec.template,
+            exclude=tuple(spec.exclude),
+            wildcards=None if spec.wildcards is None else str(spec.wildcards),
+            per_row=spec.per_row,
+            seed=spec.sample_seed,
+        )
+        return Confined(self._source.name, ("expand", asked), self._pump.answers)
+
+    def _run(
+        self, rows: Iterator[tuple[Given, Row]], operation: All | Picked | Count, indices: Iterable[int] = ()
+    ) -> Iterator[Prompt]:
+        assert self._confined is not None  # noqa: S101 - for the type checker
+        self._pump.rows = rows if self._first is None else chain((self._first,), rows)
+        self._pump.indices = iter(indices)
+        for made in self._confined.run(operation):
+            yield self._prompt(self._pump.row(made.number), made)
+        self.offered += self._confined.result
 
     def _choose(self, columns: Collection[str], line: int | None) -> str | None:
         """The prompt column, or None where a template does without."""
-        if self._wanted is not None:
-            if self._wanted in columns:
-                return self._wanted
-            raise self._error(line, no_column(self._wanted, columns))
+        if self._spec.prompt_column is not None:
+            if self._spec.prompt_column in columns:
+                return self._spec.prompt_column
+            self._refuse_binary({self._spec.prompt_column}, line)
+            raise self._error(line, no_column(self._spec.prompt_column, columns))
+        self._refuse_binary({column for column in self._source.left_out if column.casefold() in _PROMPT_NAMES}, line)
         if len(columns) == 1:
-            return next(iter(columns))
+            (only,) = columns
+            if self._source.has_header and (" " in only or len(only) > _LONGEST_NAME):
+                raise self._error(
+                    line,
+                    f"the first line, {shortened(only)}, would be the name of the column and no prompt; write 'prompt' "
+                    "above it, or name the column if that is its name",
+                )
+            return only
         for name in _PROMPT_NAMES:
             matching = [column for column in columns if column.casefold() == name]
             if len(matching) == 1:
                 return matching[0]
-        if self._template is not None:
+        if self._spec.template is not None:
             return None
         raise self._error(
             line,
             f"which column has the prompts? None is called {' or '.join(_PROMPT_NAMES)}; name one of {listed(columns)}",
         )
 
+    def _refuse_binary(self, wanted: set[str], line: int | None) -> None:
+        """Another column must not be taken because the one that is meant cannot be read."""
+        for column in wanted.intersection(self._source.left_out):
+            raise self._error(line, f"the column {column!r} is binary; save it as text (in Arrow: as string)")
+
     def _value(self, row: Row, column: str) -> str | None:
         value = row.values[column]
         if isinstance(value, str):
             return value
-        if self._template is not None and self._wanted is None:
+        if self._spec.template is not None and self._spec.prompt_column is None:
             # A guess at what the template may call `prompt`; it can still reach the value by the column's own name.
             return None
         raise self._error(row.line, f"column {column!r} has to be text to be the prompt, not {value!r:.40}")
 
-    def _prompt(self, row: Row, variant: Variant) -> Prompt:
-        text = variant.text.strip()
-        # JSON can spell both; neither can be sent as UTF-8 nor stored by every database.
-        bad = _NO_CHARACTER.search(text)
+    def _prompt(self, row: Row, made: Made) -> Prompt:
+        text = made.text.strip()
+        bad = no_text(text)
         if bad is not None:
-            raise self._error(
-                row.line, f"the prompt contains U+{ord(bad.group()):04X}, which is not a character; remove it"
-            )
-        return Prompt(text, self._source.name, row.line, row.values, variant.choices)
+            what = "a control character" if bad < "\x80" else "half a character"
+            raise self._error(row.line, f"the prompt contains U+{ord(bad):04X}, {what}; remove it")
+        return Prompt(text, self._source.name, row.line, row.values, made.choices)
 
     def _error(self, line: int | None, problem: str) -> PromptFileError:
         return PromptFileError(self._source.name, line, problem)
 
 
-class _FixedVariants:
-    """Some combinations of a row, chosen already."""
+class _Pump:
+    """What a confined process is given when it asks.
 
-    weighted = False
+    It asks for rows before it works on those it has, and gives what it made of those before: so of the rows that it was
+    given, no more than the last two lists are still of interest.
+    """
 
-    def __init__(self, chosen: Sequence[Variant]) -> None:
-        self._chosen = chosen
+    def __init__(self, files: Iterator[tuple[str, str, bytes]]) -> None:
+        self.rows: Iterator[tuple[Given, Row]] = iter(())
+        self.indices: Iterator[int] = iter(())
+        self._files = files
+        self._problem: Exception | None = None
+        self._most = _FIRST_ROWS
+        self._given: deque[tuple[int, list[Row]]] = deque(maxlen=2)
+        self.answers: dict[str, Callable[[Any], Any]] = {
+            "files": lambda _: list(islice(self._files, 1)),
+            "rows": lambda _: self._next(),
+            "indices": lambda _: list(islice(self.indices, _INDICES)),
+        }
 
-    def count(self) -> int:
-        return len(self._chosen)
+    def row(self, number: int) -> Row:
+        first, rows = next(given for given in self._given if number - given[0] < len(given[1]))
+        return rows[number - first]
 
-    def expand(self) -> Iterator[Variant]:
-        return iter(self._chosen)
+    def _next(self) -> list[Given]:
+        """The next rows. What is wrong with one is raised after those before it were worked on."""
+        if self._problem is not None:
+            raise self._problem
+        given: list[Given] = []
+        rows: list[Row] = []
+        size = 0
+        try:
+            for one, row in self.rows:
+                given.append(one)
+                rows.append(row)
+                size += len(one.prompt or "") + sum(map(_size, one.values.values())) + _ROW_SIZE
+                if len(given) == self._most or size > _ROWS_SIZE:
+                    break
+        except Exception as error:
+            if not given:
+                raise
+            self._problem = error
+        self._most = _ROWS
+        if given:
+            self._given.append((given[0].number, rows))
+        return given
 
-    def pick(self, index: int) -> Variant:
-        return self._chosen[index]
+
+def _size(value: object) -> int:
+    return len(value) + 10 if isinstance(value, str | list | dict) else 10

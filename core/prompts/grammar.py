@@ -6,23 +6,24 @@ r"""The syntax of prompts: text → tree, tree → text.
     alternative = [ weight "::" ] text                      text may be empty; weight: a decimal number above 0
     wildcard    = "__" name [ "(" argument { "," argument } ")" ] "__"
     argument    = variable "=" [ "!" ] text                 up to the next "," or ")"
-    assignment  = "${" variable "=" [ "!" ] text "}"
+    assignment  = "${" variable ( "=" | "?=" ) [ "!" ] text "}"     "?=": unless it is set already
     reference   = "${" variable [ ":" text ] "}"
-    variable    = letter or "_", then letters, digits, "_"
-    name        = anything but white space and { } | \ ( ) $, not beginning with "_"
+    variable    = letter or "_", then letters, digits, "_", "-"
+    name        = anything but white space and { } | \ ( ) $, not beginning with "_"; or a name that the wildcards have
 
 What is plain
     Everything else. A single `$ % # @ & < > / _ :` or a `//` is never special; `|` and `::` mean something only within
-    a choice, `$$` only after its first number. `${` opens a variable only where a variable's name and `=`, `:` or `}`
-    follow, so `${5|10}` is a dollar sign and a choice. `__` opens a wildcard only where a name and a closing `__`
-    follow without white space between: `snake_case` and `____` are text.
+    a choice. `${` opens a variable only where a letter follows, so `${5|10}` is a dollar sign and a choice. `__` opens
+    a wildcard only where a name and a closing `__` follow without white space: `snake_case` and `____` are text.
 
 Escapes
     `\{ \| \} \$ \\` are the plain character, `\__` two plain underscores, `\::` two plain colons; in an argument also
-    `\,` and `\)`, and `\!` at the beginning of an argument or an assigned value. Any other backslash is a backslash.
+    `\,` and `\)`, `\!` at the beginning of an argument or an assigned value, and `\@ \! \~` at that of an alternative.
+    Any other backslash is a backslash.
 
 What looks like a construct and is none is an error with its place, never text that would be sent as it stands: an
-unclosed brace, a weight of 0, `{3-2$$…}`, `__{a|b}__`. Nesting is bounded, so that no text can exhaust the stack.
+unclosed brace, a weight of 0, `{3-2$$…}`, `__{a|b}__`, braces around a single text, `$$` in an alternative, a sampler
+of Dynamic Prompts (`{@a|b}`). Nesting is bounded, so that no text can exhaust the stack.
 
 >>> write(read(r"{3::red|blue} \{50% off\} {2$$ and $$a|b|__fruit__}"))
 '{3::red|blue} \\{50% off\\} {2$$ and $$a|b|__fruit__}'
@@ -31,7 +32,7 @@ unclosed brace, a weight of 0, `{3-2$$…}`, `__{a|b}__`. Nesting is bounded, so
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -45,15 +46,16 @@ DEFAULT_SEPARATOR = ", "
 """What `{2$$a|b|c}` puts between what it takes."""
 
 _MAX_PICK_DIGITS = 6
-_NAME = r"[^\W\d]\w*"
+_NAME = r"[^\W\d][\w-]*"
 _INTERESTING = re.compile(r"[\\{|}]|__|\$\{")
 _TOKEN = re.compile(
     rf"""
       (?P<escape> \\[\\{{|}}$] | \\__ | \\:: )
     | (?P<local> \\[,)] )
-    | \$\{{ \s* (?P<variable>{_NAME}) \s* (?: (?P<set>=!?) | (?P<else>:) | (?=\}}) )
+    | \$\{{ \s* (?P<variable>{_NAME}) \s* (?: (?P<set>\??=!?) | (?P<else>:) | (?=\}}) )
+    | (?P<unset> \$\{{ (?= \s* [^\W\d] ) )
     | __ (?P<wildcard>[^\s_{{}}|\\()$][^\s{{}}|\\()$]*?) (?: __ | \( \s* \) __ | (?P<call>\( (?= \s*{_NAME}\s*=)) )
-    | (?P<dynamic> (?<!_)__(?=\{{|\$\{{) )
+    | (?P<dynamic> (?<!_)__(?= \{{ | \$\{{ | [\w\-.*/]* (?: \$?\{{ [^{{}}\s]* \}} [\w\-.*/]*+ )+? (?<=__) ) )
     | (?P<brace> [{{|}}] )
     | (?P<argument> [,)] )
     | (?P<plain> [^\\{{|}}$_,)]+ | . )
@@ -63,10 +65,15 @@ _TOKEN = re.compile(
 _WILDCARD_NAME = re.compile(r"[\w\-.*/]+")
 _ARGUMENT = re.compile(rf"\s*(?P<name>{_NAME})\s*=(?P<now>!?)")
 _PICK = re.compile(
-    r"\s*(?P<least>\d*)(?P<range>-?)(?P<most>\d*)(?P<permute>!?)\s*\$\$(?:(?P<separator>(?:[^\\{}|$]|\\.|\$(?!\$))*)\$\$)?",
+    # Possessive throughout: a run of digits or spaces without the "$$" is looked at once.
+    r"\s*+(?P<least>\d*+)\s*+(?P<range>-?+)\s*+(?P<most>\d*+)\s*+(?P<permute>!?+)\s*+\$\$"
+    r"(?:(?P<separator>(?:[^\\{}$]|\\.|\$(?!\$))*+)\$\$)?",
     re.DOTALL,
 )
-_WEIGHT = re.compile(r"\s*(?P<weight>[-+]?[\d.][\d.,_eE+-]*)\s*::")
+_SAMPLER = re.compile(r"\s*+([@!~])")
+_SLIP = re.compile(r"\s*+\d++\$[^\s|}$]")
+_SPACED = re.compile(r"__([^\s_{}|\\()$][^\n{}|\\()$]{0,200}?)__")
+_WEIGHT = re.compile(r"\s*+(?P<weight>[-+]?[\d.][\d.,_eE+-]*+)\s*+::")
 _DECIMAL = re.compile(r"\d{1,12}(?:\.\d{0,12})?|\.\d{1,12}")
 _SPECIAL = re.compile(r"[\\{|}]|__|::|\$(?=[${]|\Z)")
 _SEPARATOR_ESCAPE = re.compile(r"\\([\\{}|$])")
@@ -143,11 +150,13 @@ class WildcardUse:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """`${name=value}`: prints nothing. `immediate` (`=!`): decided once, and the same in every use."""
+    """`${name=value}`: prints nothing. With `immediate` (`=!`) it is decided once; with `unless_set` (`?=`) a value set
+    before remains."""
 
     name: str
     value: Concat
     immediate: bool = False
+    unless_set: bool = False
     start: int = field(default=0, compare=False)
     end: int = field(default=0, compare=False)
 
@@ -201,32 +210,48 @@ class _Sequence:
             self._text = []
 
 
-def read(text: str, *, quoted: bool = False) -> Concat:
+def is_plain(text: str) -> bool:
+    """Whether nothing in a text can mean anything. Most rows of most files are such, and there may be a million."""
+    return _INTERESTING.search(text) is None
+
+
+def read(text: str, *, quoted: bool = False, spaced: Collection[str] = (), named_by_values: bool = False) -> Concat:
     """The tree of a text.
 
     Args:
         quoted: Whether stand-ins of `quoting` in it are plain characters of values.
+        spaced: Names of wildcards that have blanks; without them, `__hard wood__` is prose.
+        named_by_values: Whether what stands between underscores may be a value, so that any blank in it is an error.
     """
-    # Most rows of most files are plain sentences, and there may be a million of them.
-    if _INTERESTING.search(text) is None:
+    if is_plain(text):
         plain = unquote(text) if quoted else text
         return Concat((Plain(plain, 0, len(text)),) if text else (), 0, len(text))
-    return _Reader(text, quoted=quoted).read()
+    return _Reader(text, quoted=quoted, spaced=spaced, named_by_values=named_by_values).read()
 
 
-def read_weighted(text: str) -> Alternative:
+def read_weighted(text: str, spaced: Collection[str] = ()) -> Alternative:
     """A wildcard's value: a text that may begin with a weight, as an alternative may."""
     weight, at = _weight(text, 0)
     if weight is None:
-        return Alternative(read(text))
-    return Alternative(_Reader(text, at).read(), weight)
+        return Alternative(read(text, spaced=spaced))
+    return Alternative(_Reader(text, at, spaced=spaced).read(), weight)
 
 
 class _Reader:
     """One reading of one text, by recursive descent."""
 
-    def __init__(self, text: str, at: int = 0, *, quoted: bool = False) -> None:
+    def __init__(
+        self,
+        text: str,
+        at: int = 0,
+        *,
+        quoted: bool = False,
+        spaced: Collection[str] = (),
+        named_by_values: bool = False,
+    ) -> None:
         self._text = text
+        self._spaced = spaced
+        self._named_by_values = named_by_values
         self._shown: Callable[[str], str] = unquote if quoted else str
         self._at = at
         self._depth = 0
@@ -242,8 +267,10 @@ class _Reader:
             value: Whether a `!` at the beginning is escaped.
         """
         found = _Sequence(self._at)
-        if value and self._text.startswith("\\!", self._at):
-            found.add_text("!", self._at)
+        if (value and self._text.startswith("\\!", self._at)) or (
+            opening == "{" and self._text.startswith(("\\@", "\\!", "\\~"), self._at)
+        ):
+            found.add_text(self._text[self._at + 1], self._at)
             self._at += 2
         while (match := _TOKEN.match(self._text, self._at)) is not None:
             at, self._at = self._at, match.end()
@@ -267,6 +294,18 @@ class _Reader:
                     r"'__' before a brace: a wildcard's name is fixed, so write {__a__|__b__}; or '\__' for plain text",
                     at,
                 )
+            elif kind == "unset":
+                raise self._error(
+                    r"'${' opens a variable: '}', '=' or ':' has to follow its name; write '\$' for a dollar sign",
+                    at,
+                )
+            elif written == "$" and opening == "{" and self._text.startswith("$$", at):
+                raise self._error(
+                    r"'$$' in an alternative: it belongs behind a number, {2$$a|b|c}; write '\$' for a dollar sign",
+                    at,
+                )
+            elif written.startswith("_") and (name := self._spaced_name(at)) is not None:
+                found.add(WildcardUse(name, (), at, self._at))
             elif kind == "local":
                 # Only the backslash: what follows may mean something by itself.
                 found.add_text("\\", at)
@@ -277,12 +316,35 @@ class _Reader:
             raise self._error(_UNCLOSED[opening], start)
         return found.done(len(self._text)), ""
 
+    def _spaced_name(self, at: int) -> str | None:
+        """The name with blanks that begins here, if one does; the reading goes on behind it."""
+        if not (self._spaced or self._named_by_values):
+            return None
+        match = _SPACED.match(self._text, at)
+        if match is None:
+            return None
+        name = self._shown(match[1])
+        if name not in self._spaced:
+            if not self._named_by_values:
+                return None
+            raise self._error(
+                rf"{name!r} cannot be a wildcard's name, since it has a blank; write '\__' for plain underscores", at
+            )
+        self._at = match.end()
+        return name
+
     def _enter(self, start: int) -> None:
         if self._depth == MAX_DEPTH:
             raise self._error(f"variants nest deeper than {MAX_DEPTH} levels", start)
         self._depth += 1
 
     def _choice(self, start: int) -> Choice:
+        if (sampler := _SAMPLER.match(self._text, self._at)) is not None:
+            raise self._error(
+                rf"{sampler[1]!r} at the beginning of a choice is a sampler of Dynamic Prompts; leave it out (--sample "
+                rf"draws), or write '\{sampler[1]}' for the character",
+                sampler.start(1),
+            )
         pick = self._pick(start)
         self._enter(start)
         alternatives: list[Alternative] = []
@@ -292,11 +354,24 @@ class _Reader:
             content, end = self._sequence("{", start)
             alternatives.append(Alternative(content, weight))
         self._depth -= 1
+        if len(alternatives) == 1 and pick is None and alternatives[0].weight is None:
+            parts = alternatives[0].content.parts
+            if not parts or any(isinstance(part, Plain) and part.text.strip() for part in parts):
+                raise self._error(
+                    r"braces around a single alternative: a choice is {a|b}; write '\{' and '\}' for plain braces, "
+                    "or switch variants off (--no-variants)",
+                    start,
+                )
         return Choice(tuple(alternatives), pick, start, self._at)
 
     def _pick(self, at: int) -> Pick | None:
         match = _PICK.match(self._text, self._at)
         if match is None or not (match["least"] or match["range"]):
+            if (slip := _SLIP.match(self._text, self._at)) is not None:
+                raise self._error(
+                    r"a number and one '$': how many are taken is followed by '$$'; write '\$' for a dollar sign",
+                    slip.end() - 2,
+                )
             return None
         if max(len(match["least"]), len(match["most"])) > _MAX_PICK_DIGITS:
             raise self._error("a number before '$$' is too large", at + 1)
@@ -322,7 +397,7 @@ class _Reader:
         self._depth -= 1
         if operator == ":":
             return Reference(name, value, start, self._at)
-        return Assignment(name, value, operator == "=!", start, self._at)
+        return Assignment(name, value, operator.endswith("!"), operator.startswith("?"), start, self._at)
 
     def _wildcard(self, match: re.Match[str], start: int) -> WildcardUse:
         name = self._shown(match["wildcard"])
@@ -373,7 +448,7 @@ def _weight(text: str, at: int, shown: Callable[[str], str] = str) -> tuple[Deci
 
 
 def escape(text: str) -> str:
-    r"""Spell `text` so that `read` reads it as exactly itself.
+    r"""Spell `text` so that `read` reads it as exactly itself; at the beginning of a choice, `write` does.
 
     >>> print(escape(r"{a|b} \o/ __init__"))
     \{a\|b\} \\o/ \__init\__
@@ -397,15 +472,14 @@ def _write_part(part: Part, *, in_arguments: bool) -> str:
             return re.sub(r"[,)]", r"\\\g<0>", text) if in_arguments else text
         case Choice(alternatives, pick):
             inner = "|".join(
-                ("" if one.weight is None else f"{one.weight:f}::") + _write(one.content.parts, in_arguments=False)
-                for one in alternatives
+                ("" if one.weight is None else f"{one.weight:f}::") + _write_alternative(one) for one in alternatives
             )
             return "{" + ("" if pick is None else _write_pick(pick)) + inner + "}"
         case WildcardUse(name, arguments):
             written = ",".join(f"{one.name}={_write_value(one, in_arguments=True)}" for one in arguments)
             return f"__{name}({written})__" if arguments else f"__{name}__"
         case Assignment(name):
-            return f"${{{name}={_write_value(part, in_arguments=False)}}}"
+            return f"${{{name}{'?' * part.unless_set}={_write_value(part, in_arguments=False)}}}"
         case Reference(name, default):
             return f"${{{name}}}" if default is None else f"${{{name}:{_write(default.parts, in_arguments=False)}}}"
 
@@ -415,6 +489,11 @@ def _write_value(part: Argument | Assignment, *, in_arguments: bool) -> str:
     if part.immediate:
         return "!" + ("\\" + written if written.startswith("!") else written)
     return "\\" + written if written.startswith("!") else written
+
+
+def _write_alternative(alternative: Alternative) -> str:
+    written = _write(alternative.content.parts, in_arguments=False)
+    return "\\" + written if written.startswith(("@", "!", "~")) else written
 
 
 def _write_pick(pick: Pick) -> str:

@@ -6,7 +6,7 @@ reading of a file another purchase, and printing a list would send its Python sp
 
 - counts steps: loops, calls, filters, operators and outputs draw on one allowance per rendering. Steps, not seconds, so
   that a template fails on every machine or on none;
-- bounds every value that can grow: text and lists by length, whole numbers by bits;
+- bounds every value that can grow: text by length, lists by all that is in them, whole numbers by bits;
 - has only the filters in `_filters` and the methods in `_METHODS`;
 - prints text and numbers only, and quotes what it prints (see `quoting`).
 """
@@ -16,22 +16,24 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from types import BuiltinMethodType
 from typing import Any
 
-from jinja2 import StrictUndefined, nodes
+from jinja2 import Environment, StrictUndefined, nodes, pass_environment
 from jinja2.exceptions import SecurityError
-from jinja2.filters import FILTERS
+from jinja2.filters import FILTERS, make_attrgetter
 from jinja2.runtime import Context, LoopContext, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.tests import TESTS
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from .quoting import quote
+from .visible import is_blank
 
 MAX_LENGTH = 20_000
 """Characters of one rendered prompt, and of every text or list on the way. Image models take a few thousand."""
@@ -41,6 +43,9 @@ MAX_STEPS = 100_000
 
 MAX_RANGE = 10_000
 """Numbers that `range` may span."""
+
+_CHARACTERS = 16
+"""Characters of a text that weigh as much as one part of a list."""
 
 _MAX_BITS = 4096
 _MAX_DIGITS = 20
@@ -77,13 +82,40 @@ def _charge(steps: int) -> None:
         raise SecurityError(f"the template does not come to an end within {MAX_STEPS:,} steps")
 
 
-def _cost(value: object) -> int:
-    return 1 + (len(value) // 100 if isinstance(value, Sized) and not isinstance(value, Undefined) else 0)
-
-
 def _bounded(length: int) -> None:
     if length > MAX_LENGTH:
-        raise SecurityError(f"the template builds a value of {length:,} parts; the limit is {MAX_LENGTH:,}")
+        raise SecurityError(f"the template builds a value of more than {MAX_LENGTH:,} characters or parts")
+
+
+def _weight(value: object) -> int:
+    """What walking through a value costs, at most `MAX_LENGTH`: a list within a list counts as often as it is there.
+
+    Comparing, sorting, hashing and printing all walk through the values within a value. Lists that hold each other
+    double with every level, so that their length alone says nothing.
+    """
+    if isinstance(value, str):
+        return 1 + len(value) // _CHARACTERS
+    if not isinstance(value, list | tuple | dict):
+        return 1
+    pending: list[object] = [value]
+    weight = 0
+    while pending:
+        one = pending.pop()
+        if isinstance(one, list | tuple | dict):
+            weight += len(one)
+            _bounded(weight)
+            pending.extend(one)
+            if isinstance(one, dict):
+                pending.extend(one.values())
+        weight += 1 + (len(one) // _CHARACTERS if isinstance(one, str) else 0)
+        _bounded(weight)
+    return weight
+
+
+def _weighed(value: Any) -> Any:
+    """A value whose size is known to be within the limit, charged for."""
+    _charge(1 + _weight(value) // 100)
+    return value
 
 
 def _loop(items: Any) -> Any:
@@ -111,6 +143,10 @@ def _text(value: object) -> str:
     """A value as a user would write it. Lists, objects and null have no such form."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SecurityError(
+            f"a value is {value}, which is not a number; leave its row out, or give what to write instead"
+        )
     if isinstance(value, bool | int | float | Undefined):
         return str(value)
     if value is None:
@@ -162,27 +198,29 @@ def _format(text: str, *values: object, **named: object) -> str:
 
 def _round(value: float, precision: int = 0, method: str = "common") -> float:
     if not isinstance(precision, int) or abs(precision) > _MAX_DIGITS:
-        raise SecurityError(f"round(precision={precision!r}): at most {_MAX_DIGITS} digits")
+        raise SecurityError(f"round: the precision is a whole number, at most {_MAX_DIGITS} digits")
     rounding: dict[str, Callable[[float], float]] = {"ceil": math.ceil, "floor": math.floor}
     if method == "common":
         return float(round(value, precision))
-    if method not in rounding:
-        raise SecurityError(f"round(method={method!r}): one of 'common', 'ceil', 'floor'")
+    if not isinstance(method, str) or method not in rounding:
+        raise SecurityError("round: the method is one of 'common', 'ceil', 'floor'")
     scale = 10.0**precision
     return rounding[method](value * scale) / scale
 
 
 def _slug(text: str) -> str:
     """Lower-case words joined by hyphens, accents dropped: `Crème brûlée!` → `creme-brulee`."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    bare = "".join(char for char in decomposed if not unicodedata.combining(char))
+    # One character at a time: normalising a long run of combining marks takes time quadratic in its length.
+    bare = "".join(
+        part for char in text for part in unicodedata.normalize("NFKD", char) if not unicodedata.combining(part)
+    )
     return "-".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", bare).lower()))
 
 
 def _truncate_prompt(text: str, length: int) -> str:
     """At most `length` characters, cut between words where there are any, with nothing added."""
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-        raise SecurityError(f"truncate_prompt({length!r}): give the number of characters, 1 or more")
+        raise SecurityError("truncate_prompt: give the number of characters, 1 or more")
     if len(text) <= length:
         return text
     head = text[:length]
@@ -192,34 +230,50 @@ def _truncate_prompt(text: str, length: int) -> str:
 
 
 def _metered(function: Callable[..., Any], *, of_text: bool) -> Callable[..., Any]:
-    """A filter that is charged for, takes text only if `of_text`, and returns nothing over the limit."""
+    """A filter or test that is charged for, takes text only if `of_text`, and returns nothing over the limit."""
     # Jinja passes its environment or context first to functions that carry this mark; `wraps` keeps the mark.
     at = 1 if hasattr(function, "jinja_pass_arg") else 0
 
     @wraps(function)
     def metered(*args: Any, **kwargs: Any) -> Any:
-        value = args[at]
-        _charge(_cost(value))
+        for given in (*args[at:], *kwargs.values()):
+            _weighed(given)
         if of_text:
-            args = (*args[:at], _text(value), *args[at + 1 :])
+            args = (*args[:at], _text(args[at]), *args[at + 1 :])
         result = function(*args, **kwargs)
-        if isinstance(result, str | list):
+        if isinstance(result, str):
             _bounded(len(result))
-        return result
+        return _weighed(result)
 
     return metered
 
 
+@pass_environment
+def _sum(
+    environment: Environment, values: Iterable[Any], attribute: str | int | None = None, start: float = 0
+) -> float:
+    """The sum of numbers. Jinja's would join lists, copying them once for every item."""
+    total = start
+    for value in values if attribute is None else map(make_attrgetter(environment, attribute), values):
+        if not isinstance(value, int | float) or not isinstance(total, int | float):
+            raise SecurityError("sum: only numbers can be added up")
+        total += value
+    return total
+
+
+# Names that no template can spell.
 _LOOP = "loop over"
 _CONCAT = "concatenate"
+_WEIGHED = "weigh up"
+_FILLED = "be filled"
 
 
 def _filters() -> dict[str, Callable[..., Any]]:
-    """The filters by name. Two have names that no template can spell: see `_Metering`."""
+    """The filters by name; `_Metering` uses those that no template can spell."""
     jinja_of_text = ("capitalize", "lower", "title", "trim", "truncate", "upper", "wordcount")
     jinja_of_any = (
         "abs", "count", "d", "default", "dictsort", "first", "float", "groupby", "int", "items", "last", "length",
-        "list", "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "sum", "unique",
+        "list", "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "unique",
     )  # fmt: skip
     own_of_text: Mapping[str, Callable[..., Any]] = {
         "format": _format,
@@ -235,8 +289,11 @@ def _filters() -> dict[str, Callable[..., Any]]:
         **{name: _metered(function, of_text=True) for name, function in own_of_text.items()},
         "join": _metered(_join, of_text=False),
         "round": _metered(_round, of_text=False),
+        "sum": _metered(_sum, of_text=False),
         _CONCAT: _metered(_concat, of_text=False),
         _LOOP: _loop,
+        _WEIGHED: _weighed,
+        _FILLED: _filled,
     }
 
 
@@ -256,8 +313,52 @@ _METHODS: tuple[tuple[type, frozenset[str]], ...] = (
 """What may be called on a value: nothing that changes it or builds text of any size (`zfill`, `format`)."""
 
 
+def _filled(value: object, column: str) -> object:
+    """A column's value that is printed. An empty cell leaves a hole in the prompt, as null does."""
+    if isinstance(value, str) and is_blank(value):
+        raise SecurityError(
+            f"{column!r} is empty in this row; allow for it, like {{{{ {column}|default('', true) }}}} or "
+            f"{{% if {column} %}}, "
+            f"or leave such rows out, like --exclude '{column}=\"\"'"
+        )
+    return value
+
+
+def _column_of(node: nodes.Node) -> str | None:
+    """The column whose value an expression prints, filtered or not; None where a default is given."""
+    while isinstance(node, nodes.Filter) and node.node is not None:
+        if node.name in ("d", "default"):
+            return None
+        node = node.node
+    if isinstance(node, nodes.Name):
+        return node.name
+    if (
+        isinstance(node, nodes.Getitem | nodes.Getattr)
+        and isinstance(node.node, nodes.Name)
+        and node.node.name == "row"
+    ):
+        if isinstance(node, nodes.Getattr):
+            return node.attr
+        return node.arg.value if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str) else None
+    return None
+
+
 class _Metering(NodeTransformer):
-    """Puts the two constructs that Jinja offers no hook for, `for` and `~`, through filters of ours."""
+    """Puts what Jinja offers no hook for through filters of ours: `for`, `~`, lists, comparisons, what is printed."""
+
+    def __init__(self, columns: Collection[str]) -> None:
+        self._columns = columns
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
+        printed = [_column_of(one) for one in node.nodes]
+        self.generic_visit(node)
+        node.nodes = [
+            nodes.Filter(one, _FILLED, [nodes.Const(column)], [], None, None, lineno=one.lineno)
+            if column in self._columns
+            else one
+            for one, column in zip(node.nodes, printed, strict=True)
+        ]
+        return node
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - named after the node
         self.generic_visit(node)
@@ -267,6 +368,26 @@ class _Metering(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return _filtered(nodes.List(node.nodes, lineno=node.lineno), _CONCAT)
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, _WEIGHED)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, _WEIGHED)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        # Otherwise the names that a loop or an assignment gives.
+        return _filtered(node, _WEIGHED) if node.ctx == "load" else node
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.expr = _filtered(node.expr, _WEIGHED)
+        for operand in node.ops:
+            operand.expr = _filtered(operand.expr, _WEIGHED)
+        return node
 
 
 def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
@@ -295,11 +416,17 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             autoescape=False,
         )
         self.filters = _filters()
+        tests: Mapping[str, Any] = TESTS
+        self.tests = {name: _metered(test, of_text=False) for name, test in tests.items()}
         self.globals = {"dict": dict, "namespace": Namespace, "range": _range}
 
-    def metered(self, tree: nodes.Template) -> nodes.Template:
-        """The same template, charged for its loops and concatenations. Changes `tree`."""
-        _Metering().visit(tree)
+    def metered(self, tree: nodes.Template, columns: Collection[str]) -> nodes.Template:
+        """The same template, charged for its loops and concatenations. Changes `tree`.
+
+        Args:
+            columns: Names that must not be empty where they are printed.
+        """
+        _Metering(columns).visit(tree)
         return tree
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -323,6 +450,10 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Charge for a call, and bound the methods whose result can be much longer than their arguments."""
         _charge(_METER.get().loop_cost)
+        for given in (*args, *kwargs.values()):
+            _weighed(given)
+        if isinstance(obj, BuiltinMethodType) and isinstance(obj.__self__, str | list | tuple):
+            _weighed(obj.__self__)
         if isinstance(obj, BuiltinMethodType) and isinstance(obj.__self__, str):
             if obj.__name__ == "replace":
                 return _replace(obj.__self__, *args, **kwargs)
@@ -330,7 +461,12 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
                 return _join(args[0], obj.__self__)
         if isinstance(obj, LoopContext) and args:
             args = (_loop(args[0]), *args[1:])
-        return super().call(context, obj, *args, **kwargs)
+        return _weighed(super().call(context, obj, *args, **kwargs))
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Charge for a slice, which is a copy."""
+        found = super().getitem(obj, argument)
+        return _weighed(found) if isinstance(argument, slice) else found
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Charge for an operator, and refuse one whose result would be over the limits before it is built."""
@@ -353,4 +489,4 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
                 bits *= max(right, 1)
             if bits > _MAX_BITS:
                 raise SecurityError("the template calculates a number that is too large")
-        return super().call_binop(context, operator, left, right)
+        return _weighed(super().call_binop(context, operator, left, right))

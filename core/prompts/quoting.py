@@ -9,7 +9,7 @@ is printed again, works wherever it lands, and leaves every position where it wa
 
 from __future__ import annotations
 
-_SPECIAL = "{|}\\$_:,()!="
+_SPECIAL = "{|}\\$_:,()!=@~"
 
 STAND_INS = "".join(chr(0xFDD0 + place) for place in range(len(_SPECIAL)))
 """The stand-ins; no template and no value may contain one."""

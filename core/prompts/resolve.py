@@ -72,6 +72,7 @@ class Resolver:
 
     def __init__(self, wildcards: Wildcards | None = None) -> None:
         self.wildcards = wildcards
+        self.spaced = frozenset[str]() if wildcards is None else wildcards.spaced
         self.known: dict[tuple[str, Pick | None], Node] = {}
 
     def resolve(self, text: str, syntax: Concat) -> Branch:
@@ -109,6 +110,8 @@ class _Resolution:
                 case Reference():
                     nodes.extend(self._reference(part, scope, place))
                 case Assignment(name, content, immediate):
+                    if part.unless_set and name in scope:
+                        continue
                     variable = _Variable(self.concat(content, scope, place))
                     scope = {**scope, name: variable}
                     if immediate:
@@ -199,7 +202,7 @@ class _Resolution:
         branches: list[Branch] = []
         for name, value in values:
             self._open.append(name)
-            alternatives.append(value.read())
+            alternatives.append(value.read(self._wildcards.spaced))
             branches.append(self.concat(alternatives[-1].content, scope, _Place(value.text, value)))
             self._open.pop()
         node = self._group(tuple(branches), _weights(alternatives), pick, place, start, end)
@@ -214,7 +217,8 @@ class _Resolution:
             close = nearest(use.name, wildcards.names)
             hint = f"did you mean {listed(close)}?" if close else f"there are {listed(wildcards.names)}."
             problem = rf"there is no wildcard {use.name!r}; {hint} Write '\__' for plain underscores"
-        raise place.error(f"{problem} (wildcards of {wildcards.name})", use.start)
+        unread = f"; not read: {wildcards.unread[0]}" if wildcards.unread else ""
+        raise place.error(f"{problem} (wildcards of {wildcards.name}{unread})", use.start)
 
     def _reference(self, reference: Reference, scope: _Scope, place: _Place) -> Iterable[Node]:
         self._looked_up += 1

@@ -8,7 +8,8 @@ r"""Exclusions: which combinations are not wanted, "snow & beach".
   space do not count. Alternatives are those of choices and the values of wildcards, as they came out; what was taken
   inside of one counts, too.
 - `*` stands for any characters: `*snow*`. In quotes all characters are plain: `"R&D"`.
-- `place=beach` holds if the row's column `place` has that text. Numbers and booleans are compared as they are printed.
+- `place=beach` holds if the row's column `place` has that text; `place=""` if it is empty or null. Numbers and booleans
+  are compared as they are printed. A rule that is only about columns leaves out rows before a template sees them.
 - `!` turns a term round: `snow & !mountain` leaves out snow where no mountain is.
 
 A term that nothing in any prompt fits is an error: a mistyped rule would leave in what was meant to stay out.
@@ -21,13 +22,13 @@ What cannot be summarised is an error, never a guess: see `MAX_TABLE` and `MAX_T
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .combinations import Variant, expand_branch
 from .errors import PromptOptionError
+from .stars import StarPattern
 from .suggestions import listed, nearest, no_column
 from .tree import Branch, Group, Let, Node, Several, Text, Use
 from .variants import Variants
@@ -44,10 +45,8 @@ _SPARSE = 64
 _LARGE = 100
 _SHARED = 1000
 
-_AND = re.compile(r'&(?=(?:[^"]*"[^"]*")*[^"]*$)')
-_TERM = re.compile(
-    r'\s*(?P<not>!?)\s*(?:(?P<column>[^"=]*?)\s*=\s*)?(?:"(?P<quoted>[^"]*)"|(?P<text>[^"]*?))\s*', re.DOTALL
-)
+MAX_RULE = 10_000
+"""Characters of a rule."""
 
 Table = Mapping[int, int]
 """Set of terms, as bits → how many combinations fit exactly these."""
@@ -73,7 +72,7 @@ class Term:
         wanted, given = _folded(self.text), _folded(text)
         if self.quoted or "*" not in wanted:
             return wanted == given
-        return re.fullmatch(".*".join(map(re.escape, wanted.split("*"))), given) is not None
+        return StarPattern(wanted).fits(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +111,16 @@ class Rules:
                 if term.column is not None and term.column not in columns:
                     problem = f'{no_column(term.column, columns)}; text with a "=" in it is put in quotes'
                     raise PromptOptionError("exclude", written, problem)
+
+    def leave_out(self, row: Mapping[str, Any]) -> bool:
+        """Whether a rule that is only about columns leaves out the whole row, whatever would come of it."""
+        # Every rule is asked, so that each is known to have met something.
+        found = [
+            all(self._fits_column(term, row) is not term.negated for term in rule)
+            for rule in self._rules
+            if all(term.column is not None for term in rule)
+        ]
+        return any(found)
 
     def apply(self, variants: Variants, row: Mapping[str, Any]) -> Excluding:
         """The combinations that the rules leave in one row."""
@@ -180,7 +189,7 @@ class Rules:
 
     def _fits_column(self, term: Term, row: Mapping[str, Any]) -> bool:
         value = row.get(term.column or "")
-        fits = isinstance(value, str | int | float) and term.fits(str(value))
+        fits = isinstance(value, str | int | float | None) and term.fits("" if value is None else str(value))
         if fits:
             self._met_columns.add((term.column or "", term.text, term.quoted))
         return fits
@@ -384,17 +393,40 @@ class Excluding:
 
 
 def _read(rule: str) -> list[Term]:
-    return [_read_term(rule, piece) for piece in _AND.split(rule)]
+    if len(rule) > MAX_RULE:
+        raise PromptOptionError("exclude", f"{rule[:60]}…", f"a rule has at most {MAX_RULE:,} characters")
+    # Every other piece is in quotes, in which "&" and "=" are plain.
+    pieces = rule.split('"')
+    if len(pieces) % 2 == 0:
+        raise _unreadable(rule)
+    terms: list[list[str]] = [[]]
+    for place, piece in enumerate(pieces):
+        first, *others = [piece] if place % 2 else piece.split("&")
+        terms[-1].append(first)
+        terms.extend([other] for other in others)
+    return [_read_term(rule, term) for term in terms]
 
 
-def _read_term(rule: str, written: str) -> Term:
-    match = _TERM.fullmatch(written)
-    if match is None:
-        raise PromptOptionError("exclude", rule, 'terms are joined by "&", and quotes come around a whole text')
-    text = match["text"] if match["quoted"] is None else match["quoted"]
-    if not text.strip() or match["column"] == "":
+def _read_term(rule: str, pieces: Sequence[str]) -> Term:
+    """A term of its text, or of what stands before its quotes, in them and after them."""
+    before, *quoted = pieces
+    column: str | None = None
+    text = before.strip()
+    negated = text.startswith("!")
+    text = text.removeprefix("!").strip()
+    if "=" in text:
+        column, _, text = (part.strip() for part in text.partition("="))
+    if quoted:
+        if len(quoted) != 2 or text or quoted[1].strip():
+            raise _unreadable(rule)
+        text = quoted[0]
+    if column == "" or (not text.strip() and not (quoted and column)):
         raise PromptOptionError("exclude", rule, 'a term is empty; write it like "snow & beach" or "place=beach"')
-    return Term(text.strip(), match["quoted"] is not None, match["column"], bool(match["not"]))
+    return Term(text.strip(), bool(quoted), column, negated)
+
+
+def _unreadable(rule: str) -> PromptOptionError:
+    return PromptOptionError("exclude", rule, 'terms are joined by "&", and quotes come around a whole text')
 
 
 def _folded(text: str) -> str:

@@ -28,12 +28,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from ..files import check_stays_inside
-from ..values import from_spreadsheet, unique_keys
+from ..values import from_spreadsheet, repeated, unique_keys
 from .errors import PromptFileError, PromptOptionError
-from .suggestions import listed, nearest
+from .suggestions import listed, nearest, shortened
+from .visible import is_blank
 
 if TYPE_CHECKING:
     from ..storage import S3Options
@@ -46,6 +47,9 @@ LIST_NAME = "<list>"
 
 MAX_LINE = 1_000_000
 """Characters in a line. A file without line ends would otherwise be read into memory whole."""
+
+MAX_COLUMNS = 20_000
+"""Columns of a table. Every row has a cell of each; spreadsheets end at 18,278."""
 
 _EXTENSIONS: Mapping[str, PromptFormat] = {
     ".txt": "txt",
@@ -80,9 +84,12 @@ class PromptSource(ABC):
 
     Attributes:
         name: What messages call it: the path as given, or `<list>`.
+        left_out: Columns that hold no text, once `columns` was called.
     """
 
     name: str
+    left_out: tuple[str, ...] = ()
+    has_header: ClassVar[bool] = False
 
     @abstractmethod
     def columns(self) -> tuple[str, ...] | None:
@@ -138,7 +145,8 @@ def open_source(
     if scheme is None:
         path = Path(source)
         _check_file(path, name)
-        return _READERS[format or _format_of(path.suffix, name)](lambda: path.open("rb"), name)
+        reader = _READERS[format or _format_of(path.suffix, name)]
+        return reader(lambda: path.open("rb"), name, sure=format is not None)
     if scheme[1] != "s3":
         raise PromptFileError(
             name, None, f"prompts are read from files and from s3://, not from {scheme[1]}://; download it first"
@@ -150,7 +158,7 @@ def open_source(
     found = S3Object(name, s3)
     if found.size == 0:
         raise PromptFileError(name, None, "the file is empty")
-    return reader(found.open, name)
+    return reader(found.open, name, sure=format is not None)
 
 
 def _check_file(path: Path, name: str) -> None:
@@ -179,10 +187,8 @@ def _format_of(suffix: str, name: str) -> PromptFormat:
     if extension in _EXTENSIONS:
         return _EXTENSIONS[extension]
     what = f"the extension {suffix!r} is not known" if extension else "the name has no extension"
-    hint = "; one JSON object a line is format 'jsonl'" if extension == ".json" else ""
-    raise PromptFileError(
-        name, None, f"{what}: rename it to one of {listed(_EXTENSIONS)} or give the format explicitly{hint}"
-    )
+    hint = _HINTS.get(extension, f"rename it to one of {listed(_EXTENSIONS)} or give the format explicitly")
+    raise PromptFileError(name, None, f"{what}: {hint}")
 
 
 class _ListSource(PromptSource):
@@ -204,9 +210,16 @@ class _ListSource(PromptSource):
 
 
 class _FileSource(PromptSource):
-    def __init__(self, open_file: Callable[[], io.RawIOBase | io.BufferedReader], name: str) -> None:
+    """A file.
+
+    Args:
+        sure: Whether the user has named the format: then nothing is taken for a sign that it is another one.
+    """
+
+    def __init__(self, open_file: Callable[[], io.RawIOBase | io.BufferedReader], name: str, *, sure: bool) -> None:
         self._open = open_file
         self.name = name
+        self._sure = sure
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         """(number, text with its line end) of every line, checked to be text."""
@@ -219,21 +232,34 @@ class _FileSource(PromptSource):
                     if len(line) > MAX_LINE:
                         raise self._error(number, f"the line is longer than {MAX_LINE:,} characters")
                     self._check_text(number, line)
+                    if number == 1:
+                        # A second byte order mark, as two programs in a row leave it.
+                        line = line.lstrip("\ufeff")
+                        self._check_kind(line)
                     yield number, line
         except OSError as error:
             raise PromptFileError(self.name, None, f"cannot be read: {_reason(error)}") from error
+
+    def _check_kind(self, line: str) -> None:
+        """Whether the first line is that of a file of another kind, which every reader would take for text."""
+        for start, what in _OTHER_KINDS.items():
+            if line.lstrip().lower().startswith(start):
+                raise self._error(1, f"this is {what}")
 
     def _check_text(self, number: int, line: str) -> None:
         undecoded = _UNDECODED.search(line)
         if undecoded is not None:
             byte = ord(undecoded.group()) - 0xDC00
-            guess = "UTF-16" if number == 1 and undecoded.start() == 0 and byte in (0xFE, 0xFF) else "Windows-1252"
+            if number == 1 and (packed := _packed(line)) is not None:
+                raise self._error(None, f"this is a {packed} file, not text; unpack it, or save it as text")
             raise self._error(
                 number,
-                f"character {undecoded.start() + 1} is not UTF-8 (byte 0x{byte:02X}; the file may be in {guess}); "
-                "save it as UTF-8",
+                f"character {undecoded.start() + 1} is not UTF-8 (byte 0x{byte:02X}; the file may be in "
+                f"{_guess(number, line)}); save it as UTF-8",
             )
         if "\0" in line:
+            if number == 1 and (packed := _packed(line)) is not None:
+                raise self._error(None, f"this is a {packed} file, not text; unpack it, or save it as text")
             raise self._error(
                 number, f"NUL at character {line.index(chr(0)) + 1}: this is not text, or not UTF-8; save it as UTF-8"
             )
@@ -249,7 +275,13 @@ class _TextSource(_FileSource):
     def _rows(self) -> Iterator[Row]:
         for number, line in self._lines():
             prompt = line.strip()
-            if prompt:
+            if "\t" in prompt and not self._sure:
+                raise self._error(
+                    number,
+                    "there is a tab in the line: columns, it seems; give the format 'tsv-quoted' or 'tsv' if it "
+                    "is a table, and 'txt' if the tab is part of the prompt",
+                )
+            if not is_blank(prompt):
                 yield Row(number, {"prompt": prompt})
 
 
@@ -261,6 +293,7 @@ class _TableSource(_FileSource):
     """A header and rows of cells; the formats differ in how a line becomes cells."""
 
     delimiter = "\t"
+    has_header = True
 
     @abstractmethod
     def _cells(self) -> Iterator[tuple[int, list[str]]]:
@@ -269,7 +302,7 @@ class _TableSource(_FileSource):
     def _filled(self) -> Iterator[tuple[int, list[str]]]:
         for line, cells in self._cells():
             stripped = [cell.strip() for cell in cells]
-            if any(stripped):
+            if not all(map(is_blank, stripped)):
                 yield line, stripped
 
     def columns(self) -> tuple[str, ...]:
@@ -285,28 +318,34 @@ class _TableSource(_FileSource):
         if header is None:
             return
         columns = self._named(*header)
+        empty = dict.fromkeys(columns, "")
         exported = set(columns) >= _EXPORTED
         for line, cells in rows:
+            if cells == header[1]:
+                raise self._error(line, "the header is here once more; remove the line")
             if len(cells) > len(columns):
                 raise self._error(
                     line,
                     f"{len(cells)} cells, but the header has {len(columns)}; the first too many is "
                     f"{cells[len(columns)][:40]!r}{self._quoting_hint()}",
                 )
-            cells.extend([""] * (len(columns) - len(cells)))
             texts = map(from_spreadsheet, cells) if exported else cells
-            yield Row(line, dict(zip(columns, texts, strict=True)))
+            yield Row(line, empty | dict(zip(columns, texts, strict=False)))
 
     def _quoting_hint(self) -> str:
         return f'; put a cell that holds {self.delimiter!r} in "double quotes"'
 
     def _named(self, line: int, header: list[str]) -> tuple[str, ...]:
+        if header[0].lower().startswith("sep=") and len(header) <= 2:
+            raise self._error(line, f"{header[0]!r} is a note to Excel; remove the line")
         columns = tuple(name or f"column_{place}" for place, name in enumerate(header, start=1))
-        twice = next((name for name in columns if columns.count(name) > 1), None)
+        if len(columns) > MAX_COLUMNS:
+            raise self._error(line, f"{len(columns):,} columns; the limit is {MAX_COLUMNS:,}")
+        twice = repeated(columns)
         if twice is not None:
             raise self._error(line, f"two columns are called {twice!r}; rename one")
         # A table read with the wrong delimiter has one column, and every row of it would be bought as a prompt.
-        for other, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas")):
+        for other, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas")):
             if len(columns) == 1 and other != self.delimiter and other in columns[0]:
                 raise self._error(
                     line,
@@ -318,6 +357,8 @@ class _TableSource(_FileSource):
 
 class _QuotedTable(_TableSource):
     def _cells(self) -> Iterator[tuple[int, list[str]]]:
+        # The default is shorter than what a line may have.
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
         # strict: an unclosed quote is an error instead of one cell that swallows the rest of the file.
         reader = csv.reader(
             (line for _, line in self._lines()), delimiter=self.delimiter, skipinitialspace=True, strict=True
@@ -341,16 +382,15 @@ class _CsvSource(_QuotedTable):
 
 class _PlainTable(_TableSource):
     def _cells(self) -> Iterator[tuple[int, list[str]]]:
-        width = 0
         for number, line in self._lines():
             cells = line.rstrip("\r\n").split("\t")
-            width = width or len(cells)
-            # A cell with a line break, cut in two: the halves would be bought as two prompts.
-            if len(cells) < width and cells[-1].startswith('"') and cells[-1].count('"') % 2:
+            quoted = None if self._sure else next(filter(_is_quoted, cells), None)
+            if quoted is not None:
+                # As text, it would be bought with its quotes; and cut in two, if it holds a line break.
                 raise self._error(
                     number,
-                    f"the row ends inside a quoted cell, {cells[-1][:40]!r}; plain TSV has no quoting: give the "
-                    "format 'tsv-quoted'",
+                    f"the cell {shortened(quoted.strip())} is in quotes; plain TSV has no quoting: give the format "
+                    "'tsv-quoted', or 'tsv' if the quotes are part of the text",
                 )
             yield number, cells
 
@@ -381,7 +421,9 @@ class _ParquetSource(_FileSource):
     def columns(self) -> tuple[str, ...]:
         from .parquet import read_columns
 
-        return read_columns(self.name, self._open)
+        found = read_columns(self.name, self._open)
+        self.left_out = found.binary
+        return found.usable
 
     def _rows(self) -> Iterator[Row]:
         from .parquet import read_rows
@@ -390,10 +432,56 @@ class _ParquetSource(_FileSource):
             yield Row(place, values)
 
 
+def _is_quoted(cell: str) -> bool:
+    """Whether a cell looks as a program writes it that quotes: whole in quotes, or cut within them."""
+    cell = cell.strip()
+    if not cell.startswith('"') or cell == '"':
+        return False
+    inner = cell[1:].removesuffix('"').replace('""', "")
+    return '"' not in inner and (cell.endswith('"') or cell.count('"') % 2 == 1)
+
+
+def _packed(line: str) -> str | None:
+    """What a file is that begins like this, if it is no text at all."""
+    begin = line[:4].encode("utf-8", "surrogateescape")
+    return next((what for magic, what in _MAGIC.items() if begin.startswith(magic)), None)
+
+
+def _guess(number: int, line: str) -> str:
+    """The encoding that a line which is not UTF-8 may be in."""
+    data = line.encode("utf-8", "surrogateescape")
+    if number == 1 and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "UTF-16"
+    for encoding, name in (("shift_jis", "Shift-JIS"), ("gb18030", "GB 18030")):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if sum("\u3040" <= char <= "\u9fff" for char in text) >= 2:
+            return name
+    return "Windows-1252"
+
+
 def _as_text(stream: io.RawIOBase | io.BufferedReader) -> io.TextIOWrapper:
     buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
     return io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
+
+_OTHER_KINDS: Mapping[str, str] = {
+    "version https://git-lfs.github.com/spec": "a Git LFS pointer, not the file itself: `git lfs pull` fetches it",
+    "<!doctype html": "a web page, not a list of prompts; a login page, perhaps",
+    "<html": "a web page, not a list of prompts; a login page, perhaps",
+    "<?xml": "XML, not a list of prompts",
+}
+_MAGIC: Mapping[bytes, str] = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "ZIP or Excel", b"PAR1": "Parquet", b"%PDF": "PDF"}
+_HINTS: Mapping[str, str] = {
+    ".xlsx": "save the sheet as CSV",
+    ".xls": "save the sheet as CSV",
+    ".ods": "save the sheet as CSV",
+    ".gz": "unpack it",
+    ".zip": "unpack it",
+    ".json": "one JSON object a line is format 'jsonl'",
+}
 
 _JSON_NAMES: Mapping[type, str] = {
     list: "array",

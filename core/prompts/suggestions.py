@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 
 _SHOWN = 20
+
+_COMPARED = 5000
+"""Names that are compared at most; comparing takes time that grows with the square of their length."""
+
+_LONGEST = 100
+"""Characters of a name that are compared, or shown."""
 
 
 def nearest(name: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:
@@ -14,8 +21,10 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:
     >>> nearest("film title", ["Film_Title", "year"])
     ('Film_Title',)
     """
+    if len(name) > _LONGEST:
+        return ()
     folded: dict[str, str] = {}
-    for candidate in known:
+    for candidate in islice((one for one in known if len(one) <= _LONGEST), _COMPARED):
         folded.setdefault(_fold(candidate), candidate)
     return tuple(folded[match] for match in difflib.get_close_matches(_fold(name), folded, n=most))
 
@@ -27,8 +36,13 @@ def listed(names: Iterable[str]) -> str:
     "'prompt', 'style'"
     """
     every = list(names)
-    shown = ", ".join(repr(name) for name in every[:_SHOWN])
+    shown = ", ".join(map(shortened, every[:_SHOWN]))
     return shown if len(every) <= _SHOWN else f"{shown} and {len(every) - _SHOWN} more"
+
+
+def shortened(name: str) -> str:
+    """A name for a message, quoted."""
+    return repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…")
 
 
 def no_column(name: str, columns: Iterable[str]) -> str:
@@ -40,7 +54,7 @@ def no_column(name: str, columns: Iterable[str]) -> str:
     known = list(columns)
     close = nearest(name, known)
     hint = f"; did you mean {listed(close)}?" if close else "."
-    return f"there is no column {name!r}{hint} The columns are {listed(known)}"
+    return f"there is no column {shortened(name)}{hint} The columns are {listed(known)}"
 
 
 def _fold(name: str) -> str:

@@ -16,8 +16,10 @@ What differs from Jinja elsewhere
       `{% raw %}{{a|b} c|d}{% endraw %}`.
     - What macros and `{% set %}` blocks return is a value too; `|variants` lets its braces count.
     - A name that does not exist is an error, not an empty string. `{{ style|default("photo") }}` and
-      `{% if style is defined %}` allow for it.
-    - It is sandboxed and bounded, and has no `random`: see `sandbox`.
+      `{% if style is defined %}` allow for it. So is a column that is empty in a row where it is printed:
+      `{{ style|default("", true) }}` and `{% if style %}` allow for that.
+    - A template that names no column is an error.
+    - It is sandboxed and bounded, and has no `random`: see `jinja_env`.
 
 Filters: those of Jinja that make sense for prompts, and `slug`, `truncate_prompt(n)` (cut between words), `variants`.
 
@@ -43,12 +45,16 @@ from .jinja_env import MAX_LENGTH, PromptEnvironment, allowance
 from .quoting import STAND_INS, unquote
 from .resolve import Resolver
 from .sources import Row
-from .suggestions import listed, nearest
+from .suggestions import listed, nearest, shortened
 from .variants import Variants, parse
 
+MAX_TEMPLATE = 100_000
+"""Characters of a template."""
+
 _FILENAME = "<template>"
+_NAMED_BY_VALUE = re.compile(r"__(?:[\w\-.*/]*\{\{[^{}]*\}\})+[\w\-.*/]*__")
 _UNDEFINED = re.compile(r"'(?P<name>.*)' is undefined|'dict object' has no attribute '(?P<key>.*)'", re.DOTALL)
-_STAND_IN_NAMES = "a Unicode noncharacter (U+FDD0 to U+FDDB)"
+_STAND_IN_NAMES = "a Unicode noncharacter (U+FDD0 to U+FDDD)"
 _QUOTED = re.compile(f"[{STAND_INS}]")
 
 
@@ -57,6 +63,7 @@ class Rendered:
     """A template's output, in which what came from values is still told from what came from the template."""
 
     _quoted: str
+    _named_by_values: bool = False
 
     def plain(self) -> str:
         """The output as text, where braces mean nothing."""
@@ -64,7 +71,7 @@ class Rendered:
 
     def variants(self, resolver: Resolver | None = None) -> Variants:
         """The output as variants, in which all that came from values is plain."""
-        return parse(self._quoted, resolver, quoted=True)
+        return parse(self._quoted, resolver, quoted=True, named_by_values=self._named_by_values)
 
 
 class PromptTemplate:
@@ -76,6 +83,9 @@ class PromptTemplate:
 
     def __init__(self, source: str) -> None:
         self.source = source
+        self._named_by_values = _NAMED_BY_VALUE.search(source) is not None
+        if len(source) > MAX_TEMPLATE:
+            raise TemplateError(f"it has {len(source):,} characters; the limit is {MAX_TEMPLATE:,}")
         environment = _environment()
         if _QUOTED.search(source):
             raise TemplateError(f"it contains {_STAND_IN_NAMES}; remove it")
@@ -83,8 +93,11 @@ class PromptTemplate:
             tree = environment.parse(source)
             # Constant expressions are calculated while compiling.
             with allowance(len(source)):
+                self._names = meta.find_undeclared_variables(tree)
                 self._columns = _required(tree)
-                code = environment.compile(environment.metered(tree), filename=_FILENAME)
+                code = environment.compile(
+                    environment.metered(tree, {name for name, _ in self._columns}), filename=_FILENAME
+                )
         except TemplateSyntaxError as error:
             raise TemplateError(_syntax_problem(error, source), error.lineno) from error
         except Exception as error:
@@ -92,14 +105,25 @@ class PromptTemplate:
             raise TemplateError(f"it cannot be compiled: {_reason(error)}") from error
         self._template = environment.template_class.from_code(environment, code, dict(environment.globals), None)
 
-    def check(self, columns: Collection[str], *, has_prompt: bool) -> None:
+    def check(self, columns: Collection[str] | None, *, has_prompt: bool) -> None:
         """Look for names that no row can have, before any row is read.
 
         Names under `default` or `is defined` are allowed to be missing.
 
+        Args:
+            columns: Those that every row has; None where rows differ.
+
         Raises:
-            TemplateError: A name is neither a column nor anything else that templates know.
+            TemplateError: A name is neither a column nor anything else that templates know; or there is none, as where
+                another program has filled in the template already.
         """
+        if not self._names:
+            raise TemplateError(
+                "it names no column, so that every row would be the same prompt; a column is written {{ name }} (which "
+                "`prefect deploy` empties in prefect.yaml: write {{ (name) }} there)"
+            )
+        if columns is None:
+            return
         known = {*columns, "row", *(("prompt",) if has_prompt else ())}
         for (name, in_row), line in self._columns.items():
             if name not in (columns if in_row else known):
@@ -113,7 +137,7 @@ class PromptTemplate:
 
         Raises:
             TemplateError: A name does not exist in this row, an operation is not allowed or failed, or the rendering
-                goes over the limits of `sandbox`.
+                goes over the limits of `jinja_env`.
         """
         if _holds_stand_ins(row.values):
             problem = f"a column contains {_STAND_IN_NAMES}; remove it"
@@ -137,7 +161,7 @@ class PromptTemplate:
             raise TemplateError(_reason(error), _line(error), source, row.line) from error
         if length > MAX_LENGTH:
             raise TemplateError(f"it prints more than {MAX_LENGTH:,} characters", None, source, row.line)
-        return Rendered("".join(pieces))
+        return Rendered("".join(pieces), self._named_by_values)
 
     def _undefined_problem(self, error: UndefinedError, columns: Collection[str]) -> str:
         found = _UNDEFINED.fullmatch(error.message or "")
@@ -180,7 +204,7 @@ def _named(node: nodes.Node | None) -> tuple[str, bool] | None:
 def _unknown(name: str, columns: Collection[str]) -> str:
     spelled = [column if column.isidentifier() else f'row["{column}"]' for column in nearest(name, columns)]
     hint = f"; did you mean {' or '.join(spelled)}?" if spelled else "."
-    return f"there is no column {name!r}{hint} The columns are {listed(columns)}"
+    return f"there is no column {shortened(name)}{hint} The columns are {listed(columns)}"
 
 
 def _syntax_problem(error: TemplateSyntaxError, source: str) -> str:

@@ -1,7 +1,7 @@
 r"""Variants: one text that stands for several, `a {red|blue} {cat|dog}`. The syntax is in `grammar`.
 
 - Every combination is one prompt; the last choice varies fastest.
-- Choices nest. An alternative may be empty (`{very |}old`). A choice of one alternative is that one: `{a}` is `a`.
+- Choices nest. An alternative may be empty (`{very |}old`). Braces around a single text are an error.
 - `{2$$a|b|c}` takes two of three, in the order written: `a, b`, `a, c`, `b, c`. `{2!$$a|b|c}` takes every order.
 - `__colour__` is a choice between the values of a wildcard: see `wildcards`.
 - `${hue={red|blue}}` names a text, `${hue}` is that text again, decided anew; with `=!` it is decided once.
@@ -69,12 +69,15 @@ class Variants:
         return Blankness().of(self.root, frozenset()).blank
 
 
-def parse(text: str, resolver: Resolver | None = None, *, quoted: bool = False) -> Variants:
+def parse(
+    text: str, resolver: Resolver | None = None, *, quoted: bool = False, named_by_values: bool = False
+) -> Variants:
     r"""Read a text with variants.
 
     Args:
         resolver: Knows what `__name__` stands for; without it, a wildcard is an error.
         quoted: Whether stand-ins of `quoting` in the text are plain characters of values.
+        named_by_values: Whether a wildcard may be named by a value.
 
     Raises:
         VariantError: The text cannot be read, or names a wildcard or variable that does not exist.
@@ -85,6 +88,7 @@ def parse(text: str, resolver: Resolver | None = None, *, quoted: bool = False) 
     Traceback (most recent call last):
     prefect_imagen.core.prompts.errors.VariantError: unclosed '{': ...
     """
-    tree = read(text, quoted=quoted)
+    resolver = resolver or Resolver()
+    tree = read(text, quoted=quoted, spaced=resolver.spaced, named_by_values=named_by_values)
     source = unquote(text) if quoted else text
-    return Variants(source, (resolver or Resolver()).resolve(source, tree))
+    return Variants(source, resolver.resolve(source, tree))

@@ -26,8 +26,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from ..files import check_stays_inside
 from ..values import unique_keys
 from .errors import PromptFileError, VariantError
 from .grammar import Alternative, read_weighted
+from .stars import StarPattern
 from .suggestions import listed
 
 if TYPE_CHECKING:
@@ -52,6 +54,17 @@ _MAX_DEPTH = 20
 _MAX_NAMES = 100_000
 _EXTENSIONS = (".txt", ".yaml", ".yml", ".json")
 _MAPPING = "<wildcards>"
+_KINDS = {
+    list: "a list",
+    yaml.SequenceNode: "a list",
+    dict: "a mapping",
+    yaml.MappingNode: "a mapping",
+    bool: "true or false",
+    type(None): "null",
+}
+
+# The C reader is ten times as fast; it is missing where PyYAML was built without libyaml.
+_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +73,17 @@ class WildcardValue:
 
     Attributes:
         text: As written, without white space around it.
-        line: Its line there; in YAML and JSON its place in the list.
+        line: Its line there; in JSON its place in the list.
     """
 
     text: str
     source: str
     line: int
 
-    def read(self) -> Alternative:
+    def read(self, spaced: Collection[str] = ()) -> Alternative:
+        """The value as an alternative. `spaced`: names of wildcards that have blanks."""
         try:
-            return read_weighted(self.text)
+            return read_weighted(self.text, spaced)
         except VariantError as error:
             raise self.located(error) from None
 
@@ -81,13 +95,33 @@ class WildcardValue:
 class Wildcards:
     """Values by name.
 
+    Args:
+        problems: Names whose lists are of no use, and why: raised where one is used.
+        unread: What is wrong with files of which not even the names are known.
+
     Raises:
         PromptFileError: A list of values is empty, or holds something that is not text.
     """
 
-    def __init__(self, values: Mapping[str, Iterable[str | WildcardValue]], name: str = _MAPPING) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Iterable[str | WildcardValue]],
+        name: str = _MAPPING,
+        problems: Mapping[str, PromptFileError] | None = None,
+        unread: Sequence[PromptFileError] = (),
+    ) -> None:
         self.name = name
-        self._values = {one: tuple(_checked(one, given, name)) for one, given in sorted(values.items())}
+        self.unread = unread
+        self._problems = problems or {}
+        self._values: dict[str, tuple[WildcardValue, ...]] = {
+            one: tuple(_checked(one, values[one], name)) if one in values else ()
+            for one in sorted({*values, *self._problems})
+        }
+
+    @cached_property
+    def spaced(self) -> frozenset[str]:
+        """The names that have blanks."""
+        return frozenset(name for name in self._values if " " in name)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,15 +137,17 @@ class Wildcards:
         """
         if "*" not in pattern:
             return (pattern,) if pattern in self._values else ()
-        parts = (".*" if part == "**" else "[^/]*" if part == "*" else re.escape(part)
-                 for part in re.split(r"(\*\*?)", pattern))  # fmt: skip
-        wanted = re.compile("".join(parts), re.DOTALL)
-        return tuple(name for name in self._values if wanted.fullmatch(name))
+        wanted = StarPattern(pattern, levels=True)
+        return tuple(
+            name for name in self._values if wanted.fits(name) and not isinstance(self._problems.get(name), _Empty)
+        )
 
     def values(self, names: Iterable[str]) -> Iterator[tuple[str, WildcardValue]]:
         """(name, value) of every value under these names; a text that comes again is left out."""
         seen: set[str] = set()
         for name in names:
+            if name in self._problems:
+                raise self._problems[name]
             for value in self._values[name]:
                 if value.text not in seen:
                     seen.add(value.text)
@@ -138,28 +174,79 @@ def open_wildcards(folder: str | Path, s3: S3Options | None = None) -> Wildcards
             the same name.
         StoreNotUsable, StoreUnavailable: S3 refuses, or does not answer.
     """
+    return read_wildcards(str(folder), wildcard_files(folder, s3))
+
+
+def wildcard_files(folder: str | Path, s3: S3Options | None = None) -> Iterator[tuple[str, str, bytes]]:
+    """(path, path within the folder, content) of every file of wildcards. Raises as `open_wildcards`."""
     name = str(folder)
     if name.startswith("s3://"):
         from .s3 import read_folder
 
-        files: Iterable[tuple[str, str, bytes]] = read_folder(name, _EXTENSIONS, MAX_FILE_BYTES, s3)
-    else:
-        files = _local_files(Path(folder), name)
+        return read_folder(name, _EXTENSIONS, MAX_FILE_BYTES, s3)
+    return _local_files(Path(folder), name)
+
+
+def read_wildcards(name: str, files: Iterable[tuple[str, str, bytes]]) -> Wildcards:
+    """The wildcards in these files, of the folder with this name.
+
+    What is wrong with a file or list that no prompt uses is nobody's problem: folders hold notes and settings, too.
+    """
     origins: dict[str, str] = {}
     values: dict[str, list[WildcardValue]] = {}
+    problems: dict[str, PromptFileError] = {}
+    unread: list[PromptFileError] = []
     total = 0
     for source, relative, data in files:
-        for found, items in _read_file(source, PurePosixPath(relative), data):
-            if found in values:
-                raise PromptFileError(source, None, f"the wildcard {found!r} is also in {origins[found]}; rename one")
-            total += len(items)
-            if total > MAX_VALUES:
-                raise PromptFileError(name, None, f"more than {MAX_VALUES:,} values in all wildcards")
-            origins[found] = source
-            values[found] = items
+        try:
+            for found, items in _read_file(source, PurePosixPath(relative), data):
+                if found in origins:
+                    raise PromptFileError(
+                        source, None, f"the wildcard {found!r} is also in {origins[found]}; rename one"
+                    )
+                origins[found] = source
+                try:
+                    values[found] = _filled(source, found, items)
+                except PromptFileError as error:
+                    problems[found] = error
+                    continue
+                total += len(values[found])
+                if total > MAX_VALUES:
+                    raise PromptFileError(name, None, f"more than {MAX_VALUES:,} values in all wildcards")
+        except _Unreadable as error:
+            unread.append(PromptFileError(error.source, error.line, error.problem))
     if not values:
+        if unread:
+            raise unread[0]
+        if problems:
+            raise next(iter(problems.values()))
         raise PromptFileError(name, None, f"there is no wildcard in it (files ending in {listed(_EXTENSIONS)})")
-    return Wildcards(values, name)
+    return Wildcards(values, name, problems, unread)
+
+
+class _Empty(PromptFileError):
+    """A list without values: an error where it is named, and nothing where it fits a `*`."""
+
+
+class _Unreadable(PromptFileError):
+    """A whole file is of no use."""
+
+
+def _filled(source: str, name: str, items: Iterable[WildcardValue]) -> list[WildcardValue]:
+    values = list(items)
+    if not values:
+        raise _Empty(source, None, f"the wildcard {name!r} has no values")
+    for value in values:
+        if not value.text:
+            raise PromptFileError(value.source, value.line, f"an empty value in the wildcard {name!r}; remove it")
+        if "\n" in value.text and any(line.lstrip().startswith("#") for line in value.text.splitlines()):
+            raise PromptFileError(
+                value.source,
+                value.line,
+                f"a value of {name!r} has a line that begins with '#': in a block it is no "
+                "remark, but part of the text; move it out",
+            )
+    return values
 
 
 def _local_files(folder: Path, name: str) -> Iterator[tuple[str, str, bytes]]:
@@ -169,7 +256,8 @@ def _local_files(folder: Path, name: str) -> Iterator[tuple[str, str, bytes]]:
         raise PromptFileError(name, None, what)
     try:
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() not in _EXTENSIONS or not path.is_file() or path.name.startswith("."):
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if hidden or path.suffix.lower() not in _EXTENSIONS or not path.is_file():
                 continue
             check_stays_inside(path, folder)
             if path.stat().st_size > MAX_FILE_BYTES:
@@ -179,25 +267,25 @@ def _local_files(folder: Path, name: str) -> Iterator[tuple[str, str, bytes]]:
         raise PromptFileError(name, None, f"cannot be read: {error.strerror or error}") from error
 
 
-def _read_file(source: str, relative: PurePosixPath, data: bytes) -> Iterator[tuple[str, list[WildcardValue]]]:
-    """(name, values) of every list in a file."""
+def _read_file(source: str, relative: PurePosixPath, data: bytes) -> Iterator[tuple[str, Iterable[WildcardValue]]]:
+    """(name, values) of every list in a file; the values raise what is wrong with them as they are read."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise PromptFileError(source, line, f"not UTF-8 (byte 0x{data[error.start]:02X}); save it as UTF-8") from error
+        raise _Unreadable(source, line, f"not UTF-8 (byte 0x{data[error.start]:02X}); save it as UTF-8") from error
     own = relative.with_suffix("").as_posix()
     extension = relative.suffix.lower()
     if extension == ".txt":
-        yield own, list(_lines(source, text))
+        yield own, _lines(source, text)
         return
     tree = _json(source, text) if extension == ".json" else _yaml(source, text)
-    if isinstance(tree, list):
-        yield own, list(_items(source, own, tree))
+    if isinstance(tree, list | yaml.SequenceNode):
+        yield own, _items(source, own, tree)
     elif isinstance(tree, Mapping):
         yield from _lists(source, tree, () if relative.parent.name == "" else relative.parent.parts)
     else:
-        raise PromptFileError(source, None, "neither a list of values nor a mapping of names to lists")
+        raise _Unreadable(source, None, "neither a list of values nor a mapping of names to lists")
 
 
 def _lines(source: str, text: str) -> Iterator[WildcardValue]:
@@ -207,46 +295,59 @@ def _lines(source: str, text: str) -> Iterator[WildcardValue]:
             yield WildcardValue(value[1:] if value.startswith("\\#") else value, source, number)
 
 
-def _lists(source: str, tree: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[tuple[str, list[WildcardValue]]]:
+def _lists(
+    source: str, tree: Mapping[Any, Any], above: tuple[str, ...]
+) -> Iterator[tuple[str, Iterable[WildcardValue]]]:
     if len(above) > _MAX_DEPTH:
-        raise PromptFileError(source, None, f"names nest deeper than {_MAX_DEPTH} levels")
+        raise _Unreadable(source, None, f"names nest deeper than {_MAX_DEPTH} levels")
     for key, below in tree.items():
         path = (*above, str(key))
         if isinstance(below, Mapping):
             yield from _lists(source, below, path)
-        elif isinstance(below, list):
+        elif isinstance(below, list | yaml.SequenceNode):
             name = "/".join(path)
-            yield name, list(_items(source, name, below))
+            yield name, _items(source, name, below)
 
 
-def _items(source: str, name: str, items: list[Any]) -> Iterator[WildcardValue]:
-    for place, item in enumerate(items, start=1):
-        # YAML comes as text throughout; in JSON a number is written the way it is meant.
-        if isinstance(item, bool) or not isinstance(item, str | int | float):
-            raise PromptFileError(source, None, f"value {place} of {name!r} is not text: {item!r:.40}")
-        yield WildcardValue(str(item).strip(), source, place)
+def _items(source: str, name: str, items: list[Any] | yaml.SequenceNode) -> Iterator[WildcardValue]:
+    for place, item in enumerate(items.value if isinstance(items, yaml.SequenceNode) else items, start=1):
+        if isinstance(item, yaml.ScalarNode):
+            yield WildcardValue(item.value.strip(), source, item.start_mark.line + 1)
+        elif isinstance(item, str | int | float) and not isinstance(item, bool):
+            # In JSON a number is written the way it is meant.
+            yield WildcardValue(str(item).strip(), source, place)
+        else:
+            kind = _KINDS.get(type(item), "an object")
+            raise PromptFileError(source, None, f"value {place} of {name!r} is not text but {kind}")
 
 
 def _json(source: str, text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=unique_keys)
     except json.JSONDecodeError as error:
-        raise PromptFileError(source, error.lineno, f"not valid JSON: {error.msg}") from error
+        raise _Unreadable(source, error.lineno, f"not valid JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:
-        raise PromptFileError(source, None, f"not valid JSON: {error}") from error
+        raise _Unreadable(source, None, f"not valid JSON: {error}") from error
 
 
 def _yaml(source: str, text: str) -> Any:
     try:
-        # BaseLoader: every scalar is the text that is written, and no tag makes an object.
-        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        # A base loader: every scalar is the text that is written, and no tag makes an object.
+        node = yaml.compose(text, Loader=_Loader)
         _no_repeated_keys(source, node)
-        return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
+        return _tree(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        raise PromptFileError(source, mark.line + 1 if mark else None, f"not valid YAML: {error.problem}") from error
+        raise _Unreadable(source, mark.line + 1 if mark else None, f"not valid YAML: {error.problem}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise PromptFileError(source, None, f"not valid YAML: {str(error) or 'it nests too deeply'}") from error
+        raise _Unreadable(source, None, f"not valid YAML: {str(error) or 'it nests too deeply'}") from error
+
+
+def _tree(node: yaml.Node | None) -> Any:
+    """Mappings as such, lists as their nodes, which know their lines; aliases stay what they point to."""
+    if isinstance(node, yaml.MappingNode):
+        return {key.value: _tree(below) for key, below in node.value}
+    return node if isinstance(node, yaml.SequenceNode) else None
 
 
 def _no_repeated_keys(source: str, root: yaml.Node | None) -> None:
@@ -257,14 +358,14 @@ def _no_repeated_keys(source: str, root: yaml.Node | None) -> None:
         node, depth = pending.pop()
         visited += 1
         if depth > _MAX_DEPTH or visited > _MAX_NAMES:
-            raise PromptFileError(source, None, f"more than {_MAX_DEPTH} levels or {_MAX_NAMES:,} names")
+            raise _Unreadable(source, None, f"more than {_MAX_DEPTH} levels or {_MAX_NAMES:,} names")
         if not isinstance(node, yaml.MappingNode):
             continue
         keys: set[str] = set()
         for key, below in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise PromptFileError(source, key.start_mark.line + 1, "a name has to be text")
+                raise _Unreadable(source, key.start_mark.line + 1, "a name has to be text")
             if key.value in keys:
-                raise PromptFileError(source, key.start_mark.line + 1, f"the name {key.value!r} appears twice")
+                raise _Unreadable(source, key.start_mark.line + 1, f"the name {key.value!r} appears twice")
             keys.add(key.value)
             pending.append((below, depth + 1))

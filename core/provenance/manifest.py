@@ -49,6 +49,7 @@ class Manifest:
 
     Attributes:
         state: What it is worth.
+        title: Of the picture, as its signer says it.
         issuer: Organization of the certificate that signed it.
         generator: The software that made it.
         actions: What it says was done.
@@ -59,6 +60,7 @@ class Manifest:
     """
 
     state: C2pa
+    title: str | None = None
     issuer: str | None = None
     generator: str | None = None
     actions: tuple[str, ...] = ()
@@ -163,6 +165,7 @@ def _manifest(store: Mapping[str, Any], state: str | None) -> Manifest:
         failures += delta.get("validationDeltas", {}).get("failure", [])
     return Manifest(
         {"Trusted": C2pa.VALID, "Valid": C2pa.UNTRUSTED}.get(state or "", C2pa.INVALID),
+        title=active.get("title"),
         issuer=signature.get("issuer") or signature.get("common_name"),
         generator=generator,
         actions=tuple(str(action.get("action")) for action in _actions(active)),

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..request import MarkMode
 from .errors import MarkRefused
+from .look import look
+from .sign import PictureSigner
 from .splice import splice, unsplice
 from .xmp import Facts, facts_of_row, packet
 
@@ -39,11 +41,13 @@ class Marking:
         mode: Where the mark goes.
         prompt: Whether it has the prompt.
         credit: The credit line that is wanted.
+        signer: Signs, where the mode is C2PA.
     """
 
     mode: MarkMode = MarkMode.NONE
     prompt: bool = False
     credit: str | None = None
+    signer: PictureSigner | None = None
 
     def of(self, data: bytes, row: Mapping[str, Any]) -> Marked:
         """Mark a copy of an image by its row in the view `catalog`.
@@ -51,16 +55,17 @@ class Marking:
         Raises:
             MarkRefused: It cannot be marked so.
         """
-        return mark(data, facts_of_row(row, credit=self.credit, prompt=self.prompt), self.mode)
+        return mark(data, facts_of_row(row, credit=self.credit, prompt=self.prompt), self.mode, self.signer)
 
 
-def mark(data: bytes, facts: Facts, mode: MarkMode = MarkMode.AUTO) -> Marked:
+def mark(data: bytes, facts: Facts, mode: MarkMode = MarkMode.AUTO, signer: PictureSigner | None = None) -> Marked:
     """Mark a copy of a picture.
 
     Args:
         data: The original's bytes.
         facts: What the mark says.
         mode: How.
+        signer: Signs, where the mode is C2PA.
 
     Raises:
         MarkRefused: It cannot be marked so; nothing unmarked is returned in its place.
@@ -81,6 +86,12 @@ def mark(data: bytes, facts: Facts, mode: MarkMode = MarkMode.AUTO) -> Marked:
     if mode is MarkMode.NONE:
         return Marked(data, None, mode)
     said = packet(facts)
+    if mode is MarkMode.C2PA:
+        if signer is None:
+            raise MarkRefused("signing needs a certificate and its key")
+        seen = look(data)
+        prepared = data if seen.c2pa or seen.xmp is not None or seen.kind is None else splice(data, said)
+        return Marked(signer.sign(data, prepared, facts), None, mode)
     if mode is MarkMode.SIDECAR:
         return Marked(data, said, mode)
     try:

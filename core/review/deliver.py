@@ -24,8 +24,8 @@ from ..errors import BadInput, ImagenError, Unavailable
 from ..files import AtomicFile
 from ..ledger import Handover, ImageFilter, Ledger, VerdictValue
 from ..money import credits_to_usd, format_usd
-from ..provenance import SIDECAR, SIDECAR_TYPE, Marked, Marking, MarkMode
-from ..storage import ChecksumMismatch, KeyTemplate, ObjectStore, S3Options, open_store, safe_segment
+from ..provenance import SIDECAR, SIDECAR_TYPE, C2pa, Marked, Marking, MarkMode, examine
+from ..storage import ChecksumMismatch, KeyTaken, KeyTemplate, ObjectStore, S3Options, open_store, safe_segment
 from ..values import batched
 from .choice import iso
 from .sources import Sources
@@ -338,7 +338,18 @@ class _Delivery:
             digest = hashlib.sha256(marked.sidecar).hexdigest()
             self._store.put(one.key + SIDECAR, marked.sidecar, sha256=digest, content_type=SIDECAR_TYPE)
         digest = hashlib.sha256(marked.data).hexdigest()
-        return self._store.put(one.key, marked.data, sha256=digest, content_type=one.row["content_type"]).created
+        try:
+            return self._store.put(one.key, marked.data, sha256=digest, content_type=one.row["content_type"]).created
+        except KeyTaken:
+            # No signature is made twice with the same bytes: a delivery that broke off may have left another one.
+            if marked.how is not MarkMode.C2PA or not self._is_signed(one):
+                raise
+            return False
+
+    def _is_signed(self, one: _Wanted) -> bool:
+        with tempfile.TemporaryDirectory(prefix="imagen-mark-") as folder:
+            there = examine(self._store.get(one.key, Path(folder, "image")).path).manifest
+        return there.state in (C2pa.VALID, C2pa.UNTRUSTED) and there.title == one.image_id
 
     def _take_back(self, target: str, withdrawn: Sequence[Handover]) -> int:
         gone = self._delete(withdrawn)

@@ -28,7 +28,7 @@ def test_a_plan_is_run_exactly(terminal: Terminal, here: Callable[..., Said], pr
     planned = plan(here, "foxes.txt", *MATRIX, "--sample", "1", "--edition", "{scheduled_date}", "--out", "plan.jsonl")
     assert (planned["prompts"], planned["combinations"], planned["items"], planned["images"]) == (1, 4, 4, 6)
     wanted = [json.loads(line) for line in (terminal.folder / "plan.jsonl").read_text().splitlines()][1:]
-    assert plan(here, "plan.jsonl") == planned
+    assert plan(here, "plan.jsonl") == planned | {"column": None}
     # What the prompts are meanwhile does not matter.
     terminal.write("foxes.txt", "an owl\n")
 
@@ -161,6 +161,6 @@ def test_prompts_and_plans_in_s3(
         planned = plan(here, "s3://prompts/rows.txt", "--wildcards", "s3://prompts/lists", "--out", "plan.jsonl")
         assert (planned["items"], planned["samples"]) == (2, ["a red fox", "a blue fox"])
         client.put_object(Bucket="prompts", Key="plan", Body=(terminal.folder / "plan.jsonl").read_bytes())
-        assert plan(here, "s3://prompts/plan") == planned
+        assert plan(here, "s3://prompts/plan") == planned | {"column": None}
         said = here("plan", "s3://prompts/nope.txt")
         assert (said.code, "s3://prompts/nope.txt: there is no such object" in said.err) == (2, True)

@@ -60,6 +60,19 @@ def test_what_cannot_be_checked_is_said(here: Callable[..., Said], arguments: tu
     assert (said.code, message in " ".join(said.err.split())) == (2, True), said.err
 
 
+def test_a_delivery_that_cannot_sign_is_refused(here: Callable[..., Said]) -> None:
+    from prefect_imagen.core.ledger import Ledger
+
+    Ledger("../ledger.db").close()
+    for given, message in (
+        ((), "--mark c2pa goes with --certificate and --key"),
+        (("--certificate", "none.pem"), "--mark c2pa goes with --certificate and --key"),
+        (("--certificate", "none.pem", "--key", "none.pem"), "none.pem cannot be read"),
+    ):
+        said = here("deliver", "--to", "shop", "--mark", "c2pa", *given)
+        assert (said.code, message in " ".join(said.err.split())) == (2, True), said.err
+
+
 def test_roots_that_are_none_are_found_before_anything_is_bought(alone: Terminal) -> None:
     name = alone.write("prompts.txt", "a fox\n")
     said = alone.run("run", name, "--to", "images", PREFECT_IMAGEN_C2PA_TRUST="none.pem")

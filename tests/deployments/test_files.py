@@ -16,6 +16,7 @@ import prefect.settings
 import pytest
 import yaml
 from prefect.events import Event
+from prefect_imagen.core.prompts import PromptSpec, TemplateError
 
 from .conftest import DEPLOYMENTS, KEY, ROOT
 
@@ -206,3 +207,14 @@ def test_an_installed_package_says_where_the_files_are(tmp_path: Path) -> None:
         [sys.executable, "-m", "prefect_imagen.deployments"], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert (Path(done.stdout.strip()) / "prefect.yaml").exists()
+
+
+def test_what_prefect_deploy_does_to_a_template() -> None:
+    """`prefect deploy` fills in placeholders of its own; docs/prompts.md says which spelling it leaves alone."""
+    from prefect.utilities.templating import apply_values
+
+    kept = "{{ (animal) }}, {{ animal|trim }}, {{ row['animal'] }} on a {wooden|marble} table"
+    found = apply_values({"template": kept, "emptied": "{{ animal }} on a {wooden|marble} table"}, {})
+    assert found == {"template": kept, "emptied": " on a {wooden|marble} table"}
+    with pytest.raises(TemplateError, match="names no column"):
+        PromptSpec(["a fox"], template=found["emptied"]).count()

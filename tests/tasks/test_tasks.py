@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from prefect import Task, flow
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, LocalImageStore
 from prefect_imagen.core.errors import BadInput, Unavailable
+from prefect_imagen.core.ledger import LedgerBehind
 from prefect_imagen.core.request import ImageChoice, RunRequest
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.tasks import (
@@ -213,3 +215,20 @@ def test_bad_input_is_not_retried(
     with pytest.raises(BadInput, match="aspect_ratio: '5:7' is not allowed"):
         refused()
     assert catalog.get_ledger().runs.latest() is None
+
+
+def test_a_step_on_its_own_does_not_buy_with_a_ledger_that_is_behind(
+    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
+) -> None:
+    credentials, store, catalog = blocks
+
+    @flow
+    def mine() -> None:
+        run = expand_prompts(["a fox"], store=store, catalog=catalog)
+        marker = Path(store.folder, ".prefect-imagen-ledger.json")
+        marker.write_text(json.dumps({**json.loads(marker.read_text()), "number": 7}))
+        generate_images(run, credentials, store=store, catalog=catalog)
+
+    with pytest.raises(LedgerBehind, match="reconcile"):
+        mine()
+    assert sandbox.stats()["posts"] == 0

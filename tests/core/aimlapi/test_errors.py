@@ -202,6 +202,10 @@ def a_value(kind: type[ImagenError], name: str, annotation: str) -> Any:
         account = CostSummary(*([CostLine(1, 2)] * len(CostSummary.__dataclass_fields__)))
         states = {"delivered": 1, "planned": 1}
         return RunReport("r", "Incomplete", "why", None, "c", 2, 2, states, 0, 1, 0, account)
+    if name == "audit":
+        from prefect_imagen.core.provenance.audit import Audit
+
+        return Audit(())
     for part, value in (
         ("tuple[str", ("a", "b")),
         ("tuple[Problem", ()),

@@ -78,7 +78,7 @@ def test_the_prompt_column_is_found_by_name(tmp_path: Path, header: str, chosen:
 def test_the_prompt_column_may_be_the_only_one_or_given(tmp_path: Path) -> None:
     assert texts(file(tmp_path, "p.csv", "whatever\na cat\n")) == ["a cat"]
     two = file(tmp_path, "q.csv", "prompt,alt\na cat\n,a dog\nb,c\n")
-    template = "{{ prompt }}{{ row.prompt }}!"
+    template = "{{ prompt|d('', true) }}{{ row.prompt|d('', true) }}!"
     assert texts(two, prompt_column="alt", template=template) == ["a cat!", "a dog!", "cb!"]
 
 
@@ -100,7 +100,7 @@ def test_the_prompt_column_may_be_the_only_one_or_given(tmp_path: Path) -> None:
         ("p.jsonl", "{}\n", {}, 1, "which column"),
         ("p.csv", "prompt,b\nx,y\n,y\n", {}, 3, "the prompt is empty"),
         ("p.txt", "a\n{ |b}\n", {}, 2, "'{ |b}' comes out empty"),
-        ("p.csv", "a,b\nx,y\n,z\n", {"template": "{{ a }}"}, 3, "the prompt is empty"),
+        ("p.csv", "a,b\nx,y\n,z\n", {"template": "{% if a %}{{ a }}{% endif %}"}, 3, "the prompt is empty"),
         ("p.csv", "prompt\n", {}, None, "there is no prompt in it"),
     ],
 )
@@ -305,13 +305,13 @@ def test_wildcards_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_values_of_a_template_are_never_syntax(tmp_path: Path) -> None:
-    values = ["__x__", "${y}", "3::a", "2$$b", "a, b)__", "!c", "$", "_", "=:"]
+    values = ["__x__", "${y}", "3::a", "2$$b", "a, b)__", "!c", "$", "_", "=:", "@home", "~5"]
     path = file(tmp_path, "p.jsonl", "".join(json.dumps({"v": value}) + "\n" for value in values))
     folder = tmp_path / "w"
     folder.mkdir()
     file(folder, "w.txt", "[${v}]\n")
     found = texts(
-        path, template="{x|{{ v }}}|{{ v }}{n}|__w(v={{ v }})__|${q=!{{ v }}}${q}|_{{ v }}_|\\{{ v }}", wildcards=folder
+        path, template="{x|{{ v }}}|{{ v }}n|__w(v={{ v }})__|${q=!{{ v }}}${q}|_{{ v }}_|\\{{ v }}", wildcards=folder
     )
     assert found == [text for v in values for text in (f"{one}|{v}n|[{v}]|{v}|_{v}_|\\{v}" for one in ("x", v))]
 

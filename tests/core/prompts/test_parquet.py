@@ -102,3 +102,50 @@ def test_from_s3(table: Any, prompts_s3: LocalS3, s3_options: S3Options) -> None
     spec = PromptSpec("s3://prompts/rows.parquet", prompt_column="prompt", s3=s3_options)
     assert spec.count() == 6000
     assert next(spec.prompts()).row == {"prompt": "a {red|blue} cat 0", "n": 0}
+
+
+def test_bytes_are_no_prompt_and_no_other_column_takes_their_place(table: Any) -> None:
+    path = table({"prompt": [b"a jug"], "style": ["ink"]})
+    with pytest.raises(PromptFileError, match="the column 'prompt' is binary"):
+        PromptSpec(path).count()
+    assert [one.text for one in PromptSpec(path, prompt_column="style").prompts()] == ["ink"]
+    with pytest.raises(PromptFileError, match="the column 'prompt' is binary"):
+        PromptSpec(path, prompt_column="prompt").count()
+    path = table({"text": ["a jug"], "image": [{"bytes": b"\0" * 99, "path": "a.png"}], "parts": [[b"x", b"y"]]})
+    assert next(PromptSpec(path).prompts()).row == {"text": "a jug", "image": {"path": "a.png"}, "parts": []}
+
+
+def test_times_that_python_does_not_know_are_text(table: Any) -> None:
+    pa = pytest.importorskip("pyarrow")
+    nanoseconds = pa.array([1_700_000_000_123_456_789, None], pa.timestamp("ns"))
+    path = table(
+        {
+            "prompt": ["a jug", "a vase"],
+            "made": nanoseconds,
+            "took": pa.array([1_234_567_891, 2], pa.time64("ns")),
+            "on": pa.array([4_000_000, 0], pa.int32()).cast(pa.date32()),
+            "there": pa.array([1, 0], pa.timestamp("us", "Moon/Sea")),
+        }
+    )
+    first, second = (one.row for one in PromptSpec(path).prompts())
+    assert (first["made"], second["made"]) == ("2023-11-14T22:13:20.123456789", None)
+    assert first["took"] == "00:00:01.234567891"
+    assert first["on"] == "12921-08-18"
+    assert first["there"] == "1970-01-01T00:00:00.000001+00:00"
+
+
+def test_a_row_has_a_limit(table: Any) -> None:
+    path = table({"prompt": ["a jug", "a" * 5_000_000, "a vase"]})
+    with pytest.raises(PromptFileError, match=r"line 2: the row has more than 4,000,000 bytes"):
+        PromptSpec(path).count()
+
+
+@pytest.mark.parametrize("megabytes", [1, 5, 100])
+def test_a_small_file_that_stands_for_gigabytes(table: Any, megabytes: int) -> None:
+    pa = pytest.importorskip("pyarrow")
+    once = pa.array(["a" * (megabytes << 20)])
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), once)
+    path = table({"prompt": column}, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 5000
+    with pytest.raises(PromptFileError, match=r"this is no list of prompts|MB of memory"):
+        PromptSpec(path).count()

@@ -117,7 +117,9 @@ def test_unnamed_columns_are_called_by_their_place(write: Write) -> None:
 
 def test_quoted_tsv_has_to_be_asked_for(write: Write) -> None:
     path = write("p.tsv", 'prompt\tstyle\n"a cat, ""sitting"""\toil\n')
-    assert prompts(path) == [(2, '"a cat, ""sitting"""')]
+    with pytest.raises(PromptFileError, match=r"line 2: the cell .* is in quotes.*'tsv-quoted', or 'tsv'"):
+        prompts(path)
+    assert prompts(path, "tsv") == [(2, '"a cat, ""sitting"""')]
     assert prompts(path, "tsv-quoted") == [(2, 'a cat, "sitting"')]
 
 
@@ -127,7 +129,7 @@ def test_quoted_tsv_has_to_be_asked_for(write: Write) -> None:
         ("p.csv", "prompt,style\na,b\nc,d,e\n", 3, "3 cells, but the header has 2; the first too many is 'e'"),
         ("p.csv", 'prompt,style\n"x\ny",b,c\n', 2, "3 cells"),
         ("p.tsv", "prompt\tstyle\na\tb\tc\n", 2, "a tab cannot be part of a cell"),
-        ("p.tsv", 'prompt\tstyle\n"two\nlines"\toil\n', 2, "ends inside a quoted cell"),
+        ("p.tsv", 'prompt\tstyle\n"two\nlines"\toil\n', 2, "is in quotes"),
         ("p.csv", 'prompt,style\na,b\n"never closed,x\nc,d\n', 3, "cannot be read as a row"),
         ("p.csv", 'prompt\n"G I G" painted\n', 2, "cannot be read as a row"),
         ("p.csv", "prompt,style,prompt\na,b,c\n", 1, "two columns are called 'prompt'"),

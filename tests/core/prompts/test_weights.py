@@ -67,7 +67,7 @@ def test_what_was_drawn_is_put_aside() -> None:
 weighted = st.recursive(
     st.sampled_from(["a", "b", ""]),
     lambda inner: st.one_of(
-        st.lists(st.tuples(st.sampled_from(["", "9::", "0.01::", "999::"]), inner).map("".join), min_size=1, max_size=3)
+        st.lists(st.tuples(st.sampled_from(["", "9::", "0.01::", "999::"]), inner).map("".join), min_size=2, max_size=3)
         .map(lambda found: "{" + "|".join(found) + "}"),
         st.lists(st.tuples(st.sampled_from(["", "50::"]), inner).map("".join), min_size=2, max_size=4)
         .map(lambda found: "{0-2!$$" + "|".join(found) + "}"),

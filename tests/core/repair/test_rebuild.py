@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_imagen.core.ledger import Ledger, LedgerMismatch
+from prefect_imagen.core.ledger import Ledger, LedgerBehind, LedgerMismatch, back_up
 from prefect_imagen.core.ledger.schema import items
 from prefect_imagen.core.repair import rebuild, reconcile
 from prefect_imagen.core.request import Delivery, RunRequest
@@ -80,6 +80,36 @@ def test_the_ledger_is_gone_and_nothing_is_bought_again(
     assert workshop.sandbox.stats()["posts"] == posts
     # What had no room in an object is known again from the run that asked for it.
     assert {row.id: (row.prompt, row.parameters) for row in workshop.rows(items)} == prompts
+
+
+def test_a_restored_ledger_takes_in_what_it_bought_since(
+    workshop: Workshop, place: tuple[str, dict[str, Any]], open_ledger: Callable[..., Ledger], tmp_path: Path
+) -> None:
+    destination, access = place
+    options = {"store": destination, "s3": access, "parameters": {"num_images": 2, "aspect_ratio": "16:9"}}
+    workshop.run(2, **options)
+    back_up(workshop.ledger.url.render_as_string(), tmp_path / "backup.db")
+    workshop.run(4, **options)
+    rows = {row["image_id"]: row for row in workshop.ledger.catalog.rows()}
+    workshop.ledger = open_ledger(str(tmp_path / "backup.db"))
+    posts = workshop.sandbox.stats()["posts"]
+    with pytest.raises(LedgerBehind):
+        workshop.run(4, **options)
+    store, request = open_store(destination, **access), RunRequest(delivery=Delivery(spool=workshop.spool))
+    for quick in (True, False):
+        report = reconcile(workshop.ledger, store, request=request, apply=quick, quick=quick)
+        assert report.clean
+    assert report.counts == {}
+    assert workshop.run(4, **options) == {"delivered": 4}
+    assert workshop.sandbox.stats()["posts"] == posts
+    workshop.check(settled=True)
+    again = {row["image_id"]: row for row in workshop.ledger.catalog.rows()}
+    same = ["item_id", "uri", "prompt", "parameters", "bytes", "sha256", "state", "cost_credits"]
+    if access:
+        same += ["seed", "cost_source"]
+    assert {key: [row[name] for name in same] for key, row in again.items()} == {
+        key: [row[name] for name in same] for key, row in rows.items()
+    }
 
 
 def test_a_ledger_with_an_account_of_its_own_takes_another_in_only_if_told(

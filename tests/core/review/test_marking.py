@@ -7,7 +7,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from prefect_imagen.core.provenance import Marking, MarkMode, audit, look, unsplice
+from prefect_imagen.core.provenance import (
+    C2pa,
+    Marking,
+    MarkMode,
+    PictureSigner,
+    SigningFiles,
+    audit,
+    look,
+    unsplice,
+)
 from prefect_imagen.core.review.deliver import deliver
 from prefect_imagen.sandbox.signing import make_identity, sign
 
@@ -62,6 +71,25 @@ def test_what_cannot_be_marked_is_not_delivered(shelf: Shelf, place: Place, appr
     (problem,) = report.problems
     assert (problem.image_id, "it is signed" in problem.reason) == (approved[1], True)
     assert [line["image_id"] for line in manifest(place)] == [approved[0]]
+
+
+def test_signed_copies_have_the_provider_as_their_parent(
+    shelf: Shelf, place: Place, approved: tuple[str, str], tmp_path: Path
+) -> None:
+    studio = make_identity("Studio")
+    (tmp_path / "chain.pem").write_bytes(studio.chain)
+    (tmp_path / "key.pem").write_bytes(studio.key)
+    signer = PictureSigner(SigningFiles(str(tmp_path / "chain.pem"), str(tmp_path / "key.pem")))
+    marking = Marking(MarkMode.C2PA, signer=signer)
+    assert handed(shelf, place, marking=marking).complete
+    done = audit([place.target], trust=studio.root.decode(), **place.options)
+    assert (done.sound, done.ways) == (True, {"c2pa": 1, "c2pa+xmp": 1})
+    assert {(one.c2pa, one.by) for one in done.pictures} == {(C2pa.VALID, "Studio")}
+    assert {one.parent for one in done.pictures} == {None, "Provider"}
+    # As a delivery that broke off before it was recorded leaves it.
+    shelf.ledger.handovers.remove(place.store.destination, approved)
+    again = handed(shelf, place, marking=marking)
+    assert (again.copied, again.complete, again.images) == (0, True, 2)
 
 
 def test_a_zip_file_has_the_marks(shelf: Shelf, place: Place, approved: tuple[str, str], tmp_path: Path) -> None:
