@@ -7,13 +7,13 @@ what is erased would stay there. Without one they are shown on the page of their
 from __future__ import annotations
 
 import base64
-import re
 from typing import Any
 from urllib.parse import quote
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from ..core.ledger import Ledger
+from ..core.markdown import cell
 from ..core.money import format_usd
 from ..core.run.report import RunReport
 from ..tasks.runtime import current_flow_run
@@ -47,35 +47,19 @@ def _description(report: RunReport, what: str) -> str:
     return f"{OURS}{what} of run {report.run_id}"
 
 
-# Marks that turn what follows around: a cell could make its neighbours read as something else.
-_DIRECTIONS = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
-
-
-# Of markup, of HTML and its entities, and of the addresses that become links by themselves.
-_MARKS = re.compile(r"[\\|`*_~\[\]<>&!@#]|:(?=//)|(?<=www)\.", re.IGNORECASE)
-# Of lists and headings.
-_BEGINNING = re.compile(r"^(\d*)([-+=.)])")
-
-
-def _cell(text: str) -> str:
-    """One line, without what markdown, a table or the direction of writing would take for its own."""
-    flat = " ".join(text.split()).translate(_DIRECTIONS)
-    return _BEGINNING.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", flat))
-
-
 def markdown(report: RunReport) -> str:
     """The report as markdown: items, money, and what needs a decision."""
     account = report.account
     lines = [
         f"# {report.outcome}: {report.delivered} of {report.items} items delivered",
         "",
-        *([f"**{_cell(report.message)}**", ""] if report.message else []),
+        *([f"**{cell(report.message)}**", ""] if report.message else []),
         *(
-            [f"Made by {_cell(report.model)} in place of {_cell(', '.join(report.replaced))}.", ""]
+            [f"Made by {cell(report.model)} in place of {cell(', '.join(report.replaced))}.", ""]
             if report.replaced
             else []
         ),
-        *([f"Left out: {_cell('; '.join(report.omitted))}", ""] if report.omitted else []),
+        *([f"Left out: {cell('; '.join(report.omitted))}", ""] if report.omitted else []),
         "| items | |",
         "|---|---:|",
         *(f"| {state} | {count} |" for state, count in report.states.items() if count),
@@ -101,13 +85,13 @@ def markdown(report: RunReport) -> str:
         if report.rewrites.failed:
             lines += ["", "## Not rewritten", "", "| where | prompt | state | why |", "|---|---|---|---|"]
             for text in report.rewrites.failed[:50]:
-                prompt = _cell(text.prompt[:_PROMPT])
-                lines.append(f"| {_cell(text.source)} | {prompt} | {text.state} | {_cell(text.reason)} |")
+                prompt = cell(text.prompt[:_PROMPT])
+                lines.append(f"| {cell(text.source)} | {prompt} | {text.state} | {cell(text.reason)} |")
     if report.open:
         lines += ["", "## Not delivered", "", "| where | prompt | state | why |", "|---|---|---|---|"]
         for item in report.open[:50]:
             prompt = item.prompt[:_PROMPT]
-            lines.append(f"| {_cell(item.source)} | {_cell(prompt)} | {item.state} | {_cell(item.reason)} |")
+            lines.append(f"| {cell(item.source)} | {cell(prompt)} | {item.state} | {cell(item.reason)} |")
         if sum(report.states.values()) - report.delivered > 50:
             lines.append("\nMore of them: `prefect-imagen status`.")
     return "\n".join(lines)
@@ -134,13 +118,13 @@ def table(report: RunReport, ledger: Ledger) -> list[dict[str, Any]]:
     """A row an image, then a row for each item without one; at most 500. Prefect's UI shows each cell as markdown."""
     rows = [
         {
-            "prompt": _cell(row["prompt"][:_PROMPT]),
+            "prompt": cell(row["prompt"][:_PROMPT]),
             "state": row["state"],
             "cost": format_usd(row["cost_credits"] or 0),
             "uri": quote(row["uri"] or "", safe=":/%._-+=,@"),
             "size": f"{row['width']}×{row['height']}" if row["width"] else "",
             "item": row["item_id"][:12],
-            "reason": _cell(row["reason"] or ""),
+            "reason": cell(row["reason"] or ""),
         }
         for row in ledger.catalog.rows(run_id=report.run_id, limit=_ROWS)
     ]
@@ -150,13 +134,13 @@ def table(report: RunReport, ledger: Ledger) -> list[dict[str, Any]]:
             continue
         rows.append(
             {
-                "prompt": _cell(item.prompt[:_PROMPT]),
+                "prompt": cell(item.prompt[:_PROMPT]),
                 "state": item.state,
                 "cost": format_usd(item.reserved) if item.reserved else "",
                 "uri": "",
                 "size": "",
                 "item": item.item_id[:12],
-                "reason": _cell(item.reason),
+                "reason": cell(item.reason),
             }
         )
     return rows

@@ -11,6 +11,7 @@ from prefect.artifacts import create_table_artifact
 from ..blocks import LocalImageStore, S3ImageStore
 from ..blocks.references import image_store_block
 from ..core.errors import BadInput
+from ..core.markdown import cell
 from ..core.provenance import Audit, audit, load_trust
 from ..core.storage import S3Store
 
@@ -52,15 +53,15 @@ def leave_audit(done: Audit) -> None:
     ordered = sorted(done.pictures, key=lambda picture: picture.sound)[:_ROWS]
     rows: list[dict[str, Any]] = [
         {
-            "picture": picture.uri,
+            "picture": cell(picture.uri),
             "state": picture.state,
             "marked": picture.marked,
-            "by": picture.by or "",
+            "by": cell(picture.by or ""),
             "C2PA": picture.c2pa.value,
-            "source type": picture.source_type or "",
+            "source type": cell(picture.source_type or ""),
             "verdict": picture.verdict or "",
             "missing": ", ".join(picture.missing),
-            "problems": "; ".join(picture.problems),
+            "problems": cell("; ".join(picture.problems)),
         }
         for picture in ordered
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect_imagen.core.erase import erase
 from prefect_imagen.core.ledger import Selection
-from prefect_imagen.flows.artifacts import _cell
+from prefect_imagen.core.markdown import cell
 from prefect_imagen.flows.erasure import delete_traces
 
 from ..asking import ask
@@ -63,9 +63,9 @@ def test_no_prompt_and_no_picture_is_left(harness: FlowHarness, prefect_api: str
 
 
 def test_cells_are_text() -> None:
-    assert _cell("![x](http://evil)") == r"\!\[x\](http\://evil)"
-    assert _cell("# big") == r"\# big"
-    assert _cell("1. one") == r"1\. one"
-    assert _cell("- one") == r"\- one"
-    assert _cell("www.evil.example a@b.example &lt; ~~x~~") == r"www\.evil.example a\@b.example \&lt; \~\~x\~\~"
-    assert _cell("an ordinary prompt, 50mm: warm") == "an ordinary prompt, 50mm: warm"
+    assert cell("![x](http://evil)") == r"\!\[x\](http\://evil)"
+    assert cell("# big") == r"\# big"
+    assert cell("1. one") == r"1\. one"
+    assert cell("- one") == r"\- one"
+    assert cell("www.evil.example a@b.example &lt; ~~x~~") == r"www\.evil.example a\@b.example \&lt; \~\~x\~\~"
+    assert cell("an ordinary prompt, 50mm: warm") == "an ordinary prompt, 50mm: warm"
