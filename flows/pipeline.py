@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -220,7 +221,7 @@ def opened(
             prepared = connect(request, refs, checked)
         run = Run.open(prepared, str(prefect.runtime.flow_run.id), get_run_logger())
         run.on_budget_warning = _send_budget_warning
-        run.on_pause = partial(_send_pause, run.request.delivery.patience)
+        run.on_pause = partial(_send_pause, contextvars.copy_context(), run.request.delivery.patience)
         with shared_run(run.id, lambda: run):
             yield run, (refs[0], refs[1], refs[2])
 
@@ -240,12 +241,13 @@ def _send_budget_warning(run_id: str, warning: BudgetWarning) -> None:
     )
 
 
-def _send_pause(patience: float, run_id: str, of: Any, reason: str | None) -> None:
-    if reason is None:
-        events.send(events.BuyingResumed(run_id=run_id, of=of))
-    else:
+def _send_pause(flow: contextvars.Context, patience: float, run_id: str, of: Any, reason: str | None) -> None:
+    """Send what a thread of the purchase has found, in the context of the flow: the thread knows no Prefect."""
+    event: events.Payload = events.BuyingResumed(run_id=run_id, of=of)
+    if reason is not None:
         text = reason[: events.MAX_TEXT]
-        events.send(events.BuyingPaused(run_id=run_id, of=of, reason=text, patience_seconds=patience))
+        event = events.BuyingPaused(run_id=run_id, of=of, reason=text, patience_seconds=patience)
+    flow.copy().run(events.send, event)
 
 
 def connect(request: RunRequest, refs: Sequence[str | None], checked: CheckedBatch | None = None) -> Prepared:

@@ -33,7 +33,7 @@ DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 SANDBOX_SERVER = "prefect-imagen-sandbox"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MAX_ERROR_BYTES = 256 * 2**10
-_MAX_FREE_BYTES = 8 * 2**20
+MAX_FREE_BYTES = 8 * 2**20
 _KEPT_HEADERS = (
     "content-type",
     "location",
@@ -264,7 +264,7 @@ class AimlApiClient:
                 auth=self._auth if key else NoAuth(),
                 timeout=(min(self._connect_timeout, timeout), timeout),
                 deadline=time.monotonic() + timeout,
-                max_bytes=lambda _: _MAX_FREE_BYTES,
+                max_bytes=lambda _: MAX_FREE_BYTES,
             )
         except requests.RequestException as error:
             raise Unavailable(f"cannot reach the API at {host}: {type(error).__name__}") from None
@@ -322,7 +322,7 @@ class AimlApiClient:
         """
         window = {"start": start.astimezone(UTC).isoformat(), "end": end.astimezone(UTC).isoformat()}
         query = urlencode({**window, "limit": LOG_PAGE, "offset": offset})
-        response = self._get(f"/v2/logs?{query}", key=True, timeout=30.0)
+        response = self._get(f"/v2/logs?{query}", key=True, timeout=20.0)
         if not 200 <= response.status < 300:
             raise status_error(
                 response.status,

@@ -104,3 +104,14 @@ def test_the_events_that_others_send(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (money["spent_usd"], money["cap_usd"], money["share"]) == (0.8, 1.0, 0.85)
     assert model_resource["prefect.resource.id"] == "prefect-imagen.model.flux/schnell"
     assert (model["shutdown_date"], model["successor"]) == ("2026-08-17", "flux/dev")
+
+
+def test_a_pause_and_its_end_are_told(harness: FlowHarness, prefect_api: str) -> None:
+    harness.sandbox.set_faults([{"fault": "forbidden_page", "times": 14}])
+    report = harness.run([f"fox number {n}" for n in range(20)], patience=3.0, concurrency=8)
+    assert (report.states["unknown"], report.states["delivered"]) == (14, 6)
+    told = {event["event"]: event["payload"] for event in recorded(prefect_api, report.run_id, at_least=4)}
+    paused = events.BuyingPaused.model_validate(told[events.BuyingPaused.event])
+    assert (paused.of, paused.patience_seconds) == ("calls", 3.0)
+    assert "403" in paused.reason
+    assert events.BuyingResumed.model_validate(told[events.BuyingResumed.event]).of == "calls"

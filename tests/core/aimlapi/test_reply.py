@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prefect_imagen.core.aimlapi import Reply
-from prefect_imagen.core.aimlapi.errors import UnreadableReply
-from prefect_imagen.core.aimlapi.reply import read_reply
+from prefect_imagen.core.aimlapi import RawReply, Reply
+from prefect_imagen.core.aimlapi.errors import TaskAccepted, UnreadableReply
+from prefect_imagen.core.aimlapi.reply import decode_base64, read_reply
+from prefect_imagen.core.ledger import Answered, Refused, Unbilled, Unknown
+from prefect_imagen.core.purchase.decision import classify_reply
 
 URL = "https://cdn.example.test/files/%E2%9C%93.png?X-Sig=a%2Fb+c==&e=1"
 
@@ -128,6 +131,156 @@ def test_images_the_filter_marked() -> None:
 )
 def test_no_image_is_no_error(document: Any) -> None:
     assert read(document).images == ()
+
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(251, 256)) * 3).decode()
+HERE = "https://api.example.test/v1/images/generations"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"data": {"url": URL}},
+        {"image": {"url": URL}},
+        {"image": URL},
+        {"output": URL},
+        {"output": [URL]},
+        {"images": [{"image_url": URL}]},
+        {"images": [{"image_url": {"url": URL}}]},
+        {"data": {"images": [{"url": URL}]}},
+        {"result": {"images": [URL]}},
+        {"url": URL},
+        [URL],
+        [{"url": URL}],
+        URL,
+        {"choices": [{"message": {"content": None, "images": [{"image_url": {"url": URL}}]}}]},
+        {"choices": [{"message": {"content": "Here it is"}}, {"message": {"images": [{"url": URL}]}}]},
+        {"data": [{"url": f" {URL}\n"}]},
+        {"data": [{"url": f"\ufeff{URL}\u200b"}]},
+        {"data": [{"url": URL.replace("files", "fi\nles")}]},
+        {"data": [{"url": URL, "b64_json": "<omitted>"}]},
+        {"data": [{"url": URL, "b64_json": "omitted"}]},
+        {"status": "succeeded", "output": [URL], "error": None},
+        {"code": 0, "message": "ok", "data": [{"url": URL}]},
+    ],
+)
+def test_a_picture_is_found_wherever_it_is(document: Any) -> None:
+    assert [(image.url, image.base64) for image in read(document).images] == [(URL, None)]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"data": [{"b64_json": PNG}]},
+        {"data": [{"b64_json": PNG.rstrip("=")}]},
+        {"data": [{"b64_json": PNG.translate(str.maketrans("+/", "-_"))}]},
+        {"data": [{"b64_json": "\n".join(PNG[i : i + 7] for i in range(0, len(PNG), 7))}]},
+        {"data": [{"b64_json": PNG.replace("/", "%2F").replace("+", "%2B")}]},
+        {"data": [{"url": PNG, "b64_json": None}]},
+        {"data": [{"url": f"data:image/png;base64,{PNG}"}]},
+        {"data": [{"url": f"DATA:image/png;BASE64,{PNG}"}]},
+        {"data": [PNG]},
+        {"output": f"data:image/png;base64,{PNG}"},
+        {"output": [{"type": "image_generation_call", "result": PNG}]},
+        {"candidates": [{"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": PNG}}]}}]},
+        {"predictions": [{"bytesBase64Encoded": PNG, "mimeType": "image/png"}]},
+        {"artifacts": [{"base64": PNG, "finishReason": "SUCCESS"}]},
+        {"data": [{"url": URL, "b64_json": PNG}]},
+    ],
+)
+def test_base64_is_found_and_read_however_it_is_written(document: Any) -> None:
+    (image,) = read(document).images
+    assert image.base64 is not None
+    assert decode_base64(image.base64) == base64.b64decode(PNG)
+
+
+def test_a_data_uri_without_base64_is_one_too() -> None:
+    (image,) = read({"data": [{"url": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'/%3E"}]}).images
+    assert (decode_base64(str(image.base64))[:5], image.content_type) == (b"<svg ", "image/svg+xml")
+
+
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("/img/a b.png?x=%2f", "https://api.example.test/img/a b.png?x=%2f"),
+        ("//cdn.example.test/a.png", "https://cdn.example.test/a.png"),
+        ("a.png", "https://api.example.test/v1/images/a.png"),
+        ("https://cdn.example.test/a?", "https://cdn.example.test/a?"),
+        ("http://[bad", "http://[bad"),
+        ("//[bad", "//[bad"),
+    ],
+)
+def test_a_relative_url_is_completed_as_by_a_browser(url: str, whole: str) -> None:
+    body = json.dumps({"data": [{"url": url}]}).encode()
+    assert read_reply(body, {}, url=HERE).images[0].url == whole
+
+
+@pytest.mark.parametrize("line", ["\n", "\r\n"])
+def test_server_sent_events(line: str) -> None:
+    events = [
+        'event: image_generation.partial_image\ndata: {"b64_json": "aGk="}',
+        f'event: image_generation.completed\ndata: {{"type": "done",\ndata: "url": "{URL}"}}',
+        "data: [DONE]",
+    ]
+    body = "\n\n".join(events).replace("\n", line).encode()
+    assert read_reply(body, {"content-type": "text/event-stream"}).images[0].url == URL
+    assert read_reply(body, {}).images[0].url == URL
+
+
+@pytest.mark.parametrize(
+    ("status", "document"),
+    [
+        (202, {"id": "task-17", "status": "queued", "urls": {"get": "https://api.example.test/v1/tasks/task-17"}}),
+        (200, {"id": "task-17", "status": "processing", "created": 1}),
+        (200, {"task_id": "task-17", "state": "PENDING", "url": "https://api.example.test/v1/tasks/task-17"}),
+        (202, {"id": "task-17"}),
+        (200, {"id": "task-17", "status": "starting", "output": None, "error": None}),
+    ],
+)
+def test_a_task_is_no_refusal_and_its_id_is_told(status: int, document: Any) -> None:
+    with pytest.raises(TaskAccepted, match="task-17"):
+        read_reply(json.dumps(document).encode(), {}, status=status)
+
+
+def test_a_task_that_only_a_header_names() -> None:
+    with pytest.raises(TaskAccepted, match="/v1/tasks/17"):
+        read_reply(b"", {"Location": "/v1/tasks/17"}, status=202)
+
+
+USAGE = {"meta": {"usage": {"credits_used": 104_000}}}
+
+
+@pytest.mark.parametrize(
+    ("document", "outcome", "credits_"),
+    [
+        ({"error": {"message": "upstream timeout", "type": "server_error"}}, Unknown, None),
+        ({"error": "upstream timeout"}, Unknown, None),
+        ({"code": 500, "message": "internal error", "data": None}, Unknown, None),
+        ({"status": "failed", "error": None, "output": None}, Unknown, None),
+        ({"success": False, "message": "no"}, Unknown, None),
+        ({"error": {"message": "failed afterwards"}, **USAGE}, Answered, 104_000),
+        ({"error": {"message": "failed"}, "meta": {"usage": {"credits_used": 0}}}, Unbilled, None),
+        ({"error": {"message": "Rejected", "code": "content_policy_violation"}}, Refused, 0),
+        ({"error": {"message": "Rejected", "code": "moderation_blocked"}, **USAGE}, Refused, 104_000),
+        ({"error": {"message": "No.", "code": "insufficient_quota"}}, Unbilled, None),
+        ({"statusCode": 401, "message": "no key"}, Unbilled, None),
+        ({"error": {"code": 429, "message": "slow down"}}, Unbilled, None),
+        ({"error": {"message": "No.", "code": "insufficient_quota"}, **USAGE}, Answered, 104_000),
+        ({"foo": "bar"}, Unknown, None),
+        ({"data": [{"picture": "somewhere"}]}, Unknown, None),
+        ({"data": [{"url": "", "b64_json": "", "respect_moderation": False}]}, Refused, 0),
+        ({"data": [], **USAGE}, Refused, 104_000),
+    ],
+)
+def test_what_a_success_without_a_picture_says_of_the_bill(
+    document: Any, outcome: type[Any], credits_: int | None
+) -> None:
+    told = classify_reply(RawReply(200, {}, json.dumps(document).encode()), list_price=7).outcome
+    assert isinstance(told, outcome)
+    assert getattr(told, "credits", None) == credits_
+    if isinstance(told, Answered):
+        assert not told.images
+        assert str(told.reason).startswith("reply: ")
 
 
 def test_entries_without_an_image_leave_the_others_their_place() -> None:
