@@ -12,7 +12,16 @@ from ..aimlapi import ResolvedModel
 from ..aimlapi.common_parameters import read_parameter
 from ..errors import BadInput
 from ..ledger import RunItem
-from ..prompts import Prompt, PromptError, PromptFileError, PromptSpec, TemplateError, TooManyPrompts, VariantError
+from ..prompts import (
+    Prompt,
+    PromptError,
+    PromptFileError,
+    PromptSpec,
+    TemplateError,
+    TooExpensive,
+    TooManyPrompts,
+    VariantError,
+)
 from ..prompts.sources import LIST_NAME
 from ..request import DEFAULT_MODEL
 from ..rewrite import RewriteSpec
@@ -144,7 +153,8 @@ class BatchSpec(BatchBase):
                 problem = self.problem(candidates, prompt.text)
                 yield prompt, InvalidPrompt(prompt.source, prompt.line, problem) if problem is not None else None
         except (PromptFileError, VariantError, TemplateError) as error:
-            if error.line is None or len(every := _unreadable(self.prompts)) < 2:
+            # To find the others, all rows are read again: not where one takes too long.
+            if error.line is None or isinstance(error, TooExpensive) or len(every := _unreadable(self.prompts)) < 2:
                 raise
             raise UnreadablePrompts(every) from error
 

@@ -6,7 +6,15 @@
 from __future__ import annotations
 
 from .combinations import Variant
-from .errors import PromptError, PromptFileError, PromptOptionError, TemplateError, TooManyPrompts, VariantError
+from .errors import (
+    PromptError,
+    PromptFileError,
+    PromptOptionError,
+    TemplateError,
+    TooExpensive,
+    TooManyPrompts,
+    VariantError,
+)
 from .expand import Prompt, PromptSpec
 from .grammar import escape
 from .resolve import Resolver
@@ -27,6 +35,7 @@ __all__ = [
     "Resolver",
     "Row",
     "TemplateError",
+    "TooExpensive",
     "TooManyPrompts",
     "Variant",
     "VariantError",

@@ -89,6 +89,8 @@ class Channel:
         self._answers: dict[str, Any] = {}
         self._made: list[Any] = []
         self._size = 0
+        self.given = 0
+        """Items that were sent last."""
 
     def order(self) -> Any:
         return receive(self._incoming)
@@ -113,6 +115,7 @@ class Channel:
         self._take_in()
         if self._made:
             send(self._outgoing, Give(self._made))
+            self.given = len(self._made)
             self._made, self._size = [], 0
 
     def ask(self, name: str, argument: Any = None) -> Any:

@@ -27,7 +27,7 @@ from itertools import chain
 from typing import IO, Any
 
 from .channel import Ask, End, Fail, Give, receive, send
-from .errors import PromptError, PromptFileError
+from .errors import PromptError, TooExpensive
 
 SECONDS = 10
 """Processor time for a row."""
@@ -219,7 +219,7 @@ class Confined:
         except EOFError:
             raise self._gone() from None
 
-    def _gone(self) -> PromptFileError:
+    def _gone(self) -> TooExpensive:
         assert self._process is not None  # noqa: S101 - for the type checker
         line = self._process.line()
         code = self._process.end()
@@ -230,9 +230,9 @@ class Confined:
             return self._error(f"takes more than {SECONDS} s of processor time", line)
         return self._error(f"cannot be worked on: its process ended with status {code}", line)
 
-    def _error(self, what: str, line: int) -> PromptFileError:
+    def _error(self, what: str, line: int) -> TooExpensive:
         if line:
-            return PromptFileError(self._source, line, f"the prompt {what}; make it simpler, or leave it out")
-        return PromptFileError(
+            return TooExpensive(self._source, line, f"the prompt {what}; make it simpler, or leave it out")
+        return TooExpensive(
             self._source, None, f"what comes before its rows (template, wildcards, header) {what}; make it simpler"
         )

@@ -3,6 +3,7 @@
 BadInput
 └── PromptError
     ├── PromptFileError     a source that cannot be read as it is: names the file and the line
+    │   └── TooExpensive    a row that takes too much time or memory
     ├── VariantError        `{a|b}` that cannot be read: shows the text with a caret
     ├── TemplateError       a template that cannot be parsed or rendered: names its line and the row
     ├── PromptOptionError   an option out of range: names the option and its value
@@ -38,6 +39,10 @@ class PromptFileError(PromptError):
 
     def __str__(self) -> str:
         return f"{_where(self.source, self.line)}: {self.problem}"
+
+
+class TooExpensive(PromptFileError):
+    """A row takes more processor time or memory than it may."""
 
 
 @dataclass(eq=False, repr=False)

@@ -341,7 +341,8 @@ class _Reading:
             if isinstance(made, Bad):
                 self._spec.unreadable[made.line] = made.problem
                 continue
-            yield self._prompt(self._pump.row(made.number), made)
+            found = Made(*made)
+            yield self._prompt(self._pump.row(found.number), found)
         self.offered += self._confined.result
 
     def _choose(self, columns: Collection[str], line: int | None) -> str | None:
@@ -420,16 +421,16 @@ class _Pump:
         first, rows = next(given for given in self._given if number - given[0] < len(given[1]))
         return rows[number - first]
 
-    def _next(self) -> list[Given]:
+    def _next(self) -> list[tuple[Any, ...]]:
         """The next rows. What is wrong with one is raised after those before it were worked on."""
         if self._problem is not None:
             raise self._problem
-        given: list[Given] = []
+        given: list[tuple[Any, ...]] = []
         rows: list[Row] = []
         size = 0
         try:
             for one, row in self.rows:
-                given.append(one)
+                given.append(tuple(one))
                 rows.append(row)
                 size += len(one.prompt or "") + sum(map(_size, one.values.values())) + _ROW_SIZE
                 if len(given) == self._most or size > _ROWS_SIZE:
@@ -440,7 +441,7 @@ class _Pump:
             self._problem = error
         self._most = _ROWS
         if given:
-            self._given.append((given[0].number, rows))
+            self._given.append((given[0][0], rows))
         return given
 
 

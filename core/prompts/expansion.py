@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, starmap
 from typing import Any, NamedTuple
 
 from .channel import Channel, Limits
@@ -173,13 +173,14 @@ class _Expansion:
 
     def _give(self, row: Given, variant: Variant) -> None:
         size = 100 + len(variant.text) + sum(map(len, variant.choices))
-        self._limits.more(1)
-        self._channel.give(Made(row.number, variant.text, variant.choices), size)
+        # A plain tuple: the class of each would travel with it.
+        if self._channel.give((row.number, variant.text, variant.choices), size):
+            self._limits.more(self._channel.given)
 
     def _spaces(self) -> Iterator[tuple[Given, Variants | Excluding | _FixedVariants]]:
         """Each row with the prompts that it offers."""
         left = False
-        for row in self._channel.each("rows"):
+        for row in starmap(Given, self._channel.each("rows")):
             self._limits.at(row.line)
             if self._rules and self._rules.leave_out(row.values):
                 continue
