@@ -164,8 +164,9 @@ def test_can_be_blank_agrees_with_the_enumeration(source: str, blank: bool) -> N
 # Properties -----------------------------------------------------------------------------------------------------------
 
 plain = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="{}\\"), max_size=6)
+# At the beginning of a choice, `escape` leaves @, ! and ~ as they are.
 sources = st.recursive(
-    st.text(alphabet=st.characters(codec="utf-8"), max_size=4).map(escape),
+    st.text(alphabet=st.characters(codec="utf-8", exclude_characters="@!~"), max_size=4).map(escape),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3).map("".join),
         st.lists(inner, min_size=2, max_size=3).map(lambda branches: "{" + "|".join(branches) + "}"),
