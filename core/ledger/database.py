@@ -33,6 +33,7 @@ class Database:
     def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = normalise_url(url)
         self._prepare_file(create=create)
+        self._closing = False
         self.engine = create_engine(self.url, self._statement_limit)
         self._writer = Writer(self.engine, self.url)
         self._reading = Outage()
@@ -67,6 +68,7 @@ class Database:
 
     def close(self) -> None:
         """Stop the heartbeat, release everything this process holds, and disconnect."""
+        self._closing = True
         with self._lock:
             heartbeat, worker = self._heartbeat, self._worker
             self._heartbeat = self._worker = None
@@ -110,7 +112,7 @@ class Database:
 
     def _statement_limit(self) -> float:
         """Seconds that a statement may take: in a run, as long as it has patience with a database that is away."""
-        patience = self._writer.patience
+        patience = _SHORTEST_LIMIT if self._closing else self._writer.patience
         return max(patience, _SHORTEST_LIMIT) if patience else math.inf
 
     def be_patient(self, seconds: float) -> None:

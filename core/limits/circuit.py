@@ -81,6 +81,7 @@ class CircuitBreaker:
         self._open: set[str] = set()
         self._failed: set[str] = set()
         self._troubled: set[str] = set()
+        self._alone: set[str] = set()  # in trouble while others succeeded: their own matter
         self._trouble_since = 0.0
         self._reason = ""
         self._paused_at: float | None = None
@@ -141,6 +142,7 @@ class CircuitBreaker:
             counts = not self._troubled or began >= self._trouble_since
             went_on = counts and self._paused_at is not None
             if counts:
+                self._alone |= self._troubled
                 self._failed.clear()
                 self._troubled.clear()
                 self._paused_at, self._probes = None, 0
@@ -209,6 +211,6 @@ class CircuitBreaker:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether several are in trouble since the last success: then it may not be the matter of a single one."""
+        """Whether several came into trouble since the last success: then it may not be the matter of a single one."""
         with self._changed:
-            return len(self._troubled) >= _DOUBTFUL
+            return len(self._troubled - self._alone) >= _DOUBTFUL

@@ -43,6 +43,7 @@ FULL = {
     "cache_bytes": 5,
     "url_expiry": 60,
     "exact_query": True,
+    "signed": True,
 }
 
 

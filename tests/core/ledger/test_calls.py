@@ -355,7 +355,7 @@ def test_outcomes_of_every_kind_in_one_group(harness: Any) -> None:
     alone = [harness.send(item_id) for item_id in singly]
     assert all(harness.ledger.calls.settle(call_id, outcome) for call_id, outcome in zip(alone, outcomes, strict=True))
     assert harness.money("together") == harness.money("singly") == (RESERVE, 2 * PRICE + 52_000)
-    ignored = {"id", "item_id", "run_id", "sent_at", "ended_at", "call_id"}
+    ignored = {"id", "item_id", "run_id", "sent_at", "ended_at", "requested_at", "call_id"}
 
     def facts(call_id: str) -> list[dict[str, Any]]:
         rows = [harness.call(call_id), *(row for row in harness.rows(images) if row.call_id == call_id)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+import time
 
 import pytest
 from prefect_imagen.core.limits import CircuitBreaker, NothingSucceeds, circuit
@@ -157,3 +158,21 @@ def test_several_failures_make_each_of_them_doubtful() -> None:
         assert breaker.is_doubtful is doubtful
     breaker.succeeded("call-9", float("inf"))
     assert not breaker.is_doubtful
+
+
+def test_pictures_that_fail_while_others_succeed_are_no_doubt_at_the_end() -> None:
+    """The last ones of a run are those that are tried again and again: no success comes after them."""
+    breaker = CircuitBreaker("pictures", 8, 100.0, lagging=True)
+    bad = [f"bad-{number}" for number in range(4)]
+    for call in (*bad, "good"):
+        assert breaker.enter(call, lambda: False)
+    for call in bad:
+        breaker.troubled(call, "404")
+    assert breaker.is_doubtful
+    breaker.succeeded("good", time.monotonic())
+    for call in bad:
+        breaker.troubled(call, "404")
+    assert not breaker.is_doubtful
+    for call in ("new-1", "new-2", "new-3"):
+        breaker.troubled(call, "404")
+    assert breaker.is_doubtful
