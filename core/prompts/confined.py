@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import IO, Any
@@ -149,6 +150,8 @@ class Confined:
         self._problem: BaseException | None = None
         self.result: Any = None
         self._process: _Process | None = _idle.take(job[0])
+        # Not `__del__`: of a cycle, that of the process's own files may come first.
+        self._abandoned = weakref.finalize(self, self._process.end)
         try:
             self._send(job)
             for _ in self._dialogue():
@@ -167,12 +170,14 @@ class Confined:
 
     def close(self) -> None:
         """End the process, unless it has ended its work and waits for the next."""
-        process, self._process = self._process, None
+        process = self._release()
         if process is not None:
             process.end()
 
-    def __del__(self) -> None:
-        self.close()
+    def _release(self) -> _Process | None:
+        self._abandoned.detach()
+        process, self._process = self._process, None
+        return process
 
     def _dialogue(self) -> Iterator[Any]:
         """Until the process is ready, or done."""
@@ -199,7 +204,7 @@ class Confined:
                     return
 
     def _done(self, reusable: bool) -> None:
-        process, self._process = self._process, None
+        process = self._release()
         if process is not None and reusable:
             _idle.put_back(self._job, process)
         elif process is not None:
@@ -223,7 +228,7 @@ class Confined:
         assert self._process is not None  # noqa: S101 - for the type checker
         line = self._process.line()
         code = self._process.end()
-        self._process = None
+        self._release()
         if code == OUT_OF_MEMORY:
             return self._error(f"takes more than {MEMORY // 10**6} MB of memory", line)
         if code == -signal.SIGPROF:

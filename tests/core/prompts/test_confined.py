@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -151,3 +154,26 @@ def test_what_is_wrong_with_a_row_shows_when_its_turn_comes(tmp_path: Path, idle
     assert [next(prompts).text for _ in range(3)] == ["a", "b", "c"]
     with pytest.raises(PromptFileError, match="line 4: 2 cells"):
         next(prompts)
+
+
+def test_a_reading_that_is_dropped_within_a_cycle_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collector finalizes a cycle in any order: the process's files must not come before who closes them."""
+    begun: list[Any] = []
+    begin = confined.Confined.__init__
+
+    def noted(self: confined.Confined, *arguments: Any) -> None:
+        begun.append(arguments)
+        begin(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(confined.Confined, "__init__", noted)
+        assert list(PromptSpec(["{a|b} x"]).prompts())
+    reading: Any = confined.Confined(*begun[0])
+    process = reading._process._process
+    reading.itself = reading
+    del reading
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert process.poll() is not None
+    assert not [one for one in said if issubclass(one.category, ResourceWarning)]
