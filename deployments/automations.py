@@ -24,17 +24,17 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from ..core.errors import BadInput
-from ..flows.events import BudgetWarning, ModelRetiring, Payload, RunIncomplete, UnknownWaiting
+from ..flows.events import BudgetWarning, ModelRetiring, Payload, ReviewRequested, RunIncomplete, UnknownWaiting
 
-_FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout", "imagen_shard")
+_FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout", "imagen_shard", "imagen_chain")
 # A fan-out starts its shards again by itself, and a shard without its fan-out has nobody to report to.
-_RESTARTED = ("imagen_pipeline", "imagen_repair")
+_RESTARTED = ("imagen_pipeline", "imagen_repair", "imagen_chain")
 _MISSED_HEARTBEATS = 3
 _LINK = "{% if event.payload.flow_run_url %}\n{{ event.payload.flow_run_url }}{% endif %}"
 
 
 def notifications(block_id: UUID) -> list[AutomationCore]:
-    """Tell people: a run is incomplete, money runs low, calls wait for a decision, a model goes away.
+    """Tell people: a run is incomplete, money runs low, calls or images wait for a decision, a model goes away.
 
     Args:
         block_id: Document id of a notification block.
@@ -76,6 +76,14 @@ def notifications(block_id: UUID) -> list[AutomationCore]:
             "{{ event.payload.message }}"
             "{% if event.payload.shutdown_date %}\nLast day: {{ event.payload.shutdown_date }}{% endif %}"
             "{% if event.payload.successor %}\nInstead: {{ event.payload.successor }}{% endif %}",
+        ),
+        _tell(
+            ReviewRequested,
+            "imagen: images wait for a review",
+            block_id,
+            "imagen: {{ event.payload.unreviewed }} of {{ event.payload.images }} images wait for a review",
+            "{% if event.payload.link %}{{ event.payload.link }}{% else %}"
+            "`prefect-imagen review` opens the page.{% endif %}" + _LINK,
         ),
     ]
 

@@ -162,6 +162,21 @@ def imagen_pipeline(
         policy=policy,
         delivery=delivery,
     )
+    return final_state(generate(prompts, request, store, credentials, catalog), request.policy.on_incomplete)
+
+
+def generate(
+    prompts: str | list[str],
+    request: RunRequest,
+    store: S3ImageStore | LocalImageStore | str,
+    credentials: AimlApiCredentials | None,
+    catalog: ImageCatalog | str | None,
+) -> RunReport:
+    """Within a flow: carry its run out, and publish it. The run has the id of the flow run.
+
+    Raises:
+        BadInput: Anything that is wrong with the input.
+    """
     with opened(prompts, request, store, credentials, catalog) as (run, refs):
         planned = expand_prompts(prompts, run.request, store=refs[1], catalog=refs[2], run_id=run.id)
         announce_model(run)
@@ -176,7 +191,7 @@ def imagen_pipeline(
                 emit_end(run.report(), run)
             raise
         publish(report, run, source=prompts if isinstance(prompts, str) else None)
-    return final_state(report, request.policy.on_incomplete)
+    return report
 
 
 def scheduled_start() -> datetime:

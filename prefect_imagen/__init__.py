@@ -34,12 +34,15 @@ if TYPE_CHECKING:
     from .core.request import RunRequest as RunRequest
     from .core.run.report import IncompleteRun as IncompleteRun
     from .core.run.report import RunReport as RunReport
+    from .flows import imagen_chain as imagen_chain
     from .flows import imagen_deliver as imagen_deliver
     from .flows import imagen_fanout as imagen_fanout
     from .flows import imagen_pipeline as imagen_pipeline
     from .flows import imagen_provenance as imagen_provenance
     from .flows import imagen_regenerate as imagen_regenerate
     from .flows import imagen_repair as imagen_repair
+    from .flows import imagen_review as imagen_review
+    from .flows import imagen_review_resume as imagen_review_resume
     from .tasks import catalog_images as catalog_images
     from .tasks import check_images as check_images
     from .tasks import check_provenance as check_provenance
@@ -51,7 +54,8 @@ if TYPE_CHECKING:
     from .tasks import upload_images as upload_images
 
 _NAMES = {
-    "flows": "imagen_deliver imagen_fanout imagen_pipeline imagen_provenance imagen_regenerate imagen_repair",
+    "flows": """imagen_chain imagen_deliver imagen_fanout imagen_pipeline imagen_provenance imagen_regenerate
+        imagen_repair imagen_review imagen_review_resume""",
     "tasks": """catalog_images check_images check_provenance download_images expand_prompts generate_images
         make_thumbnails rewrite_prompts upload_images""",
     "blocks": "AimlApiCredentials ImageCatalog LocalImageStore S3ImageStore",

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from prefect_imagen.core.ledger import Ledger
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
@@ -29,6 +30,8 @@ DEPLOYMENTS = ROOT / "deployments"
 KEY = "sk-office-never-to-be-seen-4711"
 BUCKET = "my-images"
 NIGHTLY = "s3://my-images/prompts/nightly.csv"
+_FLOW_OF = {"repair": "imagen_repair", "review-chain": "imagen_chain"}
+"""Flows of deployments, but for those of `imagen_pipeline`."""
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
@@ -42,6 +45,7 @@ class Office:
     s3: LocalS3
     server_database: str
     _workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
     def database(self) -> Path:
@@ -112,7 +116,15 @@ class Office:
         self._workers.append(worker)
         return worker
 
+    def restart_worker(self) -> None:
+        """Kill the worker with what it runs, and start another one."""
+        worker = self._workers.pop()
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+        self.start_worker()
+
     def stop(self) -> None:
+        self._stack.close()
         for worker in self._workers:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGTERM)
@@ -129,8 +141,7 @@ class Office:
         return ask(f"{self.api}{path}")
 
     def deployment(self, name: str) -> Any:
-        flow = "imagen_repair" if name == "repair" else "imagen_pipeline"
-        return self.get(f"/deployments/name/{flow}/{name}")
+        return self.get(f"/deployments/name/{_FLOW_OF.get(name, 'imagen_pipeline')}/{name}")
 
     def runs(self, deployment: str) -> list[Any]:
         """Flow runs of a deployment, the oldest first; no future ones of its schedule."""
@@ -175,6 +186,18 @@ class Office:
             details=lambda: f"{run.get('state')}\n{self.log()}",
         )  # fmt: skip
         return run
+
+    def when_suspended(self, run_id: str, *, bought: int = 0) -> Ledger:
+        """The ledger, once a flow run is suspended and at least so much is bought."""
+        run: Any = {}
+
+        def is_suspended() -> bool:
+            run.update(self.run(run_id))
+            assert run["state"]["type"] not in OVER, f"{run['state']}\n{self.log()}"
+            return run["state"]["name"] == "Suspended" and len(self.sandbox.bill()["entries"]) >= bought
+
+        until(is_suspended, f"flow run {run_id} to be suspended", seconds=180, pause=0.3, details=self.log)
+        return self._stack.enter_context(contextlib.closing(Ledger(str(self.database), create=False)))
 
     def log(self) -> str:
         log = self.folder / "worker.log"
