@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.ledger import Ledger
@@ -194,7 +195,11 @@ class Office:
         def is_suspended() -> bool:
             run.update(self.run(run_id))
             assert run["state"]["type"] not in OVER, f"{run['state']}\n{self.log()}"
-            return run["state"]["name"] == "Suspended" and len(self.sandbox.bill()["entries"]) >= bought
+            if run["state"]["name"] != "Suspended" or len(self.sandbox.bill()["entries"]) < bought:
+                return False
+            # Its process saves the form a moment later, and is not needed after that.
+            form = run["state"]["state_details"]["run_input_keyset"]["schema"]
+            return httpx.get(f"{self.api}/flow_runs/{run_id}/input/{form}").is_success
 
         until(is_suspended, f"flow run {run_id} to be suspended", seconds=180, pause=0.3, details=self.log)
         return self._stack.enter_context(contextlib.closing(Ledger(str(self.database), create=False)))

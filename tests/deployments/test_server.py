@@ -226,7 +226,8 @@ def test_a_chain_waits_for_people_and_goes_on(office: Office) -> None:
     assert run["state"]["name"] == "Completed", run["state"]["message"] + office.log()
     assert len(office.sandbox.bill()["entries"]) == before + 3
     office.assert_nothing_bought_twice()
-    found = ledger.review.all(ImageFilter(tags={"chain": run_id}), columns=("prompt", "revision", "verdict", "reviewer"))
+    columns = ("prompt", "revision", "verdict", "reviewer")
+    found = ledger.review.all(ImageFilter(tags={"chain": run_id}), columns=columns)
     assert sorted(tuple(row.values()) for row in found) == [
         ("a fox to be judged", 1, "approved", "ann"),
         ("an owl to be judged", 1, "rejected", "ann"),
