@@ -248,6 +248,11 @@ class ImageClient(ABC):
         """End the calls in flight: each raises `ReplyLost` at once, for its answer is not waited for any longer."""
         self._pool.cut()
 
+    @property
+    def address(self) -> str:
+        """Scheme, host and port at which this API is asked."""
+        return api_origin(self.base_url)
+
     def origin(self) -> str:
         """What a ledger is bound to: the API's scheme, host and port, or `sandbox` for a sandbox on this machine.
 
@@ -258,9 +263,9 @@ class ImageClient(ABC):
             Unavailable: A local API does not answer, so it cannot be told which it is.
         """
         if not _is_loopback(urlsplit(self.base_url).hostname):
-            return api_origin(self.base_url)
+            return self.address
         server = self._get("/v1/models?type=none").headers.get("server", "")
-        return "sandbox" if server.startswith(SANDBOX_SERVER) else api_origin(self.base_url)
+        return "sandbox" if server.startswith(SANDBOX_SERVER) else self.address
 
     def balance(self) -> int | None:
         """What is left, in credits; None where that cannot be told."""
@@ -307,7 +312,7 @@ class ImageClient(ABC):
             answer = exchange(
                 self._pool,
                 "GET",
-                f"{api_origin(self.base_url)}{path}",
+                f"{self.address}{path}",
                 headers={"Accept": "application/json"},
                 auth=self._auth if key else NoAuth(),
                 timeout=(min(self._connect_timeout, timeout), timeout),
