@@ -20,7 +20,7 @@ from ..core.review.regenerate import Regeneration, ask
 from ..core.run.chunks import MAX_CHUNKS
 from .deliver import HoldFlagged, Names, Target, imagen_deliver
 from .parameters import document_parameters
-from .pipeline import Catalog, Credentials, Prompts, Store, final_state, generate, scheduled_start
+from .pipeline import Catalog, Credentials, Prompts, Store, final_state, generate, run_name, scheduled_start
 from .regenerate import buy_revisions
 from .review import WAITING, Link, wait_for_review
 
@@ -30,6 +30,7 @@ CHAIN = "chain"
 
 @flow(
     name="imagen_chain",
+    flow_run_name=run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=MAX_CHUNKS),  # type: ignore[arg-type]
     validate_parameters=True,
 )

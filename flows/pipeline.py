@@ -79,9 +79,10 @@ class TaskRuns:
         return ended, outcome if isinstance(outcome, BaseException) else None
 
 
-def _run_name() -> str:
+def run_name() -> str:
     """`<prompts> · <model> · <edition>`, from the flow's parameters."""
-    parameters = prefect.runtime.flow_run.parameters or {}
+    parameters = dict(prefect.runtime.flow_run.parameters or {})
+    parameters |= dict(parameters.get("request") or {})  # where all of it is one parameter
     prompts = parameters.get("prompts")
     if isinstance(prompts, list):
         # No prompt: the name is in events, which outlive whatever is erased.
@@ -99,7 +100,7 @@ def _run_name() -> str:
 
 @flow(
     name="imagen_pipeline",
-    flow_run_name=_run_name,
+    flow_run_name=run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=MAX_CHUNKS),  # type: ignore[arg-type]
     validate_parameters=True,
 )

@@ -173,7 +173,8 @@ def _ask(ledger: Ledger, images: ImageChoice, counts: ReviewCounts, link: str | 
     page = _page(ledger, counts, address, query)
     if key not in (run.empirical_policy.pause_keys or ()):
         with get_client(sync_client=True) as client:
-            client.update_flow_run(run.id, tags=sorted({*run.tags, WAITING}))
+            # Read anew: the flow may have added tags since it began.
+            client.update_flow_run(run.id, tags=sorted({*client.read_flow_run(run.id).tags, WAITING}))
             client.update_flow_run_labels(
                 run.id, {_LEDGER: ledger.id, _IMAGES: images.model_dump_json(exclude_defaults=True)}
             )
