@@ -54,6 +54,14 @@ class SandboxOptions(BaseModel):
     ] = True
     base64_data_uri: Annotated[bool, Field(description="Put a data-URI prefix before base64 images.")] = False
 
+    any_model_usd: Annotated[
+        Decimal | None,
+        Field(
+            ge=0,
+            description="Price of an image of a model that is not known, as a server on one's own machine takes any "
+            "name; none: such a model is refused. Not for the AI/ML API.",
+        ),
+    ] = None
     idempotency: Annotated[
         Literal["ignored", "replay"],
         Field(

@@ -213,7 +213,7 @@ class PaidEndpoint(ABC):
         body: Any = await job.reply(self._state, returned, call.credits)
         if isinstance(fault, SafetyBlock) and fault.form == "null_200":
             body = {name: value or None if isinstance(value, list) else value for name, value in body.items()}
-        status = self._state.options.success_status
+        status: int = self._state.options.success_status
         if isinstance(fault, OddReply):
             body = odd_reply(fault.form, body)
             status = 202 if fault.form == "accepted" else status

@@ -52,7 +52,7 @@ class SandboxState:
         self.origin = origin
         self.registry = load_registry()
         self.call_log = CallLog(usd_to_credits(options.balance_usd))
-        self.stock = ModelStock(self.registry)
+        self.stock = ModelStock(self.registry, options.any_model_usd)
         self.faults = FaultInjector()
         self.images = ImageCache(options)
         self.replays = Replays()

@@ -31,6 +31,7 @@ FULL = {
     "success_status": 201,
     "cost_headers": False,
     "base64_data_uri": True,
+    "any_model_usd": "0.01",
     "idempotency": "replay",
     "latency": 0.5,
     "jitter": 0.1,
