@@ -259,7 +259,7 @@ class AimlApiClient:
             answer = exchange(
                 self._pool,
                 "GET",
-                f"{api_origin(self.base_url)}{path}",
+                f"{self.address}{path}",
                 headers={"Accept": "application/json"},
                 auth=self._auth if key else NoAuth(),
                 timeout=(min(self._connect_timeout, timeout), timeout),
@@ -272,6 +272,11 @@ class AimlApiClient:
             raise Unavailable(f"the API at {host} answered {answer.status}, but {answer.cut}")
         return answer
 
+    @property
+    def address(self) -> str:
+        """Scheme, host and port at which this API is asked."""
+        return api_origin(self.base_url)
+
     def origin(self) -> str:
         """What a ledger is bound to: the API's scheme, host and port, or `sandbox` for a sandbox on this machine.
 
@@ -282,9 +287,9 @@ class AimlApiClient:
             Unavailable: A local API does not answer, so it cannot be told which it is.
         """
         if not _is_loopback(urlsplit(self.base_url).hostname):
-            return api_origin(self.base_url)
+            return self.address
         server = self._get("/v1/models?type=none").headers.get("server", "")
-        return "sandbox" if server.startswith(SANDBOX_SERVER) else api_origin(self.base_url)
+        return "sandbox" if server.startswith(SANDBOX_SERVER) else self.address
 
     def balance(self) -> int | None:
         """What is left, in credits; None where that cannot be told."""

@@ -155,7 +155,7 @@ def repair(
     if run_id is not None:
         ledger.runs.get(run_id)
     if client is not None:
-        ledger.bind(client.origin())
+        ledger.bind(client.origin(), client.address)
     elif unknown is UnknownPolicy.RETRY:
         raise BadInput("buying again needs an API key: set AIMLAPI_API_KEY")
     work = RepairSession(ledger, stores, client, (request or RunRequest()).with_("policy", unknown=unknown), run_id)

@@ -86,7 +86,7 @@ class Services:
         self.pictures = CircuitBreaker("pictures", limits.concurrency, delivery.patience, lagging=True)
         self.texts = CircuitBreaker("calls for texts", limits.concurrency, delivery.patience)
         self._rewriter: Rewriter | None = None
-        self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=movers)
+        self._fetcher = Fetcher(_trusted(client, ledger), user_agent=user_agent(), pool_size=movers)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
         self._drain: threading.Timer | None = None
         self.halt.on_stop(self._begin_drain)
@@ -306,9 +306,10 @@ class Services:
         return S3Store(parts.netloc, "", options), parts.path.lstrip("/")
 
 
-def _trusted(client: AimlApiClient | None) -> tuple[str, ...]:
-    """Origins that downloads may come from although they are on this machine: the API's own, and no other."""
-    if client is None:
-        return ()
-    parts = urlsplit(client.base_url)
-    return (f"{parts.scheme}://{parts.netloc}",)
+def _trusted(client: AimlApiClient | None, ledger: Ledger) -> tuple[str, ...]:
+    """Origins that downloads may come from although they are on this machine: the API's own, and no other.
+
+    Who only delivers has no client: the ledger knows where the images were bought.
+    """
+    addresses = (client.address if client is not None else None, ledger.address)
+    return tuple(dict.fromkeys(address for address in addresses if address is not None))
