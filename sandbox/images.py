@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from ..core.aimlapi.spec import ResolvedModel
+from ..core.providers.spec import ResolvedModel
 from .error_bodies import Failure, invalid_payload, unknown_model
 from .faults import Base64Reply, CallFault, Endpoint, WithdrawnModel
 from .image_cache import CachedImage

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..core.aimlapi.registry import Registry
-from ..core.aimlapi.spec import Contract, Lifecycle, ModelSpec, Price
 from ..core.money import usd_to_credits
+from ..core.providers.registry import Registry
+from ..core.providers.spec import Contract, Lifecycle, ModelSpec, Price
 
 _DEFAULT_PRICE = Price(usd=Decimal("0.05"), usd_high=Decimal("0.06"), as_of="now", source="the sandbox")
 """Of models whose real price is not public."""

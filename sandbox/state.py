@@ -8,10 +8,10 @@ import random
 import uuid
 from importlib.metadata import PackageNotFoundError, version
 
-from ..core.aimlapi.registry import UnknownModel, load_registry
-from ..core.aimlapi.spec import ModelSpec, ResolvedModel
 from ..core.errors import BadInput
 from ..core.money import usd_to_credits
+from ..core.providers.registry import UnknownModel, load_registry
+from ..core.providers.spec import ModelSpec, ResolvedModel
 from .call_log import CallLog
 from .error_bodies import Failure, empty_key, missing_key, now_iso
 from .faults import FaultInjector

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..core.aimlapi.spec import FieldSpec, ResolvedModel
+from ..core.providers.spec import FieldSpec, ResolvedModel
 
 Issue: TypeAlias = dict[str, Any]
 _Path: TypeAlias = tuple[str | int, ...]

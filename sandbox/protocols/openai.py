@@ -22,7 +22,7 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...core.aimlapi.spec import Contract, FieldSpec
+from ...core.providers.spec import Contract, FieldSpec
 from ..call_log import Call, Protocol
 from ..cdn import inline_bytes
 from ..dialect import Dialect

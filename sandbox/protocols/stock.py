@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ...core.aimlapi.spec import Contract, ModelSpec, ResolvedModel
+from ...core.providers.spec import Contract, ModelSpec, ResolvedModel
 from ..call_log import Protocol
 from ..state import SandboxState
 
