@@ -64,7 +64,7 @@ def test_a_deployment_buys_nothing_without_a_budget_of_its_own_or_of_the_ledger(
     harness: FlowHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "00000000-0000-0000-0000-000000000000")
-    with pytest.raises(BadInput, match="needs a budget.*`budget_usd`.*prefect-imagen budget --day 20"):
+    with pytest.raises(BadInput, match=r"needs a budget.*`budget_usd`.*prefect-imagen budget --day 20"):
         harness.run(["a fox"])
     assert harness.sandbox.calls() == []
     assert harness.run(["a fox"], budget_usd=1).complete
