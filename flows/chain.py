@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import prefect.runtime
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
@@ -85,10 +86,12 @@ def imagen_chain(
         if failure is not None or _count(ledger, meant) == images:
             break
     delivered: State[Any] = imagen_deliver(to, catalog, meant, names, hold_flagged, return_state=True)
-    if failure is None or delivered.is_failed():
-        return delivered
-    get_run_logger().warning("what is approved is delivered, but: %s", failure.message)
-    return failure
+    if delivered.is_completed() and failure is not None:
+        get_run_logger().warning("what is approved is delivered, but: %s", failure.message)
+        return failure
+    # A state of its own: of one that another flow run has ended in, Prefect says only that it was completed.
+    kind = Completed if delivered.is_completed() else Failed
+    return kind(name=delivered.name, message=delivered.message, data=delivered.result(raise_on_failure=False))
 
 
 def _is_generated(ledger: Ledger, run_id: str, request: RunRequest) -> bool:

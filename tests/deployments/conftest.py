@@ -234,17 +234,22 @@ class Office:
         assert len(bought) == len(set(bought))
 
 
-@contextlib.contextmanager
-def prefect_server(folder: Path, **environment: str) -> Iterator[str]:
-    """A Prefect server of a test's own; gives its API's URL."""
+def free_port() -> int:
+    """A port that nobody listens on."""
     import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def prefect_server(folder: Path, port: int | None = None, **environment: str) -> Iterator[str]:
+    """A Prefect server of a test's own; gives its API's URL. The same folder and port again make the same server."""
+    port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "server.log"
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         server = subprocess.Popen(
             [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
             env={**os.environ, "PREFECT_HOME": str(folder), **environment},

@@ -14,7 +14,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_imagen.core.ledger import ImageFilter, Verdict, VerdictValue
 from prefect_imagen.deployments.trigger import handler as trigger
-from prefect_imagen.flows.review import resume_reviewed
+from prefect_imagen.flows.review import WAITING, resume_reviewed
 
 from ..asking import ask
 from ..waiting import until
@@ -224,11 +224,13 @@ def test_a_chain_waits_for_people_and_goes_on(office: Office) -> None:
     ask(f"{office.api}/flow_runs/{run_id}/resume", {"run_input": {"unreviewed": "approve", "reviewer": "ben"}})
     run = office.wait(run_id)
     assert run["state"]["name"] == "Completed", run["state"]["message"] + office.log()
+    assert "2 copied" in run["state"]["message"]
     assert len(office.sandbox.bill()["entries"]) == before + 3
+    assert {WAITING, f"chain={run_id}"} < set(run["tags"])
     office.assert_nothing_bought_twice()
     columns = ("prompt", "revision", "verdict", "reviewer")
     found = ledger.review.all(ImageFilter(tags={"chain": run_id}), columns=columns)
-    assert sorted(tuple(row.values()) for row in found) == [
+    assert sorted(tuple(row[name] for name in columns) for row in found) == [
         ("a fox to be judged", 1, "approved", "ann"),
         ("an owl to be judged", 1, "rejected", "ann"),
         ("an owl to be judged", 2, "approved", "ben"),
