@@ -211,7 +211,8 @@ def test_a_chain_waits_for_people_and_goes_on(office: Office) -> None:
     run_id = office.create_run("review-chain", prompts=["a fox to be judged", "an owl to be judged"])
     ledger = office.when_suspended(run_id)
     office.restart_worker()
-    fox, owl = list(ledger.review.all(ImageFilter(tags={"chain": run_id}), columns=("image_id", "prompt")))
+    own = {"tags": {"chain": run_id}}
+    (fox,), (owl,) = (ledger.review.all(ImageFilter(text=word, **own), columns=()) for word in ("fox", "owl"))
     ledger.verdicts.record([Verdict(fox["image_id"], "ann", VerdictValue.APPROVED)])
     with temporary_settings({PREFECT_API_URL: office.api}):
         assert resume_reviewed(ledger) == 0
@@ -229,7 +230,7 @@ def test_a_chain_waits_for_people_and_goes_on(office: Office) -> None:
     assert {WAITING, f"chain={run_id}"} < set(run["tags"])
     office.assert_nothing_bought_twice()
     columns = ("prompt", "revision", "verdict", "reviewer")
-    found = ledger.review.all(ImageFilter(tags={"chain": run_id}), columns=columns)
+    found = ledger.review.all(ImageFilter(**own), columns=columns)
     assert sorted(tuple(row[name] for name in columns) for row in found) == [
         ("a fox to be judged", 1, "approved", "ann"),
         ("an owl to be judged", 1, "rejected", "ann"),
