@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -239,7 +239,8 @@ class AimlApiClient:
         except requests.RequestException as error:
             self._raise_lost(error, sent=payload.begun)
         headers = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
-        return RawReply(answer.status, headers, answer.body, answer.cut, url)
+        shown = {name: self._auth.taken_from(value.encode()).decode() for name, value in headers.items()}
+        return RawReply(answer.status, shown, self._auth.taken_from(answer.body), answer.cut, url)
 
     def _raise_lost(self, error: requests.RequestException, *, sent: bool) -> NoReturn:
         host = urlsplit(self.base_url).netloc
@@ -270,7 +271,7 @@ class AimlApiClient:
             raise Unavailable(f"cannot reach the API at {host}: {type(error).__name__}") from None
         if answer.cut is not None:
             raise Unavailable(f"the API at {host} answered {answer.status}, but {answer.cut}")
-        return answer
+        return replace(answer, body=self._auth.taken_from(answer.body))
 
     def origin(self) -> str:
         """What a ledger is bound to: the API's scheme, host and port, or `sandbox` for a sandbox on this machine.
