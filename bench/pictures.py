@@ -48,7 +48,7 @@ def _seconds() -> float:
     """Processor time of this process and of those that draw."""
     own = os.times()
     total = own.user + own.system
-    for decoder in drawing._pool._idle:
+    for decoder in drawing._idle._waiting.get("", []):
         with open(f"/proc/{decoder._process.pid}/stat") as stat:  # noqa: PTH123
             user, system = stat.read().rpartition(")")[2].split()[11:13]
         total += (int(user) + int(system)) * _TICK

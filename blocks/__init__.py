@@ -1,4 +1,4 @@
-"""What a user saves in Prefect: credentials, where images go, where the catalog is.
+"""What a user saves in Prefect: credentials, where images go, where the catalog is, what signs.
 
 This module is the package's `prefect.collections` entry point, so that every process that has the package installed
 knows these block types.
@@ -6,6 +6,7 @@ knows these block types.
 
 from .catalog import ImageCatalog
 from .credentials import AimlApiCredentials
+from .signing import SigningCertificate
 from .stores import LocalImageStore, S3ImageStore
 
-__all__ = ["AimlApiCredentials", "ImageCatalog", "LocalImageStore", "S3ImageStore"]
+__all__ = ["AimlApiCredentials", "ImageCatalog", "LocalImageStore", "S3ImageStore", "SigningCertificate"]

@@ -18,8 +18,10 @@ from pydantic import SecretStr
 
 from ..core.errors import BadInput
 from ..core.ledger import has_password
+from ..core.provenance import MarkMode, PictureSigner
 from .catalog import ImageCatalog
 from .credentials import AimlApiCredentials
+from .signing import SigningCertificate
 from .stores import LocalImageStore, S3ImageStore, store_block
 
 ENV = "env"
@@ -139,3 +141,34 @@ def catalog_block(reference: ImageCatalog | str | None) -> ImageCatalog:
             "into a parameter"
         )
     return ImageCatalog(url=SecretStr(reference))
+
+
+def picture_signer(
+    mark: MarkMode, certificate: SigningCertificate | str | None, key: str | None, timestamp_url: str | None
+) -> PictureSigner | None:
+    """What signs the copies of a delivery; None where they are not signed.
+
+    Args:
+        mark: How copies are marked.
+        certificate: A block, its slug (`picture-signing-certificate/main`), or the path of a PEM file.
+        key: Path of the private key's PEM file, with that of a certificate.
+        timestamp_url: A time stamp service, in place of the block's.
+
+    Raises:
+        BadInput: They do not go together; there is no such block.
+        SigningNotPossible: They cannot sign.
+    """
+    if mark is not MarkMode.C2PA:
+        if certificate is not None or key is not None or timestamp_url is not None:
+            raise BadInput("certificate, key and time stamp service go with the mark c2pa")
+        return None
+    if isinstance(certificate, str) and certificate.startswith(f"{SigningCertificate.get_block_type_slug()}/"):
+        certificate = _load(certificate, SigningCertificate)
+    if isinstance(certificate, str) and key is not None:
+        return PictureSigner.from_files(certificate, key, timestamp_url)
+    if not isinstance(certificate, SigningCertificate) or key is not None:
+        slug = SigningCertificate.get_block_type_slug()
+        raise BadInput(f"the mark c2pa goes with a certificate and its key: two PEM files, or a block ({slug}/NAME)")
+    if timestamp_url is not None:
+        certificate = certificate.model_copy(update={"timestamp_url": timestamp_url})
+    return certificate.get_signer()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import BadInput
 from ..core.request import MarkMode
 from . import options
 from .console import facts, print_json, stderr, stdout
 from .exit_codes import INCOMPLETE, OK
 from .flags import with_flags
+
+if TYPE_CHECKING:
+    from ..core.provenance import PictureSigner
 
 _NAMES = "{prompt}-{id}.{ext}"
 _SHOWN = 10
@@ -61,7 +63,11 @@ def deliver(
     ] = None,
     certificate: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="With --mark c2pa: PEM file of the certificate.", rich_help_panel="Marks"),
+        typer.Option(
+            metavar="FILE",
+            help="With --mark c2pa: PEM file of the certificate, or picture-signing-certificate/NAME of a saved block.",
+            rich_help_panel="Marks",
+        ),
     ] = None,
     key: Annotated[
         str | None, typer.Option(metavar="FILE", help="PEM file of its private key.", rich_help_panel="Marks")
@@ -83,15 +89,13 @@ def deliver(
     Exit code: 0 all of it is there, 1 something is not (it says what), 2 bad input.
     """
     del verbose
-    from ..core.provenance import Marking, PictureSigner, SigningFiles
+    from ..core.provenance import Marking
     from ..core.review.choice import image_filter
     from ..core.review.deliver import deliver as deliver_images
     from .catalogs import existing_ledger
     from .typed import read_choice, read_store
 
-    if (mark is MarkMode.C2PA) != (certificate is not None) or (certificate is None) != (key is None):
-        raise BadInput("--mark c2pa goes with --certificate and --key")
-    signer = PictureSigner(SigningFiles(certificate, key, timestamp_url)) if certificate and key else None
+    signer = _signer(mark, certificate, key, timestamp_url)
     with existing_ledger(catalog) as ledger:
         report = deliver_images(
             ledger,
@@ -119,3 +123,13 @@ def deliver(
         ],
     )
     return OK if report.complete else INCOMPLETE
+
+
+def _signer(
+    mark: MarkMode, certificate: str | None, key: str | None, timestamp_url: str | None
+) -> PictureSigner | None:
+    if mark is not MarkMode.C2PA and not (certificate or key or timestamp_url):
+        return None  # Prefect, which knows blocks, takes a second to be imported.
+    from ..blocks.references import picture_signer
+
+    return picture_signer(mark, certificate, key, timestamp_url)

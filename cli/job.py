@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..core.aimlapi import AimlApiClient
-from ..core.aimlapi.client import normalise_base_url
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import Ledger, open_ledger
+from ..core.providers import normalise_base_url, open_client
 from ..core.request import RunRequest
 from ..core.run.checks import CheckedBatch, Prepared, check_request, prepare
 from ..core.run.report import RunReport, make_report
@@ -63,9 +62,9 @@ class Job:
             Unavailable: A service does not answer.
         """
         if not self.api_key:
-            AimlApiClient(self.api_key, base_url=self.base_url)  # says what is missing
+            open_client(self.api_key, base_url=self.base_url)  # says what is missing
         checked = check_request(self.prompts, self.request, normalise_base_url(self.base_url))
-        client = AimlApiClient(self.api_key, base_url=self.base_url)
+        client = open_client(self.api_key, base_url=self.base_url)
         store = open_store(self.to, **self.store_options)
         prepared = prepare(self.request, client=client, ledger=open_ledger(self.catalog), store=store, checked=checked)
         return Ready(self, prepared, checked)

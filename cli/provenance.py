@@ -56,7 +56,7 @@ def check(
     """
     del verbose
     from ..core.provenance import audit, load_trust
-    from .catalogs import existing_ledger
+    from .catalogs import existing_ledger, ledger_if_any
     from .runs import find_run
     from .typed import read_store
 
@@ -70,13 +70,9 @@ def check(
         if not (csv or json):
             stderr().print(f"… {text}", style="dim", soft_wrap=True)
 
-    if names:
-        with existing_ledger(catalog) as ledger:
-            known = ledger.runs.all()
-            runs = [find_run(known, name)["run_id"] for name in names]
-            done = audit(places, runs=runs, ledger=ledger, trust=roots, say=say, **read_store(store))
-    else:
-        done = audit(places, trust=roots, say=say, **read_store(store))
+    with (existing_ledger if names else ledger_if_any)(catalog) as ledger:
+        runs = [find_run(ledger.runs.all(), name)["run_id"] for name in names] if ledger is not None else []
+        done = audit(places, runs=runs, ledger=ledger, trust=roots, say=say, **read_store(store))
     if json:
         print_json(done.as_dict())
     elif csv:

@@ -11,6 +11,7 @@ import typer
 from ..core.errors import BadInput
 from ..core.request import RunRequest
 from . import options
+from .consent import Yes, require_consent
 from .console import print_json, stderr, stdout
 from .exit_codes import INCOMPLETE, OK
 from .flags import FlagsOf, Given, with_flags
@@ -55,6 +56,7 @@ def regenerate(
     catalog: options.Catalog = None,
     base_url: options.BaseUrl = None,
     models: options.Models = None,
+    yes: Yes = False,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -96,7 +98,7 @@ def regenerate(
         else:
             stdout().print("Nothing is to be made anew.")
         return OK
-    return _buy(context, ledger, request, to, base_url, store, as_json=json)
+    return _buy(context, ledger, request, to, base_url, store, yes=yes, as_json=json)
 
 
 def _ask(ledger: Ledger, images: Sequence[str], reviewer: str, prompt: str | None, pairs: list[str] | None) -> int:
@@ -111,9 +113,9 @@ def _ask(ledger: Ledger, images: Sequence[str], reviewer: str, prompt: str | Non
 
 
 def _wanted(ledger: Ledger, image: str, reviewer: str, prompt: str | None, fields: dict[str, str]) -> Regeneration:
-    from ..core.aimlapi import load_registry
     from ..core.ledger import RegenerationKind
     from ..core.plan import read_parameters
+    from ..core.providers import load_registry
     from ..core.review.regenerate import Regeneration
 
     if prompt is not None:
@@ -143,9 +145,10 @@ def _buy(
     base_url: str | None,
     store: Given,
     *,
+    yes: bool,
     as_json: bool,
 ) -> int:
-    from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
+    from ..core.providers import DEFAULT_BASE_URL, open_client
     from ..core.review.regenerate import prepare_batches, with_budget_left
     from ..core.storage import ObjectStore, open_store
     from .job import Job, Ready
@@ -163,7 +166,8 @@ def _buy(
             raise BadInput("the images that are to be replaced lie nowhere; say with --to where the new ones go")
         return open_store(place, **(options_ if place.startswith("s3://") else {}))
 
-    ready = prepare_batches(ledger, request, connect=lambda: AimlApiClient(key, base_url=url), store_of=store_of)
+    ready = prepare_batches(ledger, request, connect=lambda: open_client(key, base_url=url), store_of=store_of)
+    require_consent(ready, request.budget_usd, yes=yes)
     reports: list[RunReport] = []
     spent, code = 0, OK
     for whole in ready:

@@ -150,7 +150,7 @@ def _listen(host: str, port: int | None, scope: str) -> socket.socket:
     Raises:
         BadInput: The port is taken.
     """
-    from ..core.review.server import listen
+    from ..core.http.server import listen
 
     if port is not None:
         return listen(host, port)

@@ -9,10 +9,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from ..blocks import LocalImageStore, S3ImageStore
-from ..blocks.references import catalog_block, image_store_block
-from ..core.errors import BadInput
-from ..core.provenance import Marking, MarkMode, PictureSigner, SigningFiles
+from ..blocks import LocalImageStore, S3ImageStore, SigningCertificate
+from ..blocks.references import catalog_block, image_store_block, picture_signer
+from ..core.provenance import Marking, MarkMode
 from ..core.request import ImageChoice
 from ..core.review.choice import image_filter
 from ..core.review.deliver import DEFAULT_NAMES, IncompleteDelivery, deliver
@@ -45,9 +44,12 @@ def imagen_deliver(
     mark_prompt: Annotated[bool, Field(description="Marks have the prompt, too.")] = False,
     credit: Annotated[str | None, Field(description="Credit line of the marks.")] = None,
     certificate: Annotated[
-        str | None, Field(description="For c2pa: path of the certificate's PEM file on the worker.")
+        SigningCertificate | str | None,
+        Field(description="For c2pa: a saved certificate, or the path of a PEM file on the worker."),
     ] = None,
-    key: Annotated[str | None, Field(description="Path of its private key's PEM file on the worker.")] = None,
+    key: Annotated[
+        str | None, Field(description="With the path of a certificate: that of its private key's PEM file.")
+    ] = None,
     timestamp_url: Annotated[str | None, Field(description="Time stamp service for signatures.")] = None,
 ) -> State[Any]:
     """Copy approved images to the place that others take them from, with a manifest. Buys nothing.
@@ -58,13 +60,12 @@ def imagen_deliver(
         `Completed` with a `DeliveryReport`; or `Failed` named `Incomplete`, whose result is an `IncompleteDelivery`.
 
     Raises:
-        BadInput: Names that do not fit; a place of another ledger, or one where runs store their images.
+        BadInput: Names that do not fit; a place of another ledger, or one where runs store their images; a certificate
+            that is not there or cannot sign.
     """
     logger = get_run_logger()
     ledger = catalog_block(catalog).get_ledger()
-    if (mark is MarkMode.C2PA) != (certificate is not None) or (certificate is None) != (key is None):
-        raise BadInput("mark: c2pa goes with certificate and key")
-    signer = PictureSigner(SigningFiles(certificate, key, timestamp_url)) if certificate and key else None
+    signer = picture_signer(mark, certificate, key, timestamp_url)
     is_file = isinstance(to, str) and to.lower().endswith(".zip")
     report = deliver(
         ledger,

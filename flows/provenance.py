@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from ..blocks import LocalImageStore, S3ImageStore
+from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
 from ..core.provenance import UnsoundAudit
 from ..tasks.provenance import check_provenance
 from .parameters import document_parameters
@@ -27,6 +27,9 @@ def imagen_provenance(
         str | None,
         Field(description="PEM file on the worker with the roots that C2PA signatures are trusted under."),
     ] = None,
+    catalog: Annotated[
+        ImageCatalog | str | None, Field(description="Ledger whose verdicts are told. Empty: those of the marks.")
+    ] = None,
 ) -> State[Any]:
     """Check that every picture says that an AI made it: how, by whom, whether it holds, what is missing.
 
@@ -39,7 +42,7 @@ def imagen_provenance(
     Raises:
         BadInput: A place is not there or has no pictures.
     """
-    done = check_provenance(where, store, trust)
+    done = check_provenance(where, store, trust, catalog)
     if done.sound:
         return Completed(message=done.summary(), data=done)
     return Failed(name="Unmarked", message=done.summary(), data=UnsoundAudit(done))

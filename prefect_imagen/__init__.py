@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .blocks import ImageCatalog as ImageCatalog
     from .blocks import LocalImageStore as LocalImageStore
     from .blocks import S3ImageStore as S3ImageStore
+    from .blocks import SigningCertificate as SigningCertificate
     from .core.errors import BadInput as BadInput
     from .core.errors import ImagenError as ImagenError
     from .core.errors import Unavailable as Unavailable
@@ -54,7 +55,7 @@ _NAMES = {
     "flows": "imagen_deliver imagen_fanout imagen_pipeline imagen_provenance imagen_regenerate imagen_repair",
     "tasks": """catalog_images check_images check_provenance download_images expand_prompts generate_images
         make_thumbnails rewrite_prompts upload_images""",
-    "blocks": "AimlApiCredentials ImageCatalog LocalImageStore S3ImageStore",
+    "blocks": "AimlApiCredentials ImageCatalog LocalImageStore S3ImageStore SigningCertificate",
     "core.request": "CheckOptions Delivery ImageChoice ImageOptions Limits Policy PromptOptions Rewrite RunRequest",
     "core.run.report": "IncompleteRun RunReport",
     "core.errors": "BadInput ImagenError Unavailable",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from collections.abc import Callable
 import uvicorn
 from pydantic import SecretStr
 
-from ..core.errors import BadInput
+from ..core.http.server import ReadyServer, listen
 from .app import create_app
 from .options import KEYS_VARIABLE, SandboxOptions
 from .state import sandbox_version
@@ -21,19 +20,6 @@ from .wire import TransportProtocol
 _KEEP_ALIVE_SECONDS = 75
 _GRACE_SECONDS = 2
 _PARENT_POLL_SECONDS = 0.5
-
-
-class _Server(uvicorn.Server):
-    """A server that calls back when it is ready."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._ready()
 
 
 def serve(options: SandboxOptions, on_ready: Callable[[str], None] | None = None) -> None:
@@ -49,7 +35,7 @@ def serve(options: SandboxOptions, on_ready: Callable[[str], None] | None = None
     if not options.keys:
         named = os.environ.get(KEYS_VARIABLE, "").split(",")
         options = options.model_copy(update={"keys": tuple(SecretStr(key.strip()) for key in named if key.strip())})
-    with _listen(options) as listener:
+    with listen(options.host, options.port) as listener:
         port = listener.getsockname()[1]
         host = f"[{options.host}]" if ":" in options.host else options.host
         origin = f"http://{host}:{port}"
@@ -74,27 +60,10 @@ def serve(options: SandboxOptions, on_ready: Callable[[str], None] | None = None
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        server = _Server(config, ready)
+        server = ReadyServer(config, ready)
         if options.exit_with_stdin:
             threading.Thread(target=_exit_with_parent, args=(server,), daemon=True).start()
         server.run(sockets=[listener])
-
-
-def _listen(options: SandboxOptions) -> socket.socket:
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    # The protocol is named because asyncio switches Nagle's algorithm off only where it reads TCP here; without
-    # that every reply of more than one packet waits for the client's delayed ACK, 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((options.host, options.port))
-    except OSError as error:
-        listener.close()
-        raise BadInput(
-            f"the sandbox cannot listen on {options.host}:{options.port}: {error.strerror}. Choose another --port, "
-            "or 0 for any free one."
-        ) from None
-    return listener
 
 
 def _exit_with_parent(server: uvicorn.Server) -> None:

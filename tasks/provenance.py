@@ -8,8 +8,8 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
-from ..blocks import LocalImageStore, S3ImageStore
-from ..blocks.references import image_store_block
+from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks.references import catalog_block, image_store_block
 from ..core.errors import BadInput
 from ..core.markdown import cell
 from ..core.provenance import Audit, audit, load_trust
@@ -21,7 +21,10 @@ _ROWS = 500
 
 @task(name="check_provenance", task_run_name="check provenance")
 def check_provenance(
-    where: Sequence[str] = (), store: S3ImageStore | LocalImageStore | str | None = None, trust: str | None = None
+    where: Sequence[str] = (),
+    store: S3ImageStore | LocalImageStore | str | None = None,
+    trust: str | None = None,
+    catalog: ImageCatalog | str | None = None,
 ) -> Audit:
     """Check that every picture says that an AI made it, and that this holds.
 
@@ -30,6 +33,7 @@ def check_provenance(
         store: Block, slug, or address: how S3 is reached.
         trust: Path of a PEM file with the roots that C2PA signatures are trusted under; None for that of
             `PREFECT_IMAGEN_C2PA_TRUST`.
+        catalog: Block, slug, or address of the ledger whose verdicts are told; None for those of the marks alone.
 
     Returns:
         What was found; `sound` says whether all is well. Its pictures are also in the artifact `imagen-provenance`.
@@ -43,7 +47,8 @@ def check_provenance(
     if not places:
         raise BadInput("say where the pictures are: places, or a store")
     options = dict(opened.options) if isinstance(opened, S3Store) else {}
-    done = audit(places, trust=load_trust(trust), say=get_run_logger().info, **options)
+    ledger = catalog_block(catalog).get_ledger() if catalog is not None else None
+    done = audit(places, trust=load_trust(trust), ledger=ledger, say=get_run_logger().info, **options)
     leave_audit(done)
     return done
 

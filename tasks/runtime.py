@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
 from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
-from ..blocks.credentials import KEY_VARIABLE
 from ..blocks.references import catalog_block, credentials_block, image_store_block
 from ..core.errors import Unavailable
 from ..core.ledger import LedgerBehind
@@ -56,7 +54,7 @@ class RunConfig:
         store: Block, slug, or address; None for a step that stores nothing.
         catalog: Block, slug, or address; None for this user's own.
         request: Limits, policy and delivery.
-        buys: Whether the step cannot do without an API client.
+        buys: Whether the step needs an API client.
     """
 
     credentials: Credentials = None
@@ -74,9 +72,7 @@ class RunConfig:
         """
         ledger = catalog_block(self.catalog).get_ledger()
         store = image_store_block(self.store).get_store() if self.store is not None else None
-        # A step that buys nothing takes a client as well, where it can have one: its address is the one on this
-        # machine that images may be fetched from.
-        wanted = self.buys or self.credentials is not None or bool(os.environ.get(KEY_VARIABLE))
+        wanted = self.buys or self.credentials is not None
         client = credentials_block(self.credentials).get_client() if wanted else None
         return Run(Services(run_id, ledger=ledger, store=store, client=client, request=self.request))
 
@@ -128,7 +124,7 @@ def bind_alone(run: Run, *, alone: bool) -> None:
     """Bind the ledger to the API, which a flow does before its steps begin."""
     client = run.services.client
     if alone and client is not None:
-        run.ledger.bind(client.origin())
+        run.ledger.bind(client.origin(), client.address)
 
 
 def raise_if_unavailable(run: Run, *, alone: bool) -> None:

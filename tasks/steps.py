@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from logging import INFO, WARNING
 from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from ..core.ledger import ImageState
@@ -111,7 +112,7 @@ def download_images(
 
     Args:
         batch: From `generate_images`, or any items of a run.
-        credentials: Only says which API's own addresses are trusted; the key is never sent to a download.
+        credentials: Not needed: the ledger knows where the images were bought. The key is never sent to a download.
         store: Where images go: owned images that are not there are fetched from where they are.
         catalog: The ledger; None for this user's own.
         request: Spool folder, threads.
@@ -168,6 +169,9 @@ def catalog_images(
 ) -> Cataloged:
     """Record the outcome of each image and item in one transaction, then clear the spool and release the items.
 
+    In a flow of one's own this also ends the run, unless others of its items are still being worked on, and logs what
+    was delivered, what is missing and what was billed.
+
     Args:
         uploaded: From `upload_images`.
         catalog: The ledger; None for this user's own.
@@ -180,5 +184,9 @@ def catalog_images(
         LedgerUnavailable: Nothing was recorded; a later run finds the objects and records them.
     """
     config = RunConfig(None, None, catalog, request or RunRequest(), buys=False)
-    with attached(uploaded.run_id, config) as (run, _):
-        return run.record(uploaded)
+    with attached(uploaded.run_id, config) as (run, alone):
+        cataloged = run.record(uploaded)
+        report = run.finish_steps() if alone else None
+    if report is not None:
+        get_run_logger().log(INFO if report.complete else WARNING, report.summary())
+    return cataloged

@@ -8,7 +8,6 @@ the next picture; handing one over costs about a millisecond.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import json
@@ -25,6 +24,7 @@ from typing import Any
 from PIL import Image
 
 from ..errors import BadInput, ImagenError, Unavailable
+from ..processes import IdleProcesses, environment_without_secrets
 from .signature import Format, NotAnImage, read_header
 
 BUDGET_VARIABLE = "PREFECT_IMAGEN_DECODE_BYTES"
@@ -89,14 +89,6 @@ class _Decoder:
     """One process. Used by one thread at a time."""
 
     def __init__(self) -> None:
-        # Nothing of this environment but what lets Python and its libraries start: no key.
-        kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT") if name in os.environ}
-        environment = {
-            **kept,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "MALLOC_ARENA_MAX": "1",
-        }
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this program, and a file of this package
                 # -P: the folder of the program holds modules whose names are those of the standard library.
@@ -105,7 +97,7 @@ class _Decoder:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 pipesize=_PIPE,
-                env=environment,
+                env={**environment_without_secrets(), "MALLOC_ARENA_MAX": "1"},
                 # Ctrl-C on a terminal is for the run, which ends this process by closing its input.
                 start_new_session=True,
             )
@@ -136,17 +128,17 @@ class _Decoder:
         finally:
             late.cancel()
         if not answer:
-            raise NotAnImage(self._end())
+            raise NotAnImage(self._how_it_ended())
         return answer, pixels
 
-    def _end(self) -> str:
-        self.close()
+    def _how_it_ended(self) -> str:
+        self.end()
         code = self._process.returncode
         if code == -getattr(signal, "SIGXCPU", 0):
             return f"not decoded within {CPU_SECONDS} s of processor time"
         return f"its decoder did not survive it (exit {code})"
 
-    def close(self) -> None:
+    def end(self) -> None:
         """End the process."""
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -156,50 +148,19 @@ class _Decoder:
         self._process.wait()
 
 
-class _Pool:
-    """The decoders of this process: made when they are needed, kept for the next picture."""
-
-    def __init__(self) -> None:
-        self._slots = threading.BoundedSemaphore(max(1, min(_DECODERS, os.cpu_count() or 1)))
-        self._lock = threading.Lock()
-        self._idle: list[_Decoder] = []
-
-    def ask(self, job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-        with self._slots:
-            with self._lock:
-                decoder = self._idle.pop() if self._idle else None
-            decoder = decoder or _Decoder()
-            try:
-                answer = decoder.ask(job, data)
-            except BaseException:
-                decoder.close()
-                raise
-            with self._lock:
-                self._idle.append(decoder)
-            return answer
-
-    def close(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for decoder in idle:
-            decoder.close()
+_slots = threading.BoundedSemaphore(max(1, min(_DECODERS, os.cpu_count() or 1)))
+_idle: IdleProcesses[_Decoder] = IdleProcesses(most=_DECODERS)
 
 
-_pool = _Pool()
-_of_the_parent: list[_Pool] = []
-
-
-@atexit.register
 def close_decoders() -> None:
     """End the decoders of this process; a later picture starts new ones."""
-    _pool.close()
+    _idle.end()
 
 
 def _start_anew() -> None:
-    """A forked process has decoders and locks of its own: two processes cannot talk to one decoder."""
-    global _pool
-    _of_the_parent.append(_pool)
-    _pool = _Pool()
+    """A forked process has slots and a budget of its own."""
+    global _slots
+    _slots = threading.BoundedSemaphore(max(1, min(_DECODERS, os.cpu_count() or 1)))
     decoding_budget.cache_clear()
 
 
@@ -214,10 +175,17 @@ def _ask(kind: Format, data: bytes, need: int, **job: Any) -> tuple[dict[str, An
             f"drawing it takes {need / 2**20:,.0f} MB, more than the {budget.limit / 2**20:,.0f} MB for all pictures "
             f"({BUDGET_VARIABLE})"
         )
-    with budget.holding(need):
-        return _pool.ask(
-            {"format": kind.pillow, "memory": need, "seconds": CPU_SECONDS, "side": 0, "cut": False, **job}, data
-        )
+    with budget.holding(need), _slots:
+        decoder = _idle.take("") or _Decoder()
+        try:
+            answer = decoder.ask(
+                {"format": kind.pillow, "memory": need, "seconds": CPU_SECONDS, "side": 0, "cut": False, **job}, data
+            )
+        except BaseException:
+            decoder.end()
+            raise
+        _idle.put_back("", decoder)
+        return answer
 
 
 def memory_needed(kind: Format, data: bytes, pixels: int, bytes_per_pixel: int | None = None) -> int:

@@ -108,8 +108,12 @@ class Ledger(Database):
             query = sa.select(images.c.call_id).where(images.c.requested_at.is_(None))
             return connection.scalar(query.limit(1)) is not None
 
-    def bind(self, origin: str) -> None:
+    def bind(self, origin: str, address: str | None = None) -> None:
         """Bind the ledger to one API (scheme, host, port) for good: a sandbox's purchases never look like real ones.
+
+        Args:
+            origin: Which API it is.
+            address: Where it answers now; a sandbox may answer elsewhere after each start. None leaves what is known.
 
         Raises:
             LedgerMismatch: The ledger belongs to another API.
@@ -118,7 +122,12 @@ class Ledger(Database):
         def operation(connection: Connection) -> str:
             # The first of several processes that start at once decides.
             connection.execute(insert_new(connection, meta), [{"key": "api_origin", "value": origin}])
-            return str(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_origin")))
+            bound = str(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_origin")))
+            if bound == origin and address is not None:
+                mine = sa.update(meta).where(meta.c.key == "api_address", meta.c.value != address)
+                connection.execute(insert_new(connection, meta), [{"key": "api_address", "value": address}])
+                connection.execute(mine.values(value=address))
+            return bound
 
         bound = self.write(operation)
         if bound != origin:
@@ -132,6 +141,12 @@ class Ledger(Database):
         """The API this ledger is bound to; None before the first run."""
         with self.read() as connection:
             return connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_origin"))
+
+    @property
+    def address(self) -> str | None:
+        """Where this ledger's API answered the last time that it was bought from; None before the first run."""
+        with self.read() as connection:
+            return connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_address"))
 
     def adopt_id(self, ledger_id: str) -> bool:
         """Continue as the ledger of an id, if this one has no calls of its own. Returns whether it has none."""

@@ -13,7 +13,6 @@ A process is started when it is needed, and kept for the next reading.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import signal
@@ -21,12 +20,11 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
 from typing import IO, Any
 
+from ..processes import IdleProcesses, environment_without_secrets
 from .channel import Ask, End, Fail, Give, receive, send
 from .errors import PromptError, TooExpensive
 
@@ -43,8 +41,6 @@ OUT_OF_MEMORY = 3
 """The status with which the process ends where memory does not suffice."""
 
 _MODULE = "prefect_imagen.core.prompts.child"
-_KEPT = 2
-_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONHOME", "TZ", "TMPDIR", "SYSTEMROOT")
 
 
 class _Process:
@@ -52,7 +48,6 @@ class _Process:
         self.place = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self.place.truncate(PLACE.size)
         listening, self._lifeline = os.pipe()
-        known = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         try:
             # -P: a module in the current folder must not stand in for one of ours.
             self._process = subprocess.Popen(  # noqa: S603 - a module of this package
@@ -61,7 +56,7 @@ class _Process:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(self.place.fileno(), listening),
-                env={**known, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=environment_without_secrets(),
             )
         finally:
             os.close(listening)
@@ -90,43 +85,7 @@ class _Process:
         return int(PLACE.unpack(os.pread(self.place.fileno(), PLACE.size, 0))[0])
 
 
-class _Idle:
-    """Processes that wait for the next reading."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[str, list[_Process]] = {}
-        atexit.register(self.end)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
-
-    def take(self, job: str) -> _Process:
-        with self._lock:
-            if waiting := self._waiting.get(job):
-                return waiting.pop()
-        return _Process()
-
-    def put_back(self, job: str, process: _Process) -> None:
-        with self._lock:
-            waiting = self._waiting.setdefault(job, [])
-            if len(waiting) < _KEPT:
-                waiting.append(process)
-                return
-        process.end()
-
-    def end(self) -> None:
-        with self._lock:
-            waiting, self._waiting = self._waiting, {}
-        for process in chain.from_iterable(waiting.values()):
-            process.end()
-
-    def _forget(self) -> None:
-        # The pipes are those of the process that was forked.
-        self._lock = threading.Lock()
-        self._waiting = {}
-
-
-_idle = _Idle()
+_idle: IdleProcesses[_Process] = IdleProcesses(most=2)
 
 Answers = Mapping[str, Callable[[Any], Any]]
 """What the process may ask for. An exception is raised when its turn comes: after all that was made before it."""
@@ -149,7 +108,7 @@ class Confined:
         self._answers = answers
         self._problem: BaseException | None = None
         self.result: Any = None
-        self._process: _Process | None = _idle.take(job[0])
+        self._process: _Process | None = _idle.take(job[0]) or _Process()
         # Not `__del__`: of a cycle, that of the process's own files may come first.
         self._abandoned = weakref.finalize(self, self._process.end)
         try:

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .channel import Channel, Limits, NoMore
 from .confined import Confined
 from .errors import PromptFileError
+from .seekable import SeekableFile
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    pass
 
 MAX_ROW_BYTES = 4_000_000
 """Bytes of a row: as many as a line of a text file may have. Batches are cut to this size, too."""
@@ -89,39 +90,20 @@ def _confined(name: str, file: Any, *, rows: bool) -> Confined:
     return Confined(name, ("parquet", Read(name, rows)), {"size": lambda _: (file.seek(0, io.SEEK_END),), "read": read})
 
 
-class _Remote(io.RawIOBase):
+class _Remote(SeekableFile):
     """The file, which is open on the other side."""
 
     def __init__(self, channel: Channel) -> None:
+        super().__init__(int(channel.ask("size")[0]))
         self._channel = channel
-        self._position = 0
-        self.size = int(channel.ask("size")[0])
         self.broken = False
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer).cast("B")
+    def bytes_at(self, position: int, count: int) -> bytes:
         try:
-            data = self._channel.ask("read", (self._position, len(view)))
+            return bytes(self._channel.ask("read", (position, count)))
         except NoMore:
             self.broken = True
             raise
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
 
 
 def convert(asked: Read, channel: Channel, limits: Limits) -> Columns | None:

@@ -21,9 +21,9 @@ from ..storage import S3Options
 from ..storage.s3_client import working_client
 from ..storage.s3_errors import code_of, status_of, translated
 from .errors import PromptFileError
+from .seekable import SeekableFile
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
     from mypy_boto3_s3.client import S3Client
 
 PIECE = 4 * 1024 * 1024
@@ -94,39 +94,21 @@ class S3Object:
                 raise
 
 
-class _Stream(io.RawIOBase):
+class _Stream(SeekableFile):
     """`S3Object` as a binary file, one piece in memory."""
 
     def __init__(self, found: S3Object) -> None:
+        super().__init__(found.size)
         self._object = found
-        self._position = 0
         self._piece = b""
         self._piece_start = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._object.size}[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer).cast("B")
-        at = self._position - self._piece_start
+    def bytes_at(self, position: int, count: int) -> bytes:
+        at = position - self._piece_start
         if not 0 <= at < len(self._piece):
-            self._piece = self._object.read(self._position, PIECE)
-            self._piece_start, at = self._position, 0
-        part = self._piece[at : at + len(view)]
-        view[: len(part)] = part
-        self._position += len(part)
-        return len(part)
+            self._piece = self._object.read(position, PIECE)
+            self._piece_start, at = position, 0
+        return self._piece[at : at + count]
 
 
 def read_folder(

@@ -7,7 +7,7 @@ from .examine import Provenance, examine
 from .look import Look, look
 from .manifest import C2pa, Manifest, load_trust, trusted_roots
 from .mark import SIDECAR, SIDECAR_TYPE, Marked, Marking, mark
-from .sign import PictureSigner, SigningFiles
+from .sign import PictureSigner
 from .splice import splice, unsplice
 from .xmp import Facts, facts_of_row, packet, source_type_of
 
@@ -26,7 +26,6 @@ __all__ = [
     "Marking",
     "PictureSigner",
     "Provenance",
-    "SigningFiles",
     "SigningNotPossible",
     "UnreadableXmp",
     "UnsoundAudit",

@@ -22,7 +22,7 @@ from ..errors import BadInput, ImagenError
 from ..files import Fetched
 from ..images import EXTENSIONS, NotAnImage
 from ..images.signature import read_header
-from ..ledger import Ledger
+from ..ledger import Ledger, Review, VerdictValue, image_key
 from ..storage import LocalStore, ObjectInfo, ObjectStore, open_store
 from .errors import UnreadableXmp
 from .examine import Provenance, examine
@@ -54,9 +54,11 @@ class Checked:
         made_at: When it was made, as it says.
         sha256: Of the file.
         original_sha256: Of the provider's file: without our mark, or the file itself; None if that cannot be told.
-        verdict: `rejected`, or its rating, as the mark says; None for none.
+        verdict: As the ledger has it, where there is one that knows the picture; else `rejected`, or its rating, as the
+            mark says. None for none.
         missing: What a mark should say, and this does not.
         problems: What is broken.
+        image_id: The unique id that the mark gives it.
     """
 
     uri: str
@@ -74,6 +76,7 @@ class Checked:
     verdict: str | None = None
     missing: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    image_id: str | None = None
 
     @property
     def sound(self) -> bool:
@@ -216,6 +219,7 @@ def check(data: bytes, *, uri: str = "", sidecar: bytes | None = None, trust: st
         None if rating is None else "rejected" if rating == "-1" else f"rated {rating}",
         tuple(name for name, is_there in named.items() if not is_there),
         tuple(problems),
+        said.get("Iptc4xmpExt:DigImageGUID"),
     )
 
 
@@ -236,7 +240,8 @@ class _Job:
     key: str
     size: int
     has_sidecar: bool
-    sha256: str | None = None  # of the original, where a ledger knows it
+    image_id: str | None = None  # and the hash of the original, where a ledger knows them
+    sha256: str | None = None
 
 
 @dataclass(slots=True)
@@ -245,6 +250,7 @@ class _Auditor:
 
     trust: str | None = None
     say: Callable[[str], None] = lambda _: None
+    ledger: Ledger | None = None
     _jobs: list[_Job] = field(default_factory=list)
     _others: int = 0
 
@@ -271,7 +277,8 @@ class _Auditor:
         if not pictures:
             raise BadInput(f"{where}: no pictures there ({', '.join(PICTURES)})")
         self._others += sum(not key.endswith(SIDECAR) and not _hidden(key) for key in listed.keys() - pictures)
-        self._jobs += [_Job(store, key, listed[key].size, key + SIDECAR in listed) for key in pictures]
+        known = self._handed_over(store)
+        self._jobs += [_Job(store, key, listed[key].size, key + SIDECAR in listed, known.get(key)) for key in pictures]
 
     def _add_one(self, where: str, options: Mapping[str, Any]) -> None:
         folder, _, name = where.rpartition("/")
@@ -282,7 +289,14 @@ class _Auditor:
         info = store.head(name)
         if info is None:
             raise BadInput(f"{where}: there is no such file")
-        self._jobs.append(_Job(store, name, info.size, store.head(name + SIDECAR) is not None))
+        has_sidecar = store.head(name + SIDECAR) is not None
+        self._jobs.append(_Job(store, name, info.size, has_sidecar, self._handed_over(store).get(name)))
+
+    def _handed_over(self, store: ObjectStore) -> dict[str, str]:
+        """Ids of the images whose copies the ledger knows there, by the keys of the copies."""
+        if self.ledger is None:
+            return {}
+        return {copy.key: copy.image_id for copy in self.ledger.handovers.at(store.destination).values()}
 
     def add_run(self, ledger: Ledger, run_id: str, **options: Any) -> None:
         """Add the stored images of a run: each is also compared with the hash that the ledger has of it.
@@ -299,7 +313,8 @@ class _Auditor:
             place = row["destination"]
             if place not in stores:
                 stores[place] = open_store(place, **(options if place.startswith("s3://") else {}))
-            self._jobs.append(_Job(stores[place], row["object_key"], row["bytes"] or 0, True, row["sha256"]))
+            known = (row["image_id"], row["sha256"])
+            self._jobs.append(_Job(stores[place], row["object_key"], row["bytes"] or 0, True, *known))
 
     def run(self) -> Audit:
         """Read and check every picture. One that cannot be read is broken; the others are checked."""
@@ -310,7 +325,21 @@ class _Auditor:
         ):
             numbered = enumerate(self._jobs)
             done = threads.map(lambda job: self._check(job[1], Path(folder) / str(job[0])), numbered)
-            return Audit(list(done), self._others)
+            return Audit(self._with_verdicts(list(done)), self._others)
+
+    def _with_verdicts(self, done: Sequence[Checked]) -> Sequence[Checked]:
+        """The pictures with the verdicts that the ledger has of them now; a mark has the one of its own time."""
+        if self.ledger is None:
+            return done
+        meant = [job.image_id or picture.image_id or "" for job, picture in zip(self._jobs, done, strict=True)]
+        said = self.ledger.verdicts.latest(image_id for image_id in meant if _is_id(image_id))
+        return [
+            replace(picture, verdict=_in_words(said[image_id]))
+            # An id that only the mark gives counts if the hash goes with it: whoever likes can write an id.
+            if image_id in said and (job.image_id or said[image_id].sha256 == picture.original_sha256)
+            else picture
+            for job, picture, image_id in zip(self._jobs, done, meant, strict=True)
+        ]
 
     def _check(self, job: _Job, temporary: Path) -> Checked:
         uri = job.store.uri(job.key)
@@ -329,6 +358,20 @@ class _Auditor:
             return checked
         problem = f"it is not the original that the ledger knows (SHA-256 {job.sha256[:16]}…)"
         return replace(checked, problems=(*checked.problems, problem))
+
+
+def _is_id(text: str) -> bool:
+    try:
+        image_key(text)
+    except BadInput:
+        return False
+    return True
+
+
+def _in_words(review: Review) -> str | None:
+    stars = f"rated {review.stars}" if review.stars else ""
+    said = "" if review.verdict is VerdictValue.NONE else review.verdict.value
+    return ", ".join(filter(None, (said, stars))) or None
 
 
 def _content(fetched: Fetched) -> bytes:
@@ -362,7 +405,7 @@ def audit(
     Args:
         where: Prefixes of buckets, folders, or single pictures.
         runs: Ids of runs of the ledger, whose stored images are checked.
-        ledger: Open.
+        ledger: Open. Verdicts of pictures that it knows come from it.
         trust: PEM text of the roots under which C2PA signatures are trusted.
         say: Told what is being done.
         options: How stores are reached: the fields of `S3Options`.
@@ -371,7 +414,7 @@ def audit(
         BadInput: A place is not there, or has no pictures.
         Unavailable: A store does not answer.
     """
-    auditor = _Auditor(trust, say)
+    auditor = _Auditor(trust, say, ledger)
     for place in where:
         auditor.add(place, **options)
     for run_id in runs:

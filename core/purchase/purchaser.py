@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..aimlapi import AimlApiClient, ImageRequest, RawReply, ResolvedModel
-from ..aimlapi.errors import ApiError
 from ..errors import BadInput, ImagenError
 from ..files import SpoolUnavailable
 from ..ledger import (
@@ -37,6 +35,8 @@ from ..limits import (
     StopReason,
     StopSignal,
 )
+from ..providers import ImageClient, ImageRequest, RawReply, ResolvedModel
+from ..providers.errors import ApiError
 from ..request import Policy, RewriteFallback
 from ..rewrite import no_second_rewriting
 from .decision import Decision, NextStep, Verdict
@@ -70,7 +70,7 @@ class Purchaser:
     def __init__(
         self,
         *,
-        client: AimlApiClient,
+        client: ImageClient,
         ledger: Ledger,
         replies: ReplySpool,
         limiter: CallLimiter,

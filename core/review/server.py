@@ -18,6 +18,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from ..errors import BadInput, ImagenError, Unavailable
+from ..http.server import ReadyServer
 from .access import Access, AccessMiddleware
 from .pictures import CannotBeShown, Pictures, StoredPicture
 from .thumbnails import Thumbnails
@@ -195,41 +196,8 @@ async def _surprise(_request: Request, error: Exception) -> Response:
     return _json({"problem": f"this should not have happened: {type(error).__name__}"}, 500)
 
 
-class _Server(uvicorn.Server):
-    """A server that calls back when it is ready."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._ready()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket for the server.
-
-    Raises:
-        BadInput: The address cannot be had; the message says why.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise BadInput(
-            f"cannot listen on {host}:{port}: {error.strerror}. Choose another --port, or 0 for any free one."
-        ) from None
-    return listener
-
-
 def origin_of(listener: socket.socket) -> str:
-    """The address of a socket, as a browser has it."""
+    """The address of a socket, as a client has it."""
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - no address to listen on, but one that is shown
         host = socket.gethostname()
@@ -253,4 +221,4 @@ def serve(app: Starlette, listener: socket.socket, ready: Callable[[], None]) ->
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    _Server(config, ready).run(sockets=[listener])
+    ReadyServer(config, ready).run(sockets=[listener])

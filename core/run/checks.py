@@ -8,15 +8,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
-from ..aimlapi.errors import ApiError, BadKey
-from ..aimlapi.provider_catalog_fetch import fetch_provider_catalog
 from ..delivery import Marker
 from ..errors import BadInput
 from ..files import home
 from ..ledger import Ledger
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch, make_terms, open_batch
+from ..providers import ImageClient, InvalidRequest, WithdrawnModel, fetch_catalog
+from ..providers.errors import ApiError, BadKey
 from ..request import RunRequest
 from ..rewrite import make_request
 from ..storage import KeyTemplate, ObjectStore
@@ -48,7 +47,7 @@ class Prepared:
     """
 
     request: RunRequest
-    client: AimlApiClient
+    client: ImageClient
     ledger: Ledger
     store: ObjectStore
     checked: CheckedBatch | None = None
@@ -93,7 +92,7 @@ def check_request(prompts: str | Path | Sequence[str], request: RunRequest, base
 def prepare(
     request: RunRequest,
     *,
-    client: AimlApiClient,
+    client: ImageClient,
     ledger: Ledger,
     store: ObjectStore,
     checked: CheckedBatch | None = None,
@@ -124,7 +123,7 @@ def with_terms(spec: AnyBatch, base_url: str, *, offline: bool = False) -> AnyBa
         WithdrawnModel: The model is gone, and no other may stand in for it.
         UnknownModel: One is not known.
     """
-    provider = fetch_provider_catalog(base_url, home() / "cache", offline=offline, fresh=True)
+    provider = fetch_catalog(base_url, home() / "cache", offline=offline, fresh=True)
     ready = replace(spec, terms=make_terms(provider, (spec.model, *spec.fallback)))
     try:
         ready.models()
@@ -177,7 +176,7 @@ def check_batch(spec: AnyBatch, *, budget: int | None) -> int:
 
 
 def check_services(
-    client: AimlApiClient,
+    client: ImageClient,
     ledger: Ledger,
     store: ObjectStore | None,
     *,
@@ -209,6 +208,6 @@ def check_services(
     if store is not None:
         store.preflight(tags)
     # Last, since it is for good: an address with a typo in it must not become a new ledger's API.
-    ledger.bind(origin)
+    ledger.bind(origin, client.address)
     if store is not None:
         Marker(ledger, store).bind(adopt=adopt)

@@ -275,6 +275,14 @@ class Run:
         self.ledger.runs.finish(self.id, report.outcome)
         return report
 
+    def finish_steps(self) -> RunReport | None:
+        """End a run that is made of single steps, unless a worker holds some of its items; None if one does.
+
+        More batches may follow: each of them ends the run anew.
+        """
+        destination = self.ledger.runs.get(self.id)["destination"]
+        return None if self.ledger.items.leased(self.id, destination=destination) else self.finish()
+
     def report(self, failures: Sequence[str] = (), *, ended: bool = False) -> RunReport:
         """Count the run as it stands; why it stopped, if it was stopped, is in the report."""
         halt = self.services.halt

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..aimlapi import AimlApiClient
-from ..aimlapi.chat_models import resolve_chat_model
 from ..delivery import DeliveryQueue, Downloader, Marker, Spool, Uploader
 from ..errors import BadInput, ImagenError
 from ..files import home
@@ -21,6 +19,8 @@ from ..images import Fetcher, decoding_budget
 from ..ledger import ClaimedItem, Ledger, LedgerMismatch, LedgerUnavailable, SharedQuota
 from ..limits import BalanceGuard, CallLimiter, CircuitBreaker, HealthGate, StopReason, StopSignal
 from ..provenance import trusted_roots
+from ..providers import ImageClient
+from ..providers.chat_models import resolve_chat_model
 from ..purchase import Purchaser, Rewriter
 from ..request import Delivery, RunRequest
 from ..storage import KeyTemplate, LocalStore, ObjectStore, StoreUnavailable
@@ -53,7 +53,7 @@ class Services:
         *,
         ledger: Ledger,
         store: ObjectStore | None,
-        client: AimlApiClient | None,
+        client: ImageClient | None,
         request: RunRequest,
     ) -> None:
         self.run_id = run_id
@@ -86,7 +86,7 @@ class Services:
         self.pictures = CircuitBreaker("pictures", limits.concurrency, delivery.patience, lagging=True)
         self.texts = CircuitBreaker("calls for texts", limits.concurrency, delivery.patience)
         self._rewriter: Rewriter | None = None
-        self._fetcher = Fetcher(_trusted(client), user_agent=user_agent(), pool_size=movers)
+        self._fetcher = Fetcher(_trusted(client, ledger), user_agent=user_agent(), pool_size=movers)
         self.downloader = Downloader(fetcher=self._fetcher, spool=self.spool, open_copy=self._open_copy, halt=self.halt)
         self._drain: threading.Timer | None = None
         self.halt.on_stop(self._begin_drain)
@@ -237,7 +237,7 @@ class Services:
                 )
             return self._rewriter
 
-    def _shared_quota(self, client: AimlApiClient, model: str, wire_models: Sequence[str]) -> SharedQuota:
+    def _shared_quota(self, client: ImageClient, model: str, wire_models: Sequence[str]) -> SharedQuota:
         """The rate and the slots that all runs with this key and model share."""
         return SharedQuota(
             self.ledger,
@@ -306,9 +306,10 @@ class Services:
         return S3Store(parts.netloc, "", options), parts.path.lstrip("/")
 
 
-def _trusted(client: AimlApiClient | None) -> tuple[str, ...]:
-    """Origins that downloads may come from although they are on this machine: the API's own, and no other."""
-    if client is None:
-        return ()
-    parts = urlsplit(client.base_url)
-    return (f"{parts.scheme}://{parts.netloc}",)
+def _trusted(client: ImageClient | None, ledger: Ledger) -> tuple[str, ...]:
+    """Origins that downloads may come from although they are on this machine: the API's own, and no other.
+
+    Who only delivers has no client: the ledger knows where the images were bought.
+    """
+    addresses = (client.address if client is not None else None, ledger.address)
+    return tuple(dict.fromkeys(address for address in addresses if address is not None))

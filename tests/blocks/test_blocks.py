@@ -10,15 +10,31 @@ import cloudpickle
 import pytest
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
-from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
-from prefect_imagen.blocks.references import catalog_block, credentials_block, image_store_block, references
+from prefect_imagen.blocks import (
+    AimlApiCredentials,
+    ImageCatalog,
+    LocalImageStore,
+    S3ImageStore,
+    SigningCertificate,
+)
+from prefect_imagen.blocks.references import (
+    catalog_block,
+    credentials_block,
+    image_store_block,
+    picture_signer,
+    references,
+)
 from prefect_imagen.blocks.stores import store_block
 from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.provenance import MarkMode, SigningNotPossible
 from prefect_imagen.core.store_options import S3Options
+from prefect_imagen.sandbox.signing import make_identity
 from pydantic import SecretStr
 
-BLOCKS = [AimlApiCredentials, S3ImageStore, LocalImageStore, ImageCatalog]
+BLOCKS = [AimlApiCredentials, S3ImageStore, LocalImageStore, ImageCatalog, SigningCertificate]
 KEY = "sk-very-secret-key"
+STUDIO = make_identity("Studio")
+CERTIFICATE = SigningCertificate(certificate=STUDIO.chain.decode(), key=SecretStr(STUDIO.key.decode()))
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -96,6 +112,7 @@ UNSAVED = [
     S3Options(secret_access_key=SecretStr(KEY), access_key_id=SecretStr("id")),
     ImageCatalog(url=SecretStr(f"postgresql://app:{KEY}@db/imagen")),
     ImageCatalog(url=SecretStr(f"postgresql://app@db/imagen?sslpassword={KEY}")),
+    SigningCertificate(certificate="", key=SecretStr(KEY)),
 ]
 
 
@@ -117,7 +134,8 @@ def test_what_holds_none_is(pickler: Any) -> None:
 def test_a_saved_block_travels_by_its_name(prefect_api: str) -> None:
     store = S3ImageStore(bucket="images", secret_access_key=SecretStr(KEY), access_key_id=SecretStr("id"))
     catalog = ImageCatalog(url=SecretStr(f"postgresql://app:{KEY}@db/imagen"))
-    for block in (AimlApiCredentials(api_key=SecretStr(KEY)), store, catalog):
+    signing = SigningCertificate(certificate="", key=SecretStr(KEY))
+    for block in (AimlApiCredentials(api_key=SecretStr(KEY)), store, catalog, signing):
         block.save("by-name", overwrite=True)
         data = cloudpickle.dumps({"block": block})
         assert KEY.encode() not in data
@@ -141,3 +159,29 @@ def test_a_catalog_address_with_a_password_is_refused() -> None:
     with pytest.raises(BadInput, match="belongs into an ImageCatalog block") as caught:
         catalog_block("postgresql://app:hunter2@db/imagen")
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_certificate_signs_by_the_name_of_its_block(prefect_api: str, tmp_path: Path) -> None:
+    # As a form's field of one line leaves a text of several.
+    in_one = {name: text.decode().replace("\n", "") for name, text in (("chain", STUDIO.chain), ("key", STUDIO.key))}
+    SigningCertificate(certificate=in_one["chain"], key=SecretStr(in_one["key"])).save("studio", overwrite=True)
+    slug = "picture-signing-certificate/studio"
+    for certificate in (slug, CERTIFICATE):
+        signer = picture_signer(MarkMode.C2PA, certificate, None, "http://127.0.0.1:9/")
+        assert signer is not None
+        assert repr(signer) == "PictureSigner()"
+    assert picture_signer(MarkMode.XMP, None, None, None) is None
+    for mark, certificate, key in (
+        (MarkMode.C2PA, None, None),
+        (MarkMode.C2PA, None, "key.pem"),
+        (MarkMode.C2PA, "chain.pem", None),
+        (MarkMode.C2PA, slug, "key.pem"),
+        (MarkMode.XMP, slug, None),
+    ):
+        with pytest.raises(BadInput, match="the mark c2pa"):
+            picture_signer(mark, certificate, key, None)
+    with pytest.raises(BadInput, match="no SigningCertificate block called 'nobody'"):
+        picture_signer(MarkMode.C2PA, "picture-signing-certificate/nobody", None, None)
+    other = SigningCertificate(certificate=CERTIFICATE.certificate, key=SecretStr(make_identity("Other").key.decode()))
+    with pytest.raises(SigningNotPossible, match="the key does not belong to the certificate"):
+        picture_signer(MarkMode.C2PA, other, None, None)

@@ -104,6 +104,9 @@ def test_sixteen_of_them_stay_within_the_budget(alone: Terminal, data: bytes, st
     assert 50 < memory.peak < MOST
     exported = alone.run("export", "-", "--format", "jsonl")
     rows = [json.loads(line) for line in exported.out.splitlines()]
-    assert [row["state"] for row in rows] == [state] * IMAGES
+    assert {row["state"] for row in rows} == {state}
+    # Where none is any good, the run may stop buying before the last ones.
+    assert len(rows) == len(alone.sandbox.bill()["entries"]) <= IMAGES
+    assert state == "quarantined" or len(rows) == IMAGES
     for row in rows:
         assert row["reason"] is None if reason is None else re.match(reason, row["reason"]), row["reason"]

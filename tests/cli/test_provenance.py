@@ -65,8 +65,8 @@ def test_a_delivery_that_cannot_sign_is_refused(here: Callable[..., Said]) -> No
 
     Ledger("../ledger.db").close()
     for given, message in (
-        ((), "--mark c2pa goes with --certificate and --key"),
-        (("--certificate", "none.pem"), "--mark c2pa goes with --certificate and --key"),
+        ((), "the mark c2pa goes with a certificate and its key"),
+        (("--certificate", "none.pem"), "the mark c2pa goes with a certificate and its key"),
         (("--certificate", "none.pem", "--key", "none.pem"), "none.pem cannot be read"),
     ):
         said = here("deliver", "--to", "shop", "--mark", "c2pa", *given)

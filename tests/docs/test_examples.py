@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
+from prefect_imagen.sandbox.signing import make_identity
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -73,6 +74,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Ite
     (folder / "prompts.csv").write_text(
         "product,light\nA ceramic mug,morning\nA brass lamp,evening\n", encoding="utf-8"
     )
+    studio = make_identity("Studio Nord")
+    (folder / "chain.pem").write_bytes(studio.chain)
+    (folder / "key.pem").write_bytes(studio.key)
     with SandboxServer(pictures="fast") as sandbox, LocalS3(folder / "s3") as s3:
         s3.create_bucket("my-images")
         environment = {

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import State
+from prefect_imagen.blocks import SigningCertificate
 from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.ledger import Verdict, VerdictValue
 from prefect_imagen.core.provenance import Audit, UnsoundAudit
-from prefect_imagen.flows import imagen_provenance
+from prefect_imagen.flows import imagen_deliver, imagen_provenance
+from prefect_imagen.sandbox.signing import make_identity
 from prefect_imagen.tasks.provenance import AUDIT_KEY
+from pydantic import SecretStr
 
 from ..asking import ask
 from .conftest import FlowHarness
@@ -48,6 +53,24 @@ def test_a_repair_marks_as_the_run_did(harness: FlowHarness) -> None:
     repaired = imagen_repair(harness.store, harness.credentials, harness.catalog, return_state=True)
     assert repaired.name == "Completed"
     assert checked(harness)[1].ways == {"sidecar": 1}
+
+
+def test_a_delivery_is_signed_by_a_saved_certificate(harness: FlowHarness, prefect_api: str, tmp_path: Path) -> None:
+    studio = make_identity("Studio")
+    block = SigningCertificate(certificate=studio.chain.decode(), key=SecretStr(studio.key.decode()))
+    block.save("studio", overwrite=True)
+    assert harness.run(["a fox"]).complete
+    (row,) = harness.ledger.catalog.rows()
+    harness.ledger.verdicts.record([Verdict(row["image_id"], "ann", VerdictValue.APPROVED)])
+    shop = harness.store.model_copy(update={"prefix": "shop"})
+    for certificate in (SigningCertificate.load("studio"), "picture-signing-certificate/studio"):
+        state = imagen_deliver(shop, harness.catalog, mark="c2pa", certificate=certificate, return_state=True)
+        assert state.name == "Completed", state.message
+        run = ask(f"{prefect_api}/flow_runs/{state.state_details.flow_run_id}")
+        assert "PRIVATE KEY" not in str(run)
+    (roots := tmp_path / "roots.pem").write_bytes(studio.root)
+    (found,) = imagen_provenance([], shop, str(roots), harness.catalog).pictures
+    assert (found.marked, found.c2pa, found.by, found.verdict) == ("c2pa+xmp", "valid", "Studio", "approved")
 
 
 def test_a_place_without_pictures_is_refused(harness: FlowHarness) -> None:

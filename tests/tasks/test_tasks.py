@@ -102,6 +102,49 @@ def test_a_flow_of_ones_own(
     assert list((imagen_home / "thumbnails").rglob("*.webp"))
 
 
+def test_only_the_step_that_buys_needs_to_know_the_api(
+    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    credentials, store, catalog = blocks
+    for name in ("AIMLAPI_API_KEY", "AIMLAPI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    @flow
+    def mine() -> tuple[Cataloged, str]:
+        run = expand_prompts(["a {red|blue} fox"], store=store, catalog=catalog)
+        generated = generate_images(run, credentials, store=store, catalog=catalog)
+        downloaded = download_images(generated, store=store, catalog=catalog)
+        return catalog_images(upload_images(downloaded, store, catalog=catalog), catalog=catalog), run.run_id
+
+    cataloged, run_id = mine()
+    assert cataloged.states == {"delivered": 2}
+    assert catalog.get_ledger().runs.get(run_id)["outcome"] == "Completed"
+
+
+def test_a_run_of_steps_ends_once_none_of_its_items_is_worked_on(
+    blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
+) -> None:
+    credentials, store, catalog = blocks
+    ledger = catalog.get_ledger()
+
+    @flow
+    def batches() -> list[str | None]:
+        run = expand_prompts(["a red fox", "a blue fox", "a green fox"], store=store, catalog=catalog)
+        generated = [
+            generate_images(Batch(run.run_id, (item_id,)), credentials, store=store, catalog=catalog)
+            for item_id in list(ledger.items.pending(run.run_id, destination=store.get_store().destination))[:2]
+        ]
+        ends = []
+        for batch in generated:
+            downloaded = download_images(batch, store=store, catalog=catalog)
+            catalog_images(upload_images(downloaded, store, catalog=catalog), catalog=catalog)
+            ends.append(ledger.runs.get(run.run_id)["outcome"])
+        return ends
+
+    assert batches() == [None, "Incomplete"]
+
+
 def test_a_flow_that_rewrites(
     blocks: tuple[AimlApiCredentials, LocalImageStore, ImageCatalog], sandbox: SandboxServer
 ) -> None:

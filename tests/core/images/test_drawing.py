@@ -31,7 +31,7 @@ def picture(kind: str = "JPEG", size: tuple[int, int] = (64, 48), **options: Any
 
 
 def decoders() -> list[int]:
-    return [decoder._process.pid for decoder in drawing._pool._idle]
+    return [decoder._process.pid for decoder in drawing._idle._waiting.get("", [])]
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +183,7 @@ def test_no_decoder_outlives_the_process_that_started_it(tmp_path: Path) -> None
     (tmp_path / "a.jpg").write_bytes(picture())
     code = (
         "import sys, time; from pathlib import Path; from prefect_imagen.core.images import drawing, inspect;"
-        "inspect(Path(sys.argv[1])); print(drawing._pool._idle[0]._process.pid, flush=True); time.sleep(60)"
+        'inspect(Path(sys.argv[1])); print(drawing._idle._waiting[""][0]._process.pid, flush=True); time.sleep(60)'
     )
     command = [sys.executable, "-P", "-c", code, str(tmp_path / "a.jpg")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -15,17 +15,20 @@ from typing import Any
 
 import psutil
 import pytest
+from prefect_imagen.core.processes import IdleProcesses
 from prefect_imagen.core.prompts import PromptFileError, PromptSpec, TemplateError, confined
 
 from tests.waiting import until
 
 SLOW_NAMES = 2000
 
+Processes = IdleProcesses[confined._Process]
+
 
 @pytest.fixture
-def idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[confined._Idle]:
+def idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
     """Processes of this test alone."""
-    ours = confined._Idle()
+    ours = Processes(most=2)
     monkeypatch.setattr(confined, "_idle", ours)
     yield ours
     ours.end()
@@ -49,7 +52,7 @@ def children() -> set[int]:
 
 
 def test_processor_time_is_limited_and_the_row_is_named(
-    slow: tuple[Path, Path], idle: confined._Idle, monkeypatch: pytest.MonkeyPatch
+    slow: tuple[Path, Path], idle: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confined, "SECONDS", 1)
     path, folder = slow
@@ -60,7 +63,7 @@ def test_processor_time_is_limited_and_the_row_is_named(
 
 
 def test_memory_is_limited_and_the_row_is_named(
-    tmp_path: Path, idle: confined._Idle, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, idle: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confined, "MEMORY", 30_000_000)
     path = tmp_path / "p.txt"
@@ -71,7 +74,7 @@ def test_memory_is_limited_and_the_row_is_named(
 
 
 def test_many_rows_within_the_limit_are_too_much_together(
-    slow: tuple[Path, Path], idle: confined._Idle, monkeypatch: pytest.MonkeyPatch
+    slow: tuple[Path, Path], idle: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confined, "SECONDS", 1)
     path, folder = slow
@@ -98,7 +101,7 @@ def test_it_ends_with_its_parent(slow: tuple[Path, Path], number: int) -> None:
         until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the confined process to end")
 
 
-def test_plain_prompts_start_no_process(idle: confined._Idle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_prompts_start_no_process(idle: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confined, "_Process", None)
     spec = PromptSpec(["a cat", "50% of $5", "snake_case"] * 100, sample=5)
     assert spec.total() == 300
@@ -106,7 +109,7 @@ def test_plain_prompts_start_no_process(idle: confined._Idle, monkeypatch: pytes
     assert [one.text for one in PromptSpec(["{a|b}"], variants=False).prompts()] == ["{a|b}"]
 
 
-def test_one_process_serves_one_reading_after_the_other(idle: confined._Idle) -> None:
+def test_one_process_serves_one_reading_after_the_other(idle: Processes) -> None:
     before = len(children())
     for n in range(5):
         assert PromptSpec([f"{{a|b}} {n}"]).count() == 2
@@ -115,7 +118,7 @@ def test_one_process_serves_one_reading_after_the_other(idle: confined._Idle) ->
         assert len(children()) == before + 1
 
 
-def test_an_abandoned_reading_leaves_no_process(idle: confined._Idle) -> None:
+def test_an_abandoned_reading_leaves_no_process(idle: Processes) -> None:
     before = len(children())
     prompts = PromptSpec(["{0|1|2|3|4|5|6|7|8|9}" * 12]).prompts()
     assert next(prompts).text == "0" * 12
@@ -123,7 +126,7 @@ def test_an_abandoned_reading_leaves_no_process(idle: confined._Idle) -> None:
     assert len(children()) == before
 
 
-def test_no_secret_is_in_its_environment(idle: confined._Idle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_in_its_environment(idle: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", "a-secret-key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     before = children()
@@ -133,7 +136,7 @@ def test_no_secret_is_in_its_environment(idle: confined._Idle, monkeypatch: pyte
     assert os.environ["AIMLAPI_API_KEY"]
 
 
-def test_readings_at_the_same_time(idle: confined._Idle) -> None:
+def test_readings_at_the_same_time(idle: Processes) -> None:
     found: dict[int, list[str]] = {}
 
     def read(number: int) -> None:
@@ -147,7 +150,7 @@ def test_readings_at_the_same_time(idle: confined._Idle) -> None:
     assert found == {n: [f"{n} a", f"{n} b"] * 300 for n in range(4)}
 
 
-def test_what_is_wrong_with_a_row_shows_when_its_turn_comes(tmp_path: Path, idle: confined._Idle) -> None:
+def test_what_is_wrong_with_a_row_shows_when_its_turn_comes(tmp_path: Path, idle: Processes) -> None:
     path = tmp_path / "p.csv"
     path.write_text("prompt\n{a|b}\nc\nd,e\n")
     prompts = PromptSpec(path).prompts()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect_imagen.core.ledger import Verdict
 from prefect_imagen.core.provenance import (
     C2pa,
     Marking,
     MarkMode,
     PictureSigner,
-    SigningFiles,
     audit,
     look,
     unsplice,
@@ -74,18 +75,26 @@ def test_what_cannot_be_marked_is_not_delivered(shelf: Shelf, place: Place, appr
 
 
 def test_signed_copies_have_the_provider_as_their_parent(
-    shelf: Shelf, place: Place, approved: tuple[str, str], tmp_path: Path
+    shelf: Shelf, place: Place, approved: tuple[str, str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     studio = make_identity("Studio")
     (tmp_path / "chain.pem").write_bytes(studio.chain)
     (tmp_path / "key.pem").write_bytes(studio.key)
-    signer = PictureSigner(SigningFiles(str(tmp_path / "chain.pem"), str(tmp_path / "key.pem")))
+    signer = PictureSigner.from_files(str(tmp_path / "chain.pem"), str(tmp_path / "key.pem"))
     marking = Marking(MarkMode.C2PA, signer=signer)
     assert handed(shelf, place, marking=marking).complete
     done = audit([place.target], trust=studio.root.decode(), **place.options)
     assert (done.sound, done.ways) == (True, {"c2pa": 1, "c2pa+xmp": 1})
     assert {(one.c2pa, one.by) for one in done.pictures} == {(C2pa.VALID, "Studio")}
     assert {one.parent for one in done.pictures} == {None, "Provider"}
+    # The bucket's own copy keeps every byte, and so every mark.
+    if place.options:
+        client, number = request.getfixturevalue("s3_server").client(), place.target.rpartition("/")[2]
+        for info in place.store.list():
+            source = {"Bucket": "shop", "Key": f"{number}/{info.key}"}
+            client.copy_object(Bucket="pictures", Key=f"{number}-copy/{info.key}", CopySource=source)
+        copy = audit([f"s3://pictures/{number}-copy"], trust=studio.root.decode(), **place.options)
+        assert [(one.sha256, one.state) for one in copy.pictures] == [(one.sha256, one.state) for one in done.pictures]
     # As a delivery that broke off before it was recorded leaves it.
     shelf.ledger.handovers.remove(place.store.destination, approved)
     again = handed(shelf, place, marking=marking)
@@ -99,3 +108,19 @@ def test_a_zip_file_has_the_marks(shelf: Shelf, place: Place, approved: tuple[st
         found = {name: archive.read(name) for name in archive.namelist()}
     assert sorted(name.rpartition(".")[2] for name in found) == ["jsonl", "png", "png", "xmp"]
     assert {unsplice(data) or data for name, data in found.items() if name.endswith(".png")} == {PLAIN, SIGNED}
+
+
+def test_an_audit_tells_the_verdict_of_today(shelf: Shelf, place: Place, approved: tuple[str, str]) -> None:
+    plain, signed = approved
+    handed(shelf, place, marking=AUTO)
+    shelf.say(NO, plain)
+    shelf.ledger.verdicts.record([Verdict(signed, "ann", stars=4)])
+
+    def told(**given: Any) -> dict[str, str | None]:
+        return {one.image_id or "": one.verdict for one in audit([place.target], **given, **place.options).pictures}
+
+    assert told() == {plain: None, signed: None}
+    assert told(ledger=shelf.ledger) == {plain: "rejected", signed: "approved, rated 4"}
+    # A copy that the ledger does not know by its place: the id in the mark, together with the hash, says which it is.
+    shelf.ledger.handovers.remove(place.store.destination, approved)
+    assert told(ledger=shelf.ledger) == {plain: "rejected", signed: "approved, rated 4"}
