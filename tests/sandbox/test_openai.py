@@ -16,7 +16,7 @@ MODEL = "gpt-image-2"
 
 
 def client_of(api: Api) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{api.server.origin}/openai/v1", api_key="any", max_retries=0)
+    return openai.OpenAI(base_url=api.server.url("openai"), api_key="any", max_retries=0)
 
 
 def opened(item) -> Image.Image:
