@@ -30,7 +30,7 @@ def keyed():
     """A sandbox that honours idempotency keys, and takes any model without a key."""
     from prefect_imagen.sandbox import SandboxServer
 
-    with SandboxServer(idempotency="replay", key_needed=False, any_model_usd="0.01", keys=["right"]) as server:
+    with SandboxServer(idempotency="replay", anonymous=True, any_model_usd="0.01", keys=["right"]) as server:
         api = Api(server)
         yield api
         api.session.close()
