@@ -207,7 +207,7 @@ class Queue(PaidEndpoint):
 
     def __init__(self, state: SandboxState) -> None:
         super().__init__(state)
-        self._models = ProtocolStock(state, "fal", (), _NAMES, _PRESETS)
+        self._models = ProtocolStock(state, "queue", (), _NAMES, _PRESETS)
         self._jobs: dict[str, _Queued] = {}
         self._places = asyncio.Semaphore(state.options.concurrent_calls or 1_000_000)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ...core.providers.spec import Contract, ModelSpec, ResolvedModel
+from ..call_log import Protocol
 from ..state import SandboxState
 
 _CONTRACT = "sandbox"
@@ -18,7 +19,7 @@ class ProtocolStock:
 
     Args:
         state: The sandbox.
-        provider: Who sells these models in the registry: what their ids begin with.
+        protocol: Its models have ids that begin with this name and a colon.
         makers: What the AI/ML API puts before the names of the same models.
         names: The names of models that the AI/ML API calls otherwise, with its name for them.
         pixels: The sizes that the protocol has names for.
@@ -27,13 +28,13 @@ class ProtocolStock:
     def __init__(
         self,
         state: SandboxState,
-        provider: str,
+        protocol: Protocol,
         makers: tuple[str, ...],
         names: Mapping[str, str],
         pixels: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         self._state = state
-        self._own = f"{provider}:"
+        self._protocol = protocol
         self._makers = makers
         self._names = names
         self._pixels = pixels or {}
@@ -41,7 +42,7 @@ class ProtocolStock:
     def find(self, name: str, contract: Contract) -> ResolvedModel | None:
         """The model of a name, with what a request to it may contain; None: unknown or withdrawn."""
         other = self._names.get(name)
-        for known in (f"{self._own}{name}", other, *(f"{maker}{name}" for maker in self._makers)):
+        for known in (f"{self._protocol}:{name}", other, *(f"{maker}{name}" for maker in self._makers)):
             found = self._state.model(known) if known is not None else None
             if found is not None:
                 return self._sold(found.spec, contract)
@@ -51,23 +52,16 @@ class ProtocolStock:
 
     def list_names(self) -> Iterator[str]:
         """The names of all models that can be called."""
+        own = f"{self._protocol}:"
         for spec in self._state.registry.models:
             if self._state.status_of(spec).status == "withdrawn":
                 continue
             yield from (name for name, known in self._names.items() if known == spec.id)
-            maker = next((maker for maker in (self._own, *self._makers) if spec.id.startswith(maker)), None)
+            maker = next((maker for maker in (own, *self._makers) if spec.id.startswith(maker)), None)
             if maker:
                 yield spec.id.removeprefix(maker)
 
     def _sold(self, spec: ModelSpec, contract: Contract) -> ResolvedModel:
-        price = spec.price
-        if price is not None and price.per == "token":
-            # These protocols' replies name no price, so that a caller has nothing but the list to go by.
-            price = price.model_copy(update={"per": "image"})
-        changed = {
-            "contracts": {_CONTRACT: contract},
-            "default_contract": _CONTRACT,
-            "pixels": {**spec.pixels, **self._pixels},
-            "price": price,
-        }
+        pixels = {**spec.pixels, **self._pixels}
+        changed = {"contracts": {_CONTRACT: contract}, "default_contract": _CONTRACT, "pixels": pixels}
         return ResolvedModel(spec.model_copy(update=changed), _CONTRACT)
