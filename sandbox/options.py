@@ -36,9 +36,9 @@ class SandboxOptions(BaseModel):
         Field(description=f"API keys that are accepted, also from {KEYS_VARIABLE}; none given: any that is not empty."),
         Flag("--key", metavar="KEY"),
     ] = ()
-    key_needed: Annotated[
-        bool, Field(description="Refuse calls without a key, unlike most servers on one's own machine.")
-    ] = True
+    anonymous: Annotated[
+        bool, Field(description="Take calls without a key, too, as most servers on one's own machine do.")
+    ] = False
     balance_usd: Annotated[Decimal, Field(ge=0, description="Credit at the start, in US dollars.")] = Decimal(1000)
 
     imagen4_contract: Annotated[
@@ -69,6 +69,10 @@ class SandboxOptions(BaseModel):
             "once more without billing it, and another one under the same key with 422."
         ),
     ] = "ignored"
+
+    webhook_deliveries: Annotated[
+        int, Field(ge=1, le=10, description="How often the end of a job is told to its webhook; each has ten attempts.")
+    ] = 1
 
     latency: Annotated[float, Field(ge=0, description="Seconds that every paid call takes.")] = 0.0
     jitter: Annotated[

@@ -55,6 +55,12 @@ def test_entrypoints_are_flows_and_blocks_are_references() -> None:
     assert "budget_usd" not in triggered["triggers"][0]["parameters"]
 
 
+def test_deployed_as_it_stands_nothing_starts_by_itself() -> None:
+    deployments = _yaml("prefect.yaml")["deployments"]
+    assert [one["active"] for row in deployments for one in row.get("schedules", ())] == [False] * 4
+    assert [one["enabled"] for row in deployments for one in row.get("triggers", ())] == [False]
+
+
 def test_the_function_may_do_three_things() -> None:
     """Least privilege: no wildcard, neither of actions nor of resources, and no right to the objects."""
     template = _yaml("aws/template.yaml")
@@ -145,6 +151,10 @@ def test_compose_publishes_to_this_machine_alone_and_watches_everything() -> Non
 def test_composes_server_asks_for_a_login_and_has_one_origin() -> None:
     given = _yaml("compose.yaml")["services"]["server"]["environment"]
     assert given["PREFECT_SERVER_API_AUTH_STRING"] == given["PREFECT_API_AUTH_STRING"]
+    # It has no default: without one, compose starts nothing and says what is missing.
+    assert re.fullmatch(
+        r"\$\{IMAGEN_LOGIN:\?[^${}]+IMAGEN_LOGIN=user:password[^${}]+\}", given["PREFECT_API_AUTH_STRING"]
+    )
     assert given["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == given["PREFECT_UI_API_URL"].removesuffix("/api")
     for name in (
         "PREFECT_SERVER_API_AUTH_STRING",

@@ -21,7 +21,7 @@ from prefect_imagen.flows.review import resume_reviewed
 
 from ..asking import ask
 from ..waiting import until
-from .conftest import DEPLOYMENTS, NIGHTLY, Office, free_port, open_office, prefect_server
+from .conftest import NIGHTLY, Office, free_port, open_office, prefect_server
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]
 BEAT = 30  # the shortest that Prefect allows
@@ -38,9 +38,9 @@ def own_office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
         yield office
 
 
-def _edited(tmp_path: Path, *changes: tuple[str, str]) -> Path:
+def _edited(office: Office, tmp_path: Path, *changes: tuple[str, str]) -> Path:
     """A copy of prefect.yaml, changed as a person changes it."""
-    text = (DEPLOYMENTS / "prefect.yaml").read_text(encoding="utf-8")
+    text = office.file.read_text(encoding="utf-8")
     for pattern, new in changes:
         text, count = re.subn(pattern, new, text, count=1)
         assert count == 1, pattern
@@ -56,6 +56,7 @@ def test_a_schedule_that_comes_due(own_office: Office, tmp_path: Path) -> None:
     zone = next((name for name in zones if due.astimezone(ZoneInfo(name)).date() != due.date()), "Pacific/Kiritimati")
     local = due.astimezone(ZoneInfo(zone))
     file = _edited(
+        own_office,
         tmp_path,
         (r'cron: "30 0 \* \* \*"', f'cron: "{local.minute} {local.hour} * * *"'),
         (r" timezone: Europe/Berlin", f" timezone: {zone}"),
@@ -91,6 +92,7 @@ def test_prompts_from_git(own_office: Office, tmp_path: Path) -> None:
     for command in commands.split("; "):
         subprocess.run(["git", *command.split()], cwd=repository, check=True)
     file = _edited(
+        own_office,
         tmp_path,
         (r"(?s)(- name: on-demand.*?)    parameters:\n", "\\1    pull: *from_git\n    parameters:\n"),
     )
@@ -155,7 +157,7 @@ def _assert_all_accounted_for(office: Office, run_id: str) -> tuple[int, int]:
 def test_a_killed_worker_and_its_run_are_started_again(own_office: Office) -> None:
     """Power cut in the middle: the watchdog marks the run, `--restart` schedules it, a new worker finishes it."""
     office = own_office
-    office.deploy(DEPLOYMENTS / "prefect.yaml")
+    office.deploy(office.file)
     office.shell(
         "python -m prefect_imagen.deployments.automations --restart", PREFECT_FLOWS_HEARTBEAT_FREQUENCY=str(BEAT)
     )
@@ -229,14 +231,14 @@ def test_a_chain_outlives_its_worker_and_the_server(tmp_path: Path) -> None:
             verdicts = [VerdictValue.REJECTED] * 3 + [VerdictValue.APPROVED] * (len(found) - 3)
             ledger.verdicts.record([Verdict(*one) for one in zip(found, ["ann"] * len(found), verdicts, strict=True)])
             with temporary_settings({PREFECT_API_URL: api}):
-                assert resume_reviewed(ledger) == 1
+                resume_reviewed(ledger)  # if the deployment `review-resume` was not quicker
             office.when_suspended(run_id, bought=bought + 3)
             ask(f"{api}/flow_runs/{run_id}/resume", {"run_input": {"unreviewed": "approve", "reviewer": "ben"}})
             run = office.wait(run_id)
             assert run["state"]["name"] == "Completed", run["state"]["message"] + office.log()
             assert len(office.sandbox.bill()["entries"]) == bought + 3
             office.assert_nothing_bought_twice()
-            listed = office.s3.client().list_objects_v2(Bucket="my-images", Prefix="approved/")["Contents"]
+            listed = office.s3.client().list_objects_v2(Bucket="my-images", Prefix="out-approved/")["Contents"]
             assert sum(item["Key"].endswith(".png") for item in listed) == len(found)
 
 
