@@ -26,9 +26,9 @@ from prefect.settings import get_current_settings
 from ..core.errors import BadInput
 from ..flows.events import BudgetWarning, ModelRetiring, Payload, ReviewRequested, RunIncomplete, UnknownWaiting
 
-_FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout", "imagen_shard", "imagen_chain")
+_FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout", "imagen_shard", "imagen_review_chain")
 # A fan-out starts its shards again by itself, and a shard without its fan-out has nobody to report to.
-_RESTARTED = ("imagen_pipeline", "imagen_repair", "imagen_chain")
+_RESTARTED = ("imagen_pipeline", "imagen_repair", "imagen_review_chain")
 # A fan-out reports what became of its shards.
 _TOLD = (
     "imagen_pipeline",
@@ -37,7 +37,7 @@ _TOLD = (
     "imagen_regenerate",
     "imagen_deliver",
     "imagen_provenance",
-    "imagen_chain",
+    "imagen_review_chain",
     "imagen_review",
 )
 _FAILURES = ("Failed", "Crashed", "TimedOut", "Cancelled", "Late")

@@ -1,6 +1,6 @@
 """The chains, as Prefect flows."""
 
-from .chain import imagen_chain
+from .review_chain import imagen_review_chain
 from .deliver import imagen_deliver
 from .fanout import imagen_fanout, imagen_shard
 from .pipeline import imagen_pipeline
@@ -10,7 +10,7 @@ from .repair import imagen_repair
 from .review import imagen_review, imagen_review_resume
 
 __all__ = [
-    "imagen_chain",
+    "imagen_review_chain",
     "imagen_deliver",
     "imagen_fanout",
     "imagen_pipeline",

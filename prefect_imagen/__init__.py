@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .core.request import RunRequest as RunRequest
     from .core.run.report import IncompleteRun as IncompleteRun
     from .core.run.report import RunReport as RunReport
-    from .flows import imagen_chain as imagen_chain
+    from .flows import imagen_review_chain as imagen_review_chain
     from .flows import imagen_deliver as imagen_deliver
     from .flows import imagen_fanout as imagen_fanout
     from .flows import imagen_pipeline as imagen_pipeline
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from .tasks import upload_images as upload_images
 
 _NAMES = {
-    "flows": """imagen_chain imagen_deliver imagen_fanout imagen_pipeline imagen_provenance imagen_regenerate
+    "flows": """imagen_review_chain imagen_deliver imagen_fanout imagen_pipeline imagen_provenance imagen_regenerate
         imagen_repair imagen_review imagen_review_resume""",
     "tasks": """catalog_images check_images check_provenance download_images expand_prompts generate_images
         make_thumbnails rewrite_prompts upload_images""",

@@ -31,7 +31,7 @@ DEPLOYMENTS = ROOT / "deployments"
 KEY = "sk-office-never-to-be-seen-4711"
 BUCKET = "my-images"
 NIGHTLY = "s3://my-images/prompts/nightly.csv"
-_FLOW_OF = {"repair": "imagen_repair", "review-chain": "imagen_chain"}
+_FLOW_OF = {"repair": "imagen_repair", "review-chain": "imagen_review_chain"}
 """Flows of deployments, but for those of `imagen_pipeline`."""
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 

@@ -63,10 +63,10 @@ CASES = [
     (
         events.ReviewRequested(
             flow_run_id="f1", flow_run_url="http://prefect/f1", catalog="c", images=24, approved=3, rejected=1,
-            unreviewed=20, link="http://page/?tag=chain%3Df1",
+            unreviewed=20, link="http://page/?tag=review-chain%3Df1",
         ),
         "imagen: 20 of 24 images wait for a review",
-        "http://page/?tag=chain%3Df1\nhttp://prefect/f1",
+        "http://page/?tag=review-chain%3Df1\nhttp://prefect/f1",
     ),
 ]  # fmt: skip
 

@@ -211,7 +211,7 @@ def test_a_chain_waits_for_people_and_goes_on(office: Office) -> None:
     run_id = office.create_run("review-chain", prompts=["a fox to be judged", "an owl to be judged"])
     ledger = office.when_suspended(run_id)
     office.restart_worker()
-    own = {"tags": {"chain": run_id}}
+    own = {"tags": {"review-chain": run_id}}
     (fox,), (owl,) = (ledger.review.all(ImageFilter(text=word, **own), columns=()) for word in ("fox", "owl"))
     ledger.verdicts.record([Verdict(fox["image_id"], "ann", VerdictValue.APPROVED)])
     with temporary_settings({PREFECT_API_URL: office.api}):
@@ -227,7 +227,7 @@ def test_a_chain_waits_for_people_and_goes_on(office: Office) -> None:
     assert run["state"]["name"] == "Completed", run["state"]["message"] + office.log()
     assert f"2 images at s3://{BUCKET}/out-approved: 2 copied" in run["state"]["message"]
     assert len(office.sandbox.bill()["entries"]) == before + 3
-    assert {WAITING, f"chain={run_id}"} < set(run["tags"])
+    assert {WAITING, f"review-chain={run_id}"} < set(run["tags"])
     office.assert_nothing_bought_twice()
     columns = ("prompt", "revision", "verdict", "reviewer")
     found = ledger.review.all(ImageFilter(**own), columns=columns)
@@ -241,7 +241,7 @@ def test_a_chain_waits_for_people_and_goes_on(office: Office) -> None:
     told = [("requested", 2), ("completed", 2), ("requested", 3), ("completed", 3)]
     until(lambda: _reviews(office, run_id) == told, f"the events {told}", details=lambda: _reviews(office, run_id))
     pages = ask(f"{office.api}/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
-    assert sum(f"prefect-imagen review --tag=chain={run_id}" in str(page["data"]) for page in pages) == 2
+    assert sum(f"prefect-imagen review --tag=review-chain={run_id}" in str(page["data"]) for page in pages) == 2
 
 
 def _reviews(office: Office, run_id: str) -> list[tuple[str, int]]:

@@ -11,7 +11,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
-from prefect_imagen import ImageChoice, imagen_chain, imagen_regenerate, imagen_review, imagen_review_resume
+from prefect_imagen import ImageChoice, imagen_review_chain, imagen_regenerate, imagen_review, imagen_review_resume
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import ImageFilter, RegenerationKind, Verdict, VerdictValue
 from prefect_imagen.core.request import RunRequest
@@ -94,7 +94,7 @@ def test_a_chain_buys_for_its_own_images_within_its_budget(
     harness.run(["not of the chain"])
     (other,) = harness.ledger.review.all(ImageFilter(), columns=("image_id", "cost_usd"))
     flow_run = beside(
-        imagen_chain,
+        imagen_review_chain,
         ["a tree", "a stone", "a cloud"],
         harness.store,
         harness.store.model_copy(update={"prefix": "shop"}),
@@ -105,7 +105,7 @@ def test_a_chain_buys_for_its_own_images_within_its_budget(
         return_state=True,
     )
     (run,) = until(lambda: waiting(harness), "a chain that waits")
-    own = {"tags": {"chain": str(run.id)}}
+    own = {"tags": {"review-chain": str(run.id)}}
     (stone,), (cloud,) = images(harness, text="stone", **own), images(harness, text="cloud", **own)
     # While it waits somebody buys another image in place of one of its own, and asks for one in place of another's.
     ask(harness.ledger, [Regeneration(stone, "dee", RegenerationKind.PROMPT, prompt="a pebble")])

@@ -25,18 +25,18 @@ from .pipeline import Catalog, Credentials, Prompts, Store, final_state, generat
 from .regenerate import buy_revisions
 from .review import WAITING, Link, wait_for_review
 
-CHAIN = "chain"
+CHAIN = "review-chain"
 """Tag of the runs of a chain, and so of its images: the id of the flow run."""
 
 
 @flow(
-    name="imagen_chain",
+    name="imagen_review_chain",
     flow_run_name=run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=MAX_CHUNKS),  # type: ignore[arg-type]
     validate_parameters=True,
 )
 @document_parameters
-def imagen_chain(
+def imagen_review_chain(
     prompts: Prompts,
     store: Store,
     to: Target,
@@ -124,7 +124,7 @@ def _make_anew(
     ask(
         ledger,
         [
-            Regeneration(image_id, "imagen_chain")
+            Regeneration(image_id, "imagen_review_chain")
             for image_id in rejected
             if not any(one.reviewers or one.images for one in there.get(image_id, ()))
         ],
