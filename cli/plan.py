@@ -60,6 +60,7 @@ def plan(
     if prompts is None:
         raise BadInput("name a file of prompts, or --regenerations")
     from ..core.aimlapi import DEFAULT_BASE_URL
+    from ..core.inputs import InputReader
     from ..core.limits.circuit import most_calls
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan, open_batch
     from ..core.run.checks import with_terms
@@ -68,12 +69,13 @@ def plan(
     from .typed import read_request, read_store
 
     request = read_request(given, prompts)
-    destination = open_store(to, **read_store(store)).destination if to is not None else None
-    spec = with_terms(
-        open_batch(prompts, request), base_url or DEFAULT_BASE_URL, offline=not request.policy.ask_catalogue
-    )
+    target = open_store(to, **read_store(store)) if to is not None else None
+    destination = target.destination if target is not None else None
+    address = base_url or DEFAULT_BASE_URL
     with ExitStack() as stack:
         ledger = stack.enter_context(ledger_if_any(catalog))
+        reader = InputReader((lambda: ledger) if ledger is not None else None, target, trusted=(address,))
+        spec = with_terms(open_batch(prompts, request, reader), address, offline=not request.policy.ask_catalogue)
         writer = None
         if out is not None:
             if not isinstance(spec, BatchSpec):

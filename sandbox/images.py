@@ -10,6 +10,7 @@ from typing import Any
 from ..core.aimlapi.spec import ResolvedModel
 from .error_bodies import Failure, invalid_payload, unknown_model
 from .faults import Base64Reply, CallFault, Endpoint, WithdrawnModel
+from .inputs import Received, receive
 from .paid_endpoint import Job, PaidEndpoint
 from .pictures import PictureSpec
 from .reply_formats import Generation, format_reply
@@ -26,6 +27,7 @@ class _ImageJob(Job):
     credits_each: int
     base64: bool = False
     data_uri: bool = False
+    inputs: tuple[Received, ...] = ()
 
     @property
     def prompt(self) -> str:  # type: ignore[override]
@@ -45,7 +47,7 @@ class _ImageJob(Job):
     async def reply(self, state: SandboxState, returned: int, credits_: int) -> dict[str, Any]:
         width, height = self.accepted.width, self.accepted.height
         images = [
-            state.images.add(PictureSpec(self.model, self.prompt, self.seed, index, width, height))
+            state.images.add(PictureSpec(self.model, self.prompt, self.seed, index, width, height, self.inputs))
             for index in range(returned)
         ]
         generation = Generation(
@@ -80,10 +82,14 @@ class ImageGenerations(PaidEndpoint):
         accepted = check_body(body, resolved)
         if isinstance(accepted, list):
             return invalid_payload(accepted)
+        inputs = receive(accepted.fields)
+        if isinstance(inputs, list):
+            return invalid_payload(inputs)
         seed = accepted.fields.get("seed")
         if seed is None:
             # As with the API, two calls without a seed give two pictures. Everything else here is deterministic.
             seed = random.randrange(1, 2**32)  # noqa: S311
         price = state.stock.credits_each(resolved.spec, accepted.width, accepted.height, accepted.prompt)
         in_base64 = _wants_base64(accepted.fields)
-        return _ImageJob(model, resolved, accepted, seed, price, in_base64, state.options.base64_data_uri)
+        base64_uri = state.options.base64_data_uri
+        return _ImageJob(model, resolved, accepted, seed, price, in_base64, base64_uri, inputs)

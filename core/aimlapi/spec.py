@@ -78,6 +78,24 @@ ReplyForm = Literal[
 """The forms of a reply that were seen; `prefect_imagen.sandbox.reply_formats` describes each."""
 
 
+class InputLimits(_Data):
+    """What a model takes of each picture that goes into a request. Where nothing is documented, what most models take.
+
+    Attributes:
+        formats: Media types.
+        bytes: Of the file.
+        side: Longest side in pixels.
+        least_side: Shortest side in pixels.
+        ratio: How many times as long one side may be as the other.
+    """
+
+    formats: tuple[str, ...] = ("image/png", "image/jpeg", "image/webp")
+    bytes: int = Field(default=10 * 2**20, gt=0)
+    side: int = Field(default=4096, gt=0)
+    least_side: int = Field(default=1, gt=0)
+    ratio: float = Field(default=16, ge=1)
+
+
 class Contract(_Data):
     """The request schema of a model in one era.
 
@@ -88,6 +106,7 @@ class Contract(_Data):
         aspect_ratios: For models without an `aspect_ratio` field: aspect ratio to size, at the default resolution.
         resolutions: For models whose size says the resolution, too: resolution to aspect ratio to size. The size of a
             resolution alone is under its own name.
+        inputs: What it takes of each picture that goes in.
     """
 
     since: str
@@ -98,6 +117,7 @@ class Contract(_Data):
     resolutions: Mapping[str, Mapping[str, Size]] = {}
     fields: Mapping[str, FieldSpec]
     reply: ReplyForm = "data"
+    inputs: InputLimits = InputLimits()
 
     @property
     def sizing(self) -> str | None:

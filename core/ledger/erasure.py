@@ -235,7 +235,15 @@ def _redact_items(connection: Connection, which: sa.ColumnElement[bool], now: da
     connection.execute(
         sa.update(items)
         .where(which)
-        .values(state=ItemState.ERASED, prompt="", parameters={}, reason=ERASED_REASON, holder_id=None, updated_at=now)
+        .values(
+            state=ItemState.ERASED,
+            prompt="",
+            parameters={},
+            inputs=None,
+            reason=ERASED_REASON,
+            holder_id=None,
+            updated_at=now,
+        )
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from ..aimlapi import AimlApiClient, ImageRequest, RawReply
 from ..aimlapi.errors import ApiError
@@ -34,12 +35,14 @@ class PaidImageRequest:
 
     Attributes:
         prompt: The rewritten prompt, where the item's own is not sent.
+        pictures: Parameters that name pictures, with what is sent in their place.
     """
 
     item: ClaimedItem
     request: ImageRequest
     prompt: str | None = None
     trust_unbilled_5xx: bool = False
+    pictures: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
         return CallIntent(
@@ -56,7 +59,7 @@ class PaidImageRequest:
         )
 
     def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
-        return client.generate(self.request.body(seed=intent.seed), intent.id)
+        return client.generate({**self.request.body(seed=intent.seed), **self.pictures}, intent.id)
 
     def classify(self, answer: RawReply | ApiError) -> Decision:
         if isinstance(answer, ApiError):

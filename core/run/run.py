@@ -13,12 +13,14 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, Self
 
 from ..delivery import record
 from ..errors import BadInput, ImagenError
+from ..inputs import InputRefused, InputShelf, Picture
 from ..ledger import BudgetWarning, ClaimedItem, ImageResult, ItemState, Ledger, LedgerUnavailable, RunSpec
 from ..limits import StopReason
 from ..money import format_usd, usd_to_credits
@@ -37,6 +39,7 @@ from .services import Services
 
 _ASK_SECONDS = 120.0
 _TEXTS_AT_ONCE = 500
+_INPUTS_AT_ONCE = 8
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -102,6 +105,29 @@ def write_run(
     ledger.runs.add_items(run_id, batch.run_items())
     progress = ledger.runs.progress(run_id)
     return PlannedRun(run_id, progress.rows, progress.total, progress.owned)
+
+
+def keep_inputs(batch: AnyBatch, shelf: InputShelf) -> None:
+    """Keep the pictures that go into the requests of a batch, which was checked.
+
+    Raises:
+        BadInput: One was changed or is gone since it was looked at.
+        Unavailable: A store does not answer.
+    """
+    reader = batch.input_reader
+    if reader is None:
+        return
+
+    def keep(found: tuple[str, Picture]) -> None:
+        place, picture = found
+        if not shelf.has(picture):
+            shelf.keep(picture, reader.read(place))
+
+    with ThreadPoolExecutor(_INPUTS_AT_ONCE, thread_name_prefix="imagen-inputs") as pool:
+        try:
+            list(pool.map(keep, reader.pictures()))
+        except InputRefused as error:
+            raise BadInput(f"a picture is gone since it was looked at: {error.reason}") from None
 
 
 def _mark_of(delivery: Delivery) -> dict[str, Any] | None:
@@ -208,8 +234,9 @@ class Run:
     # --- the run as a whole ---------------------------------------------------------------------------------------
 
     def plan(self, flow_run: FlowRun | None = None) -> PlannedRun:
-        """Write the run and its items to the ledger. Reads the source once; spends nothing."""
+        """Keep the pictures that go in, then write the run and its items to the ledger. Spends nothing."""
         destination = self.services.destination
+        keep_inputs(self.batch, self.services.inputs)
         planned = write_run(self.ledger, self.id, self.batch, self.request, destination, flow_run or FlowRun())
         log_notices(self)
         return planned
