@@ -8,8 +8,9 @@ from typing import Any
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, PrivateAttr, SecretStr
 
-from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
 from ..core.errors import BadInput
+from ..core.providers import DEFAULT_BASE_URL
+from ..core.providers.aimlapi import AimlApiClient
 from .travel import TravelsByName
 
 KEY_VARIABLE = "AIMLAPI_API_KEY"

@@ -129,8 +129,8 @@ def _make(
 
     from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
     from ..blocks.stores import store_block
-    from ..core.aimlapi import DEFAULT_BASE_URL
     from ..core.ledger import normalise_url
+    from ..core.providers import DEFAULT_BASE_URL
     from .catalogs import catalog_url
 
     store = store_block(destination, endpoint_url=given.get("endpoint_url"))

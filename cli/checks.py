@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ..core.errors import BadInput, ImagenError, Unavailable
 
 if TYPE_CHECKING:
-    from ..core.aimlapi import AimlApiClient
     from ..core.ledger import Ledger
+    from ..core.providers import ImageClient
     from ..core.storage import ObjectStore
 
 _LOW_BALANCE = Decimal(1)
@@ -106,14 +106,14 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
 
 
-def check_api(client: AimlApiClient) -> str:
+def check_api(client: ImageClient) -> str:
     """Whether the key is accepted, and what is left on it.
 
     Raises:
         BadInput: The key is refused, or hardly anything is left.
         Unavailable: No answer.
     """
-    from ..core.aimlapi.errors import ApiError, BadKey
+    from ..core.providers.errors import ApiError, BadKey
 
     try:
         balance = client.check_key()

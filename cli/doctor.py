@@ -229,8 +229,8 @@ def _model_lines(used: list[str]) -> Iterator[_Line]:
     """Price and lifecycle of the models that were bought so far; of the default one where there are none."""
     from datetime import UTC, date, datetime
 
-    from ..core.aimlapi import load_registry
     from ..core.money import format_usd
+    from ..core.providers import load_registry
 
     registry = load_registry()
     today = datetime.now(UTC).date()

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..core.aimlapi import AimlApiClient
-from ..core.aimlapi.client import normalise_base_url
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import Ledger, open_ledger
+from ..core.providers import normalise_base_url, open_client
 from ..core.request import RunRequest
 from ..core.run.checks import CheckedBatch, Prepared, check_request, prepare
 from ..core.run.report import RunReport, make_report
@@ -63,7 +62,7 @@ class Job:
             Unavailable: A service does not answer.
         """
         if not self.api_key:
-            AimlApiClient(self.api_key, base_url=self.base_url)  # says what is missing
+            open_client(self.api_key, base_url=self.base_url)  # says what is missing
         store = open_store(self.to, **self.store_options)
         checked = check_request(
             self.prompts,
@@ -72,7 +71,7 @@ class Job:
             ledger=lambda: open_ledger(self.catalog),
             store=store,
         )
-        client = AimlApiClient(self.api_key, base_url=self.base_url)
+        client = open_client(self.api_key, base_url=self.base_url)
         prepared = prepare(self.request, client=client, ledger=open_ledger(self.catalog), store=store, checked=checked)
         return Ready(self, prepared, checked)
 

@@ -16,7 +16,7 @@ from .flags import FlagsOf, Given, with_flags
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.aimlapi.spec import FieldSpec, ModelSpec, ResolvedModel
+    from ..core.providers.spec import FieldSpec, ModelSpec, ResolvedModel
 
 _SOON = 90
 
@@ -63,9 +63,9 @@ def listing(
     del verbose, models
     if context.invoked_subcommand is not None:
         return OK
-    from ..core.aimlapi import load_registry
-    from ..core.aimlapi.common_parameters import to_native
-    from ..core.aimlapi.spec import ResolvedModel
+    from ..core.providers import load_registry
+    from ..core.providers.common_parameters import to_native
+    from ..core.providers.spec import ResolvedModel
 
     asked = {name: value for name, value in (("aspect_ratio", aspect_ratio), ("num_images", num_images)) if value}
     found = []
@@ -102,7 +102,7 @@ def show(
     [dim]prefect-imagen models show google/imagen4/preview[/dim]
     """
     del verbose, models
-    from ..core.aimlapi import load_registry
+    from ..core.providers import load_registry
 
     resolved = load_registry().resolve(name, allow_withdrawn=True)
     if json:
@@ -136,10 +136,8 @@ def check(
     del verbose, models
     from datetime import UTC, datetime
 
-    from ..core.aimlapi import DEFAULT_BASE_URL, load_registry
-    from ..core.aimlapi.client import normalise_base_url
-    from ..core.aimlapi.provider_catalog_fetch import fetch_provider_catalog
     from ..core.files import home
+    from ..core.providers import DEFAULT_BASE_URL, fetch_catalog, load_registry, normalise_base_url
     from .catalogs import ledger_if_any
 
     offline = "offline" in given.values
@@ -149,7 +147,7 @@ def check(
         with ledger_if_any(catalog) as ledger:
             used = ledger.items.used_models() if ledger is not None else []
     specs = [registry.resolve(name, allow_withdrawn=True).spec for name in dict.fromkeys(used)]
-    provider = fetch_provider_catalog(
+    provider = fetch_catalog(
         normalise_base_url(base_url or DEFAULT_BASE_URL), home() / "cache", offline=offline, fresh=True
     )
     today = datetime.now(UTC).date()
@@ -204,8 +202,8 @@ def _ratios(resolved: ResolvedModel) -> str:
 
 
 def _show_all(console: Console, specs: tuple[ModelSpec, ...]) -> None:
-    from ..core.aimlapi.spec import ResolvedModel
     from ..core.money import format_usd
+    from ..core.providers.spec import ResolvedModel
 
     rows = table("model", "an image", "aspect ratios", "prompt", "state", right=("an image", "prompt"))
     notes: dict[str, None] = {}

@@ -59,10 +59,10 @@ def plan(
         return _plan_regenerations(given, catalog, base_url, as_json=json)
     if prompts is None:
         raise BadInput("name a file of prompts, or --regenerations")
-    from ..core.aimlapi import DEFAULT_BASE_URL
     from ..core.inputs import InputReader
     from ..core.limits.circuit import most_calls
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan, open_batch
+    from ..core.providers import DEFAULT_BASE_URL
     from ..core.run.checks import with_terms
     from ..core.storage import open_store
     from .catalogs import ledger_if_any
@@ -106,9 +106,9 @@ def plan(
 
 
 def _plan_regenerations(given: Given, catalog: str | None, base_url: str | None, *, as_json: bool) -> int:
-    from ..core.aimlapi import DEFAULT_BASE_URL
     from ..core.limits.circuit import most_calls
     from ..core.plan import make_plan
+    from ..core.providers import DEFAULT_BASE_URL
     from ..core.review.regenerate import open_batches
     from ..core.run.checks import with_terms
     from .catalogs import existing_ledger

@@ -53,8 +53,8 @@ def reconcile(
     Exit code: 0 nothing differs (or all of it was mended), 1 something does, 2 bad input.
     """
     del verbose
-    from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
     from ..core.ledger import Ledger
+    from ..core.providers import open_client
     from ..core.repair import Stores
     from ..core.repair import rebuild as rebuild_ledger
     from ..core.repair import reconcile as compare
@@ -83,7 +83,7 @@ def reconcile(
             _show_rebuilt(stdout(), made)
         return OK
     key = os.environ.get("AIMLAPI_API_KEY", "").strip()
-    client = AimlApiClient(key, base_url=base_url or DEFAULT_BASE_URL) if key else None
+    client = open_client(key, base_url=base_url) if key else None
     with existing_ledger(catalog) as known:
         reports = [
             compare(known, stores.open(place), apply=apply, quick=quick, stores=stores, client=client, say=say)

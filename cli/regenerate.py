@@ -111,9 +111,9 @@ def _ask(ledger: Ledger, images: Sequence[str], reviewer: str, prompt: str | Non
 
 
 def _wanted(ledger: Ledger, image: str, reviewer: str, prompt: str | None, fields: dict[str, str]) -> Regeneration:
-    from ..core.aimlapi import load_registry
     from ..core.ledger import RegenerationKind
     from ..core.plan import read_parameters
+    from ..core.providers import load_registry
     from ..core.review.regenerate import Regeneration
 
     if prompt is not None:
@@ -145,7 +145,7 @@ def _buy(
     *,
     as_json: bool,
 ) -> int:
-    from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
+    from ..core.providers import DEFAULT_BASE_URL, open_client
     from ..core.review.regenerate import prepare_batches, with_budget_left
     from ..core.storage import ObjectStore, open_store
     from .job import Job, Ready
@@ -163,7 +163,7 @@ def _buy(
             raise BadInput("the images that are to be replaced lie nowhere; say with --to where the new ones go")
         return open_store(place, **(options_ if place.startswith("s3://") else {}))
 
-    ready = prepare_batches(ledger, request, connect=lambda: AimlApiClient(key, base_url=url), store_of=store_of)
+    ready = prepare_batches(ledger, request, connect=lambda: open_client(key, base_url=url), store_of=store_of)
     reports: list[RunReport] = []
     spent, code = 0, OK
     for whole in ready:

@@ -55,7 +55,7 @@ def repair(
     Exit code: 0 nothing is left to repair, 1 something is (it says what), 2 bad input.
     """
     del verbose
-    from ..core.aimlapi import DEFAULT_BASE_URL, AimlApiClient
+    from ..core.providers import open_client
     from ..core.repair import Stores
     from ..core.repair import repair as repair_items
     from .catalogs import existing_ledger
@@ -66,7 +66,7 @@ def repair(
     key = os.environ.get(_KEY, "").strip()
     if request.policy.unknown is UnknownPolicy.RETRY and not key:
         raise BadInput(f"--unknown retry buys, and needs a key: set {_KEY}")
-    client = AimlApiClient(key, base_url=base_url or DEFAULT_BASE_URL) if key else None
+    client = open_client(key, base_url=base_url) if key else None
     try:
         with existing_ledger(catalog) as ledger:
             report = repair_items(

@@ -60,7 +60,7 @@ def run(
     Exit code: 0 all delivered, 1 something is missing (the report says what), 2 bad input.
     """
     del models
-    from ..core.aimlapi import DEFAULT_BASE_URL
+    from ..core.providers import DEFAULT_BASE_URL
     from .catalogs import catalog_url
     from .job import Job
     from .summary import print_summary

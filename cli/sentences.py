@@ -55,7 +55,7 @@ def sentence(error: ImagenError) -> str:
 
 def next_command(error: ImagenError, arguments: Sequence[str]) -> str | None:
     """The command that goes on after an error, if there is one: for a withdrawn model, with its successor."""
-    from ..core.aimlapi import WithdrawnModel
+    from ..core.providers import WithdrawnModel
     from .summary import again
 
     if not isinstance(error, WithdrawnModel) or error.successor is None or arguments[:1] not in (["plan"], ["run"]):

@@ -13,7 +13,7 @@ from ..core.request import DEFAULT_MODEL, ImageChoice, Options, RunRequest
 from .flags import Given
 
 if TYPE_CHECKING:
-    from ..core.aimlapi import ResolvedModel
+    from ..core.providers import ResolvedModel
 
 M = TypeVar("M", bound=Options)
 _OWN_FLAGS = ("aspect_ratio", "num_images", "seed")
@@ -30,8 +30,8 @@ def read_request(given: Given, prompts: str | None = None) -> RunRequest:
     Raises:
         BadInput: A value that is not allowed or cannot be read; a plan file, and a flag that would change it.
     """
-    from ..core.aimlapi import load_registry
     from ..core.plan import open_plan
+    from ..core.providers import load_registry
 
     deciding = [option.written for option in given.options if option.decides_items]
     if deciding and prompts is not None and open_plan(prompts) is not None:

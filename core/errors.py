@@ -4,7 +4,7 @@
     ├── BadInput               what the user gave cannot be run: nothing was sent, nothing was billed (exit code 2)
     └── Unavailable            a service that is needed is down: what was bought is safe, run again later
 
-The modules that know more add their own below these two: `core.aimlapi.errors`, `core.prompts`, `core.storage`,
+The modules that know more add their own below these two: `core.providers.errors`, `core.prompts`, `core.storage`,
 `core.ledger`. Every exception survives a pickle (Prefect persists exceptions and ships them between processes), for
 which Python needs all its arguments by position in `args`: those with details of their own are dataclasses.
 """

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core.aimlapi.chat_models import ChatModel, load_chat_models
+from ..core.providers.chat_models import ChatModel, load_chat_models
 from .chat_answers import REASONING, write
 from .error_bodies import Failure, invalid_payload, unknown_model
 from .faults import (

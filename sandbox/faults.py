@@ -110,11 +110,12 @@ class RateLimited(_Rule):
 
 
 class ServerError(_Rule):
-    """A 5xx in the API's envelope, not billed."""
+    """A 5xx in the API's envelope; not billed, unless told so."""
 
     fault: Literal["server_error"]
     status: Literal[500, 502, 503, 504] = 500
     envelope: Envelope = "problem"
+    billed: bool = False
 
 
 class SlowReply(_Rule):

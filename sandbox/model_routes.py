@@ -13,8 +13,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.aimlapi.chat_models import load_chat_models
-from ..core.aimlapi.spec import ModelSpec
+from ..core.providers.chat_models import load_chat_models
+from ..core.providers.spec import ModelSpec
 from .error_bodies import now_iso, unknown_model
 from .openapi import model_document
 from .state import SandboxState

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.aimlapi.spec import FieldSpec, ResolvedModel
+from ..core.providers.spec import FieldSpec, ResolvedModel
 from .reply_formats import reply_schema
 
 _KINDS = {"choice": "string", "text": "string", "url": "string"}

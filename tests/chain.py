@@ -13,9 +13,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from prefect_imagen.core.aimlapi import AimlApiClient
 from prefect_imagen.core.ledger import Ledger
 from prefect_imagen.core.money import credits_to_usd
+from prefect_imagen.core.providers.aimlapi import AimlApiClient
 from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.checks import check_request, prepare
 from prefect_imagen.core.run.chunks import Threads

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..aimlapi.reply import decode_base64
 from ..errors import ImagenError
 from ..files import Fetched, SpoolUnavailable
 from ..http.errors import FetchGone, FetchRefused, FetchTransient
 from ..images import DecoderUnavailable, Fetcher, NotAnImage, save_bytes
 from ..ledger import ImageTask, this_host
 from ..limits import Backoff, CircuitBreaker, StopReason, StopSignal
+from ..providers.reply import decode_base64
 from ..storage import ObjectMissing, ObjectStore
 from .files import FileState, ImageFile
 from .spool import Spool

@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..aimlapi import pixels_asked_for
 from ..files import Fetched
 from ..images import MOST_PIXELS, inspect
 from ..ledger import ImageTask
 from ..provenance import examine
+from ..providers import pixels_asked_for
 
 ROOM = 4
 """A picture may have so many times the pixels that were asked for: models round, and some enlarge what they draw."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from ..aimlapi.spec import InputLimits
 from ..errors import ImagenError
 from ..images import NotAnImage, inspect
 from ..images.drawing import TooLarge, prepare
 from ..images.signature import read_header
+from ..providers.spec import InputLimits
 
 LARGEST = 32 * 2**20
 """Bytes of a file that is looked at."""

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..aimlapi import ResolvedModel
 from ..errors import BadInput
 from ..files import home
+from ..providers import ResolvedModel
 from ..storage import ChecksumMismatch, KeyTaken, LocalStore, ObjectMissing, ObjectStore
 from ..values import content_reference, content_references
 from .pictures import InputRefused, Picture, ready

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..aimlapi import ResolvedModel
-from ..aimlapi.common_parameters import to_native
 from ..http.urls import redact_url
+from ..providers import ResolvedModel
+from ..providers.common_parameters import to_native
 from ..values import content_reference
 from .pictures import InputRefused, Picture, misfit, too_large
 from .reader import InputReader, resolve

@@ -2,7 +2,7 @@
 
 One row per key and model holds the schedule of permits and the rate observed from 429s; it outlives the runs. One row
 per active run (a *share*) holds the limits its user configured and its slots for calls in flight; it ends with its
-worker, so a process that dies frees its slots. Keys are stored as fingerprints only (`AimlApiClient.fingerprint`).
+worker, so a process that dies frees its slots. Keys are stored as fingerprints only (`ImageClient.fingerprint`).
 
 A lease is one short transaction for about a second of sending, and none at all while no limit is configured or
 observed: then a run only looks, every two seconds, whether there is one by now.

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from ..aimlapi import ModelSpec, ResolvedModel, UnknownModel, WithdrawnModel, load_registry
-from ..aimlapi.provider_catalog import DeprecationNotice, ProviderCatalog
-from ..aimlapi.spec import Price
 from ..errors import BadInput
+from ..providers import ModelSpec, ResolvedModel, UnknownModel, WithdrawnModel, load_registry
+from ..providers.catalog import DeprecationNotice, ProviderCatalog
+from ..providers.spec import Price
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from ..aimlapi import ImageRequest, ResolvedModel
-from ..aimlapi.common_parameters import translate
-from ..aimlapi.request import Omission
 from ..errors import BadInput
+from ..providers import ImageRequest, ResolvedModel
+from ..providers.common_parameters import translate
+from ..providers.request import Omission
 from ..values import canonical_json
 
 Matrix = Mapping[str, Sequence[Any]]

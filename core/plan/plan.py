@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..aimlapi import ResolvedModel
-from ..aimlapi.request import Omission
 from ..ledger import Item, ItemState, Ledger, RunItem
+from ..providers import ResolvedModel
+from ..providers.request import Omission
 from ..request import RewriteFallback
 from ..rewrite import RewriteSpec, price, price_high
 from ..rewrite.spec import LONGEST_SOURCE

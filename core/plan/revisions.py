@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..aimlapi import ImageRequest
 from ..errors import BadInput
 from ..ledger import Item, Revision, RunItem
+from ..providers import ImageRequest
 from ..rewrite import RewriteSpec
 from ..values import canonical_json
 from .availability import ModelAvailability

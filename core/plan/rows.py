@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..aimlapi import ImageRequest, InvalidRequest, ResolvedModel
-from ..aimlapi.request import Omission
-from ..aimlapi.spec import FieldSpec
 from ..inputs.reader import InputReader
 from ..inputs.spec import NO_INPUTS, PLACEHOLDER, RowInputs
 from ..ledger import Item, Rewrite, RunItem
+from ..providers import ImageRequest, InvalidRequest, ResolvedModel
+from ..providers.request import Omission
+from ..providers.spec import FieldSpec
 from ..rewrite import RewriteSpec
 from .availability import ModelAvailability, resolve_all
 from .combinations import Matrix, ParameterSet, make_forms

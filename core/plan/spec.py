@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..aimlapi import ResolvedModel
-from ..aimlapi.common_parameters import read_parameter
 from ..errors import BadInput
 from ..inputs.pictures import InputRefused
 from ..inputs.reader import InputReader
@@ -26,6 +24,8 @@ from ..prompts import (
     VariantError,
 )
 from ..prompts.sources import LIST_NAME
+from ..providers import ResolvedModel
+from ..providers.common_parameters import read_parameter
 from ..request import DEFAULT_MODEL
 from ..rewrite import RewriteSpec
 from .availability import ModelAvailability

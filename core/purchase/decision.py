@@ -17,8 +17,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-from ..aimlapi import RawReply, Reply
-from ..aimlapi.errors import (
+from ..ledger import Answered, ItemState, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
+from ..limits import StopReason
+from ..providers import RawReply, Reply
+from ..providers.errors import (
     ApiError,
     BadKey,
     ErrorReply,
@@ -32,8 +34,6 @@ from ..aimlapi.errors import (
     ServerError,
     StatusError,
 )
-from ..ledger import Answered, ItemState, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
-from ..limits import StopReason
 
 
 class NextStep(enum.Enum):

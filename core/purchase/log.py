@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..aimlapi import AimlApiClient
-from ..aimlapi.errors import ApiError, RateLimited
-from ..aimlapi.logs import LOG_PAGE, LOG_REQUESTS_A_MINUTE, LogRow
 from ..errors import ImagenError
 from ..ledger import Answered, ItemState, Ledger, Outcome, Unbilled
 from ..ledger.conditions import LOG
+from ..providers import ImageClient
+from ..providers.errors import ApiError, RateLimited
+from ..providers.logs import LOG_PAGE, LOG_REQUESTS_A_MINUTE, LogRow
 
 LOST_REASON = "reply: the API's log says that the call was billed; its answer is lost"
 FAILED_REASON = "the API's log says that the call failed and was not billed"
@@ -47,7 +47,7 @@ class Asked:
 
 def ask_log(
     ledger: Ledger,
-    client: AimlApiClient,
+    client: ImageClient,
     *,
     run_id: str | None = None,
     item_ids: Sequence[str] | None = None,
@@ -140,7 +140,7 @@ class _Pace:
         self._sent.append(time.monotonic())
 
 
-def _rows(client: AimlApiClient, start: datetime, end: datetime, pace: _Pace) -> Iterator[LogRow]:
+def _rows(client: ImageClient, start: datetime, end: datetime, pace: _Pace) -> Iterator[LogRow]:
     offset = 0
     refused = False
     while True:

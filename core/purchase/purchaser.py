@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..aimlapi import AimlApiClient, ImageRequest, RawReply, ResolvedModel
-from ..aimlapi.errors import ApiError
 from ..errors import BadInput, ImagenError
 from ..files import SpoolUnavailable
 from ..inputs import InputShelf
@@ -38,6 +36,8 @@ from ..limits import (
     StopReason,
     StopSignal,
 )
+from ..providers import ImageClient, ImageRequest, RawReply, ResolvedModel
+from ..providers.errors import ApiError
 from ..request import Policy, RewriteFallback
 from ..rewrite import no_second_rewriting
 from ..storage import StoreUnavailable
@@ -74,7 +74,7 @@ class Purchaser:
     def __init__(
         self,
         *,
-        client: AimlApiClient,
+        client: ImageClient,
         ledger: Ledger,
         replies: ReplySpool,
         limiter: CallLimiter,
@@ -179,7 +179,8 @@ class Purchaser:
         if pictures is None:
             return None
         rewritten = item.rewrite.text if item.rewrite is not None else None
-        return PaidImageRequest(item, request, rewritten, self._policy.trust_unbilled_5xx, pictures)
+        request = replace(request, parameters={**request.parameters, **pictures})
+        return PaidImageRequest(item, request, rewritten, self._policy.trust_unbilled_5xx)
 
     def _pictures_of(self, request: ImageRequest) -> Mapping[str, Any] | None:
         """What is sent in place of the pictures that parameters name; None where the run was halted meanwhile.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..aimlapi import RawReply, list_price
-from ..aimlapi.chat_models import ChatModel, resolve_chat_model
-from ..aimlapi.errors import ApiError
 from ..errors import BadInput
 from ..ledger import ItemKind, Ledger, Outcome, RecordedCall
+from ..providers import RawReply, list_price
+from ..providers.chat_models import ChatModel, resolve_chat_model
+from ..providers.errors import ApiError
 from .decision import classify_error, classify_reply
 from .replies import ReplySpool
 from .rewrite import classify_rewrite

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..aimlapi import RawReply
 from ..files import AtomicFile, make_private_folder
+from ..providers import RawReply
 
 _SUFFIX = ".reply"
 

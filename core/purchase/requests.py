@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-from ..aimlapi import AimlApiClient, ImageRequest, RawReply
-from ..aimlapi.errors import ApiError
 from ..ledger import CallIntent, ClaimedItem
+from ..providers import ImageClient, ImageRequest, RawReply
+from ..providers.errors import ApiError
 from .decision import Decision, classify_error, classify_reply
 
 
@@ -22,7 +21,7 @@ class PaidRequest(Protocol):
     def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
         """Describe the next send, with its highest price."""
 
-    def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
+    def send(self, client: ImageClient, intent: CallIntent) -> RawReply:
         """Send it."""
 
     def classify(self, answer: RawReply | ApiError) -> Decision:
@@ -35,14 +34,12 @@ class PaidImageRequest:
 
     Attributes:
         prompt: The rewritten prompt, where the item's own is not sent.
-        pictures: Parameters that name pictures, with what is sent in their place.
     """
 
     item: ClaimedItem
     request: ImageRequest
     prompt: str | None = None
     trust_unbilled_5xx: bool = False
-    pictures: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def intent(self, call_id: str, run_id: str, worker_id: str) -> CallIntent:
         return CallIntent(
@@ -58,8 +55,8 @@ class PaidImageRequest:
             prompt=self.prompt,
         )
 
-    def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
-        return client.generate({**self.request.body(seed=intent.seed), **self.pictures}, intent.id)
+    def send(self, client: ImageClient, intent: CallIntent) -> RawReply:
+        return client.ask(self.request, intent.id, seed=intent.seed)
 
     def classify(self, answer: RawReply | ApiError) -> Decision:
         if isinstance(answer, ApiError):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..aimlapi import AimlApiClient, RawReply
-from ..aimlapi.chat_models import ChatModel
-from ..aimlapi.chat_reply import ChatReply
-from ..aimlapi.chat_request import ChatDialect, ChatForm, ChatRequest
-from ..aimlapi.errors import ApiError, InvalidByApi
 from ..ledger import CallIntent, ClaimedItem, ItemState, Rewrite, Rewritten, Unbilled
+from ..providers import ImageClient, RawReply
+from ..providers.chat_models import ChatModel
+from ..providers.chat_reply import ChatReply
+from ..providers.chat_request import ChatDialect, ChatForm, ChatRequest
+from ..providers.errors import ApiError, InvalidByApi
 from ..rewrite import TRIES, UnusableAnswer, make_request, read_answer
 from .decision import Decision, NextStep, classify_error
 
@@ -109,7 +109,7 @@ class PaidRewriteRequest:
             contract=CHAT_CONTRACT,
         )
 
-    def send(self, client: AimlApiClient, intent: CallIntent) -> RawReply:
+    def send(self, client: ImageClient, intent: CallIntent) -> RawReply:
         return client.chat(self._request.body(self._form), intent.id)
 
     def classify(self, answer: RawReply | ApiError) -> Decision:

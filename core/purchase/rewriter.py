@@ -6,10 +6,10 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from ..aimlapi.chat_models import ChatModel
-from ..aimlapi.chat_request import ChatDialect
 from ..ledger import ClaimedItem, ItemState, Ledger, Rewrite
 from ..limits import StopSignal
+from ..providers.chat_models import ChatModel
+from ..providers.chat_request import ChatDialect
 from ..request import Policy
 from .purchaser import Purchaser
 from .rewrite import PaidRewriteRequest, rewrite_of

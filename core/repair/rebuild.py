@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..aimlapi import list_price
 from ..delivery import Mark, Marker
 from ..ledger import Item, Ledger, LedgerMismatch, RebuiltCall, RebuiltImage
+from ..providers import list_price
 from ..storage import ObjectStore
 from ..values import batched
 from .objects import FoundImage, image_objects, read_object

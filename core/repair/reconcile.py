@@ -20,12 +20,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..aimlapi import AimlApiClient
 from ..delivery import MARKER_KEY, Marker, Spool
 from ..errors import ImagenError
 from ..images import MOST_COUNTED, NotAnImage, inspect
 from ..ledger import ImageResult, ImageState, Ledger, StoredAt, StoredImage
 from ..provenance import SIDECAR, examine
+from ..providers import ImageClient
 from ..request import RunRequest
 from ..run.services import spool_folder
 from ..storage import ObjectInfo, ObjectStore
@@ -114,7 +114,7 @@ def reconcile(
     quick: bool = False,
     request: RunRequest | None = None,
     stores: Stores | None = None,
-    client: AimlApiClient | None = None,
+    client: ImageClient | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> ReconcileReport:
     """Compare what the ledger says of a destination with what is there.
@@ -151,7 +151,7 @@ class _Reconcile:
         store: ObjectStore,
         request: RunRequest,
         stores: Stores,
-        client: AimlApiClient | None,
+        client: ImageClient | None,
         *,
         quick: bool,
     ) -> None:

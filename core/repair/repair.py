@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ..aimlapi import AimlApiClient
 from ..delivery import Spool
 from ..errors import BadInput, ImagenError
 from ..ledger import ClaimedItem, ImageState, ItemState, Ledger
+from ..providers import ImageClient
 from ..purchase import recover_replies
 from ..purchase.log import Asked, ask_log
 from ..request import RunRequest, UnknownPolicy
@@ -125,7 +125,7 @@ def repair(
     ledger: Ledger,
     stores: Stores,
     *,
-    client: AimlApiClient | None = None,
+    client: ImageClient | None = None,
     request: RunRequest | None = None,
     run_id: str | None = None,
     item_ids: Sequence[str] | None = None,
@@ -180,7 +180,7 @@ class RepairSession:
     """Delivers items again, run by run, and counts what it did."""
 
     def __init__(
-        self, ledger: Ledger, stores: Stores, client: AimlApiClient | None, request: RunRequest, run_id: str | None
+        self, ledger: Ledger, stores: Stores, client: ImageClient | None, request: RunRequest, run_id: str | None
     ) -> None:
         self._ledger = ledger
         self._stores = stores

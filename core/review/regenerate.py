@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..aimlapi import AimlApiClient, ImageRequest, ResolvedModel, load_registry
-from ..aimlapi.common_parameters import to_native
 from ..errors import BadInput
 from ..ledger import Item, Ledger, NewRevision, RegenerationKind, Revision, RevisionRequest
 from ..money import credits_to_usd, usd_to_credits
 from ..plan import RevisedRow, RevisionBatch
+from ..providers import ImageClient, ImageRequest, ResolvedModel, load_registry
+from ..providers.common_parameters import to_native
 from ..request import RunRequest
 from ..run.checks import CheckedBatch, Prepared, check_batch, prepare, with_terms
 from ..storage import ObjectStore
@@ -107,7 +107,7 @@ def prepare_batches(
     ledger: Ledger,
     request: RunRequest,
     *,
-    connect: Callable[[], AimlApiClient],
+    connect: Callable[[], ImageClient],
     store_of: Callable[[str | None], ObjectStore],
 ) -> list[Prepared]:
     """Check everything that is to be made anew, at today's prices, as a run for each model and destination.

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..aimlapi.chat_reply import ChatReply
-from ..aimlapi.fields import prompt_length
+from ..providers.chat_reply import ChatReply
+from ..providers.fields import prompt_length
 
 _THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _NO_CHARACTER = re.compile("[\0-\x1f\x7f\ufffe\uffff\ud800-\udfff]")

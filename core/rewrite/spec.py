@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..aimlapi import ImageRequest, ResolvedModel
-from ..aimlapi.chat_models import ChatModel, resolve_chat_model
 from ..errors import BadInput
 from ..ledger import Rewrite
+from ..providers import ImageRequest, ResolvedModel
+from ..providers.chat_models import ChatModel, resolve_chat_model
 
 LONGEST_TEXT = 1500
 """UTF-16 code units that a rewritten prompt has at most, where the image model would take more or names no limit."""
@@ -28,7 +28,7 @@ class RewriteSpec:
     """How prompts are rewritten.
 
     Attributes:
-        model: Id or alias of a language model, see `core.aimlapi.chat_models`.
+        model: Id or alias of a language model, see `core.providers.chat_models`.
         price: `IN,OUT` in USD per million tokens; needed for a model whose price is not known.
 
     Raises:
@@ -89,7 +89,7 @@ def no_second_rewriting(model: ResolvedModel) -> dict[str, bool]:
     """Parameters that keep the provider from rewriting a prompt once more, where the model has any.
 
     Example:
-        >>> from prefect_imagen.core.aimlapi import load_registry
+        >>> from prefect_imagen.core.providers import load_registry
         >>> no_second_rewriting(load_registry().resolve("google/imagen4/preview"))
         {'enhance_prompt': False}
     """

@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 
-from ..aimlapi.chat_models import ChatModel
-from ..aimlapi.chat_request import ChatRequest
 from ..ledger import Rewrite
+from ..providers.chat_models import ChatModel
+from ..providers.chat_request import ChatRequest
 
 TRIES = 3
 """Answers that are paid for, at most, until one is of use."""

@@ -8,9 +8,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..aimlapi import AimlApiClient, InvalidRequest, WithdrawnModel
-from ..aimlapi.errors import ApiError, BadKey
-from ..aimlapi.provider_catalog_fetch import fetch_provider_catalog
 from ..delivery import Marker
 from ..errors import BadInput
 from ..files import home
@@ -18,6 +15,8 @@ from ..inputs import InputReader
 from ..ledger import Ledger
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch, make_terms, open_batch
+from ..providers import ImageClient, InvalidRequest, WithdrawnModel, fetch_catalog
+from ..providers.errors import ApiError, BadKey
 from ..request import RunRequest
 from ..rewrite import make_request
 from ..storage import KeyTemplate, ObjectStore
@@ -49,7 +48,7 @@ class Prepared:
     """
 
     request: RunRequest
-    client: AimlApiClient
+    client: ImageClient
     ledger: Ledger
     store: ObjectStore
     checked: CheckedBatch | None = None
@@ -109,7 +108,7 @@ def check_request(
 def prepare(
     request: RunRequest,
     *,
-    client: AimlApiClient,
+    client: ImageClient,
     ledger: Ledger,
     store: ObjectStore,
     checked: CheckedBatch | None = None,
@@ -140,7 +139,7 @@ def with_terms(spec: AnyBatch, base_url: str, *, offline: bool = False) -> AnyBa
         WithdrawnModel: The model is gone, and no other may stand in for it.
         UnknownModel: One is not known.
     """
-    provider = fetch_provider_catalog(base_url, home() / "cache", offline=offline, fresh=True)
+    provider = fetch_catalog(base_url, home() / "cache", offline=offline, fresh=True)
     ready = replace(spec, terms=make_terms(provider, (spec.model, *spec.fallback)))
     try:
         ready.models()
@@ -193,7 +192,7 @@ def check_batch(spec: AnyBatch, *, budget: int | None) -> int:
 
 
 def check_services(
-    client: AimlApiClient,
+    client: ImageClient,
     ledger: Ledger,
     store: ObjectStore | None,
     *,

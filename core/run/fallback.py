@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..aimlapi import WithdrawnModel
 from ..limits import StopReason
+from ..providers import WithdrawnModel
 from .checks import with_terms
 from .models import as_rows
 from .report import RunReport

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..aimlapi import ResolvedModel, load_registry
-from ..aimlapi.spec import Price
 from ..plan import BatchBase
+from ..providers import ResolvedModel, load_registry
+from ..providers.spec import Price
 
 
 @dataclass(frozen=True, slots=True)

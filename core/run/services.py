@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..aimlapi import AimlApiClient
-from ..aimlapi.chat_models import resolve_chat_model
 from ..delivery import DeliveryQueue, Downloader, Marker, Spool, Uploader
 from ..errors import BadInput, ImagenError
 from ..files import home
@@ -22,6 +20,8 @@ from ..inputs import InputShelf
 from ..ledger import ClaimedItem, Ledger, LedgerMismatch, LedgerUnavailable, SharedQuota
 from ..limits import BalanceGuard, CallLimiter, CircuitBreaker, HealthGate, StopReason, StopSignal
 from ..provenance import trusted_roots
+from ..providers import ImageClient
+from ..providers.chat_models import resolve_chat_model
 from ..purchase import Purchaser, Rewriter
 from ..request import Delivery, RunRequest
 from ..storage import KeyTemplate, LocalStore, ObjectStore, StoreUnavailable
@@ -54,7 +54,7 @@ class Services:
         *,
         ledger: Ledger,
         store: ObjectStore | None,
-        client: AimlApiClient | None,
+        client: ImageClient | None,
         request: RunRequest,
     ) -> None:
         self.run_id = run_id
@@ -240,7 +240,7 @@ class Services:
                 )
             return self._rewriter
 
-    def _shared_quota(self, client: AimlApiClient, model: str, wire_models: Sequence[str]) -> SharedQuota:
+    def _shared_quota(self, client: ImageClient, model: str, wire_models: Sequence[str]) -> SharedQuota:
         """The rate and the slots that all runs with this key and model share."""
         return SharedQuota(
             self.ledger,
@@ -309,7 +309,7 @@ class Services:
         return S3Store(parts.netloc, "", options), parts.path.lstrip("/")
 
 
-def _trusted(client: AimlApiClient | None, ledger: Ledger) -> tuple[str, ...]:
+def _trusted(client: ImageClient | None, ledger: Ledger) -> tuple[str, ...]:
     """Origins that downloads may come from although they are on this machine: the API's own, and no other.
 
     Who only delivers has no client: the ledger knows where the images were bought.

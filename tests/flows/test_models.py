@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from prefect_imagen.core.aimlapi import WithdrawnModel
 from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.providers import WithdrawnModel
 
 from .conftest import FlowHarness
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.aimlapi import ImageRequest
 from prefect_imagen.core.ledger import BeginResult, CallIntent, Item, Ledger, RunItem, RunSpec
 from prefect_imagen.core.ledger.schema import workers
+from prefect_imagen.core.providers import ImageRequest
 from prefect_imagen.core.purchase import ReplySpool
 from prefect_imagen.core.repair import IncompleteRepair, RepairReport
 from prefect_imagen.core.request import Delivery, UnknownPolicy

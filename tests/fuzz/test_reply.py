@@ -8,10 +8,10 @@ import time
 from random import Random
 from typing import Any
 
-from prefect_imagen.core.aimlapi import RawReply
-from prefect_imagen.core.aimlapi.errors import ApiError
-from prefect_imagen.core.aimlapi.reply import decode_base64
 from prefect_imagen.core.http.encodings import BadEncoding, decode
+from prefect_imagen.core.providers import RawReply
+from prefect_imagen.core.providers.errors import ApiError
+from prefect_imagen.core.providers.reply import decode_base64
 from prefect_imagen.core.purchase.decision import classify_reply
 
 from .conftest import Tries

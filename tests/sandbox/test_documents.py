@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from prefect_imagen.core.aimlapi import load_registry
+from prefect_imagen.core.providers import load_registry
 from prefect_imagen.sandbox import SandboxServer
 
 MODELS = [

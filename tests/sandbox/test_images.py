@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 from PIL import Image
-from prefect_imagen.core.aimlapi.registry import load_registry
+from prefect_imagen.core.providers.registry import load_registry
 
 IMAGEN4 = "google/imagen4/preview"
 GA_IDS = (

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import requests
 from PIL import Image
-from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest
 from prefect_imagen.core.delivery import DeliveryQueue, Downloader, FileState, ImageFile, Spool, Uploader, record
 from prefect_imagen.core.delivery.files import most_pixels
 from prefect_imagen.core.errors import BadInput
@@ -26,6 +25,8 @@ from prefect_imagen.core.images import Fetcher
 from prefect_imagen.core.ledger import ImageState, ImageTask, ItemState, Ledger
 from prefect_imagen.core.ledger.schema import deliveries
 from prefect_imagen.core.limits import Backoff, HealthGate, StopReason, StopSignal
+from prefect_imagen.core.providers import ImageRequest
+from prefect_imagen.core.providers.aimlapi import AimlApiClient
 from prefect_imagen.core.purchase.decision import classify_reply
 from prefect_imagen.core.storage import KeyTemplate, LocalStore, Stored, StoreNotUsable, StoreUnavailable
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from prefect_imagen.core.aimlapi import ImageRequest
 from prefect_imagen.core.ledger import Item
+from prefect_imagen.core.providers import ImageRequest
 from prefect_imagen.core.values import canonical_json
 
 MODEL = "google/imagen4/preview"

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.aimlapi import AimlApiClient
 from prefect_imagen.core.ledger import Ledger, LedgerUnavailable, SharedQuota
 from prefect_imagen.core.ledger.schema import quota_shares, quotas, workers
 from prefect_imagen.core.limits import CallLimiter, Demand, StopSignal, ThrottleEvent
+from prefect_imagen.core.providers.aimlapi import AimlApiClient
 
 OpenLedger = Callable[..., Ledger]
 MODEL = "google/imagen4/preview"

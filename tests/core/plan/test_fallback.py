@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prefect_imagen.core.aimlapi import WithdrawnModel
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import ItemState, Ledger, RunSpec
 from prefect_imagen.core.plan import ModelAvailability, PlanWriter, make_plan, open_batch
+from prefect_imagen.core.providers import WithdrawnModel
 from prefect_imagen.core.request import RunRequest
 
 IMAGEN, NANO = "google/imagen4/preview", "google/nano-banana-2"

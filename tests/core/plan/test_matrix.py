@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.aimlapi import InvalidRequest
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import ItemState, Ledger, RunSpec
 from prefect_imagen.core.ledger.schema import items
 from prefect_imagen.core.plan import BatchSpec, make_plan
 from prefect_imagen.core.plan.plan import BYTES_AN_IMAGE, EXACT_ROWS
 from prefect_imagen.core.prompts import PromptSpec
+from prefect_imagen.core.providers import InvalidRequest
 from prefect_imagen.core.run.checks import check_batch
 
 MODEL = "google/imagen4/preview"

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_imagen.core.aimlapi import InvalidRequest, UnknownModel, load_registry
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import ImageState, ItemState, Ledger, Refused, RunSpec, Unbilled, Unknown
 from prefect_imagen.core.plan import BatchSpec, InvalidPrompts, make_plan, open_batch, read_parameters
 from prefect_imagen.core.prompts import PromptError, PromptSpec
+from prefect_imagen.core.providers import InvalidRequest, UnknownModel, load_registry
 from prefect_imagen.core.request import PromptOptions, RunRequest
 from prefect_imagen.core.run.checks import check_batch
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest, load_registry
-from prefect_imagen.core.aimlapi.chat_models import resolve_chat_model
 from prefect_imagen.core.ledger import CostSummary, Item, ItemState, Ledger, RunItem, RunSpec
 from prefect_imagen.core.ledger.schema import calls, items, rewrites
 from prefect_imagen.core.limits import Backoff, BalanceGuard, CallLimiter, HealthGate, StopSignal
 from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
+from prefect_imagen.core.providers import ImageRequest, load_registry
+from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers.chat_models import resolve_chat_model
 from prefect_imagen.core.purchase import Purchaser, ReplySpool, Rewriter
 from prefect_imagen.core.request import Policy
 from prefect_imagen.core.rewrite import RewriteSpec

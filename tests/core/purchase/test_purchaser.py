@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_imagen.core.aimlapi import RawReply
 from prefect_imagen.core.delivery import Spool
 from prefect_imagen.core.errors import Unavailable
 from prefect_imagen.core.files import SpoolUnavailable
 from prefect_imagen.core.ledger import LedgerUnavailable, Period
 from prefect_imagen.core.ledger.calls import Calls
 from prefect_imagen.core.limits import BalanceGuard, CallLimiter, HealthGate, StopReason
+from prefect_imagen.core.providers import RawReply
 from prefect_imagen.core.purchase import ReplySpool, recover_replies
 from prefect_imagen.core.storage import StoreNotUsable
 from prefect_imagen.sandbox.process import SandboxServer

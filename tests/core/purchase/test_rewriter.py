@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.aimlapi import RawReply
-from prefect_imagen.core.aimlapi.chat_models import resolve_chat_model
 from prefect_imagen.core.ledger import ItemState
 from prefect_imagen.core.ledger.calls import NOT_RECORDED
 from prefect_imagen.core.ledger.schema import calls, images, items
@@ -18,6 +16,8 @@ from prefect_imagen.core.ledger.workers import Worker, release_dead_workers, thi
 from prefect_imagen.core.limits import StopReason
 from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
+from prefect_imagen.core.providers import RawReply
+from prefect_imagen.core.providers.chat_models import resolve_chat_model
 from prefect_imagen.core.purchase import recover_replies
 from prefect_imagen.core.purchase.rewrite import classify_rewrite
 from prefect_imagen.core.request import RewriteFallback, UnknownPolicy

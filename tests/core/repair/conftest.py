@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.aimlapi import AimlApiClient
 from prefect_imagen.core.ledger import CostSummary, Ledger
 from prefect_imagen.core.ledger.schema import calls, images, items
+from prefect_imagen.core.providers.aimlapi import AimlApiClient
 from prefect_imagen.core.repair import RepairReport, Stores, repair
 from prefect_imagen.core.request import Delivery, RunRequest, UnknownPolicy
 from prefect_imagen.sandbox import SandboxServer

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from prefect_imagen.core.aimlapi import AimlApiClient
 from prefect_imagen.core.ledger import Ledger
+from prefect_imagen.core.providers.aimlapi import AimlApiClient
 from prefect_imagen.sandbox import SandboxServer
 
 from ...chain import as_process

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.aimlapi import AimlApiClient
 from prefect_imagen.core.ledger import Answered, ItemState, Ledger, NewImage
 from prefect_imagen.core.ledger.schema import calls, items
+from prefect_imagen.core.providers.aimlapi import AimlApiClient
 from prefect_imagen.core.purchase.log import FAILED_REASON, LOST_REASON
 from prefect_imagen.core.repair import Asked, ask_log
 from prefect_imagen.core.request import UnknownPolicy

@@ -8,7 +8,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prefect_imagen.core.aimlapi.chat_reply import ChatReply
+from prefect_imagen.core.providers.chat_reply import ChatReply
 from prefect_imagen.core.rewrite import UnusableAnswer, read_answer
 
 PLAIN = ChatReply("", None, "stop", False, 10, 10, 100, None, None)

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from prefect_imagen.core.aimlapi import ImageRequest, load_registry
-from prefect_imagen.core.aimlapi.chat_models import load_chat_models
-from prefect_imagen.core.aimlapi.chat_request import ChatForm
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import Item, Rewrite
+from prefect_imagen.core.providers import ImageRequest, load_registry
+from prefect_imagen.core.providers.chat_models import load_chat_models
+from prefect_imagen.core.providers.chat_request import ChatForm
 from prefect_imagen.core.rewrite import TRIES, RewriteSpec, make_request, no_second_rewriting, price, price_high
 
 IMAGEN = "google/imagen4/preview"

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from prefect_imagen.core.aimlapi import ImageRequest, load_registry
-from prefect_imagen.core.aimlapi.data import ModelFileError
-from prefect_imagen.core.aimlapi.registry import MODELS_VARIABLE, Registry
+from prefect_imagen.core.providers import ImageRequest, load_registry
+from prefect_imagen.core.providers.data import ModelFileError
+from prefect_imagen.core.providers.registry import MODELS_VARIABLE, Registry
 
 NEW = """
 version: 1

@@ -11,13 +11,14 @@ from typing import Any
 import jsonschema
 import pytest
 import requests
-from prefect_imagen.core.aimlapi import AimlApiClient, ImageRequest, ModelSpec, ResolvedModel, load_registry
-from prefect_imagen.core.aimlapi.spec import Price
 from prefect_imagen.core.delivery import Downloader, FileState, Spool, Uploader, record
 from prefect_imagen.core.images import Fetcher
 from prefect_imagen.core.ledger import Item, ItemState, Ledger, RunItem, RunSpec
 from prefect_imagen.core.limits import Backoff, CallLimiter, HealthGate, StopSignal
 from prefect_imagen.core.money import format_usd
+from prefect_imagen.core.providers import ImageRequest, ModelSpec, ResolvedModel, load_registry
+from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers.spec import Price
 from prefect_imagen.core.purchase import Purchaser
 from prefect_imagen.core.storage import KeyTemplate, LocalStore
 from prefect_imagen.sandbox import SandboxServer
@@ -189,7 +190,7 @@ def test_the_table_in_the_docs_is_what_came_of_it() -> None:
     if os.environ.get("UPDATE_DOCS"):
         PAGE.write_text(f"{before}{BEGIN}{table}{END}{after}", encoding="utf-8")
         return
-    assert written == table, "docs/models.md is behind: UPDATE_DOCS=1 pytest tests/core/aimlapi/test_families.py"
+    assert written == table, "docs/models.md is behind: UPDATE_DOCS=1 pytest tests/core/providers/test_families.py"
 
 
 @pytest.mark.parametrize("data_uri", [False, True])

@@ -21,9 +21,12 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from prefect_imagen.core.aimlapi import AimlApiClient, RawReply
-from prefect_imagen.core.aimlapi.client import api_origin, normalise_base_url
-from prefect_imagen.core.aimlapi.errors import (
+from prefect_imagen.core.errors import BadInput, Unavailable
+from prefect_imagen.core.http.sessions import WatchedBody, retry_after_seconds, user_agent
+from prefect_imagen.core.providers import RawReply
+from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers.client import api_origin, normalise_base_url
+from prefect_imagen.core.providers.errors import (
     BadKey,
     NotSent,
     ReplyLost,
@@ -32,8 +35,6 @@ from prefect_imagen.core.aimlapi.errors import (
     UnexpectedStatus,
     UnreadableReply,
 )
-from prefect_imagen.core.errors import BadInput, Unavailable
-from prefect_imagen.core.http.sessions import WatchedBody, retry_after_seconds, user_agent
 
 KEY = "sk-very-secret-0123456789"
 BODY = {"model": "google/imagen4/preview", "prompt": "ein Füchslein 🦊"}

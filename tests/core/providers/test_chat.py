@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from prefect_imagen.core.aimlapi.chat_reply import read_chat
-from prefect_imagen.core.aimlapi.chat_request import ChatDialect, ChatForm
-from prefect_imagen.core.aimlapi.errors import UnreadableReply
+from prefect_imagen.core.providers.chat_reply import read_chat
+from prefect_imagen.core.providers.chat_request import ChatDialect, ChatForm
+from prefect_imagen.core.providers.errors import UnreadableReply
 
 
 def read(message: Any, **fields: Any) -> Any:

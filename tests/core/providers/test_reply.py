@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prefect_imagen.core.aimlapi import RawReply, Reply
-from prefect_imagen.core.aimlapi.errors import TaskAccepted, UnreadableReply
-from prefect_imagen.core.aimlapi.reply import decode_base64, read_reply
 from prefect_imagen.core.ledger import Answered, Refused, Unbilled, Unknown
+from prefect_imagen.core.providers import RawReply, Reply
+from prefect_imagen.core.providers.errors import TaskAccepted, UnreadableReply
+from prefect_imagen.core.providers.reply import decode_base64, read_reply
 from prefect_imagen.core.purchase.decision import classify_reply
 
 URL = "https://cdn.example.test/files/%E2%9C%93.png?X-Sig=a%2Fb+c==&e=1"

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_imagen.core.aimlapi import ImageRequest, UnknownModel, WithdrawnModel, load_registry
-from prefect_imagen.core.aimlapi.provider_catalog import DeprecationNotice, ProviderCatalog
-from prefect_imagen.core.aimlapi.provider_catalog_fetch import fetch_provider_catalog
-from prefect_imagen.core.aimlapi.request import UnknownPrice
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.plan import BatchSpec, ModelAvailability, make_terms, open_batch
 from prefect_imagen.core.prompts import PromptSpec
+from prefect_imagen.core.providers import ImageRequest, UnknownModel, WithdrawnModel, load_registry
+from prefect_imagen.core.providers.aimlapi.catalog import fetch_provider_catalog
+from prefect_imagen.core.providers.catalog import DeprecationNotice, ProviderCatalog
+from prefect_imagen.core.providers.request import UnknownPrice
 from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.checks import with_terms
 from prefect_imagen.sandbox import SandboxServer

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from prefect_imagen.core.aimlapi import ImageRequest, InvalidRequest, load_registry
-from prefect_imagen.core.aimlapi.common_parameters import read_parameter, to_native, translate
-from prefect_imagen.core.aimlapi.request import UnknownPrice
+from prefect_imagen.core.providers import ImageRequest, InvalidRequest, load_registry
+from prefect_imagen.core.providers.common_parameters import read_parameter, to_native, translate
+from prefect_imagen.core.providers.request import UnknownPrice
 
 IMAGEN, NANO, FLUX, GPT = "google/imagen4/preview", "google/nano-banana-2", "flux/schnell", "openai/gpt-image-2"
 SEEDREAM, GROK, FLUX2 = "bytedance/seedream-4-5", "x-ai/grok-imagine-image", "blackforestlabs/flux-2"

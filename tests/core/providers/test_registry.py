@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from prefect_imagen.core.aimlapi import ImageRequest, ModelSpec, UnknownModel, WithdrawnModel, load_registry
-from prefect_imagen.core.aimlapi.registry import Registry
-from prefect_imagen.core.aimlapi.spec import Contract, FieldSpec
 from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.providers import ImageRequest, ModelSpec, UnknownModel, WithdrawnModel, load_registry
+from prefect_imagen.core.providers.registry import Registry
+from prefect_imagen.core.providers.spec import Contract, FieldSpec
 
 REGISTRY = load_registry()
 PREVIEW = "google/imagen4/preview"

@@ -108,8 +108,8 @@ class ImageRequest:
 
         Args:
             prompt: Text of the image; not empty, within the model's limit in UTF-16 code units.
-            parameters: Fields of the contract, or common parameters (`core.aimlapi.common_parameters`); None values are
-                left out.
+            parameters: Fields of the contract, or common parameters (`core.providers.common_parameters`); None values
+                are left out.
             lenient: Leave out what this model cannot do and another one can, and say so in `omitted`.
 
         Raises:

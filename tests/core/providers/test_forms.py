@@ -7,11 +7,11 @@ import json
 from typing import Any
 
 import pytest
-from prefect_imagen.core.aimlapi import RawReply, Reply
-from prefect_imagen.core.aimlapi.errors import UnreadableReply
-from prefect_imagen.core.aimlapi.reply import decode_base64
 from prefect_imagen.core.ledger import Answered, ItemState, Refused, Unbilled, Unknown
 from prefect_imagen.core.limits import StopReason
+from prefect_imagen.core.providers import RawReply, Reply
+from prefect_imagen.core.providers.errors import UnreadableReply
+from prefect_imagen.core.providers.reply import decode_base64
 from prefect_imagen.core.purchase.decision import Decision, classify_reply
 
 SENT_TO = "https://api.example.test/v1/images/generations"

@@ -1,7 +1,8 @@
-"""The HTTP client of the AI/ML API.
+"""What all clients of image APIs share: the key, the sending, the answer as it came.
 
-It sends a paid request exactly once: no transport repeats it and no redirect is followed. It says of every failure
-whether the request left (see `core.aimlapi.errors`); what to do about that is the purchase's business, not its own.
+A client sends a paid request exactly once: no transport repeats it and no redirect is followed. It says of every
+failure whether the request left (see `core.providers.errors`); what to do about that is the purchase's business, not
+its own. Each protocol has a folder here, with a client that knows how to ask and what else the API tells for nothing.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import json
-import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
-from typing import Any, NoReturn
-from urllib.parse import urlencode, urlsplit
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+from urllib.parse import urlsplit
 
 import requests
 
@@ -24,27 +26,16 @@ from ..errors import BadInput, ImagenError, Unavailable
 from ..http.sessions import Answer, BearerAuth, SessionPool, WatchedBody, exchange, retry_after_seconds
 from ..http.transport import NoAuth, PooledAdapter
 from ..money import CREDITS_PER_USD
+from .catalog import ProviderCatalog
 from .chat_reply import ChatReply, read_chat
 from .errors import NotSent, ReplyLost, UnreadableReply, status_error
-from .logs import LOG_PAGE, LogPage, read_log
+from .logs import LogPage
 from .reply import Reply, read_reply
+from .request import ImageRequest
 
-DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 SANDBOX_SERVER = "prefect-imagen-sandbox"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MAX_ERROR_BYTES = 256 * 2**10
 MAX_FREE_BYTES = 8 * 2**20
-_KEPT_HEADERS = (
-    "content-type",
-    "location",
-    "retry-after",
-    "server",
-    "x-aimlapi-credits-used",
-    "x-aimlapi-usd-spent",
-    "x-client-request-id",
-    "x-inference-id",
-    "x-request-id",
-)
 
 
 def normalise_base_url(url: str) -> str:
@@ -139,25 +130,24 @@ class RawReply:
         )
 
 
-class AimlApiClient:
-    """A thread-safe client; share one between all threads of a process.
+class ImageClient(ABC):
+    """A thread-safe client of an image API; share one between all threads of a process.
 
     Args:
-        api_key: Bearer key. It is sent to `base_url` only, and shows in no repr, log or pickle.
+        api_key: It is sent to `base_url` only, and shows in no repr, log or pickle.
         base_url: Where the API is; `http://127.0.0.1:8700` for a sandbox.
         read_timeout: Seconds without a byte, and for the whole answer; image models take 3 to 30 s, 504 means longer.
         max_reply_bytes: Bytes of a reply that are read; a longer one is cut.
-
-    Example:
-        >>> AimlApiClient("secret", base_url="http://127.0.0.1:8700")
-        AimlApiClient(base_url='http://127.0.0.1:8700/v1')
     """
+
+    kept_headers: ClassVar[tuple[str, ...]]
+    """Headers of a paid answer that are kept with it."""
 
     def __init__(
         self,
         api_key: str,
         *,
-        base_url: str = DEFAULT_BASE_URL,
+        base_url: str,
         connect_timeout: float = 10.0,
         read_timeout: float = 180.0,
         pool_size: int = 512,
@@ -176,10 +166,72 @@ class AimlApiClient:
         self._pool = SessionPool(PooledAdapter(pool_size))
 
     def __repr__(self) -> str:
-        return f"AimlApiClient(base_url={self.base_url!r})"
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("an AimlApiClient holds a key and is not pickled; pass the name of a credentials block")
+        name = type(self).__name__
+        article = "an" if name[0] in "AEIOU" else "a"
+        raise TypeError(f"{article} {name} holds a key and is not pickled; pass the name of a credentials block")
+
+    # --- what a protocol says -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def ask(self, request: ImageRequest, call_id: str, *, seed: int | None = None) -> RawReply:
+        """Send one paid request for images, once.
+
+        Args:
+            call_id: Of the call on the ledger.
+
+        Raises:
+            NotSent: It never left.
+            ReplyLost: It left, and no answer came.
+        """
+
+    @abstractmethod
+    def chat(self, body: Mapping[str, Any], call_id: str) -> RawReply:
+        """Ask a language model, once; raises what `ask` raises."""
+
+    @abstractmethod
+    def check_key(self) -> Decimal:
+        """Ask for the balance, in USD: a free call that needs a good key.
+
+        Raises:
+            StatusError: `BadKey` if the key is refused.
+            Unavailable: No answer.
+        """
+
+    @abstractmethod
+    def log(self, start: datetime, end: datetime, offset: int = 0) -> LogPage:
+        """A page of the provider's log of requests that this key made; free.
+
+        Args:
+            start: Beginning of the window; at most 92 days before `end`.
+            offset: Rows to skip, the newest first.
+
+        Raises:
+            StatusError: `RateLimited` where it is asked too often; a key that may not ask.
+            UnreadableReply: Another form than the documented one.
+            Unavailable: No answer.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def catalog(
+        base_url: str, folder: Path, *, offline: bool = False, fresh: bool = False, seconds: float = 2.0
+    ) -> ProviderCatalog:
+        """Ask the API's catalogue, or remember what it said; needs no key.
+
+        Args:
+            folder: Where answers are remembered.
+            offline: Ask nothing and remember nothing.
+            fresh: Ask even if the last answer may still be used.
+            seconds: When to give up, for each request.
+
+        Returns:
+            What was heard; never raises for a service that is away.
+        """
+
+    # --- what all have in common ----------------------------------------------------------------------------------
 
     def close(self) -> None:
         self._pool.close()
@@ -196,28 +248,33 @@ class AimlApiClient:
         """End the calls in flight: each raises `ReplyLost` at once, for its answer is not waited for any longer."""
         self._pool.cut()
 
-    def generate(self, body: Mapping[str, Any], client_request_id: str) -> RawReply:
-        """Send one paid request, once.
+    @property
+    def address(self) -> str:
+        """Scheme, host and port at which this API is asked."""
+        return api_origin(self.base_url)
 
-        `POST /v1/images/generations` (AI/ML API docs). The request id is stored and echoed by the API, it does not
-        make the call idempotent; there is no idempotency key.
+    def origin(self) -> str:
+        """What a ledger is bound to: the API's scheme, host and port, or `sandbox` for a sandbox on this machine.
 
-        Args:
-            client_request_id: 1 to 128 characters of `A-Za-z0-9._:-`; the API ignores any other silently.
+        A sandbox says so in its `Server` header, and is believed on a loopback address only. It is named alike on
+        every port, so that a ledger made with one start of it goes on with the next, and never fits a real API.
 
         Raises:
-            NotSent: It never left.
-            ReplyLost: It left, and no answer came.
+            Unavailable: A local API does not answer, so it cannot be told which it is.
         """
-        return self._pay("/images/generations", body, client_request_id)
+        if not _is_loopback(urlsplit(self.base_url).hostname):
+            return self.address
+        server = self._get("/v1/models?type=none").headers.get("server", "")
+        return "sandbox" if server.startswith(SANDBOX_SERVER) else self.address
 
-    def chat(self, body: Mapping[str, Any], client_request_id: str) -> RawReply:
-        """Ask a language model, once: `POST /v1/chat/completions`, in the OpenAI form (AI/ML API docs)."""
-        return self._pay("/chat/completions", body, client_request_id)
+    def balance(self) -> int | None:
+        """What is left, in credits; None where that cannot be told."""
+        try:
+            return int(self.check_key() * CREDITS_PER_USD)
+        except ImagenError:
+            return None
 
-    def _pay(self, path: str, body: Mapping[str, Any], client_request_id: str) -> RawReply:
-        if not _REQUEST_ID.fullmatch(client_request_id):
-            raise ValueError(f"not a client request id: {client_request_id!r}")
+    def _pay(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> RawReply:
         payload = WatchedBody(json.dumps(body, ensure_ascii=False).encode())
         url = f"{self.base_url}{path}"
         try:
@@ -225,11 +282,7 @@ class AimlApiClient:
                 self._pool,
                 "POST",
                 url,
-                headers={
-                    "Content-Type": "application/json",
-                    "Accept": "application/json",
-                    "X-Client-Request-Id": client_request_id,
-                },
+                headers={"Content-Type": "application/json", "Accept": "application/json", **headers},
                 auth=self._auth,
                 timeout=(self._connect_timeout, self._read_timeout),
                 deadline=time.monotonic() + self._connect_timeout + self._read_timeout,
@@ -238,8 +291,8 @@ class AimlApiClient:
             )
         except requests.RequestException as error:
             self._raise_lost(error, sent=payload.begun)
-        headers = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
-        return RawReply(answer.status, headers, answer.body, answer.cut, url)
+        kept = {name: answer.headers[name] for name in self.kept_headers if name in answer.headers}
+        return RawReply(answer.status, kept, answer.body, answer.cut, url)
 
     def _raise_lost(self, error: requests.RequestException, *, sent: bool) -> NoReturn:
         host = urlsplit(self.base_url).netloc
@@ -271,70 +324,3 @@ class AimlApiClient:
         if answer.cut is not None:
             raise Unavailable(f"the API at {host} answered {answer.status}, but {answer.cut}")
         return answer
-
-    @property
-    def address(self) -> str:
-        """Scheme, host and port at which this API is asked."""
-        return api_origin(self.base_url)
-
-    def origin(self) -> str:
-        """What a ledger is bound to: the API's scheme, host and port, or `sandbox` for a sandbox on this machine.
-
-        A sandbox says so in its `Server` header, and is believed on a loopback address only. It is named alike on
-        every port, so that a ledger made with one start of it goes on with the next, and never fits a real API.
-
-        Raises:
-            Unavailable: A local API does not answer, so it cannot be told which it is.
-        """
-        if not _is_loopback(urlsplit(self.base_url).hostname):
-            return self.address
-        server = self._get("/v1/models?type=none").headers.get("server", "")
-        return "sandbox" if server.startswith(SANDBOX_SERVER) else self.address
-
-    def balance(self) -> int | None:
-        """What is left, in credits; None where that cannot be told."""
-        try:
-            return int(self.check_key() * CREDITS_PER_USD)
-        except ImagenError:
-            return None
-
-    def check_key(self) -> Decimal:
-        """Ask for the balance: a free call that needs a good key (`GET /v2/billing`, AI/ML API docs).
-
-        Raises:
-            StatusError: `BadKey` if the key is refused.
-            Unavailable: No answer.
-        """
-        response = self._get("/v2/billing", key=True)
-        if not 200 <= response.status < 300:
-            raise status_error(response.status, response.body)
-        try:
-            return Decimal(str(json.loads(response.body)["current_balance"]))
-        except (ValueError, KeyError, ArithmeticError, TypeError, RecursionError):
-            raise UnreadableReply("the balance could not be read from the API's answer") from None
-
-    def log(self, start: datetime, end: datetime, offset: int = 0) -> LogPage:
-        """A page of the provider's log of requests that this key made (`GET /v2/logs`, AI/ML API docs); free.
-
-        Args:
-            start: Beginning of the window; at most 92 days before `end`.
-            offset: Rows to skip, the newest first.
-
-        Raises:
-            StatusError: `RateLimited` above 200 requests in 60 s; a key that may not ask.
-            UnreadableReply: Another form than the documented one.
-            Unavailable: No answer.
-        """
-        window = {"start": start.astimezone(UTC).isoformat(), "end": end.astimezone(UTC).isoformat()}
-        query = urlencode({**window, "limit": LOG_PAGE, "offset": offset})
-        response = self._get(f"/v2/logs?{query}", key=True, timeout=20.0)
-        if not 200 <= response.status < 300:
-            raise status_error(
-                response.status,
-                response.body,
-                retry_after=retry_after_seconds(response.headers.get("retry-after")),
-            )
-        try:
-            return read_log(json.loads(response.body))
-        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, BadInput):
-            raise UnreadableReply("the API's log has a form that is not known") from None

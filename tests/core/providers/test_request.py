@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prefect_imagen.core.aimlapi import ImageRequest, InvalidRequest, load_registry
-from prefect_imagen.core.aimlapi.fields import parse_parameter, prompt_length
+from prefect_imagen.core.providers import ImageRequest, InvalidRequest, load_registry
+from prefect_imagen.core.providers.fields import parse_parameter, prompt_length
 
 MODEL = "google/imagen4/preview"
 DIGEST = "f" * 64

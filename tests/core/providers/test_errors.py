@@ -12,8 +12,10 @@ from typing import Any
 
 import prefect_imagen.core
 import pytest
-from prefect_imagen.core.aimlapi import RawReply
-from prefect_imagen.core.aimlapi.errors import (
+from prefect_imagen.core.errors import ImagenError
+from prefect_imagen.core.ledger import Unknown
+from prefect_imagen.core.providers import RawReply
+from prefect_imagen.core.providers.errors import (
     ApiError,
     BadKey,
     Forbidden,
@@ -31,8 +33,6 @@ from prefect_imagen.core.aimlapi.errors import (
     read_envelope,
     status_error,
 )
-from prefect_imagen.core.errors import ImagenError
-from prefect_imagen.core.ledger import Unknown
 from prefect_imagen.core.purchase.decision import classify_error
 
 
