@@ -101,18 +101,25 @@ def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
     """A picture as it is to be seen, in sRGB and a mode that every format has; and whether that is another one."""
     picture = ImageOps.exif_transpose(image)
     changed = image.getexif().get(0x0112, 1) not in (0, 1)
-    profile = image.info.get("icc_profile")
-    if profile:
-        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" not in (ImageCms.getProfileDescription(given) or "").lower() or picture.mode == "CMYK":
-            mode = "RGBA" if picture.mode in ("RGBA", "LA", "PA") else "RGB"
-            if picture.mode in ("P", "PA", "LA"):
-                picture = picture.convert(mode)
-            found = ImageCms.profileToProfile(picture, given, ImageCms.createProfile("sRGB"), outputMode=mode)
-            picture, changed = found or picture, True
+    if profile := image.info.get("icc_profile"):
+        # A profile that cannot be read, or is none of these colours, says nothing.
+        with contextlib.suppress(ImageCms.PyCMSError):
+            given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" not in ImageCms.getProfileDescription(given).lower():
+                clear = image.has_transparency_data
+                picture = _in_srgb(picture.convert("RGBA" if clear else picture.mode), given)
+                changed = True
     if picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
         picture, changed = picture.convert("RGB"), True
     return picture, changed
+
+
+def _in_srgb(picture: Image.Image, given: ImageCms.ImageCmsProfile) -> Image.Image:
+    if picture.mode == "P":
+        picture = picture.convert("RGB")
+    mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+    made = ImageCms.profileToProfile(picture, given, ImageCms.createProfile("sRGB"), outputMode=mode)
+    return made or picture
 
 
 def _encoded(picture: Image.Image, kind: str) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput
-from ..files import home
+from ..files import home, make_private_folder
 from ..providers import ResolvedModel
 from ..storage import ChecksumMismatch, KeyTaken, LocalStore, ObjectMissing, ObjectStore
 from ..values import content_reference, content_references
@@ -31,6 +31,11 @@ def inputs_folder() -> Path:
     return home() / _FOLDER
 
 
+def _local_store() -> LocalStore:
+    make_private_folder(inputs_folder())
+    return LocalStore(inputs_folder().parent)
+
+
 def input_key(sha256: str) -> str:
     """The key of a picture. It has no extension: what lists the pictures of a delivery leaves it out."""
     return f"{_FOLDER}/{sha256}"
@@ -44,7 +49,7 @@ class InputShelf:
     """
 
     def __init__(self, store: ObjectStore | None) -> None:
-        self._store = store or LocalStore(inputs_folder().parent)
+        self._store = store or _local_store()
         self._lock = threading.Lock()
         self._sent: OrderedDict[tuple[str, str, str], str] = OrderedDict()
         self._size = 0
