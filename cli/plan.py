@@ -19,9 +19,10 @@ from .flags import FlagsOf, Given, with_flags
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.plan import Plan, RewritePlan
+    from ..core.plan import InputPlan, Plan, RewritePlan
 
 _PARTS = frozenset({"model", "template", "aspect_ratio", "edition", "edition_timezone", "select", "image", "rewrite"})
+_COPIES = 5
 _ALSO = frozenset({"rewrite_fallback", "concurrency", "requests_per_minute", "offline"})
 
 
@@ -145,6 +146,7 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
         "omitted": [{"field": one.field, "value": one.value, "why": one.why} for one in made.omitted],
         "notes": list(made.notes),
         "column": made.column,
+        "inputs": asdict(made.inputs) if made.inputs is not None else None,
         "lifecycle": spec.lifecycle.model_dump(),
         "destination": destination,
         "catalog": catalog,
@@ -204,6 +206,7 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
             ("at risk", _at_risk(made, at_risk)),
             ("prompts", f"{made.prompts:,}{each}"),
             ("from column", made.column or ""),
+            ("pictures", _inputs(made.inputs) if made.inputs is not None else ""),
             ("rewriting", _rewriting(made.rewrites) if made.rewrites is not None else ""),
             ("duplicates", f"{made.duplicates:,}, bought once" if made.duplicates else ""),
             ("invalid", f"{len(made.invalid):,}" if made.invalid else ""),
@@ -255,6 +258,15 @@ def _rewriting(made: RewritePlan) -> str:
         (made.failed, "that came to nothing before"),
     ):
         text += f"; {count:,} {what}" if count else ""
+    return text
+
+
+def _inputs(made: InputPlan) -> str:
+    text = f"{made.pictures:,} go in, {_size(made.bytes)}"
+    if made.copies:
+        named = "; ".join(made.copies[:_COPIES])
+        more = f"; and {len(made.copies) - _COPIES:,} more" if len(made.copies) > _COPIES else ""
+        text += f"; of {len(made.copies):,} a smaller copy is sent: {named}{more}"
     return text
 
 

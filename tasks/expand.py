@@ -59,5 +59,6 @@ def expand_prompts(
         target.preflight(request.tags)
         Marker(ledger, target).bind(adopt=request.delivery.adopt_ledger)
         destination = target.destination
-    keep_inputs(batch, InputShelf(target if request.delivery.keep_inputs else None))
-    return write_run(ledger, run_id or uuid.uuid4().hex, batch, request, destination, current_flow_run())
+    planned = write_run(ledger, run_id or uuid.uuid4().hex, batch, request, destination, current_flow_run())
+    keep_inputs(ledger, planned.run_id, batch, InputShelf(target if request.delivery.keep_inputs else None))
+    return planned

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import tempfile
 import threading
 from collections import OrderedDict
@@ -39,6 +40,11 @@ def _local_store() -> LocalStore:
 def input_key(sha256: str) -> str:
     """The key of a picture. It has no extension: what lists the pictures of a delivery leaves it out."""
     return f"{_FOLDER}/{sha256}"
+
+
+def is_input_key(key: str) -> bool:
+    """Whether it is the key of such a picture."""
+    return re.fullmatch(f"{_FOLDER}/[0-9a-f]{{64}}", key) is not None
 
 
 class InputShelf:

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..errors import BadInput
-from ..values import batched, content_references
+from ..values import batched
 from .conditions import first_rows, is_first_row, rows_among
 from .database import Part
-from .identity import Item, ItemKind, Rewrite
+from .identity import Item, ItemKind, Rewrite, inputs_of
 from .items import states
 from .schema import calls, fields, images, insert_new, items, meta, rewrites, run_items, runs
 from .states import ImageState, ItemState
@@ -450,15 +450,10 @@ def _image_values(item: Item) -> dict[str, Any]:
         **fields(item, "id", "model", "prompt", "edition", "repeat"),
         "kind": ItemKind.IMAGE,
         "parameters": dict(item.parameters),
-        "inputs": _inputs_of(item),
+        "inputs": inputs_of(item.parameters),
         "rewrite_id": item.rewrite.id if item.rewrite is not None else None,
         "variation": item.rewrite.variation if item.rewrite is not None else None,
     }
-
-
-def _inputs_of(item: Item) -> list[dict[str, str]] | None:
-    found = content_references(item.parameters)
-    return [{"field": name, "sha256": one} for name, hashes in found.items() for one in hashes] or None
 
 
 def _rewrite_values(rewrite: Rewrite) -> dict[str, Any]:

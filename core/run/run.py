@@ -107,15 +107,16 @@ def write_run(
     return PlannedRun(run_id, progress.rows, progress.total, progress.owned)
 
 
-def keep_inputs(batch: AnyBatch, shelf: InputShelf) -> None:
-    """Keep the pictures that go into the requests of a batch, which was checked.
+def keep_inputs(ledger: Ledger, run_id: str, batch: AnyBatch, shelf: InputShelf) -> None:
+    """Keep the pictures that go into the requests of a run whose items are on the ledger.
 
     Raises:
         BadInput: One was changed or is gone since it was looked at.
         Unavailable: A store does not answer.
     """
     reader = batch.input_reader
-    if reader is None:
+    wanted = ledger.items.inputs_to_send(run_id) if reader is not None else set()
+    if reader is None or not wanted:
         return
 
     def keep(found: tuple[str, Picture]) -> None:
@@ -125,7 +126,7 @@ def keep_inputs(batch: AnyBatch, shelf: InputShelf) -> None:
 
     with ThreadPoolExecutor(_INPUTS_AT_ONCE, thread_name_prefix="imagen-inputs") as pool:
         try:
-            list(pool.map(keep, reader.pictures()))
+            list(pool.map(keep, [one for one in reader.pictures() if one[1].sha256 in wanted]))
         except InputRefused as error:
             raise BadInput(f"a picture is gone since it was looked at: {error.reason}") from None
 
@@ -234,10 +235,10 @@ class Run:
     # --- the run as a whole ---------------------------------------------------------------------------------------
 
     def plan(self, flow_run: FlowRun | None = None) -> PlannedRun:
-        """Keep the pictures that go in, then write the run and its items to the ledger. Spends nothing."""
+        """Write the run and its items to the ledger, and keep the pictures that go in. Spends nothing."""
         destination = self.services.destination
-        keep_inputs(self.batch, self.services.inputs)
         planned = write_run(self.ledger, self.id, self.batch, self.request, destination, flow_run or FlowRun())
+        keep_inputs(self.ledger, self.id, self.batch, self.services.inputs)
         log_notices(self)
         return planned
 
