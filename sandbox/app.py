@@ -21,9 +21,10 @@ from .images import ImageGenerations
 from .model_routes import ModelRoutes
 from .options import SandboxOptions
 from .protocols.openai import OPENAI_PREFIX, OpenAIDialect, OpenAIEdits, OpenAIImages, OpenAIModels
+from .protocols.queue import QUEUE_PREFIX, Queue, QueueDialect
 from .state import SandboxState, sandbox_version
 
-_DIALECTS: dict[str, Dialect] = {OPENAI_PREFIX: OpenAIDialect()}
+_DIALECTS: dict[str, Dialect] = {OPENAI_PREFIX: OpenAIDialect(), QUEUE_PREFIX: QueueDialect()}
 _DEFAULT = AimlapiDialect()
 
 
@@ -66,6 +67,7 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
         app.add_route(path, account.handle, ["GET"])
     app.add_route(CDN_PREFIX + "{name:path}", cdn.handle, ["GET"])
     _add_openai(app, state)
+    _add_queue(app, state)
     app.include_router(control_routes(state))
 
     async def http_error(request: Request, error: Exception) -> Response:
@@ -85,6 +87,15 @@ def _add_openai(app: FastAPI, state: SandboxState) -> None:
     app.add_route(f"{OPENAI_PREFIX}/images/generations", images.handle, ["POST"])
     app.add_route(f"{OPENAI_PREFIX}/images/edits", OpenAIEdits(state).handle, ["POST"])
     app.add_route(f"{OPENAI_PREFIX}/models", OpenAIModels(state, images.stock).models, ["GET"])
+
+
+def _add_queue(app: FastAPI, state: SandboxState) -> None:
+    queue = Queue(state)
+    job = f"{QUEUE_PREFIX}/{{model:path}}/requests/{{id}}"
+    app.add_route(f"{job}/status", queue.status, ["GET"])
+    app.add_route(f"{job}/cancel", queue.cancel, ["PUT"])
+    app.add_route(job, queue.result, ["GET"])
+    app.add_route(f"{QUEUE_PREFIX}/{{model:path}}", queue.handle, ["POST"])
 
 
 def _dialect_of(request: Request) -> Dialect:

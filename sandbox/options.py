@@ -70,6 +70,10 @@ class SandboxOptions(BaseModel):
         ),
     ] = "ignored"
 
+    webhook_deliveries: Annotated[
+        int, Field(ge=1, le=10, description="How often the end of a job is told to its webhook; each has ten attempts.")
+    ] = 1
+
     latency: Annotated[float, Field(ge=0, description="Seconds that every paid call takes.")] = 0.0
     jitter: Annotated[
         float, Field(ge=0, description="Greatest number of seconds added to or taken from the latency at random.")

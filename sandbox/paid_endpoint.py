@@ -100,6 +100,8 @@ class PaidEndpoint(ABC):
 
     endpoint: Endpoint
     dialect: Dialect = AimlapiDialect()
+    answers_at_once = False
+    """Whether the latency is not that of the reply, but of what it announces."""
 
     def __init__(self, state: SandboxState) -> None:
         self._state = state
@@ -175,11 +177,11 @@ class PaidEndpoint(ABC):
         """The reply to a call that is not billed because of a fault; None after its latency if it goes on."""
         if isinstance(fault, OtherError) or call.fault == "forbidden_page":
             return await self._refuse(call, fault)
-        if call.fault not in ("rate_limited", "unauthorized"):  # the API refuses these at once
+        if not self.answers_at_once and call.fault not in ("rate_limited", "unauthorized"):  # refused at once
             await self._state.simulate_latency(fault.seconds if isinstance(fault, SlowReply) else 0.0)
         if call.fault == "cut_before_billing":
             return self._cut(call)
-        failure = _failure_of(fault)
+        failure = failure_of(fault)
         return None if failure is None else self._failed(request, call, failure)
 
     def _digest(self, request: Request, raw: bytes) -> str:
@@ -221,10 +223,11 @@ class PaidEndpoint(ABC):
 
     def _reply(self, request: Request, call: Call, settled: Settled, fault: CallFault | None) -> Response:
         """Send the answer to a billed call, or break after billing."""
-        if call.fault == "cut_after_billing":
+        name = fault.fault if fault is not None else ""
+        if name == "cut_after_billing":
             return self._cut(call)
-        if call.fault in _BILLED_PAGES:
-            call.status = _BILLED_PAGES[call.fault]
+        if name in _BILLED_PAGES:
+            call.status = _BILLED_PAGES[name]
             return html_response(call.status)
         if isinstance(fault, ServerError):
             return self._failed(request, call, _server_error(fault))
@@ -235,7 +238,7 @@ class PaidEndpoint(ABC):
         reply = JsonReply(settled.body, call.status, headers)
         if isinstance(fault, OddReply) and fault.form == "events":
             return event_response(bytes(reply.body), headers)
-        if call.fault == "truncated_reply_billed":
+        if name == "truncated_reply_billed":
             call.cut = True
             cut = TruncatedResponse(reply.body, call.status)
             cut.raw_headers = reply.raw_headers
@@ -244,7 +247,8 @@ class PaidEndpoint(ABC):
 
     async def _refuse(self, call: Call, fault: CallFault | None) -> Response:
         """Refuse in words that are not the API's."""
-        await self._state.simulate_latency(0.0)
+        if not self.answers_at_once:
+            await self._state.simulate_latency(0.0)
         call.status = fault.status if isinstance(fault, OtherError) else 403
         if not isinstance(fault, OtherError) or fault.envelope == "page":
             return html_response(call.status)
@@ -279,7 +283,7 @@ def _server_error(fault: ServerError) -> Failure:
     return Failure(fault.status, GENERIC_SERVER_ERROR, envelope=fault.envelope, reason="server")
 
 
-def _failure_of(fault: CallFault | None) -> Failure | None:
+def failure_of(fault: CallFault | None) -> Failure | None:
     """The error that a fault stands for; None where it does something else."""
     match fault:
         case RateLimited():

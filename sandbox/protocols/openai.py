@@ -163,9 +163,7 @@ class OpenAIImages(PaidEndpoint):
 
     def __init__(self, state: SandboxState) -> None:
         super().__init__(state)
-        self.stock = ProtocolStock(
-            state, "openai", _CONTRACT, ("openai/", "x-ai/", ""), {"gpt-image-1.5": "openai/gpt-image-1-5"}
-        )
+        self.stock = ProtocolStock(state, "openai", ("openai/", "x-ai/", ""), {"gpt-image-1.5": "openai/gpt-image-1-5"})
 
     def prepare(self, body: Mapping[str, Any]) -> Job | Failure:
         """Check a body; a parameter that does not exist is refused, unlike by the AI/ML API."""
@@ -185,7 +183,7 @@ class OpenAIImages(PaidEndpoint):
                 return invalid_payload([_issue(name, "invalid_value", f"{value!r} is no {name}")])
             if value != "auto":
                 given["size"] = value
-        job = _OpenAIJob.of(self._state, model, self.stock.find(model), given)
+        job = _OpenAIJob.of(self._state, model, self.stock.find(model, _CONTRACT), given)
         if isinstance(job, Failure):
             return job
         wanted = job.accepted.fields.get("response_format", "url" if model.startswith("grok") else "b64_json")

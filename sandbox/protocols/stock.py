@@ -20,35 +20,35 @@ class ProtocolStock:
     Args:
         state: The sandbox.
         protocol: Its models have ids that begin with this name and a colon.
-        contract: What a request may contain.
         makers: What the AI/ML API puts before the names of the same models.
         names: The names of models that the AI/ML API calls otherwise, with its name for them.
+        pixels: The sizes that the protocol has names for.
     """
 
     def __init__(
         self,
         state: SandboxState,
         protocol: Protocol,
-        contract: Contract,
         makers: tuple[str, ...],
         names: Mapping[str, str],
+        pixels: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         self._state = state
         self._protocol = protocol
-        self._contract = contract
         self._makers = makers
         self._names = names
+        self._pixels = pixels or {}
 
-    def find(self, name: str) -> ResolvedModel | None:
-        """The model of a name; None: unknown or withdrawn."""
+    def find(self, name: str, contract: Contract) -> ResolvedModel | None:
+        """The model of a name, with what a request to it may contain; None: unknown or withdrawn."""
         other = self._names.get(name)
         for known in (f"{self._protocol}:{name}", other, *(f"{maker}{name}" for maker in self._makers)):
             found = self._state.model(known) if known is not None else None
             if found is not None:
-                return self._sold(found.spec)
+                return self._sold(found.spec, contract)
         if self._state.options.any_model_usd is None:
             return None
-        return self._sold(self._state.stock.any_model(name))
+        return self._sold(self._state.stock.any_model(name), contract)
 
     def list_names(self) -> Iterator[str]:
         """The names of all models that can be called."""
@@ -63,6 +63,7 @@ class ProtocolStock:
             if maker:
                 yield spec.id.removeprefix(maker)
 
-    def _sold(self, spec: ModelSpec) -> ResolvedModel:
-        changed = {"contracts": {_CONTRACT: self._contract}, "default_contract": _CONTRACT}
+    def _sold(self, spec: ModelSpec, contract: Contract) -> ResolvedModel:
+        pixels = {**spec.pixels, **self._pixels}
+        changed = {"contracts": {_CONTRACT: contract}, "default_contract": _CONTRACT, "pixels": pixels}
         return ResolvedModel(spec.model_copy(update=changed), _CONTRACT)

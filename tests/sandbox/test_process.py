@@ -33,6 +33,7 @@ FULL = {
     "base64_data_uri": True,
     "any_model_usd": "0.01",
     "idempotency": "replay",
+    "webhook_deliveries": 10,
     "latency": 0.5,
     "jitter": 0.1,
     "requests_per_minute": 30.5,
