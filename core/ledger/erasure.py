@@ -157,9 +157,9 @@ class Erasure(Part):
                     found.setdefault(one["sha256"], []).append(row.id)
             if found:
                 mine = set(item_ids)
-                for row in connection.execute(query.execution_options(yield_per=2000)):
-                    if row.id not in mine:
-                        for one in row.inputs:
+                for item_id, inputs in connection.execute(query.execution_options(yield_per=2000)):
+                    if item_id not in mine:
+                        for one in inputs:
                             found.pop(one["sha256"], None)
         return found
 

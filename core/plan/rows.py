@@ -74,6 +74,8 @@ def check_prompt(model: ResolvedModel, prompt: str, rewrite: RewriteSpec | None)
 
 def _anything(spec: FieldSpec) -> Any:
     """A value for a field that a request cannot be without, where the prompt alone is looked at."""
+    if spec.kind == "choice":
+        return spec.choices[0]
     return [PLACEHOLDER] if spec.kind == "list" else PLACEHOLDER
 
 

@@ -106,6 +106,7 @@ class Contract(_Data):
         aspect_ratios: For models without an `aspect_ratio` field: aspect ratio to size, at the default resolution.
         resolutions: For models whose size says the resolution, too: resolution to aspect ratio to size. The size of a
             resolution alone is under its own name.
+        takes_prompt: Whether the prompt is sent; a model that only improves a picture takes none.
         inputs: What it takes of each picture that goes in.
     """
 
@@ -117,6 +118,7 @@ class Contract(_Data):
     resolutions: Mapping[str, Mapping[str, Size]] = {}
     fields: Mapping[str, FieldSpec]
     reply: ReplyForm = "data"
+    takes_prompt: bool = True
     inputs: InputLimits = InputLimits()
 
     @property
