@@ -81,8 +81,9 @@ def misfit(picture: Picture, limits: InputLimits) -> str | None:
 
 def too_large(picture: Picture, limits: InputLimits) -> str | None:
     """Why a smaller copy of a picture is sent."""
-    if max(picture.width, picture.height) > limits.side:
-        return f"{picture.width:,} x {picture.height:,} pixels; the model takes {limits.side:,} along a side"
+    side = limits.longest_side(picture.width, picture.height)
+    if max(picture.width, picture.height) > side:
+        return f"{picture.width:,} x {picture.height:,} pixels; the model takes {side:,} along its longer side"
     if picture.size > limits.bytes:
         return f"{picture.size:,} bytes; the model takes {limits.bytes:,}"
     return None
@@ -100,8 +101,10 @@ def ready(data: bytes, limits: InputLimits, *, lossless: bool = False) -> tuple[
         InputRefused: It cannot be drawn, or not be made small enough.
     """
     try:
-        given = read_header(data).format.content_type
-        answer, made = prepare(data, side=limits.side, most=limits.bytes, formats=limits.formats, lossless=lossless)
+        header = read_header(data)
+        given = header.format.content_type
+        side = limits.longest_side(header.width or 1, header.height or 1)
+        answer, made = prepare(data, side=side, most=limits.bytes, formats=limits.formats, lossless=lossless)
     except (NotAnImage, TooLarge) as error:
         raise InputRefused(str(getattr(error, "reason", error))) from None
     if "error" in answer:

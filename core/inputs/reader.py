@@ -13,7 +13,8 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import ImagenError, Unavailable
+from ..errors import BadInput, ImagenError, Unavailable
+from ..files import check_stays_inside
 from ..http.errors import FetchError, FetchTransient
 from ..http.sessions import user_agent
 from ..http.urls import redact_url
@@ -34,7 +35,7 @@ class InputReader:
     """Reads and checks pictures, each place and each content once. Thread-safe.
 
     Args:
-        ledger: Opens the ledger that `catalog:` means; None where there is none.
+        ledger: Opens the ledger that `catalog:` means; None where there is none. An attribute, too.
         store: A destination that is reached with options of its own.
         sources: How other buckets are reached.
         trusted: Origins on this machine that may be read from.
@@ -47,7 +48,7 @@ class InputReader:
         sources: Sources | None = None,
         trusted: tuple[str, ...] = (),
     ) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
         self._store = store
         self._sources = sources or Sources()
         self._fetcher = Fetcher(trusted, user_agent=user_agent(), max_bytes=LARGEST)
@@ -147,11 +148,11 @@ class InputReader:
 
     def _of_catalog(self, image_id: str) -> bytes:
         name = f"{_CATALOG}{image_id}"
-        if self._ledger is None:
+        if self.ledger is None:
             raise InputRefused(f"{name}: there is no ledger here to look into")
         try:
             image_key(image_id)
-            (row,) = self._ledger().review.rows([image_id], columns=("image_id", "state", "uri", "verdict", "sha256"))
+            (row,) = self.ledger().review.rows([image_id], columns=("image_id", "state", "uri", "verdict", "sha256"))
         except Unavailable:
             raise
         except (ImagenError, ValueError):
@@ -204,7 +205,13 @@ def resolve(where: str, base: str) -> str:
             raise InputRefused(f"{where[:_SHOWN]}: a file in S3 names objects beside it, or addresses")
         return f"{base.rstrip('/')}/{where}"
     try:
-        return str(Path(base, Path(where).expanduser()).absolute())
+        path = Path(base, Path(where).expanduser()).absolute()
+        if base and not Path(where).is_absolute():
+            # Whoever clones a repository of prompts clones its links, too.
+            check_stays_inside(path)
+        return str(path)
+    except BadInput as error:
+        raise InputRefused(str(error)) from None
     except (RuntimeError, ValueError):
         raise InputRefused(f"{where[:_SHOWN]!r} is no path") from None
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from ..errors import BadInput
 from ..inputs import InputReader, InputSpec
-from ..prompts import PromptSpec
+from ..prompts import PromptSource, PromptSpec
+from ..prompts.folders import COLUMN as PICTURE_COLUMN
+from ..prompts.folders import is_pictures
 from ..request import ImageOptions, RunRequest, options_of
 from ..rewrite import RewriteSpec
 from .file import PlanFile, open_plan
+from .images import CATALOG, CatalogSource
 from .revisions import RevisionBatch
 from .spec import BatchSpec
 
@@ -25,7 +28,8 @@ def open_batch(
     """Make a batch of prompts and a request.
 
     Args:
-        prompts: A file or an object in S3, with prompts or with a plan in it; or a list of prompts.
+        prompts: A file or an object in S3, with prompts or with a plan in it; a folder, pattern or prefix of pictures;
+            images of the catalog (`catalog:verdict=approved`); or a list of prompts.
         request: What to make of them; None for the defaults. `{scheduled_date}` in its edition is filled in already.
         reader: Reads the pictures that go in.
 
@@ -53,9 +57,14 @@ def open_batch(
             lenient=image.lenient or plan.lenient,
             reader=reader or InputReader(),
         )
+    source: str | Path | Sequence[str] | PromptSource = prompts
+    if isinstance(prompts, str) and prompts.startswith(CATALOG):
+        if reader is None or reader.ledger is None:
+            raise BadInput(f"{prompts}: there is no ledger here to look into")
+        source = CatalogSource(prompts, reader.ledger())
     return BatchSpec(
         PromptSpec(
-            prompts,
+            source,
             format=select.format,
             prompt_column=select.column,
             template=request.template,
@@ -83,13 +92,16 @@ def open_batch(
 
 
 def _inputs(prompts: str | Path | Sequence[str], image: ImageOptions, reader: InputReader | None) -> InputSpec | None:
-    if not (image.image_columns or image.mask_column is not None or image.images):
+    columns = tuple(image.image_columns)
+    if not columns and (is_pictures(prompts) or str(prompts).startswith(CATALOG)):
+        columns = (PICTURE_COLUMN,)
+    if not (columns or image.mask_column is not None or image.images):
         return None
     base = ""
     if isinstance(prompts, str | Path):
         base = str(prompts).rpartition("/")[0] if str(prompts).startswith("s3://") else str(Path(prompts).parent)
     return InputSpec(
-        tuple(image.image_columns),
+        columns,
         image.mask_column,
         tuple(image.images),
         base,

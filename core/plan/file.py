@@ -9,7 +9,7 @@ out or written by another version of the rules is found by its id before anythin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..errors import BadInput
 from ..files import AtomicFile
 from ..inputs import InputReader, InputRefused, RowInputs
 from ..ledger import RunItem
-from ..prompts import Prompt, PromptFileError, PromptSpec, Row, open_source
+from ..prompts import Prompt, PromptFileError, PromptSource, PromptSpec, Row, open_source
 from ..rewrite import RewriteSpec
 from .availability import ModelAvailability
 from .rows import BatchBase, PlannedRow
@@ -359,8 +359,14 @@ def _describe(spec: BatchSpec) -> dict[str, Any]:
         **({"lenient": True} if spec.lenient else {}),
         **({"inputs": list(spec.input_words)} if spec.input_words else {}),
         **({"rewrite": asdict(spec.rewrite)} if spec.rewrite is not None else {}),
-        "prompts": {"source": str(source) if isinstance(source, str | Path) else f"{len(source)} prompts", **asked},
+        "prompts": {"source": _named(source), **asked},
     }
+
+
+def _named(source: str | Path | Sequence[str] | PromptSource) -> str:
+    if isinstance(source, PromptSource):
+        return source.name
+    return str(source) if isinstance(source, str | Path) else f"{len(source)} prompts"
 
 
 def _json(value: Any) -> bytes:

@@ -17,6 +17,7 @@ from ..prompts import (
     Prompt,
     PromptError,
     PromptFileError,
+    PromptSource,
     PromptSpec,
     TemplateError,
     TooExpensive,
@@ -89,7 +90,9 @@ def _unreadable(prompts: PromptSpec) -> tuple[InvalidPrompt, ...]:
 
 
 def _left_out(prompts: PromptSpec) -> tuple[InvalidPrompt, ...]:
-    name = str(prompts.source) if isinstance(prompts.source, str | Path) else LIST_NAME
+    source = prompts.source
+    name = source.name if isinstance(source, PromptSource) else LIST_NAME
+    name = str(source) if isinstance(source, str | Path) else name
     return tuple(
         InvalidPrompt(name, line, problem.removeprefix(f"{name}, line {line}: "))
         for line, problem in sorted(prompts.unreadable.items())

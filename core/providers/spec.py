@@ -85,6 +85,7 @@ class InputLimits(_Data):
         formats: Media types.
         bytes: Of the file.
         side: Longest side in pixels.
+        pixels: In all; None where only the side counts.
         least_side: Shortest side in pixels.
         ratio: How many times as long one side may be as the other.
     """
@@ -92,8 +93,15 @@ class InputLimits(_Data):
     formats: tuple[str, ...] = ("image/png", "image/jpeg", "image/webp")
     bytes: int = Field(default=10 * 2**20, gt=0)
     side: int = Field(default=4096, gt=0)
+    pixels: int | None = Field(default=None, gt=0)
     least_side: int = Field(default=1, gt=0)
     ratio: float = Field(default=16, ge=1)
+
+    def longest_side(self, width: int, height: int) -> int:
+        """The longest side that a picture of this shape may have."""
+        if self.pixels is None or width * height <= self.pixels:
+            return self.side
+        return min(self.side, int(max(width, height) * (self.pixels / (width * height)) ** 0.5))
 
 
 class Contract(_Data):

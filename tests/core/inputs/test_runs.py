@@ -173,3 +173,112 @@ def test_without_a_copy_at_the_destination_they_are_kept_on_this_machine(
     assert desk.bought == 1
     assert not (tmp_path / "images/inputs").exists()
     assert (tmp_path / "home/inputs" / sha256(picture(1))).read_bytes() == picture(1)
+
+
+def test_a_folder_is_a_source_of_pictures(desk: Desk) -> None:
+    for name in ("in/mug.png", "in/deep/lamp.jpg", "in/.hidden/no.png"):
+        desk.put(name, picture(len(name)))
+    desk.put("in/mug.txt", b"\xef\xbb\xbfa mug, says the file beside it\n")
+    desk.put("in/notes.md", b"no picture")
+    folder = str(desk.folder / "in")
+    with pytest.raises(BadInput, match="line 1"):
+        desk.run(folder, image_column=None)
+    how = {"image_column": None, "template": "{{ name }} in winter{% if text %}: {{ text }}{% endif %}"}
+    assert desk.run(folder, **how)["states"] == {"delivered": 2}
+    found = {row["prompt"]: json.loads(row["inputs"]) for row in desk.ledger.catalog.rows()}
+    assert found == {
+        "lamp in winter": [{"field": "image_urls", "sha256": sha256(picture(len("in/deep/lamp.jpg")))}],
+        "mug in winter: a mug, says the file beside it": [
+            {"field": "image_urls", "sha256": sha256(picture(len("in/mug.png")))}
+        ],
+    }
+    # A pattern takes some of them: they are owned.
+    assert desk.run(str(desk.folder / "in/**/*.jpg"), **how)["states"] == {"delivered": 1}
+    assert desk.bought == 2
+    with pytest.raises(BadInput, match="no pictures are there"):
+        desk.run(str(desk.folder / "in/*.gif"), **how)
+
+
+def test_a_link_that_leads_elsewhere_is_not_followed(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> None:
+    private = tmp_path_factory.mktemp("private") / "me.png"
+    private.write_bytes(picture(1))
+    (desk.folder / "a.png").symlink_to(private)
+    (said,) = problems(desk, "a.png")
+    assert "links are followed within the folder" in said
+    with pytest.raises(BadInput, match="links are followed within the folder"):
+        desk.run(str(desk.folder / "*.png"), image_column=None, template="{{ name }}")
+    assert desk.bought == 0
+
+
+_PRICED = """\
+version: 1
+models:
+  - id: beeble/switchx-image-to-image
+    price: {usd: "0.05", usd_high: "0.06", as_of: now, source: the sandbox}
+"""
+
+
+def test_a_mask_goes_with_its_picture(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.put("a.png", picture(1))
+    desk.put("mask.png", picture(2))
+    desk.put("small.png", picture(3, (20, 20)))
+    monkeypatch.setenv("PREFECT_IMAGEN_MODELS", str(desk.folder / desk.put("models.yaml", _PRICED.encode())))
+    head = "prompt,picture,mask"
+    how: dict[str, Any] = {"model": "beeble/switchx-image-to-image", "mask_column": "mask"}
+    how["set"] = {"alpha_mode": "custom"}
+    with pytest.raises(InvalidPrompts, match="the mask has 20 x 20 pixels, and the image 48 x 40"):
+        desk.run(desk.table(("a", "a.png", "small.png"), head=head), **how)
+    with pytest.raises(InvalidPrompts, match="2 masks; a request has one"):
+        desk.run(desk.table(("a", "a.png", "mask.png|mask.png"), head=head), **how)
+    assert desk.bought == 0
+    desk.run(desk.table(("a", "a.png", "mask.png"), head=head), **how)
+    (row,) = desk.ledger.catalog.rows()
+    assert [(one["field"], one["sha256"]) for one in json.loads(row["inputs"])] == [
+        ("image_url", sha256(picture(1))),
+        ("alpha_url", sha256(picture(2))),
+    ]
+    # Without the mask it is another purchase, and with both in each other's place, too.
+    desk.run(desk.table(("a", "mask.png", "a.png"), head=head), **how)
+    assert desk.bought == 2
+
+
+def test_what_is_too_large_is_refused_where_no_copy_is_wanted(desk: Desk) -> None:
+    desk.put("large.png", encoded(Image.new("RGB", (5000, 400), "teal"), "PNG"))
+    (said,) = problems(desk, "large.png", strict_images=True)
+    assert "large.png: 5,000 x 400 pixels; the model takes 4,096 along its longer side" in said
+    desk.run(desk.table(("a", "large.png")))
+    (row,) = desk.ledger.catalog.rows()
+    (kept,) = json.loads(row["inputs"])
+    assert kept["sha256"] == sha256((desk.folder / "large.png").read_bytes())
+    with Image.open(row["uri"].removeprefix("file://")) as image:
+        assert kept["sha256"] not in image.info["Inputs"]
+
+
+def test_images_of_the_catalog_are_a_source(desk: Desk) -> None:
+    rows = [(f"a mug, {number}", desk.put(f"{number}.png", picture(number)), f"size {number}") for number in range(3)]
+    first = desk.run(desk.table(*rows, head="prompt,picture,size"), edition="may")
+    images = {row["prompt"]: row["image_id"] for row in desk.ledger.catalog.rows()}
+    desk.ledger.verdicts.record(
+        [
+            Verdict(images["a mug, 0"], "ann", VerdictValue.APPROVED),
+            Verdict(images["a mug, 1"], "ann", VerdictValue.REJECTED),
+        ]
+    )
+    how = {"image_column": None, "template": "{{ prompt }}, {{ size }}, in winter"}
+    winter = desk.run("catalog:verdict=approved,edition=may", **how)
+    assert winter["states"] == {"delivered": 1}
+    desk.run(f"catalog:run={first['run']}", **how)
+    assert desk.bought == 5
+    made = {row["prompt"]: json.loads(row["inputs"])[0]["sha256"] for row in desk.ledger.catalog.rows()}
+    hashes = {row["image_id"]: row["sha256"] for row in desk.ledger.catalog.rows()}
+    assert made["a mug, 0, size 0, in winter"] == hashes[images["a mug, 0"]]
+    assert made["a mug, 2, size 2, in winter"] == hashes[images["a mug, 2"]]
+    for source, message in (
+        ("catalog:edition=june", "no image of the catalog matches"),
+        ("catalog:approved", "'approved' is no criterion"),
+        ("catalog:colour=red", "colour"),
+        ("catalog:run=nothing", "no run"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            desk.run(source, **how)
+    assert desk.bought == 5
