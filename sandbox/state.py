@@ -95,13 +95,13 @@ class SandboxState:
 
     def refusal(self, key: str | None) -> Failure | None:
         """The error for a key that is not accepted, or for None, no key; None if it is accepted."""
-        if not key and not self.options.key_needed:
+        if not key and self.options.anonymous:
             return None
         if key is None:
             return missing_key("no_key")
         if not key:
             return empty_key()
-        return None if not self._keys or key in self._keys else missing_key()
+        return None if not self._keys or key in self._keys else missing_key("wrong_key")
 
     def url(self, image: CachedImage) -> str:
         """The URL of an image, with its signed query."""
