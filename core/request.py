@@ -597,6 +597,19 @@ class RunRequest(Options):
             raise BadInput(explain(error, cls)) from None
 
 
+class ChainStep(Options):
+    """One step of a chain; what the step before it has made goes into it."""
+
+    section: ClassVar[str] = "A step of a chain"
+
+    model: ModelName
+    template: Annotated[
+        str | None, Field(description="Makes its prompts. None: the prompts of the step before, as they were sent.")
+    ] = None
+    aspect_ratio: AspectRatio = None
+    image: ImageOptions = ImageOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option of a model, as a command line or a table shows it.
