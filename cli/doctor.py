@@ -39,7 +39,7 @@ class _Line:
 
 
 @dataclass(frozen=True, slots=True)
-class _Saved:
+class Saved:
     """The blocks of one name; None for each that is not saved."""
 
     credentials: AimlApiCredentials | None = None
@@ -121,9 +121,9 @@ def _examine(name: str, to: str | None, catalog: str | None, endpoint_url: str |
     except NoPrefectApi as error:
         server = _Line("server", "note", f"{one_line(error)}. `run` works without; deployments need it")
     yield server
-    saved = _Saved()
+    saved = Saved()
     if server.state == "ok":
-        saved = _load(name)
+        saved = load_blocks(name)
         yield _blocks_line(saved, name)
     else:
         yield _Line("blocks", "note", "not looked at: they are in Prefect's server")
@@ -136,7 +136,8 @@ def _examine(name: str, to: str | None, catalog: str | None, endpoint_url: str |
     yield from _database_lines(saved, catalog)
 
 
-def _load(name: str) -> _Saved:
+def load_blocks(name: str) -> Saved:
+    """The blocks that are saved under a name."""
     from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
 
     def load(kind: type[Block]) -> Any:
@@ -145,10 +146,10 @@ def _load(name: str) -> _Saved:
         except ValueError:
             return None
 
-    return _Saved(load(AimlApiCredentials), load(S3ImageStore) or load(LocalImageStore), load(ImageCatalog))
+    return Saved(load(AimlApiCredentials), load(S3ImageStore) or load(LocalImageStore), load(ImageCatalog))
 
 
-def _blocks_line(saved: _Saved, name: str) -> _Line:
+def _blocks_line(saved: Saved, name: str) -> _Line:
     parts = {"credentials": saved.credentials, "store": saved.store, "catalog": saved.catalog}
     missing = [part for part, block in parts.items() if block is None]
     if missing:
@@ -159,19 +160,19 @@ def _blocks_line(saved: _Saved, name: str) -> _Line:
     return _Line("blocks", "ok", slugs)
 
 
-def _credentials(saved: _Saved) -> AimlApiCredentials:
+def _credentials(saved: Saved) -> AimlApiCredentials:
     from ..blocks import AimlApiCredentials
 
     return saved.credentials or AimlApiCredentials.from_env()
 
 
-def _store(saved: _Saved, to: str | None, endpoint_url: str | None) -> S3ImageStore | LocalImageStore | None:
+def _store(saved: Saved, to: str | None, endpoint_url: str | None) -> S3ImageStore | LocalImageStore | None:
     from ..blocks.stores import store_block
 
     return store_block(to, endpoint_url=endpoint_url) if to else saved.store
 
 
-def _database_lines(saved: _Saved, catalog: str | None) -> Iterator[_Line]:
+def _database_lines(saved: Saved, catalog: str | None) -> Iterator[_Line]:
     """The ledger, its account, and the models that are bought through it."""
     from ..core.ledger import Ledger, LedgerMissing
     from .catalogs import catalog_url
@@ -203,7 +204,7 @@ def _database_lines(saved: _Saved, catalog: str | None) -> Iterator[_Line]:
     yield from _model_lines(list(used)[:_MODELS_SHOWN])
 
 
-def _account_lines(ledger: Any, saved: _Saved) -> Iterator[_Line]:
+def _account_lines(ledger: Any, saved: Saved) -> Iterator[_Line]:
 
     bound = ledger.origin
     try:

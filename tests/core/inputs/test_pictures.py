@@ -69,6 +69,16 @@ def test_what_is_too_large_becomes_smaller() -> None:
     assert opened(ready(heavy, LIMITS, lossless=True)[0]).format == "PNG"
 
 
+def test_a_colour_that_is_clear_stays_clear() -> None:
+    palette = Image.new("P", (600, 300), 1)
+    palette.putpalette([255, 255, 255, 0, 128, 128])
+    palette.paste(0, (0, 0, 300, 300))
+    sent, kind = ready(encoded(palette, "PNG", transparency=0), LIMITS)
+    small = opened(sent)
+    assert (kind, small.mode, small.size) == ("image/png", "RGBA", (256, 128))
+    assert (small.getpixel((10, 10))[3], small.getpixel((250, 10))[3]) == (0, 255)  # type: ignore[index]
+
+
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "GIF", "AVIF"])
 def test_a_format_that_the_model_does_not_take_becomes_png(kind: str) -> None:
     sent, content_type = ready(encoded(Image.new("RGB", (30, 20), "olive"), kind), LIMITS)
