@@ -226,7 +226,9 @@ def test_a_chain_outlives_its_worker_and_the_server(tmp_path: Path) -> None:
             server.close()
             assert server.enter_context(prefect_server(tmp_path / "server", port)) == api
             office.start_worker()
-            found = [row["image_id"] for row in ledger.review.all(ImageFilter(tags={"review-chain": run_id}), columns=())]
+            found = [
+                row["image_id"] for row in ledger.review.all(ImageFilter(tags={"review-chain": run_id}), columns=())
+            ]
             assert len(found) >= 56
             verdicts = [VerdictValue.REJECTED] * 3 + [VerdictValue.APPROVED] * (len(found) - 3)
             ledger.verdicts.record([Verdict(*one) for one in zip(found, ["ann"] * len(found), verdicts, strict=True)])

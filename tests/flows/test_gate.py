@@ -11,7 +11,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
-from prefect_imagen import ImageChoice, imagen_review_chain, imagen_regenerate, imagen_review, imagen_review_resume
+from prefect_imagen import ImageChoice, imagen_regenerate, imagen_review, imagen_review_chain, imagen_review_resume
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import ImageFilter, RegenerationKind, Verdict, VerdictValue
 from prefect_imagen.core.request import RunRequest
