@@ -54,10 +54,10 @@ def plan(
     """
     del verbose, models
     if regenerations:
-        if prompts is not None or given.values.keys() - _ALSO or out is not None:
+        if prompts or given.values.keys() - _ALSO or out is not None:
             raise BadInput("--regenerations: prompts and parameters were said when they were asked for; leave them out")
         return _plan_regenerations(given, catalog, base_url, as_json=json)
-    if prompts is None:
+    if not prompts:
         raise BadInput("name a file of prompts, or --regenerations")
     from ..core.limits.circuit import most_calls
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan, open_batch
@@ -65,19 +65,20 @@ def plan(
     from ..core.run.checks import with_terms
     from ..core.storage import open_store
     from .catalogs import ledger_if_any
-    from .typed import read_request, read_store
+    from .typed import read_prompts, read_request, read_store
 
-    request = read_request(given, prompts)
+    source = read_prompts(prompts, given.values.get("format"))
+    request = read_request(given, source)
     destination = open_store(to, **read_store(store)).destination if to is not None else None
     spec = with_terms(
-        open_batch(prompts, request), base_url or DEFAULT_BASE_URL, offline=not request.policy.ask_catalogue
+        open_batch(source, request), base_url or DEFAULT_BASE_URL, offline=not request.policy.ask_catalogue
     )
     with ExitStack() as stack:
         ledger = stack.enter_context(ledger_if_any(catalog))
         writer = None
         if out is not None:
             if not isinstance(spec, BatchSpec):
-                raise BadInput(f"--out: {prompts} is a plan already")
+                raise BadInput(f"--out: {source} is a plan already")
             writer = stack.enter_context(PlanWriter(out, spec))
         made = make_plan(
             spec,
