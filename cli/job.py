@@ -63,9 +63,15 @@ class Job:
         """
         if not self.api_key:
             open_client(self.api_key, base_url=self.base_url)  # says what is missing
-        checked = check_request(self.prompts, self.request, normalise_base_url(self.base_url))
-        client = open_client(self.api_key, base_url=self.base_url)
         store = open_store(self.to, **self.store_options)
+        checked = check_request(
+            self.prompts,
+            self.request,
+            normalise_base_url(self.base_url),
+            ledger=lambda: open_ledger(self.catalog),
+            store=store,
+        )
+        client = open_client(self.api_key, base_url=self.base_url)
         prepared = prepare(self.request, client=client, ledger=open_ledger(self.catalog), store=store, checked=checked)
         return Ready(self, prepared, checked)
 

@@ -215,7 +215,13 @@ def opened(
     checked: CheckedBatch | None = None
     if prepared is None:
         request = request.scheduled(scheduled_start())
-        checked = check_request(prompts, request, credentials_block(credentials).base_url)
+        checked = check_request(
+            prompts,
+            request,
+            credentials_block(credentials).base_url,
+            ledger=lambda: catalog_block(catalog).get_ledger(),
+            store=image_store_block(store).get_store(),
+        )
     with references(credentials, store, catalog) as refs:
         check(refs)
         if prepared is None:

@@ -277,10 +277,15 @@ def _provenance(connection: Connection) -> None:
         add_column(connection, column)
 
 
+def _inputs(connection: Connection) -> None:
+    """Pictures that go into requests."""
+    add_column(connection, items.c.inputs)
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
 _STEPS: tuple[Step, ...] = (
     *(_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules),
-    *(_marks, _damage, _reviews, _provenance),
+    *(_marks, _damage, _reviews, _provenance, _inputs),
 )
 
 SCHEMA_VERSION = 1 + len(_STEPS)

@@ -130,6 +130,7 @@ items = sa.Table(
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("prompt", sa.Text, nullable=False),
     sa.Column("parameters", JsonText, nullable=False),
+    sa.Column("inputs", JsonText, comment="pictures that go in: by the parameter that names each, its hash"),
     sa.Column("edition", sa.Text, nullable=False),
     sa.Column("repeat", sa.Integer, nullable=False),
     sa.Column("kind", sa.Text, nullable=False, server_default="image", comment="image, or rewrite: a text"),
@@ -527,7 +528,8 @@ SELECT
     im.c2pa                            AS c2pa,
     im.c2pa_issuer                     AS c2pa_issuer,
     im.digital_source_type             AS digital_source_type,
-    im.marked                          AS marked
+    im.marked                          AS marked,
+    i.inputs                           AS inputs
 FROM imagen_images im
 LEFT JOIN imagen_calls c ON c.id = im.call_id
 LEFT JOIN imagen_items i ON i.id = im.item_id

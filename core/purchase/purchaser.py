@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import BadInput, ImagenError
 from ..files import SpoolUnavailable
+from ..inputs import InputShelf
 from ..ledger import (
     Answered,
     BeginResult,
@@ -39,6 +40,8 @@ from ..providers import ImageClient, ImageRequest, RawReply, ResolvedModel
 from ..providers.errors import ApiError
 from ..request import Policy, RewriteFallback
 from ..rewrite import no_second_rewriting
+from ..storage import StoreUnavailable
+from ..values import content_references
 from .decision import Decision, NextStep, Verdict
 from .replies import ReplySpool
 from .requests import PaidImageRequest, PaidRequest
@@ -63,6 +66,7 @@ class Purchaser:
         calls: Pauses the purchase while no call succeeds; None to go on whatever happens.
         pictures: The same for what is delivered of them. Whoever is given the images reports on them.
         parameters: The run's parameters; those of the wire form are not in the items.
+        inputs: Has the pictures that go into requests.
         policy: Tries, the longest wait, and what a 5xx and a missing text mean.
         on_images: Told of what was bought as soon as it is recorded.
     """
@@ -86,6 +90,7 @@ class Purchaser:
         pictures: CircuitBreaker | None = None,
         policy: Policy | None = None,
         backoff: Backoff | None = None,
+        inputs: InputShelf | None = None,
         on_images: Callable[[Sequence[ImageTask]], None] | None = None,
     ) -> None:
         self._client = client
@@ -116,6 +121,7 @@ class Purchaser:
         }
         self._policy = policy or Policy()
         self._backoff = backoff or Backoff()
+        self._inputs = inputs
         self._on_images = on_images
 
     def buy(self, item: ClaimedItem) -> None:
@@ -169,8 +175,32 @@ class Purchaser:
         if item.rewrite is not None:
             own = {**no_second_rewriting(model), **own}
         request = ImageRequest.build(model, text, own)
+        pictures = self._pictures_of(request)
+        if pictures is None:
+            return None
         rewritten = item.rewrite.text if item.rewrite is not None else None
+        request = replace(request, parameters={**request.parameters, **pictures})
         return PaidImageRequest(item, request, rewritten, self._policy.trust_unbilled_5xx)
+
+    def _pictures_of(self, request: ImageRequest) -> Mapping[str, Any] | None:
+        """What is sent in place of the pictures that parameters name; None where the run was halted meanwhile.
+
+        Raises:
+            BadInput: One is gone, or cannot be sent.
+        """
+        if not content_references(request.parameters):
+            return {}
+        if self._inputs is None:
+            raise BadInput("the pictures that go into the request are not at hand here")
+        while True:
+            try:
+                return self._inputs.filled(request.model, request.parameters)
+            except StoreUnavailable as error:
+                for gate, reason in self._gates:
+                    if reason is StopReason.STORE:
+                        gate.record_failure(error)
+                if not self._store_works() or self._halt.sleep(_SPOOL_PAUSE):
+                    return None
 
     def _text(self, item: ClaimedItem) -> str | None:
         if item.rewrite is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from ..delivery import Marker
 from ..errors import BadInput
 from ..files import home
+from ..inputs import InputReader
 from ..ledger import Ledger
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch, BatchSpec, make_terms, open_batch
@@ -73,10 +74,24 @@ def take_over() -> Prepared | None:
     return prepared
 
 
-def check_request(prompts: str | Path | Sequence[str], request: RunRequest, base_url: str) -> CheckedBatch:
+def check_request(
+    prompts: str | Path | Sequence[str],
+    request: RunRequest,
+    base_url: str,
+    *,
+    ledger: Callable[[], Ledger] | None = None,
+    store: ObjectStore | None = None,
+) -> CheckedBatch:
     """Check everything that needs no key, no ledger and no store; ask the API for prices unless told not to.
 
-    Reads the source once.
+    Reads the source once, and each picture that goes into a request.
+
+    Args:
+        prompts: File, object in S3, or list.
+        request: What to make of them.
+        base_url: Of the API.
+        ledger: Opens the ledger, where pictures of its catalog go in.
+        store: The destination, whose options reach pictures below it.
 
     Raises:
         BadInput: What is wrong with prompts, model, parameters or budget.
@@ -84,7 +99,8 @@ def check_request(prompts: str | Path | Sequence[str], request: RunRequest, base
     """
     # Also where nothing else would look at it before the first image is stored.
     keys = KeyTemplate(request.delivery.key_template or DEFAULT_KEY_TEMPLATE)
-    batch = with_terms(open_batch(prompts, request), base_url, offline=not request.policy.ask_catalogue)
+    reader = InputReader(ledger, store, trusted=(base_url,))
+    batch = with_terms(open_batch(prompts, request, reader), base_url, offline=not request.policy.ask_catalogue)
     budget = usd_to_credits(request.budget_usd) if request.budget_usd is not None else None
     checked = CheckedBatch(batch, check_batch(batch, budget=budget))
     if isinstance(batch, BatchSpec) and batch.prompts.columns is not None:
