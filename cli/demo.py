@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +17,7 @@ import typer
 from ..core.errors import BadInput
 from ..core.request import RunRequest
 from . import options
-from .console import facts, stderr, stdout, table
+from .console import facts, program, stderr, stdout, table
 from .exit_codes import INCOMPLETE
 
 if TYPE_CHECKING:
@@ -206,16 +204,15 @@ def _show(console: Console, report: RunReport, ready: Ready, parts: _Parts, plac
     query = "SELECT prompt, width, height, cost_usd, uri FROM catalog LIMIT 5"
     console.print(f'  sqlite3 -box {_relative(catalog)} "{query}"', soft_wrap=True)
     console.print("\nWhat to try next", style="bold")
-    program = _program()
-    again = f"{program} demo" + ("" if place.root == Path("demo-output") else f" --output {place.root}")
+    again = f"{program()} demo" + ("" if place.root == Path("demo-output") else f" --output {place.root}")
     if parts.s3 is None:
         again += " --folder"
     steps = [
         (again, "the same again: all is owned, nothing is bought"),
-        (f"$EDITOR {place.products}", "add a product, then again: only the new images are bought"),
-        (f"{program} status --catalog {_relative(catalog)}", "how the run went, from the ledger"),
+        (f"${{EDITOR:-nano}} {place.products}", "add a product, then again: only the new images are bought"),
+        (f"{program()} status --catalog {_relative(catalog)}", "how the run went, from the ledger"),
         (f"{again} --keep-running", "look at the run in Prefect's UI"),
-        (f"{program} plan {place.products} --template @{place.template}", "what it would cost for real"),
+        (f"{program()} plan {place.products} --template @{place.template}", "what it would cost for real"),
     ]
     width = max(len(command) for command, _ in steps)
     for command, why in steps:
@@ -223,7 +220,7 @@ def _show(console: Console, report: RunReport, ready: Ready, parts: _Parts, plac
         console.print(f"# {why}", style="dim", soft_wrap=True)
     console.print("\nLook at the pictures and judge them", style="bold")
     data = f" --local-s3 {place.root / 's3'}" if parts.s3 is not None else ""
-    console.print(f"  {program} review --catalog {_relative(catalog)}{data}", soft_wrap=True)
+    console.print(f"  {program()} review --catalog {_relative(catalog)}{data}", soft_wrap=True)
     return closes
 
 
@@ -231,12 +228,6 @@ def _short(key: str) -> str:
     """An object key with its two ids shortened, for a table."""
     parts = key.split("/")
     return "/".join(f"{part[:8]}…{Path(part).suffix}" if len(part) > 32 else part for part in parts)
-
-
-def _program() -> str:
-    """What to type for this program: after `make demo` it is on no PATH."""
-    name = "prefect-imagen"
-    return name if shutil.which(name) else _relative(str(Path(sys.executable).with_name(name)))
 
 
 def _relative(path: str) -> str:
