@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import requests
 from PIL import Image
 
-from .conftest import IMAGEN, Terminal
+from .conftest import Terminal
 
 
 def test_demo_buys_once_and_leaves_nothing_running(terminal: Terminal, migrated: Callable[[Path], None]) -> None:
@@ -29,9 +28,7 @@ def test_demo_buys_once_and_leaves_nothing_running(terminal: Terminal, migrated:
     connection.close()
     assert len(rows) == 24
     assert all(uri.startswith("s3://demo/products/") for (uri,) in rows)
-    program, *arguments = first.out.splitlines()[-1].split()
-    assert (terminal.folder / program).resolve() == IMAGEN.resolve() or shutil.which(program)
-    assert arguments == ["review", "--catalog", "out/catalog.db", "--local-s3", "out/s3"]
+    assert first.out.splitlines()[-1] == "  prefect-imagen review --catalog out/catalog.db --local-s3 out/s3"
     assert not (terminal.folder / "demo-output").exists()
     # The visitor's own keys, ledger and Prefect are left alone.
     assert terminal.sandbox.calls() == []
@@ -39,7 +36,7 @@ def test_demo_buys_once_and_leaves_nothing_running(terminal: Terminal, migrated:
     assert_nothing_runs(out)
 
     # The page on these pictures, as the last line says; its S3 server ends with it.
-    page = terminal.start(*arguments, "--no-open")
+    page = terminal.start(*first.out.splitlines()[-1].split()[1:], "--no-open")
     assert page.stdout is not None
     link = page.stdout.readline().strip()
     with requests.Session() as guest:
