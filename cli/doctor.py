@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from prefect.blocks.core import Block
     from rich.console import Console
 
-    from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+    from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
+    from ..blocks.credentials import ApiCredentials
+    from ..core.providers import Endpoint, ImageClient
 
 _OLD_PRICE_DAYS = 180
 _MODELS_SHOWN = 20
@@ -42,7 +44,7 @@ class _Line:
 class _Saved:
     """The blocks of one name; None for each that is not saved."""
 
-    credentials: AimlApiCredentials | None = None
+    credentials: ApiCredentials | None = None
     store: S3ImageStore | LocalImageStore | None = None
     catalog: ImageCatalog | None = None
 
@@ -63,6 +65,8 @@ def doctor(
         ),
     ] = None,
     catalog: options.Catalog = None,
+    api: options.Api = None,
+    base_url: options.BaseUrl = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -74,9 +78,12 @@ def doctor(
     no problem; 1: at least one.
     """
     del verbose
+    from ..core.providers import Endpoint
+
     lines: list[_Line] = []
     console = stdout()
-    for line in _examine(name, to, catalog, store.values.get("endpoint_url")):
+    endpoint = Endpoint.find(api=api, base_url=base_url) if api is not None or base_url is not None else None
+    for line in _examine(name, to, catalog, store.values.get("endpoint_url"), endpoint):
         lines.append(line)
         if not json:
             _show(console, line)
@@ -112,7 +119,9 @@ def _tried(check: str, step: Callable[[], str], *, but: tuple[type[ImagenError],
         return _Line(check, "problem", one_line(error))
 
 
-def _examine(name: str, to: str | None, catalog: str | None, endpoint_url: str | None) -> Iterator[_Line]:
+def _examine(
+    name: str, to: str | None, catalog: str | None, endpoint_url: str | None, endpoint: Endpoint | None
+) -> Iterator[_Line]:
     from .checks import NoPrefectApi, check_api, check_packages, check_prefect, check_store, one_line
 
     yield _tried("versions", check_packages)
@@ -127,17 +136,21 @@ def _examine(name: str, to: str | None, catalog: str | None, endpoint_url: str |
         yield _blocks_line(saved, name)
     else:
         yield _Line("blocks", "note", "not looked at: they are in Prefect's server")
-    yield _tried("API", lambda: check_api(_credentials(saved).get_client()))
+
+    def connect() -> ImageClient:
+        return endpoint.open() if endpoint is not None else _client(saved)
+
+    yield _tried("API", lambda: check_api(connect()))
     store = _store(saved, to, endpoint_url)
     if store is None:
         yield _Line("bucket", "note", "no destination to check: save a store block, or give --to s3://bucket/prefix")
     else:
         yield _tried("bucket", lambda: check_store(store.get_store()))
-    yield from _database_lines(saved, catalog)
+    yield from _database_lines(saved, catalog, connect)
 
 
 def _load(name: str) -> _Saved:
-    from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+    from ..blocks import AimlApiCredentials, ImageApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
 
     def load(kind: type[Block]) -> Any:
         try:
@@ -145,7 +158,8 @@ def _load(name: str) -> _Saved:
         except ValueError:
             return None
 
-    return _Saved(load(AimlApiCredentials), load(S3ImageStore) or load(LocalImageStore), load(ImageCatalog))
+    credentials = load(AimlApiCredentials) or load(ImageApiCredentials)
+    return _Saved(credentials, load(S3ImageStore) or load(LocalImageStore), load(ImageCatalog))
 
 
 def _blocks_line(saved: _Saved, name: str) -> _Line:
@@ -159,10 +173,11 @@ def _blocks_line(saved: _Saved, name: str) -> _Line:
     return _Line("blocks", "ok", slugs)
 
 
-def _credentials(saved: _Saved) -> AimlApiCredentials:
-    from ..blocks import AimlApiCredentials
+def _client(saved: _Saved) -> ImageClient:
+    """The API of the saved credentials; else that of the environment."""
+    from ..blocks.credentials import credentials_from_environment
 
-    return saved.credentials or AimlApiCredentials.from_env()
+    return (saved.credentials or credentials_from_environment()).get_client()
 
 
 def _store(saved: _Saved, to: str | None, endpoint_url: str | None) -> S3ImageStore | LocalImageStore | None:
@@ -171,7 +186,7 @@ def _store(saved: _Saved, to: str | None, endpoint_url: str | None) -> S3ImageSt
     return store_block(to, endpoint_url=endpoint_url) if to else saved.store
 
 
-def _database_lines(saved: _Saved, catalog: str | None) -> Iterator[_Line]:
+def _database_lines(saved: _Saved, catalog: str | None, connect: Callable[[], ImageClient]) -> Iterator[_Line]:
     """The ledger, its account, and the models that are bought through it."""
     from ..core.ledger import Ledger, LedgerMissing
     from .catalogs import catalog_url
@@ -192,7 +207,7 @@ def _database_lines(saved: _Saved, catalog: str | None) -> Iterator[_Line]:
         return
     try:
         yield _Line("database", "ok", describe_ledger(ledger))
-        yield from _account_lines(ledger, saved)
+        yield from _account_lines(ledger, connect)
 
         used = dict.fromkeys(str(row["model"]) for row in ledger.runs.all())
     except ImagenError as error:
@@ -203,11 +218,10 @@ def _database_lines(saved: _Saved, catalog: str | None) -> Iterator[_Line]:
     yield from _model_lines(list(used)[:_MODELS_SHOWN])
 
 
-def _account_lines(ledger: Any, saved: _Saved) -> Iterator[_Line]:
-
+def _account_lines(ledger: Any, connect: Callable[[], ImageClient]) -> Iterator[_Line]:
     bound = ledger.origin
     try:
-        origin = _credentials(saved).get_client().origin()
+        origin = connect().origin()
     except ImagenError:
         origin = None  # said by the line about the API
     if bound and origin and bound != origin:

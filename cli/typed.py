@@ -13,19 +13,31 @@ from ..core.request import DEFAULT_MODEL, ImageChoice, Options, RunRequest
 from .flags import Given
 
 if TYPE_CHECKING:
-    from ..core.providers import ResolvedModel
+    from ..core.providers import Endpoint, ResolvedModel
 
 M = TypeVar("M", bound=Options)
 _OWN_FLAGS = ("aspect_ratio", "num_images", "seed")
 """Fields of a model that have a flag of their own."""
 
 
-def read_request(given: Given, prompts: str | None = None) -> RunRequest:
+def endpoint_of(given: Given, api: str | None, base_url: str | None) -> Endpoint:
+    """Where the flags of a run say that it buys.
+
+    Raises:
+        BadInput: They contradict each other.
+    """
+    from ..core.providers import Endpoint
+
+    return Endpoint.find(api=api, base_url=base_url, model=given.values.get("model"))
+
+
+def read_request(given: Given, prompts: str | None = None, endpoint: Endpoint | None = None) -> RunRequest:
     """Read a request; `{scheduled_date}` is today.
 
     Args:
         given: Flags of a `RunRequest`.
         prompts: Path or URI of the prompts, or of a plan file; None for a command that has no prompts.
+        endpoint: Whose model is asked for; None for a command that names none.
 
     Raises:
         BadInput: A value that is not allowed or cannot be read; a plan file, and a flag that would change it.
@@ -47,7 +59,8 @@ def read_request(given: Given, prompts: str | None = None) -> RunRequest:
         raise BadInput(f"--set: {name!r} is given by --{name.replace('_', '-')} already")
     if "set" in values or "matrix" in values:
         # A model that is withdrawn is read, too: another may be used instead, and if there is none, that is said later.
-        model = load_registry().resolve(values.get("model", DEFAULT_MODEL), allow_withdrawn=True)
+        name = values.get("model", DEFAULT_MODEL)
+        model = load_registry().resolve(endpoint.choose(name) if endpoint else name, allow_withdrawn=True)
         values["set"] = _read_fields(model, fields)
         values["matrix"] = _read_matrix(values.get("matrix"), model)
     return RunRequest.by_flag(values).scheduled(datetime.now(UTC))

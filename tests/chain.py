@@ -15,7 +15,7 @@ from typing import Any
 
 from prefect_imagen.core.ledger import Ledger
 from prefect_imagen.core.money import credits_to_usd
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import Endpoint, open_client
 from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.checks import check_request, prepare
 from prefect_imagen.core.run.chunks import Threads
@@ -69,7 +69,7 @@ def run_chain(
         key: Of the API.
     """
     ledger = catalog if isinstance(catalog, Ledger) else Ledger(catalog)
-    client = AimlApiClient(key, base_url=base_url, read_timeout=read_timeout)
+    client = open_client(key, base_url=base_url, read_timeout=read_timeout)
     request = RunRequest.by_flag(
         {
             "set": dict(parameters or {}),
@@ -87,7 +87,7 @@ def run_chain(
     request = request.with_("delivery", spool=spool).with_("policy", wait_for_others=0.0)
     prompts = [f"{prefix} number {n}" for n in range(count)]
     try:
-        checked = check_request(prompts, request, base_url)
+        checked = check_request(prompts, request, Endpoint.find(base_url=base_url))
         target = open_store(store, **(s3 or {}))
         prepared = prepare(request, client=client, ledger=ledger, store=target, checked=checked)
         with closing(Run.open(prepared, uuid.uuid4().hex)) as run:

@@ -2,6 +2,7 @@
 
     ApiError
     ├── NotSent                 refused connection, DNS, TLS: the body never went out          unbilled
+    ├── CannotRecover           an earlier call that cannot be asked about                     unknown
     ├── ReplyLost               time-out or cut connection after the body went out             unknown
     ├── UnreadableReply         a 2xx that is not the JSON it should be                        unknown
     │   ├── TaskAccepted        a 2xx that names a task instead of images                      unknown
@@ -51,6 +52,10 @@ class NotSent(ApiError):
 
 class ReplyLost(ApiError):
     """The request was sent and no complete answer came. It may have been billed."""
+
+
+class CannotRecover(ApiError):
+    """The answer of an earlier call cannot be asked for again. It may have been billed."""
 
 
 class UnreadableReply(ApiError):

@@ -15,11 +15,11 @@ Size = str | tuple[Side, Side]
 """A size as a model is asked for it: a preset, or width and height in pixels."""
 
 
-class _Data(BaseModel):
+class Data(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FieldSpec(_Data):
+class FieldSpec(Data):
     """One request field of a contract.
 
     Attributes:
@@ -78,7 +78,7 @@ ReplyForm = Literal[
 """The forms of a reply that were seen; `prefect_imagen.sandbox.reply_formats` describes each."""
 
 
-class Contract(_Data):
+class Contract(Data):
     """The request schema of a model in one era.
 
     Attributes:
@@ -119,7 +119,7 @@ class Contract(_Data):
         return self
 
 
-class Price(_Data):
+class Price(Data):
     """USD an image: the expected price and the highest that is known, which is what gets reserved.
 
     Attributes:
@@ -129,7 +129,7 @@ class Price(_Data):
     """
 
     usd: Decimal = Field(ge=0)
-    usd_high: Decimal = Field(gt=0)
+    usd_high: Decimal = Field(ge=0)
     per: Literal["image", "megapixel", "token"] = "image"
     as_of: str
     source: str
@@ -151,7 +151,7 @@ class Price(_Data):
         return usd_to_credits(self.usd_high)
 
 
-class Lifecycle(_Data):
+class Lifecycle(Data):
     """Whether the provider still offers the model, and what to use instead."""
 
     status: Literal["listed", "deprecated", "superseded", "withdrawn"]
@@ -163,24 +163,27 @@ class Lifecycle(_Data):
     source: str
 
 
-class Alias(_Data):
+class Alias(Data):
     """Another name of a model; `contract` says which contract the name asks for (None: the default one)."""
 
     name: str
     contract: str | None = None
 
 
-class ModelSpec(_Data):
+class ModelSpec(Data):
     """All that is known of one model.
 
     Attributes:
-        id: Canonical id, the one that enters an item's identity.
+        id: Canonical id, the one that enters an item's identity. It begins with the provider and a colon, except for
+            the AI/ML API's models.
+        provider: Who sells it; see `core.providers.providers`.
         price: USD an image; None where no price is public, so that only the live catalogue can tell.
         pixels: Width and height in pixels by aspect ratio or size preset, where they are documented.
     """
 
     id: str = Field(pattern=r"^[^\s@]+$")
     title: str
+    provider: str = "aimlapi"
     family: str = ""
     aliases: tuple[Alias, ...] = ()
     default_contract: str
@@ -195,6 +198,12 @@ class ModelSpec(_Data):
         for name in named:
             if name not in self.contracts:
                 raise ValueError(f"model {self.id}: there is no contract {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_its_provider(self) -> ModelSpec:
+        if self.provider != "aimlapi" and not self.id.startswith(f"{self.provider}:"):
+            raise ValueError(f"model {self.id}: the id of a model of {self.provider} begins with '{self.provider}:'")
         return self
 
     @property
@@ -215,7 +224,7 @@ class ResolvedModel(NamedTuple):
 
     @property
     def wire_model(self) -> str:
-        return self.contract.wire_model or self.spec.id
+        return self.contract.wire_model or self.spec.id.removeprefix(f"{self.spec.provider}:")
 
     @property
     def name(self) -> str:

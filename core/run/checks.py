@@ -13,8 +13,8 @@ from ..errors import BadInput
 from ..files import home
 from ..ledger import Ledger
 from ..money import format_usd, usd_to_credits
-from ..plan import AnyBatch, make_terms, open_batch
-from ..providers import ImageClient, InvalidRequest, WithdrawnModel, fetch_catalog
+from ..plan import AnyBatch, BatchSpec, make_terms, open_batch
+from ..providers import Endpoint, ImageClient, InvalidRequest, WithdrawnModel, load_registry
 from ..providers.errors import ApiError, BadKey
 from ..request import RunRequest
 from ..rewrite import make_request
@@ -73,10 +73,15 @@ def take_over() -> Prepared | None:
     return prepared
 
 
-def check_request(prompts: str | Path | Sequence[str], request: RunRequest, base_url: str) -> CheckedBatch:
+def check_request(prompts: str | Path | Sequence[str], request: RunRequest, endpoint: Endpoint) -> CheckedBatch:
     """Check everything that needs no key, no ledger and no store; ask the API for prices unless told not to.
 
     Reads the source once.
+
+    Args:
+        prompts: As `open_batch` takes them.
+        request: What to make of them.
+        endpoint: Where it is to be bought.
 
     Raises:
         BadInput: What is wrong with prompts, model, parameters or budget.
@@ -84,7 +89,7 @@ def check_request(prompts: str | Path | Sequence[str], request: RunRequest, base
     """
     # Also where nothing else would look at it before the first image is stored.
     KeyTemplate(request.delivery.key_template)
-    batch = with_terms(open_batch(prompts, request), base_url, offline=not request.policy.ask_catalogue)
+    batch = open_terms(prompts, request, endpoint)
     budget = usd_to_credits(request.budget_usd) if request.budget_usd is not None else None
     return CheckedBatch(batch, check_batch(batch, budget=budget))
 
@@ -116,15 +121,36 @@ def prepare(
     return Prepared(request, client, ledger, store, checked)
 
 
-def with_terms(spec: AnyBatch, base_url: str, *, offline: bool = False) -> AnyBatch:
+def open_terms(prompts: str | Path | Sequence[str], request: RunRequest, endpoint: Endpoint) -> AnyBatch:
+    """The batch of a request to an endpoint, with what its models cost; raises what `with_terms` raises."""
+    batch = open_batch(prompts, request)
+    if isinstance(batch, BatchSpec):
+        fallback = tuple(endpoint.stand_in(name) for name in batch.fallback)
+        batch = replace(batch, model=endpoint.choose(batch.model), fallback=fallback)
+    offline, price = not request.policy.ask_catalogue, request.image.price
+    return with_terms(batch, endpoint, offline=offline, price=price)
+
+
+def with_terms(spec: AnyBatch, endpoint: Endpoint, *, offline: bool = False, price: float | None = None) -> AnyBatch:
     """Ask the API's catalogue what the models of a batch cost, and which are gone; free, and quick to give up.
+
+    Args:
+        spec: The batch.
+        endpoint: Where its model is bought. Fallback models of other providers are bought at these.
+        offline: Ask nothing.
+        price: What an image of the model costs, in USD; None for what is known.
 
     Raises:
         WithdrawnModel: The model is gone, and no other may stand in for it.
         UnknownModel: One is not known.
     """
-    provider = fetch_catalog(base_url, home() / "cache", offline=offline, fresh=True)
-    ready = replace(spec, terms=make_terms(provider, (spec.model, *spec.fallback)))
+    registry = load_registry()
+    endpoint.check(registry.resolve(spec.model, allow_withdrawn=True))
+    provider = endpoint.catalog(home() / "cache", offline=offline, fresh=True)
+    terms = make_terms(provider, (spec.model, *spec.fallback), endpoint.provider.name)
+    if price is not None:
+        terms = terms.at(registry.resolve(spec.model, allow_withdrawn=True), price)
+    ready = replace(spec, terms=terms)
     try:
         ready.models()
     except WithdrawnModel as error:
