@@ -10,6 +10,7 @@ import typer
 from ..core.errors import BadInput
 from ..core.request import RunRequest
 from . import options
+from .consent import Yes, require_consent
 from .console import print_json, stderr, stdout
 from .exit_codes import INCOMPLETE, OK
 from .flags import FlagsOf, Given, with_flags
@@ -53,6 +54,7 @@ def regenerate(
     catalog: options.Catalog = None,
     base_url: options.BaseUrl = None,
     models: options.Models = None,
+    yes: Yes = False,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -94,7 +96,7 @@ def regenerate(
         else:
             stdout().print("Nothing is to be made anew.")
         return OK
-    return _buy(context, ledger, request, to, base_url, store, as_json=json)
+    return _buy(context, ledger, request, to, base_url, store, yes=yes, as_json=json)
 
 
 def _ask(ledger: Ledger, images: Sequence[str], reviewer: str, prompt: str | None, pairs: list[str] | None) -> int:
@@ -141,6 +143,7 @@ def _buy(
     base_url: str | None,
     store: Given,
     *,
+    yes: bool,
     as_json: bool,
 ) -> int:
     from ..core.providers import Endpoint, ImageClient
@@ -165,6 +168,7 @@ def _buy(
         return Endpoint.find(base_url=base_url, model=model).open()
 
     ready = prepare_batches(ledger, request, connect=connect, store_of=store_of)
+    require_consent(ready, request.budget_usd, yes=yes)
     reports: list[RunReport] = []
     spent, code = 0, OK
     for whole in ready:

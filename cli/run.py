@@ -9,6 +9,7 @@ import typer
 
 from ..core.request import RunRequest
 from . import options
+from .consent import Yes, require_consent
 from .console import print_json, stderr, stdout
 from .flags import FlagsOf, Given, with_flags
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from ..core.run.report import RunReport
     from .job import Ready
     from .progress import Progress
-
-_ASK_ABOVE_USD = 10
 
 
 @with_flags
@@ -33,12 +32,7 @@ def run(
     api: options.Api = None,
     base_url: options.BaseUrl = None,
     models: options.Models = None,
-    yes: Annotated[
-        bool,
-        typer.Option(
-            "--yes", "-y", help=f"Do not ask before spending more than ${_ASK_ABOVE_USD}.", rich_help_panel="Output"
-        ),
-    ] = False,
+    yes: Yes = False,
     prefect: Annotated[
         bool,
         typer.Option(
@@ -75,8 +69,7 @@ def run(
         store_options=read_store(store),
     )
     ready = job.check()
-    if not yes:
-        _ask(ready)
+    require_consent([ready.prepared], ready.job.request.budget_usd, yes=yes)
     ended = ready.run(_engine(prefect=prefect, verbose=verbose), live=stderr().is_terminal and not verbose)
     if ended.report is None:
         stderr().print("Nothing was sent.")
@@ -104,28 +97,3 @@ def _engine(*, prefect: bool, verbose: bool) -> Callable[[Ready, Progress], RunR
     )
     show_notices(verbose=verbose)
     return run_here
-
-
-def _ask(ready: Ready) -> None:
-    """On a terminal, ask before spending much; where nobody can answer, the budget is what bounds the spending.
-
-    Raises:
-        typer.Abort: The answer is no.
-    """
-    if not (sys.stdin.isatty() and stderr().is_terminal):
-        return
-    from ..core.money import format_usd, usd_to_credits
-    from ..core.plan import make_plan
-
-    batch, most = ready.checked.batch, usd_to_credits(_ASK_ABOVE_USD)
-    if (
-        batch.rewrite is None
-        and ready.checked.prompts * batch.repeat * sum(form.price for form in batch.forms()) <= most
-    ):
-        return
-    plan = make_plan(batch, ready.prepared.ledger)
-    if plan.price > most:
-        price = f"{format_usd(plan.price)} (at most {format_usd(plan.price_high)})"
-        if ready.job.request.budget_usd is not None:
-            price += f", under a budget of ${ready.job.request.budget_usd:,.2f}"
-        typer.confirm(f"Buy {plan.images:,} images for about {price}?", abort=True, err=True)

@@ -37,6 +37,7 @@ from ..tasks.chunk import process_chunk
 from ..tasks.expand import expand_prompts
 from ..tasks.runtime import shared_run
 from . import events
+from .budget import require_budget
 from .parameters import document_parameters
 from .progress import ProgressArtifact
 from .publish import emit_end, publish, tag_flow_run
@@ -226,6 +227,7 @@ def opened(
         check(refs)
         if prepared is None:
             prepared = connect(request, refs, checked.batch.model if checked is not None else request.model, checked)
+            require_budget(prepared.ledger, request.budget_usd)
         run = Run.open(prepared, str(prefect.runtime.flow_run.id), get_run_logger())
         run.on_budget_warning = _send_budget_warning
         run.on_pause = partial(_send_pause, contextvars.copy_context(), run.request.delivery.patience)

@@ -27,6 +27,7 @@ from ..core.run.report import IncompleteRun, RunReport
 from ..core.run.run import Run
 from ..core.storage import ObjectStore
 from ..tasks.runtime import current_flow_run, shared_run
+from .budget import require_budget
 from .parameters import document_parameters
 from .pipeline import Catalog, Credentials, TaskRuns
 from .publish import emit_end, publish
@@ -68,6 +69,7 @@ def imagen_regenerate(
     """
     request = RunRequest(budget_usd=budget_usd, limits=limits, policy=policy, delivery=delivery)
     ledger = catalog_block(catalog).get_ledger()
+    require_budget(ledger, budget_usd)
     if images is not None:
         found = [row["image_id"] for row in ledger.review.all(image_filter(ledger, images), columns=())]
         ask(ledger, [Regeneration(image_id, reviewer) for image_id in found])

@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from ..core.money import CREDITS_PER_USD, credits_to_usd
 from .call_log import Call, Transaction
+from .dialect import token_of
 from .error_bodies import Failure, now_iso
 from .rate_limit import RateLimit
 from .state import SandboxState
@@ -102,7 +103,7 @@ class AccountRoutes:
 
     async def handle(self, request: Request) -> Response:
         """Answer a request for one of the paths."""
-        failure = self._state.refusal(request)
+        failure = self._state.refusal(token_of(request, "bearer"))
         try:
             if failure is None:
                 return JsonReply(self.contents[request.url.path](request))
@@ -141,9 +142,10 @@ class AccountRoutes:
         if len(models) > _MOST_MODELS:
             raise _bad(f"model: at most {_MOST_MODELS} values")
         prefix = query.get("key_prefix")
-        if prefix is not None and not self._state.key_of(request).startswith(prefix):
+        key = token_of(request, "bearer") or ""
+        if prefix is not None and not key.startswith(prefix):
             raise _Refused(Failure(403, "Listing the requests of a different key requires a management key"))
-        calls = self._state.call_log.logged(self._state.fingerprint(request), self._state.options.log_lag)
+        calls = self._state.call_log.logged(self._state.fingerprint(key), self._state.options.log_lag)
         rows = [self._row(call) for call in reversed(calls) if start <= datetime.fromisoformat(call.at) <= end]
         wanted = [
             row

@@ -14,13 +14,18 @@ from .account import AccountRoutes
 from .cdn import Cdn
 from .chat import ChatCompletions
 from .control import control_routes
+from .dialect import AimlapiDialect, Dialect
 from .error_bodies import GENERIC_SERVER_ERROR, Failure
 from .image_cache import CDN_PREFIX
 from .images import ImageGenerations
 from .model_routes import ModelRoutes
 from .options import SandboxOptions
+from .protocols.openai import OPENAI_PREFIX, OpenAIDialect, OpenAIEdits, OpenAIImages, OpenAIModels
+from .protocols.queue import QUEUE_PREFIX, Queue, QueueDialect
 from .state import SandboxState, sandbox_version
-from .wire import failure_response
+
+_DIALECTS: dict[str, Dialect] = {OPENAI_PREFIX: OpenAIDialect(), QUEUE_PREFIX: QueueDialect()}
+_DEFAULT = AimlapiDialect()
 
 
 def create_app(options: SandboxOptions, origin: str) -> FastAPI:
@@ -61,13 +66,38 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
     for path in account.contents:
         app.add_route(path, account.handle, ["GET"])
     app.add_route(CDN_PREFIX + "{name:path}", cdn.handle, ["GET"])
+    _add_openai(app, state)
+    _add_queue(app, state)
     app.include_router(control_routes(state))
 
     async def http_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        message = f"Cannot {request.method} {request.url.path}" if status in (404, 405) else GENERIC_SERVER_ERROR
-        return failure_response(Failure(status, message), request, state.new_id())
+        known = status in (404, 405)
+        message = f"Cannot {request.method} {request.url.path}" if known else GENERIC_SERVER_ERROR
+        failure = Failure(status, message, reason="request" if known else "server")
+        return _dialect_of(request).refuse(failure, request, state.new_id())
 
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, http_error)
     return app
+
+
+def _add_openai(app: FastAPI, state: SandboxState) -> None:
+    images = OpenAIImages(state)
+    app.add_route(f"{OPENAI_PREFIX}/images/generations", images.handle, ["POST"])
+    app.add_route(f"{OPENAI_PREFIX}/images/edits", OpenAIEdits(state).handle, ["POST"])
+    app.add_route(f"{OPENAI_PREFIX}/models", OpenAIModels(state, images.stock).models, ["GET"])
+
+
+def _add_queue(app: FastAPI, state: SandboxState) -> None:
+    queue = Queue(state)
+    job = f"{QUEUE_PREFIX}/{{model:path}}/requests/{{id}}"
+    app.add_route(f"{job}/status", queue.status, ["GET"])
+    app.add_route(f"{job}/cancel", queue.cancel, ["PUT"])
+    app.add_route(job, queue.result, ["GET"])
+    app.add_route(f"{QUEUE_PREFIX}/{{model:path}}", queue.handle, ["POST"])
+
+
+def _dialect_of(request: Request) -> Dialect:
+    """The dialect of a path."""
+    return next((dialect for prefix, dialect in _DIALECTS.items() if request.url.path.startswith(prefix)), _DEFAULT)

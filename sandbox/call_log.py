@@ -14,7 +14,19 @@ from typing import Any, Literal, NamedTuple
 from .error_bodies import now_iso
 from .faults import Endpoint
 
-_BILLED = ("client_request_id", "inference_id", "endpoint", "model", "prompt", "images", "credits")
+_BILLED = (
+    "client_request_id",
+    "idempotency_key",
+    "inference_id",
+    "protocol",
+    "endpoint",
+    "model",
+    "prompt",
+    "images",
+    "credits",
+)
+
+Protocol = Literal["aimlapi", "openai", "gemini", "queue"]
 
 
 @dataclass(slots=True)
@@ -26,6 +38,10 @@ class Call:
         at: When it arrived, UTC.
         inference_id: The id sent back as `x-inference-id`.
         client_request_id: The caller's `X-Client-Request-Id`, where it was a valid one.
+        protocol: The protocol that it came by.
+        idempotency_key: The caller's `Idempotency-Key`, where that is honoured.
+        replayed: Whether it was answered with what was billed under that key before.
+        inputs: SHA-256 of each image that was sent with the request.
         model: Model id of the request; None where the body could not be read.
         prompt: The prompt, or the last message of a chat.
         status: Status that was sent; None while the call is in flight, and if the connection was cut instead.
@@ -43,6 +59,10 @@ class Call:
     endpoint: Endpoint
     inference_id: str
     client_request_id: str | None
+    protocol: Protocol = "aimlapi"
+    idempotency_key: str | None = None
+    replayed: bool = False
+    inputs: tuple[str, ...] = ()
     model: str | None = None
     prompt: str | None = None
     status: int | None = None
@@ -101,10 +121,15 @@ class CallLog:
 
     @contextmanager
     def call(
-        self, endpoint: Endpoint, inference_id: str, client_request_id: str | None, key: str = ""
+        self,
+        endpoint: Endpoint,
+        inference_id: str,
+        client_request_id: str | None,
+        key: str = "",
+        protocol: Protocol = "aimlapi",
     ) -> Iterator[Call]:
         """Log a call, which counts as in flight until the context ends."""
-        call = Call(len(self._calls) + 1, now_iso(), endpoint, inference_id, client_request_id, key=key)
+        call = Call(len(self._calls) + 1, now_iso(), endpoint, inference_id, client_request_id, protocol, key=key)
         self._calls.append(call)
         self._posts += 1
         self.in_flight += 1

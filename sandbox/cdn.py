@@ -84,7 +84,7 @@ class Cdn:
         expiry = state.options.url_expiry
         if expiry is not None and time.monotonic() - image.created > expiry:
             return _plain(403, _EXPIRED)
-        fault = self._fault(image) if request.method == "GET" else None
+        fault = download_fault(state, image) if request.method == "GET" else None
         match fault and fault.fault:
             case "download_404":
                 return _plain(404, "Not Found")
@@ -120,17 +120,33 @@ class Cdn:
                 data = _corrupted(data, media_type)
         return Response(data, media_type=media_type)
 
-    def _fault(self, image: CachedImage) -> DownloadFault | None:
-        """The fault of this GET. It is decided once per image, at its first GET under the current rules."""
-        injector = self._state.faults
-        if image.version != injector.version:
-            image.version, image.attempts = injector.version, 0
-            image.fault = injector.for_image(image.spec.model, image.spec.prompt, image.identity)
-        image.attempts += 1
-        fault = image.fault
-        if fault is None or (fault.first_attempts is not None and image.attempts > fault.first_attempts):
-            return None
-        return fault
+
+def download_fault(state: SandboxState, image: CachedImage) -> DownloadFault | None:
+    """The fault of this GET. It is decided once per image, at its first GET under the current rules."""
+    injector = state.faults
+    if image.version != injector.version:
+        image.version, image.attempts = injector.version, 0
+        image.fault = injector.for_image(image.spec.model, image.spec.prompt, image.identity)
+    image.attempts += 1
+    fault = image.fault
+    if fault is None or (fault.first_attempts is not None and image.attempts > fault.first_attempts):
+        return None
+    return fault
+
+
+async def inline_bytes(state: SandboxState, image: CachedImage) -> tuple[bytes, str]:
+    """An image for a reply that carries images, and its media type: with what a fault of downloads does to them."""
+    data, media_type = await state.images.picture(image.spec), state.images.content_type
+    match download_fault(state, image):
+        case WrongContentType(content_type=other):
+            return data, other
+        case OtherBytes(data=other_data, content_type=other):
+            return other_data, other
+        case SimpleDownloadFault(fault="truncated_download"):
+            return data[: len(data) // 2], media_type
+        case SimpleDownloadFault(fault="corrupt_image"):
+            return _corrupted(data, media_type), media_type
+    return data, media_type
 
 
 def _plain(status: int, text: str) -> Response:

@@ -40,6 +40,7 @@ def control_routes(state: SandboxState) -> APIRouter:
         """Delete all calls and the bill, and restore the balance."""
         state.call_log.reset()
         state.rate_limit.reset()
+        state.replays.reset()
         return {"reset": True}
 
     @router.get("/calls")

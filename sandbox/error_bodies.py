@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 Envelope = Literal["problem", "legacy"]
+Reason = Literal["request", "key", "no_key", "model", "credit", "rate", "blocked", "server"]
 
 _KEYS_PAGE = "You can create a new API key on the Billing page: https://aimlapi.com/app/keys"
 _NAMES = {
@@ -43,6 +44,7 @@ class Failure:
     Attributes:
         status: HTTP status.
         message: Text for a person.
+        reason: What the matter is, for protocols that answer with a code of their own.
         data: `error.data`: a list of issues on validation errors, an object with `kind` on 403.
         headers: Extra response headers.
         envelope: Which of the two shapes to use.
@@ -53,6 +55,7 @@ class Failure:
     data: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     envelope: Envelope = "problem"
+    reason: Reason = "request"
 
     @property
     def content_type(self) -> str:
@@ -96,14 +99,14 @@ def other_body(envelope: Literal["openai", "fastapi"], code: str) -> dict[str, A
     return {"error": {"message": f"The request failed: {code}.", "type": "error", "param": None, "code": code}}
 
 
-def missing_key() -> Failure:
+def missing_key(reason: Reason = "key") -> Failure:
     """401: no key, or one that is not accepted."""
-    return Failure(401, f"This request requires a valid API key. {_KEYS_PAGE}")
+    return Failure(401, f"This request requires a valid API key. {_KEYS_PAGE}", reason=reason)
 
 
 def empty_key() -> Failure:
     """401: `Authorization: Bearer` without a key."""
-    return Failure(401, f"You provided an empty string instead of valid API key. {_KEYS_PAGE}")
+    return Failure(401, f"You provided an empty string instead of valid API key. {_KEYS_PAGE}", reason="no_key")
 
 
 def invalid_payload(issues: Sequence[Mapping[str, Any]]) -> Failure:
@@ -117,7 +120,12 @@ def invalid_payload(issues: Sequence[Mapping[str, Any]]) -> Failure:
 
 def unknown_model(model: str) -> Failure:
     """404: there is no such model, or it was withdrawn."""
-    return Failure(404, f"Model {model} not found or no longer available")
+    return Failure(404, f"Model {model} not found or no longer available", reason="model")
+
+
+def other_request() -> Failure:
+    """422: the idempotency key belongs to another request."""
+    return Failure(422, "This Idempotency-Key was used with a different request body")
 
 
 def out_of_credit() -> Failure:
@@ -126,4 +134,4 @@ def out_of_credit() -> Failure:
         "You've run out of credits. Please top up your balance or update your payment method to continue: "
         "https://aimlapi.com/app/billing/"
     )
-    return Failure(403, message, {"kind": "err_insufficent_credits"})
+    return Failure(403, message, {"kind": "err_insufficent_credits"}, reason="credit")

@@ -86,6 +86,9 @@ class SimpleFault(_Rule):
     * `forbidden_page`: 403 with an HTML page, as from a firewall; not billed.
     * `out_of_credit`: 403 of the kind `err_insufficent_credits`, whatever the balance; not billed.
     * `unauthorized`: 401, whatever the key; not billed.
+    * `lost_submission`: a job is made and billed, but the reply with its id is cut off. Strikes the queue only.
+
+    A job of the queue is billed when it is done. Then what follows billing strikes the first answer with its result.
     """
 
     fault: Literal[
@@ -98,6 +101,7 @@ class SimpleFault(_Rule):
         "html_200",
         "out_of_credit",
         "unauthorized",
+        "lost_submission",
     ]
 
 
@@ -110,11 +114,12 @@ class RateLimited(_Rule):
 
 
 class ServerError(_Rule):
-    """A 5xx in the API's envelope, not billed."""
+    """A 5xx in the API's envelope; not billed, unless told so."""
 
     fault: Literal["server_error"]
     status: Literal[500, 502, 503, 504] = 500
     envelope: Envelope = "problem"
+    billed: bool = False
 
 
 class SlowReply(_Rule):
@@ -192,6 +197,42 @@ class WithdrawnModel(_ImageRule):
         if self.match.model is None:
             raise ValueError("withdrawn_model needs a match with the model that is withdrawn")
         return self
+
+
+class JobForgotten(_ImageRule):
+    """A job of the queue that answers 404 after so many `questions`; it is made and billed all the same."""
+
+    fault: Literal["job_forgotten"]
+    questions: Annotated[int, Field(ge=0)] = 0
+
+
+class JobDoubled(_ImageRule):
+    """A job of the queue that is made and billed twice, the second time under an id that nobody is told."""
+
+    fault: Literal["job_doubled"]
+
+
+class JobDelayed(_ImageRule):
+    """A job of the queue that takes `seconds` longer; its submission is answered at once."""
+
+    fault: Literal["job_delayed"]
+    seconds: Annotated[float, Field(gt=0, le=3600)]
+
+
+class JobFailed(_ImageRule):
+    """A job of the queue that ends with an error: `status` instead of its result."""
+
+    fault: Literal["job_failed"]
+    status: Annotated[int, Field(ge=400, le=599)] = 500
+    billed: bool = False
+
+
+class JobQuestion(_ImageRule):
+    """The first questions about a job of the queue get `status`, or (None) no reply."""
+
+    fault: Literal["job_question"]
+    status: Annotated[int | None, Field(ge=400, le=599)] = 503
+    first_attempts: Annotated[int, Field(ge=1)] = 1
 
 
 class _ChatRule(_Rule):
@@ -318,7 +359,8 @@ class SlowDownload(_DownloadRule):
     spread: bool = False
 
 
-_ImageFault: TypeAlias = FewerImages | SafetyBlock | Base64Reply | OddReply | OtherError | WithdrawnModel
+_JobFault: TypeAlias = JobForgotten | JobDoubled | JobDelayed | JobFailed | JobQuestion
+_ImageFault: TypeAlias = FewerImages | SafetyBlock | Base64Reply | OddReply | OtherError | WithdrawnModel | _JobFault
 _ChatFault: TypeAlias = SimpleChatFault | BadJson | TooLong | ChatRefusal | EmptyContent | ParameterRejected
 CallFault: TypeAlias = SimpleFault | RateLimited | ServerError | SlowReply | _ImageFault | _ChatFault
 _OtherDownload: TypeAlias = WrongContentType | DownloadStatus | EncodedDownload | OtherBytes

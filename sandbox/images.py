@@ -1,15 +1,16 @@
-"""`POST /v1/images/generations`: requests are checked against the contract of their model, replies have its format."""
+"""Requests for images: checked against the contract of their model; and the AI/ML API's endpoint for them."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from ..core.providers.spec import ResolvedModel
 from .error_bodies import Failure, invalid_payload, unknown_model
 from .faults import Base64Reply, CallFault, Endpoint, WithdrawnModel
+from .image_cache import CachedImage
 from .paid_endpoint import Job, PaidEndpoint
 from .pictures import PictureSpec
 from .reply_formats import Generation, format_reply
@@ -18,42 +19,85 @@ from .validation import Accepted, check_body
 
 
 @dataclass(frozen=True)
-class _ImageJob(Job):
+class ImageJob(Job):
+    """A valid request for images.
+
+    Attributes:
+        resolved: The model, and the contract that the request fits.
+        accepted: The request with its defaults.
+        seed: The seed that was sent, or one that was drawn.
+    """
+
     model: str
     resolved: ResolvedModel
     accepted: Accepted
     seed: int
     credits_each: int
-    base64: bool = False
-    data_uri: bool = False
+
+    @classmethod
+    def of(
+        cls, state: SandboxState, model: str, resolved: ResolvedModel | None, body: Mapping[str, Any]
+    ) -> Self | Failure:
+        """Check a body against the contract of its model.
+
+        Args:
+            state: What the sandbox sells, and at what price.
+            model: The model's name as it was sent.
+            resolved: The model of that name, if there is one.
+            body: The prompt, and the fields of the contract.
+        """
+        if resolved is None:
+            return unknown_model(model)
+        accepted = check_body(body, resolved)
+        if isinstance(accepted, list):
+            return invalid_payload(accepted)
+        seed = accepted.fields.get("seed")
+        if seed is None:
+            # As with the API, two calls without a seed give two pictures. Everything else here is deterministic.
+            seed = random.randrange(1, 2**32)  # noqa: S311
+        price = state.stock.credits_each(resolved.spec, accepted.width, accepted.height, accepted.prompt)
+        return cls(model, resolved, accepted, seed, price)
 
     @property
     def prompt(self) -> str:  # type: ignore[override]
+        """The prompt."""
         return self.accepted.prompt
 
     @property
     def count(self) -> int:  # type: ignore[override]
+        """How many images were asked for."""
         return self.accepted.count
+
+    def apply(self, fault: CallFault) -> Job | Failure:
+        """A model that is withdrawn is unknown."""
+        return unknown_model(self.model) if isinstance(fault, WithdrawnModel) else self
+
+    def pictures(self, state: SandboxState, returned: int) -> list[CachedImage]:
+        """The images of the reply."""
+        width, height = self.accepted.width, self.accepted.height
+        return [
+            state.images.add(PictureSpec(self.model, self.prompt, self.seed, index, width, height))
+            for index in range(returned)
+        ]
+
+
+@dataclass(frozen=True)
+class _AimlapiJob(ImageJob):
+    base64: bool = False
+    data_uri: bool = False
 
     def apply(self, fault: CallFault) -> Job | Failure:
         if isinstance(fault, Base64Reply):
             return replace(self, base64=True, data_uri=fault.data_uri)
-        if isinstance(fault, WithdrawnModel):
-            return unknown_model(self.model)
-        return self
+        return super().apply(fault)
 
     async def reply(self, state: SandboxState, returned: int, credits_: int) -> dict[str, Any]:
-        width, height = self.accepted.width, self.accepted.height
-        images = [
-            state.images.add(PictureSpec(self.model, self.prompt, self.seed, index, width, height))
-            for index in range(returned)
-        ]
         generation = Generation(
             model=self.model,
             prompt=self.prompt,
             seed=self.seed,
             fields=self.accepted.fields,
-            images=images,
+            images=self.pictures(state, returned),
             credits=credits_,
             base64=self.base64,
             data_uri=self.data_uri,
@@ -66,24 +110,14 @@ def _wants_base64(fields: Mapping[str, Any]) -> bool:
 
 
 class ImageGenerations(PaidEndpoint):
-    """The endpoint; requests are validated from the model registry alone."""
+    """`POST /v1/images/generations` of the AI/ML API; requests are validated from the model registry alone."""
 
     endpoint: Endpoint = "images"
 
     def prepare(self, body: Mapping[str, Any]) -> Job | Failure:
         """Check a body against the contract of its model."""
         state = self._state
-        model = body["model"]
-        resolved = state.model(model)
-        if resolved is None:
-            return unknown_model(model)
-        accepted = check_body(body, resolved)
-        if isinstance(accepted, list):
-            return invalid_payload(accepted)
-        seed = accepted.fields.get("seed")
-        if seed is None:
-            # As with the API, two calls without a seed give two pictures. Everything else here is deterministic.
-            seed = random.randrange(1, 2**32)  # noqa: S311
-        price = state.stock.credits_each(resolved.spec, accepted.width, accepted.height, accepted.prompt)
-        in_base64 = _wants_base64(accepted.fields)
-        return _ImageJob(model, resolved, accepted, seed, price, in_base64, state.options.base64_data_uri)
+        job = _AimlapiJob.of(state, body["model"], state.model(body["model"]), body)
+        if isinstance(job, Failure):
+            return job
+        return replace(job, base64=_wants_base64(job.accepted.fields), data_uri=state.options.base64_data_uri)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from decimal import ROUND_UP, Decimal
 from typing import Annotated, Literal
@@ -11,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..core.money import usd_to_credits
 from ..core.providers.registry import Registry
-from ..core.providers.spec import ModelSpec, Price
+from ..core.providers.spec import Contract, Lifecycle, ModelSpec, Price
 
 _DEFAULT_PRICE = Price(usd=Decimal("0.05"), usd_high=Decimal("0.06"), as_of="now", source="the sandbox")
 """Of models whose real price is not public."""
 
 _MEGAPIXEL = 1_048_576
+_ANY = "any model"
 
 Status = Literal["listed", "deprecated", "superseded", "withdrawn"]
 
@@ -56,9 +58,25 @@ class ModelStock:
         overrides: What differs from the registry, by model id.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, any_model_usd: Decimal | None = None) -> None:
         self._registry = registry
+        self._any_model_usd = any_model_usd
         self.overrides: dict[str, ModelOverride] = {}
+
+    @staticmethod
+    def any_model(name: str) -> ModelSpec:
+        """A model that the registry does not know, at the price that is set for all such models."""
+        contract = Contract(since="now", source="the sandbox", fields={})
+        life = Lifecycle(status="listed", source="the sandbox")
+        return ModelSpec(
+            id=re.sub(r"[\s@]", "_", name) or "_",
+            title=name,
+            family=_ANY,
+            default_contract=_ANY,
+            contracts={_ANY: contract},
+            price=None,
+            lifecycle=life,
+        )
 
     def put(self, overrides: Mapping[str, ModelOverride]) -> None:
         """Replace all overrides.
@@ -100,6 +118,8 @@ class ModelStock:
 
     def credits_each(self, spec: ModelSpec, width: int, height: int, prompt: str) -> int:
         """The price of one image in credits. A price per token is varied by the prompt, since tokens are not known."""
+        if spec.family == _ANY and self._any_model_usd is not None:
+            return usd_to_credits(self._any_model_usd)
         price = self.price(spec)
         if price.per == "image":
             return price.credits

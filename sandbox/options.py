@@ -36,6 +36,9 @@ class SandboxOptions(BaseModel):
         Field(description=f"API keys that are accepted, also from {KEYS_VARIABLE}; none given: any that is not empty."),
         Flag("--key", metavar="KEY"),
     ] = ()
+    key_needed: Annotated[
+        bool, Field(description="Refuse calls without a key, unlike most servers on one's own machine.")
+    ] = True
     balance_usd: Annotated[Decimal, Field(ge=0, description="Credit at the start, in US dollars.")] = Decimal(1000)
 
     imagen4_contract: Annotated[
@@ -50,6 +53,26 @@ class SandboxOptions(BaseModel):
         bool, Field(description="Send x-aimlapi-credits-used and x-aimlapi-usd-spent; older replies had neither.")
     ] = True
     base64_data_uri: Annotated[bool, Field(description="Put a data-URI prefix before base64 images.")] = False
+
+    any_model_usd: Annotated[
+        Decimal | None,
+        Field(
+            ge=0,
+            description="Price of an image of a model that is not known, as a server on one's own machine takes any "
+            "name; none: such a model is refused. Not for the AI/ML API.",
+        ),
+    ] = None
+    idempotency: Annotated[
+        Literal["ignored", "replay"],
+        Field(
+            description="What the header Idempotency-Key does, but for the AI/ML API: replay answers the same request "
+            "once more without billing it, and another one under the same key with 422."
+        ),
+    ] = "ignored"
+
+    webhook_deliveries: Annotated[
+        int, Field(ge=1, le=10, description="How often the end of a job is told to its webhook; each has ten attempts.")
+    ] = 1
 
     latency: Annotated[float, Field(ge=0, description="Seconds that every paid call takes.")] = 0.0
     jitter: Annotated[

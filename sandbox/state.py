@@ -8,8 +8,6 @@ import random
 import uuid
 from importlib.metadata import PackageNotFoundError, version
 
-from starlette.requests import Request
-
 from ..core.errors import BadInput
 from ..core.money import usd_to_credits
 from ..core.providers.registry import UnknownModel, load_registry
@@ -21,6 +19,7 @@ from .image_cache import CDN_PREFIX, CachedImage, ImageCache
 from .model_stock import ModelStatus, ModelStock
 from .options import SandboxOptions
 from .rate_limit import RateLimit
+from .replays import Replays
 
 _IMAGEN4 = "google/imagen4/preview"
 
@@ -43,6 +42,7 @@ class SandboxState:
         call_log: Calls, bill, balance, counters.
         faults: Decides which fault a call or a download gets.
         images: The images.
+        replays: What was billed under idempotency keys.
         rate_limit: The limit of calls to the paid endpoints.
         shelf: What is sold, and at what price.
     """
@@ -52,9 +52,10 @@ class SandboxState:
         self.origin = origin
         self.registry = load_registry()
         self.call_log = CallLog(usd_to_credits(options.balance_usd))
-        self.stock = ModelStock(self.registry)
+        self.stock = ModelStock(self.registry, options.any_model_usd)
         self.faults = FaultInjector()
         self.images = ImageCache(options)
+        self.replays = Replays()
         self.rate_limit = RateLimit(options.calls_a_window, options.rate_window, options.concurrent_calls)
         self._keys = frozenset(key.get_secret_value() for key in options.keys)
 
@@ -88,22 +89,16 @@ class SandboxState:
             return name
 
     @staticmethod
-    def key_of(request: Request) -> str:
-        """The key of a request; empty if it has none."""
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        return key.strip() if scheme.lower() == "bearer" else ""
-
-    def fingerprint(self, request: Request) -> str:
-        """A short hash of a request's key, which tells keys apart without storing them."""
-        key = self.key_of(request)
+    def fingerprint(key: str | None) -> str:
+        """A short hash of a key, which tells keys apart without storing them; empty if there is none."""
         return hashlib.sha256(key.encode()).hexdigest()[:12] if key else ""
 
-    def refusal(self, request: Request) -> Failure | None:
-        """The error for a request whose key is not accepted; None if it is accepted."""
-        scheme = request.headers.get("authorization", "").partition(" ")[0]
-        if scheme.lower() != "bearer":
-            return missing_key()
-        key = self.key_of(request)
+    def refusal(self, key: str | None) -> Failure | None:
+        """The error for a key that is not accepted, or for None, no key; None if it is accepted."""
+        if not key and not self.options.key_needed:
+            return None
+        if key is None:
+            return missing_key("no_key")
         if not key:
             return empty_key()
         return None if not self._keys or key in self._keys else missing_key()

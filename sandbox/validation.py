@@ -209,6 +209,9 @@ def _pixels(model: ResolvedModel, fields: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _shape(value: Any) -> tuple[int, int]:
+    pixels = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value) if isinstance(value, str) else None
+    if pixels is not None:
+        return int(pixels[1]), int(pixels[2])
     match = re.fullmatch(r"(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)", value) if isinstance(value, str) else None
     if match is None:
         return 1024, 1024

@@ -146,7 +146,7 @@ def wait_for_calls(terminal: Terminal, count: int) -> None:
 def make_slow(terminal: Terminal) -> None:
     """Let calls take their time, and have many to make."""
     terminal.sandbox.set_faults([{"fault": "slow_reply", "seconds": 0.5}])
-    terminal.write("foxes.txt", "".join(f"fox number {n}\n" for n in range(300)))
+    terminal.write("foxes.txt", "".join(f"fox number {n}\n" for n in range(190)))
 
 
 def servers_of(process_id: int) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prefect_imagen.blocks import ImageCatalog, LocalImageStore
 from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.ledger import Period
 from prefect_imagen.core.plan import InvalidPrompts
 from prefect_imagen.flows import imagen_pipeline
 from pydantic import SecretStr
@@ -57,6 +58,19 @@ def test_what_is_stored_is_what_was_served_and_what_the_catalog_says(harness: Fl
     assert {call["client_request_id"] for call in harness.sandbox.calls()} == {row[12] for row in rows}
     assert harness.sandbox.leaks() == []
     harness.assert_sum_closes()
+
+
+def test_a_deployment_buys_nothing_without_a_budget_of_its_own_or_of_the_ledger(
+    harness: FlowHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "00000000-0000-0000-0000-000000000000")
+    with pytest.raises(BadInput, match=r"needs a budget.*`budget_usd`.*prefect-imagen budget --day 20"):
+        harness.run(["a fox"])
+    assert harness.sandbox.calls() == []
+    assert harness.run(["a fox"], budget_usd=1).complete
+    harness.ledger.budgets.set(Period.DAY, 20_000_000)
+    assert harness.run(["a dog"]).complete
+    assert len(harness.billed()) == 2
 
 
 def test_duplicates_are_bought_once_and_stay_traceable(harness: FlowHarness) -> None:

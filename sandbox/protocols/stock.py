@@ -1,0 +1,68 @@
+"""The models that the protocols sell: those of the registry, under the names that their makers call them by.
+
+What a request may contain is the protocol's own contract, not the registry's: a mistake in the registry has to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ...core.providers.spec import Contract, ModelSpec, ResolvedModel
+from ..call_log import Protocol
+from ..state import SandboxState
+
+_CONTRACT = "sandbox"
+
+
+class ProtocolStock:
+    """The models of one protocol.
+
+    Args:
+        state: The sandbox.
+        protocol: Its models have ids that begin with this name and a colon.
+        makers: What the AI/ML API puts before the names of the same models.
+        names: The names of models that the AI/ML API calls otherwise, with its name for them.
+        pixels: The sizes that the protocol has names for.
+    """
+
+    def __init__(
+        self,
+        state: SandboxState,
+        protocol: Protocol,
+        makers: tuple[str, ...],
+        names: Mapping[str, str],
+        pixels: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
+        self._state = state
+        self._sellers = [provider.name for provider in state.registry.providers if provider.api == protocol]
+        self._makers = makers
+        self._names = names
+        self._pixels = pixels or {}
+
+    def find(self, name: str, contract: Contract) -> ResolvedModel | None:
+        """The model of a name, with what a request to it may contain; None: unknown or withdrawn."""
+        other = self._names.get(name)
+        for known in (*(f"{seller}:{name}" for seller in self._sellers), other, *(f"{maker}{name}" for maker in self._makers)):
+            found = self._state.model(known) if known is not None else None
+            if found is not None:
+                return self._sold(found.spec, contract)
+        if self._state.options.any_model_usd is None:
+            return None
+        return self._sold(self._state.stock.any_model(name), contract)
+
+    def list_names(self) -> Iterator[str]:
+        """The names of all models that can be called."""
+        shown = {known: name for name, known in self._names.items()}
+        for spec in self._state.registry.models:
+            if self._state.status_of(spec).status == "withdrawn":
+                continue
+            if spec.id in shown:
+                yield shown[spec.id]
+            maker = next((maker for maker in (*(f"{seller}:" for seller in self._sellers), *self._makers) if spec.id.startswith(maker)), None)
+            if maker:
+                yield spec.id.removeprefix(maker)
+
+    def _sold(self, spec: ModelSpec, contract: Contract) -> ResolvedModel:
+        pixels = {**spec.pixels, **self._pixels}
+        changed = {"contracts": {_CONTRACT: contract}, "default_contract": _CONTRACT, "pixels": pixels}
+        return ResolvedModel(spec.model_copy(update=changed), _CONTRACT)
