@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple
@@ -119,6 +120,17 @@ class Contract(Data):
         return self
 
 
+class TokenPrice(Data):
+    """USD a million tokens, of what is sent and of what comes back."""
+
+    input: Decimal = Field(ge=0)
+    output: Decimal = Field(ge=0)
+
+    def credits(self, sent: int, returned: int) -> int:
+        """What a number of tokens cost, in credits."""
+        return usd_to_credits((self.input * sent + self.output * returned) / 1_000_000)
+
+
 class Price(Data):
     """USD an image: the expected price and the highest that is known, which is what gets reserved.
 
@@ -126,6 +138,7 @@ class Price(Data):
         usd: What an image of ordinary size and quality costs.
         usd_high: What the dearest one may cost: the highest price seen or computed for any of its options.
         per: What the provider counts. By tokens, the real price of an image is known from its reply only.
+        tokens: What tokens cost, for a provider whose replies count them and name no cost.
     """
 
     usd: Decimal = Field(ge=0)
@@ -133,6 +146,7 @@ class Price(Data):
     per: Literal["image", "megapixel", "token"] = "image"
     as_of: str
     source: str
+    tokens: TokenPrice | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Price:
@@ -149,6 +163,15 @@ class Price(Data):
     def credits_high(self) -> int:
         """Highest known price of one image, in credits."""
         return usd_to_credits(self.usd_high)
+
+    def of_size(self, width: int, height: int) -> int:
+        """Price of one image in credits by its size, in whole megapixels, where that is what the provider counts."""
+        if self.per != "megapixel":
+            return self.credits
+        return usd_to_credits(self.usd * max(1, math.ceil(width * height / _MEGAPIXEL)))
+
+
+_MEGAPIXEL = 2**20
 
 
 class Lifecycle(Data):

@@ -61,4 +61,9 @@ class PaidImageRequest:
     def classify(self, answer: RawReply | ApiError) -> Decision:
         if isinstance(answer, ApiError):
             return classify_error(answer, trust_unbilled_5xx=self.trust_unbilled_5xx)
-        return classify_reply(answer, list_price=self.request.price, trust_unbilled_5xx=self.trust_unbilled_5xx)
+        return classify_reply(
+            answer,
+            list_price=self.request.price,
+            price=self.request.model.spec.price,
+            trust_unbilled_5xx=self.trust_unbilled_5xx,
+        )

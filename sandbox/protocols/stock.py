@@ -42,7 +42,8 @@ class ProtocolStock:
     def find(self, name: str, contract: Contract) -> ResolvedModel | None:
         """The model of a name, with what a request to it may contain; None: unknown or withdrawn."""
         other = self._names.get(name)
-        for known in (*(f"{seller}:{name}" for seller in self._sellers), other, *(f"{maker}{name}" for maker in self._makers)):
+        own = (f"{seller}:{name}" for seller in self._sellers)
+        for known in (*own, other, *(f"{maker}{name}" for maker in self._makers)):
             found = self._state.model(known) if known is not None else None
             if found is not None:
                 return self._sold(found.spec, contract)
@@ -58,8 +59,9 @@ class ProtocolStock:
                 continue
             if spec.id in shown:
                 yield shown[spec.id]
-            maker = next((maker for maker in (*(f"{seller}:" for seller in self._sellers), *self._makers) if spec.id.startswith(maker)), None)
-            if maker:
+            if spec.provider in self._sellers:
+                yield spec.id.removeprefix(f"{spec.provider}:")
+            elif maker := next((maker for maker in self._makers if maker and spec.id.startswith(maker)), None):
                 yield spec.id.removeprefix(maker)
 
     def _sold(self, spec: ModelSpec, contract: Contract) -> ResolvedModel:
