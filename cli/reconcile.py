@@ -50,7 +50,7 @@ def reconcile(
 
     Without --to: every destination the ledger knows. Nothing is bought, overwritten or deleted.
 
-    Exit code: 0 nothing differs (or all of it was mended), 1 something does, 2 bad input.
+    Exit code: 0 nothing differs (or all of it was mended), 1 something does, or a paid image is lost, 2 bad input.
     """
     del verbose
     from ..core.ledger import Ledger
@@ -108,6 +108,12 @@ def _show(console: Console, report: ReconcileReport) -> None:
             ("objects", f"{report.objects:,}"),
             ("recorded", f"{report.recorded:,} images"),
             ("mended", f"{report.mended:,}" if report.mended else ""),
+            (
+                "lost",
+                f"{report.lost:,} paid for and nowhere to be had; `prefect-imagen repair --lost` tries again"
+                if report.lost
+                else "",
+            ),
         ],
     )
     if not report.findings:

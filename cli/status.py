@@ -115,7 +115,7 @@ def _account(whole: CostSummary) -> dict[str, Any]:
 
 
 def _moment(value: Any) -> str:
-    return f"{value.astimezone():%Y-%m-%d %H:%M:%S}" if value is not None else ""
+    return f"{value.astimezone():%Y-%m-%d %H:%M:%S %Z}" if value is not None else ""
 
 
 def _show_history(item_id: str, changes: Sequence[Transition], *, json: bool) -> None:
@@ -225,25 +225,18 @@ def _show(
 def _show_unknown(console: Console, unknown: list[dict[str, Any]]) -> None:
     from ..core.money import format_usd
 
-    rows = table(
-        "sent", "client request id", "item", "at most", "why", "prompt", title="Calls that may have been billed"
-    )
+    console.print("\nCalls that may have been billed", style="bold")
     for call in unknown[:_UNKNOWN_SHOWN]:
-        rows.add_row(
-            _moment(call["sent_at"]),
-            call["client_request_id"],
-            call["item_id"][:12],
-            format_usd(call["reserved"]),
-            call["reason"],
-            shorten(call["prompt"], 50),
-        )
-    console.print(rows)
+        # Nothing is wrapped: ids are there to be copied.
+        first = f"{_moment(call['sent_at'])}  {call['client_request_id']}  item {call['item_id'][:12]}"
+        console.print(f"  {first}  at most {format_usd(call['reserved'])}", soft_wrap=True)
+        console.print(f"    {call['reason']}: {shorten(call['prompt'], 60)}", style="dim", soft_wrap=True)
     if len(unknown) > _UNKNOWN_SHOWN:
         console.print(f"  … and {len(unknown) - _UNKNOWN_SHOWN:,} more: --json", style="dim")
     console.print(
-        "`prefect-imagen repair` asks the API's log about them; the provider's support can be asked by these ids. Then "
-        "`repair --unknown retry` buys them again, perhaps twice; `--unknown fail` leaves them to the next run; with "
-        "ITEM behind it, for some of them only.",
+        "`prefect-imagen repair` asks the API's log about them, which costs nothing; the provider's support can be "
+        "asked by these ids. As a last resort `prefect-imagen repair --unknown retry` buys them again, perhaps twice, "
+        "and `--unknown fail` leaves them to the next run; with ITEM behind it, for some of them only.",
         soft_wrap=True,
     )
 

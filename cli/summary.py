@@ -37,6 +37,8 @@ _HALT_ADVICE = {
     StopReason.BEHIND: "Once the catalog has taken in what was bought, the same command buys the rest:",
     StopReason.BUDGET: "The same command buys the rest under a new budget of the same size:",
 }
+_REACH = ("--catalog", "--base-url", "--models", "--endpoint-url", "--role-arn", "--external-id", "--key-template")
+"""Options of `run` that `repair` needs, too."""
 _NOT_BEGUN = frozenset({ItemState.PLANNED, ItemState.CLAIMED})
 _TO_DO = (ItemState.PLANNED, ItemState.CLAIMED, ItemState.SENT, ItemState.GENERATED, ItemState.FAILED)
 
@@ -57,6 +59,22 @@ def again(arguments: Sequence[str], **changes: str) -> str:
             del kept[place : place + 2]
     added = [word for name, value in changes.items() for word in (f"--{name}", value)]
     return shlex.join(["prefect-imagen", *kept, *added])
+
+
+def repair_command(arguments: Sequence[str]) -> str:
+    """`repair` for the run of a command line: of the same ledger, API and stores.
+
+    Example:
+        >>> repair_command(["run", "p.csv", "--to", "x", "--catalog=l.db", "--base-url", "http://localhost:8700/v1"])
+        'prefect-imagen repair --catalog=l.db --base-url http://localhost:8700/v1'
+    """
+    kept = ["repair"]
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word in _REACH:
+            kept += [word, following]
+        elif word.startswith(tuple(f"{flag}=" for flag in _REACH)):
+            kept.append(word)
+    return shlex.join(["prefect-imagen", *kept])
 
 
 def state_counts(states: Mapping[str, int]) -> Text:
@@ -168,8 +186,15 @@ def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, s
         count = report.states[ItemState.UNKNOWN]
         steps.append(
             (
-                f"{count} {'item' if count == 1 else 'items'} may have been billed without an answer; `prefect-imagen "
-                "status` has the request ids to ask the provider about. To buy them again, perhaps paying twice:",
+                f"{count} {'item' if count == 1 else 'items'} may have been billed without an answer. To ask the API's "
+                "log about them, which costs nothing:",
+                repair_command(arguments),
+            )
+        )
+        steps.append(
+            (
+                "What the log does not know, the provider's support may: `prefect-imagen status` lists the request "
+                "ids. The last resort is to buy again, perhaps paying twice:",
                 again(arguments, unknown="retry"),
             )
         )

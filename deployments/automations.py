@@ -29,17 +29,30 @@ from ..flows.events import BudgetWarning, ModelRetiring, Payload, RunIncomplete,
 _FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout", "imagen_shard")
 # A fan-out starts its shards again by itself, and a shard without its fan-out has nobody to report to.
 _RESTARTED = ("imagen_pipeline", "imagen_repair")
+# A fan-out reports what became of its shards.
+_TOLD = (
+    "imagen_pipeline",
+    "imagen_repair",
+    "imagen_fanout",
+    "imagen_regenerate",
+    "imagen_deliver",
+    "imagen_provenance",
+)
+_FAILURES = ("Failed", "Crashed", "TimedOut", "Cancelled", "Late")
+"""Names of Prefect's own states. A run that ends as Incomplete, BudgetReached or Blocked sends an event of ours."""
+
 _MISSED_HEARTBEATS = 3
 _LINK = "{% if event.payload.flow_run_url %}\n{{ event.payload.flow_run_url }}{% endif %}"
 
 
 def notifications(block_id: UUID) -> list[AutomationCore]:
-    """Tell people: a run is incomplete, money runs low, calls wait for a decision, a model goes away.
+    """Tell people: a run is incomplete or failed, money runs low, calls wait for a decision, a model goes away.
 
     Args:
         block_id: Document id of a notification block.
     """
     return [
+        _failure(block_id),
         _tell(
             RunIncomplete,
             "imagen: a run is incomplete",
@@ -65,19 +78,46 @@ def notifications(block_id: UUID) -> list[AutomationCore]:
             "imagen: calls wait for a decision",
             block_id,
             "imagen: {{ event.payload['items'] }} items may have been billed without an answer",
-            "At most ${{ '%.2f' | format(event.payload.at_most_usd) }}. `prefect-imagen status` lists the calls; "
-            "`unknown=retry` asks for them again and may pay twice." + _LINK,
+            "At most ${{ '%.2f' | format(event.payload.at_most_usd) }}. `prefect-imagen repair` asks the API's "
+            "log about them, which costs nothing; `prefect-imagen status` lists the calls." + _LINK,
         ),
         _tell(
             ModelRetiring,
             "imagen: a model in use goes away",
             block_id,
-            "imagen: {{ event.payload.model }} will be withdrawn",
+            "imagen: {{ event.payload.model }} is being withdrawn",
             "{{ event.payload.message }}"
             "{% if event.payload.shutdown_date %}\nLast day: {{ event.payload.shutdown_date }}{% endif %}"
             "{% if event.payload.successor %}\nInstead: {{ event.payload.successor }}{% endif %}",
         ),
     ]
+
+
+def _failure(block_id: UUID) -> AutomationCore:
+    return AutomationCore(
+        name="imagen: a run failed",
+        description="A run failed, crashed, timed out, was cancelled, or is late.",
+        trigger=EventTrigger(
+            expect={f"prefect.flow-run.{state}" for state in _FAILURES},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(_TOLD)},
+            posture=Posture.Reactive,
+        ),
+        actions=[
+            SendNotification(
+                block_document_id=block_id,
+                subject="imagen: {{ flow_run.name }}: {{ event.event.split('.')[-1] }}",
+                body="{{ event.payload.validated_state.message or 'Prefect gives no reason.' }}\n"
+                "{% if event.event == 'prefect.flow-run.Late' %}"
+                "No worker has started it, so it has cost nothing. `prefect-imagen doctor` says what is missing."
+                "{% else %}"
+                "`prefect-imagen status {{ flow_run.id }}` says what was billed; a run that it does not know has cost "
+                "nothing. Once the cause is mended: `prefect flow-run retry {{ flow_run.id }}`, which buys only what "
+                "is missing."
+                "{% endif %}\n{{ flow_run|ui_url }}",
+            )
+        ],
+    )
 
 
 def _tell(kind: type[Payload], name: str, block_id: UUID, subject: str, body: str) -> AutomationCore:

@@ -20,11 +20,16 @@ from .image_cache import CDN_PREFIX
 from .images import ImageGenerations
 from .model_routes import ModelRoutes
 from .options import SandboxOptions
+from .protocols.gemini import GEMINI_PREFIX, GeminiDialect, GeminiModels, GenerateContent
 from .protocols.openai import OPENAI_PREFIX, OpenAIDialect, OpenAIEdits, OpenAIImages, OpenAIModels
 from .protocols.queue import QUEUE_PREFIX, Queue, QueueDialect
 from .state import SandboxState, sandbox_version
 
-_DIALECTS: dict[str, Dialect] = {OPENAI_PREFIX: OpenAIDialect(), QUEUE_PREFIX: QueueDialect()}
+_DIALECTS: dict[str, Dialect] = {
+    OPENAI_PREFIX: OpenAIDialect(),
+    GEMINI_PREFIX: GeminiDialect(),
+    QUEUE_PREFIX: QueueDialect(),
+}
 _DEFAULT = AimlapiDialect()
 
 
@@ -67,6 +72,7 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
         app.add_route(path, account.handle, ["GET"])
     app.add_route(CDN_PREFIX + "{name:path}", cdn.handle, ["GET"])
     _add_openai(app, state)
+    _add_gemini(app, state)
     _add_queue(app, state)
     app.include_router(control_routes(state))
 
@@ -87,6 +93,14 @@ def _add_openai(app: FastAPI, state: SandboxState) -> None:
     app.add_route(f"{OPENAI_PREFIX}/images/generations", images.handle, ["POST"])
     app.add_route(f"{OPENAI_PREFIX}/images/edits", OpenAIEdits(state).handle, ["POST"])
     app.add_route(f"{OPENAI_PREFIX}/models", OpenAIModels(state, images.stock).models, ["GET"])
+
+
+def _add_gemini(app: FastAPI, state: SandboxState) -> None:
+    content = GenerateContent(state)
+    models = GeminiModels(state, content.stock)
+    app.add_route(f"{GEMINI_PREFIX}/models/{{model}}:generateContent", content.handle, ["POST"])
+    app.add_route(f"{GEMINI_PREFIX}/models/{{model}}", models.models, ["GET"])
+    app.add_route(f"{GEMINI_PREFIX}/models", models.models, ["GET"])
 
 
 def _add_queue(app: FastAPI, state: SandboxState) -> None:

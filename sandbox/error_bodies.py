@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 Envelope = Literal["problem", "legacy"]
-Reason = Literal["request", "key", "no_key", "model", "credit", "rate", "blocked", "server"]
+Reason = Literal["request", "key", "wrong_key", "no_key", "model", "credit", "rate", "blocked", "server"]
 
 _KEYS_PAGE = "You can create a new API key on the Billing page: https://aimlapi.com/app/keys"
 _NAMES = {
@@ -44,7 +44,8 @@ class Failure:
     Attributes:
         status: HTTP status.
         message: Text for a person.
-        reason: What the matter is, for protocols that answer with a code of their own.
+        reason: What the matter is, for protocols that answer with a code of their own. `wrong_key` is one that is not
+            known; `key` is one that has become invalid.
         data: `error.data`: a list of issues on validation errors, an object with `kind` on 403.
         headers: Extra response headers.
         envelope: Which of the two shapes to use.

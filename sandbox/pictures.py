@@ -81,6 +81,16 @@ def encode_picture(spec: PictureSpec, image_format: ImageFormat, at_least: int |
     return _pad_webp(buffer.getvalue(), at_least)
 
 
+def decodes(content: bytes) -> bool:
+    """Whether bytes are an image that can be decoded."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+    return True
+
+
 def _png(picture: Image.Image, note: str, prompt: str, at_least: int | None) -> bytes:
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", _SOFTWARE)

@@ -104,7 +104,7 @@ class SandboxState:
             return missing_key("no_key")
         if not key:
             return empty_key()
-        return None if not self._keys or key in self._keys else missing_key()
+        return None if not self._keys or key in self._keys else missing_key("wrong_key")
 
     def url(self, image: CachedImage) -> str:
         """The URL of an image, with its signed query."""

@@ -198,13 +198,14 @@ def _prompt(body: Mapping[str, Any], limit: int | None) -> list[Issue]:
 def _pixels(model: ResolvedModel, fields: Mapping[str, Any]) -> tuple[int, int]:
     """The size of the images that were asked for; about a megapixel of that shape if it is not documented."""
     known = model.spec.pixels
-    sizing = model.contract.sizing or "aspect_ratio"
+    contract = model.contract
+    sizing = contract.sizing or contract.field_for("aspect_ratio") or "aspect_ratio"
     value = fields.get(sizing)
     if isinstance(value, Mapping):
-        wide, high = known.get(str(model.contract.fields[sizing].default), (1024, 1024))
+        wide, high = known.get(str(contract.fields[sizing].default), (1024, 1024))
         return int(value.get("width", wide)), int(value.get("height", high))
     wide, high = known[value] if isinstance(value, str) and value in known else _shape(value)
-    scale = _SCALES.get(str(fields.get("resolution", "")).upper(), 1)
+    scale = _SCALES.get(str(fields.get(contract.field_for("resolution") or "resolution", "")).upper(), 1)
     return wide * scale, high * scale
 
 

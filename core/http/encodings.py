@@ -56,7 +56,7 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
     found = bytearray()
     for _ in range(_MOST_MEMBERS):
         part = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        found += _inflate(part, body, max_bytes - len(found))
+        found += _inflate(part, body, max_bytes, len(found))
         body = part.unused_data
         if not body.startswith(b"\x1f\x8b"):
             return bytes(found)
@@ -75,12 +75,13 @@ def _undeflate(body: bytes, max_bytes: int) -> bytes:
     return body
 
 
-def _inflate(part: Any, body: bytes, max_bytes: int) -> bytes:
+def _inflate(part: Any, body: bytes, max_bytes: int, before: int = 0) -> bytes:
+    """Inflate one member, of which `before` bytes of the result came before."""
     try:
-        data: bytes = part.decompress(body, max_bytes + 1)
+        data: bytes = part.decompress(body, max_bytes - before + 1)
     except zlib.error as error:
         raise BadEncoding("the compressed body is damaged") from error
-    if len(data) > max_bytes:
+    if before + len(data) > max_bytes:
         raise TooLarge(f"the decoded body is larger than {max_bytes:,} bytes")
     if not part.eof:
         raise BadEncoding("the compressed body is cut")

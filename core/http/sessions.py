@@ -47,6 +47,9 @@ class WatchedBody(io.BytesIO):
         return super().read(size)
 
 
+_LONG_ENOUGH = 8  # a shorter key is a word that an answer may use
+
+
 class KeyAuth(AuthBase):
     """Sets the header with the key itself: without an auth object, requests lets `~/.netrc` set one.
 
@@ -65,6 +68,11 @@ class KeyAuth(AuthBase):
         if self.key:
             request.headers[self._header] = f"{self._scheme}{self.key}"
         return request
+
+    def taken_from(self, answer: bytes) -> bytes:
+        """An answer without the key, should it quote it: as it is kept, it goes into files, logs and reports."""
+        key = self.key.encode()
+        return answer.replace(key, b"***") if len(key) >= _LONG_ENOUGH else answer
 
     def __repr__(self) -> str:
         return "KeyAuth(********)"
@@ -178,7 +186,7 @@ def read_bounded(response: requests.Response, *, max_bytes: int, deadline: float
         while chunk := response.raw.read1(_CHUNK, decode_content=False):
             content += chunk
             if len(content) > max_bytes:
-                return bytes(content[:max_bytes]), f"the body is larger than {max_bytes:,} bytes"
+                return bytes(memoryview(content)[:max_bytes]), f"the body is larger than {max_bytes:,} bytes"
             if time.monotonic() > deadline:
                 return bytes(content), "the body took longer than the time allowed"
     except (HTTPError, OSError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import threading
 import time
@@ -18,13 +17,13 @@ from ..files import make_private_folder
 from .conditions import rows_among
 from .engine import create_engine, describe_url, is_away, is_outage, normalise_url, unavailable
 from .errors import LedgerMissing, LedgerNotUsable
+from .outage import Outage, Silence
 from .workers import Heartbeat, Worker, release_dead_workers
-from .writer import Outage, Writer
+from .writer import Writer
 
 T = TypeVar("T")
 V = TypeVar("V")
 _PROBE_PAUSE = 0.5
-_SHORTEST_LIMIT = 10.0
 
 
 class Database:
@@ -33,10 +32,10 @@ class Database:
     def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = normalise_url(url)
         self._prepare_file(create=create)
-        self._closing = False
-        self.engine = create_engine(self.url, self._statement_limit)
-        self._writer = Writer(self.engine, self.url)
-        self._reading = Outage()
+        self._silence = Silence()
+        self.engine = create_engine(self.url, self._silence)
+        self._writer = Writer(self.engine, self.url, self._silence)
+        self._reading = Outage(self._silence)
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._heartbeat: Heartbeat | None = None
@@ -68,14 +67,13 @@ class Database:
 
     def close(self) -> None:
         """Stop the heartbeat, release everything this process holds, and disconnect."""
-        self._closing = True
+        self._silence.patience = 0.0  # nothing of value is left to write
         with self._lock:
             heartbeat, worker = self._heartbeat, self._worker
             self._heartbeat = self._worker = None
         if heartbeat is not None:
             heartbeat.stop()
         if worker is not None:
-            self._writer.patience = 0.0  # nothing of value is left to write
             with contextlib.suppress(Exception):  # if the database is away, the lease ends the worker
                 self._writer.run(lambda connection: release_dead_workers(connection, None, force=(worker.id,)))
         self._writer.close()
@@ -103,24 +101,19 @@ class Database:
             try:
                 connection = self.engine.connect()
             except sa.exc.SQLAlchemyError as error:
-                if not is_away(error) or self._reading.failed(error, began) >= self._writer.patience:
+                if not (is_away(error) and self._reading.failed(error, began)):
                     raise
             else:
                 self._reading.ended()
                 return connection
             time.sleep(_PROBE_PAUSE)
 
-    def _statement_limit(self) -> float:
-        """Seconds that a statement may take: in a run, as long as it has patience with a database that is away."""
-        patience = _SHORTEST_LIMIT if self._closing else self._writer.patience
-        return max(patience, _SHORTEST_LIMIT) if patience else math.inf
-
     def be_patient(self, seconds: float) -> None:
         """From now on, wait so long for a database that is away before `LedgerUnavailable` is raised.
 
         While one write waits, all later writes wait too, among them the intent of the next paid call.
         """
-        self._writer.patience = seconds
+        self._silence.patience = seconds
 
     def write(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation in the next group commit; see `core.ledger.writer.Writer.run`."""

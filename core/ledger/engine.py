@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from .errors import LedgerNotUsable, LedgerUnavailable
+from .outage import Silence
 
 _BUSY_SECONDS = 30
 _SHOWN = re.compile(
@@ -118,12 +119,12 @@ def _without_secrets(text: str, url: URL) -> str:
     return text
 
 
-def create_engine(url: URL, limit: Callable[[], float]) -> Engine:
+def create_engine(url: URL, silence: Silence) -> Engine:
     """Make an engine. Nothing is connected yet.
 
     Args:
         url: As `normalise_url` returns it.
-        limit: Seconds that PostgreSQL may take to answer a statement; asked while waiting.
+        silence: How long a PostgreSQL may be silent.
 
     Raises:
         LedgerNotUsable: The PostgreSQL driver is not installed.
@@ -131,13 +132,11 @@ def create_engine(url: URL, limit: Callable[[], float]) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url)
     try:
-        engine = sa.create_engine(
-            url, pool_pre_ping=True, pool_size=5, max_overflow=10, connect_args={"connect_timeout": 10}
-        )
+        engine = sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10)
         from .postgres import limit_statements
     except ModuleNotFoundError:
         raise LedgerNotUsable("PostgreSQL needs its driver: pip install 'prefect-imagen[postgres]'") from None
-    limit_statements(engine, limit)
+    limit_statements(engine, silence)
     return engine
 
 

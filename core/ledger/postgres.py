@@ -7,48 +7,80 @@ what is sent, and no time limit of the server's own runs. So this side looks at 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from .outage import Silence
+
+_CONNECT_SECONDS = 10
+_LEAST_CONNECT_SECONDS = 2  # psycopg's own least
+
 
 class ServerSilent(psycopg.OperationalError):
-    """The server has not answered a statement in time. Its connection is closed; what it does is not known."""
+    """The server has not answered in time. The connection is closed; what the server does is not known."""
 
 
-def limit_statements(engine: Engine, limit: Callable[[], float]) -> None:
-    """Have an engine's connections give up a statement.
+def limit_statements(engine: Engine, silence: Silence) -> None:
+    """Have an engine's connections give up a server that does not answer.
 
     Args:
         engine: With psycopg as its driver; not connected yet.
-        limit: Seconds that an answer may take. Asked again while waiting, so that it may become less meanwhile.
+        silence: Is told of what the server answers and what not, and says how long an answer may take.
     """
 
     class Limited(psycopg.Connection[Any]):
         def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
             try:
-                return super().wait(_limited(gen, limit), *args, **options)
+                _fail_now(silence)
+                answer = super().wait(_limited(gen, silence), *args, **options)
             except ServerSilent:
                 self.pgconn.finish()
                 raise
+            silence.heard()
+            return answer
 
     @sa.event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
-        return Limited.connect(*arguments, **options)
+        _fail_now(silence)
+        began = time.monotonic()
+        options = {"connect_timeout": _CONNECT_SECONDS, **options}
+        if (left := silence.limit(began)) < _CONNECT_SECONDS:
+            options["connect_timeout"] = max(_LEAST_CONNECT_SECONDS, int(left))
+        try:
+            connection = Limited.connect(*arguments, **options)
+        except psycopg.errors.ConnectionTimeout as error:
+            silence.failed(error, began)
+            raise
+        silence.heard()
+        return connection
 
 
-def _limited(gen: Generator[Any, Any, Any], limit: Callable[[], float]) -> Generator[Any, Any, Any]:
+def _fail_now(silence: Silence) -> None:
+    """Fail where the server was silent a moment ago and there is no patience left.
+
+    Raises:
+        ServerSilent: Of those that failed with it.
+    """
+    if (error := silence.error_now()) is not None:
+        raise ServerSilent(str(error))
+
+
+def _limited(gen: Generator[Any, Any, Any], silence: Silence) -> Generator[Any, Any, Any]:
     """Pass on what psycopg waits for. It looks in about every 0.1 s, with a false value, while nothing arrives."""
     began = time.monotonic()
     try:
         wanted = next(gen)
         while True:
             ready = yield wanted
-            if not ready and (waited := time.monotonic() - began) >= limit():
-                raise ServerSilent(f"the server has not answered for {waited:.0f} s")
+            # Asked again each time: others may have found out meanwhile that the server is silent.
+            if not ready and (waited := time.monotonic() - began) >= silence.limit(began):
+                error = ServerSilent(f"the server has not answered for {waited:.0f} s")
+                silence.failed(error, began)
+                raise error
             wanted = gen.send(ready)
     except StopIteration as ended:
         return ended.value

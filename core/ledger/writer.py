@@ -25,6 +25,7 @@ from sqlalchemy.engine import URL, Connection, Engine
 
 from .engine import is_away, is_outage, unavailable
 from .errors import LedgerUnavailable
+from .outage import Outage, Silence
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -32,7 +33,6 @@ _MAX_GROUP = 256
 _LINGER = 0.005
 """Seconds that a busy writer lets jobs gather before it commits (PostgreSQL's `commit_delay`, for the same reason)."""
 _PROBE_PAUSE = 0.5
-_SILENT_SECONDS = 5.0
 _CONFLICT_TRIES = 5
 _CONFLICTS = frozenset({"40001", "40P01"})  # PostgreSQL: serialization failure, deadlock; the loser tries again
 
@@ -46,35 +46,6 @@ class _Job(Generic[V, T]):
     future: Future[T] = field(default_factory=Future)
 
 
-class Outage:
-    """How long a database has been away, for all who wait for it: patience is spent once, not by each of them."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-        self._error: BaseException | None = None
-        self._hopeless_until = 0.0
-
-    def failed(self, error: BaseException, began: float) -> float:
-        """Note that an attempt, begun at a moment, failed. Returns the seconds since the first sign of the outage."""
-        now = time.monotonic()
-        if self._since is None:
-            self._since = began
-        # A server that does not even refuse costs each of those who wait as much time again.
-        silent = now - began >= _SILENT_SECONDS
-        self._error, self._hopeless_until = error, now + _SILENT_SECONDS if silent else 0.0
-        return now - self._since
-
-    def ended(self) -> None:
-        """Note that the database answered."""
-        self._since = self._error = None
-
-    def error_now(self, patience: float) -> BaseException | None:
-        """The error of an attempt that has just failed, if patience is over by now; None if another may be made."""
-        now = time.monotonic()
-        over = self._since is not None and now - self._since >= patience
-        return self._error if over and now < self._hopeless_until else None
-
-
 class Writer:
     """Runs write operations in shared transactions.
 
@@ -82,13 +53,11 @@ class Writer:
     than once (after a conflict), so they must have no effects outside the database. Return expected failures (a lost
     claim, a reached budget) as values: an exception rolls back the whole group and re-runs every job on its own.
 
-    Attributes:
-        patience: How long to wait for a database that is away, in seconds. An operation whose commit broke off is run
-            again, although it may have been committed the first time: operations must allow for that.
+    While there is patience with a database that is away, an operation whose commit broke off is run again, although it
+    may have been committed the first time: operations must allow for that.
     """
 
-    def __init__(self, engine: Engine, url: URL) -> None:
-        self.patience = 0.0
+    def __init__(self, engine: Engine, url: URL, silence: Silence) -> None:
         self._engine = engine.execution_options(writing=True)
         self._url = url
         self._jobs: queue.SimpleQueue[_Job[Any, Any] | None] = queue.SimpleQueue()
@@ -96,7 +65,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._closing = threading.Event()
-        self._outage = Outage()
+        self._outage = Outage(silence)
 
     def run(self, operation: Callable[[Connection], T]) -> T:
         """Run an operation and return its result once it is committed.
@@ -161,7 +130,7 @@ class Writer:
     def _commit(self, group: list[_Job[Any, Any]]) -> None:
         while True:
             began = time.monotonic()
-            if (just_now := self._outage.error_now(self.patience)) is not None:
+            if (just_now := self._outage.error_now()) is not None:
                 self._fail(group, just_now)
                 return
             try:
@@ -170,8 +139,7 @@ class Writer:
                 break
             except Exception as error:  # noqa: BLE001 - the waiting threads raise it
                 if is_away(error):
-                    waited = self._outage.failed(error, began)
-                    if waited < self.patience and not self._closing.wait(_PROBE_PAUSE):
+                    if self._outage.failed(error, began) and not self._closing.wait(_PROBE_PAUSE):
                         continue
                     self._fail(group, error)
                     return

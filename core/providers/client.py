@@ -13,7 +13,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -343,8 +343,12 @@ class ImageClient(ABC):
             )
         except requests.RequestException as error:
             self._raise_lost(error, sent=body is None or body.begun)
-        kept = {name: answer.headers[name] for name in self.kept_headers if name in answer.headers}
-        return RawReply(answer.status, kept, answer.body, answer.cut, url)
+        kept = {
+            name: self._auth.taken_from(answer.headers[name].encode()).decode()
+            for name in self.kept_headers
+            if name in answer.headers
+        }
+        return RawReply(answer.status, kept, self._auth.taken_from(answer.body), answer.cut, url)
 
     def _raise_lost(self, error: requests.RequestException, *, sent: bool) -> NoReturn:
         host = urlsplit(self.base_url).netloc
@@ -376,4 +380,4 @@ class ImageClient(ABC):
             raise Unavailable(f"cannot reach the API at {host}: {type(error).__name__}") from None
         if answer.cut is not None:
             raise Unavailable(f"the API at {host} answered {answer.status}, but {answer.cut}")
-        return answer
+        return replace(answer, body=self._auth.taken_from(answer.body))

@@ -85,6 +85,7 @@ class ReconcileReport:
         recorded: Images that the ledger says are there.
         counts: Differences by kind.
         mended: Differences that were mended.
+        lost: Missing images that could not be fetched or copied any more, and are marked lost now.
         findings: The differences, at most 1,000 of them.
     """
 
@@ -93,6 +94,7 @@ class ReconcileReport:
     recorded: int
     counts: dict[str, int] = field(default_factory=dict)
     mended: int = 0
+    lost: int = 0
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -168,7 +170,7 @@ class _Reconcile:
         self._behind: int | None = None
         self._missing: list[tuple[int, StoredImage]] = []
         self._unnoted: list[tuple[int, StoredImage, ObjectInfo | None]] = []
-        self._objects = self._recorded = 0
+        self._objects = self._recorded = self._lost = 0
         self.findings: list[Finding] = []
 
     # --- comparing --------------------------------------------------------------------------------------------------
@@ -335,7 +337,8 @@ class _Reconcile:
             if status is not None and status.delivered:
                 self._mended(place, "stored again")
             elif status is not None and status.state is ImageState.LOST:
-                self._mended(place, f"marked lost: {reason}")
+                self._lost += 1
+                self._note(place, f"marked lost: {reason}")
             else:
                 self._note(place, f"not mended: {reason or 'its item is held, or no run has a destination for it'}")
 
@@ -350,5 +353,6 @@ class _Reconcile:
             self._recorded,
             counts,
             sum(finding.mended is not None for finding in self.findings),
+            self._lost,
             tuple(self.findings[:_LISTED]),
         )

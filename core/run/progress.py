@@ -65,10 +65,10 @@ def done_percent(progress: RunProgress) -> float:
 
 
 def money(progress: RunProgress) -> str:
-    """What is billed, and in brackets what calls in flight or unknown may add."""
+    """What is billed, and what calls in flight or unknown may add."""
     text = f"{format_usd(progress.spent)} billed"
     if progress.reserved:
-        text += f" (+ {format_usd(progress.reserved)})"
+        text += f" + {format_usd(progress.reserved)} reserved"
     if progress.budget is not None:
         text += f" of {format_usd(progress.budget)}"
     return text

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import io
 import re
 import time
 from collections.abc import Mapping
@@ -18,7 +17,6 @@ from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any, ClassVar
 
-from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -30,6 +28,7 @@ from ..error_bodies import Failure, invalid_payload
 from ..faults import Endpoint
 from ..images import ImageJob
 from ..paid_endpoint import Job, PaidEndpoint, read_object
+from ..pictures import decodes
 from ..state import SandboxState
 from ..validation import MISSING, type_issue
 from ..wire import JsonReply
@@ -96,7 +95,7 @@ class OpenAIDialect(Dialect):
         match failure.reason:
             case "no_key":
                 message = "You didn't provide an API key. Provide it in an Authorization header: Bearer YOUR_KEY"
-            case "key":
+            case "key" | "wrong_key":
                 code, message = "invalid_api_key", "Incorrect API key provided."
             case "model":
                 code = "model_not_found"
@@ -210,7 +209,7 @@ class OpenAIEdits(OpenAIImages):
                 [_issue("image", "missing_required_parameter", f"1 to {_MOST_INPUTS} images are needed")]
             )
         for place, content in enumerate(images):
-            if not _decodes(content):
+            if not decodes(content):
                 message = f"Invalid image file or mode for image {place + 1}"
                 return invalid_payload([_issue("image", "invalid_image_file", message)])
         call.inputs = tuple(hashlib.sha256(content).hexdigest() for content in images)
@@ -241,15 +240,6 @@ class OpenAIModels:
 
 def _issue(name: str, code: str, message: str) -> dict[str, Any]:
     return {"code": "custom", "openai_code": code, "path": [name], "message": message}
-
-
-def _decodes(content: bytes) -> bool:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-    except (OSError, ValueError, SyntaxError):
-        return False
-    return True
 
 
 def _read_form(content_type: str, raw: bytes) -> tuple[dict[str, Any], list[bytes]]:

@@ -114,7 +114,7 @@ class QueueDialect(Dialect):
     def error(self, failure: Failure) -> tuple[int, Any]:
         """Status and `detail`: a text, or a list of what is wrong with the input."""
         match failure.reason:
-            case "no_key" | "key":
+            case "no_key" | "key" | "wrong_key":
                 return 401, {"detail": "Authentication is required to access this application."}
             case "credit":
                 return 403, {"detail": "User is locked. Reason: Exhausted balance."}

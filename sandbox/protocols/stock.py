@@ -53,12 +53,10 @@ class ProtocolStock:
 
     def list_names(self) -> Iterator[str]:
         """The names of all models that can be called."""
-        shown = {known: name for name, known in self._names.items()}
         for spec in self._state.registry.models:
             if self._state.status_of(spec).status == "withdrawn":
                 continue
-            if spec.id in shown:
-                yield shown[spec.id]
+            yield from (name for name, known in self._names.items() if known == spec.id)
             if spec.provider in self._sellers:
                 yield spec.id.removeprefix(f"{spec.provider}:")
             elif maker := next((maker for maker in self._makers if maker and spec.id.startswith(maker)), None):

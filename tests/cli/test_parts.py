@@ -36,7 +36,7 @@ def test_status_line_says_what_matters_and_leaves_out_zeros() -> None:
     rough = RunProgress(106, items, 10, 80, 4_160_000, 212_000, 20_000_000)
     assert status_line(rough, 1, 0) == (
         "80 of 106 images; 40 delivered, 10 of them owned before, 2 unknown, 4 failed; "
-        "$2.08 billed (+ $0.106) of $10.00"
+        "$2.08 billed + $0.106 reserved of $10.00"
     )
 
 

@@ -100,7 +100,8 @@ def test_what_is_missing_is_said_with_what_to_type(user: Terminal, here: Callabl
     assert said.code == 1
     assert "Incomplete  6 of 8 items delivered" in said.out
     assert "up to $0.053 more, for 1 unknown calls" in said.out
-    assert "  prefect-imagen run foxes.txt --to images --unknown retry\n" in said.out
+    free, paid = "  prefect-imagen repair\n", "  prefect-imagen run foxes.txt --to images --unknown retry\n"
+    assert 0 < said.out.find(free) < said.out.find(paid), "what costs nothing comes first"
     assert "  prefect-imagen run foxes.txt --to images --unknown hold --retry-refused\n" in said.out
     assert "1 unknown, 1 failed" in said.err
     assert "note: " not in said.err, "the report is the summary, and the only one"

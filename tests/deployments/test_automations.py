@@ -10,13 +10,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
+from prefect.states import Cancelled, Crashed, Failed, Scheduled
+from prefect_imagen.core.errors import BadInput
 from prefect_imagen.deployments.automations import main
-from prefect_imagen.flows import events
+from prefect_imagen.flows import events, imagen_pipeline
 
 from ..asking import ask
 from ..waiting import until
@@ -47,14 +50,14 @@ CASES = [
             run_id="r1", flow_run_url=None, items=3, at_most_usd=0.159, client_request_ids=["pi-1"]
         ),
         "imagen: 3 items may have been billed without an answer",
-        "At most $0.16. `prefect-imagen status` lists the calls; "
-        "`unknown=retry` asks for them again and may pay twice.",
+        "At most $0.16. `prefect-imagen repair` asks the API's log about them, which costs nothing; "
+        "`prefect-imagen status` lists the calls.",
     ),
     (
         events.ModelRetiring(
             model="google/imagen4/preview", shutdown_date="2026-08-17", successor="google/x", message="upstream ends"
         ),
-        "imagen: google/imagen4/preview will be withdrawn",
+        "imagen: google/imagen4/preview is being withdrawn",
         "upstream ends\nLast day: 2026-08-17\nInstead: google/x",
     ),
 ]  # fmt: skip
@@ -103,9 +106,9 @@ def test_made_once_and_updated_after(
     for word in ("created", "updated"):
         assert main(["--notify", "custom-webhook/phone", "--restart"]) == 0
         said[word] = capsys.readouterr().out
-        assert [line.split()[0] for line in said[word].splitlines()] == [word] * 6
+        assert [line.split()[0] for line in said[word].splitlines()] == [word] * 7
     found = [row for row in ask(f"{prefect_api}/automations/filter", {}) if row["name"].startswith("imagen: ")]
-    assert len(found) == 6
+    assert len(found) == 7
 
 
 def test_a_block_that_is_not_there(prefect_api: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,3 +140,36 @@ def test_each_event_is_told(
         return {"subject": subject, "body": body} in told
 
     until(is_told, f"the message {subject!r}", seconds=150, details=lambda: told)
+
+
+def test_a_run_that_does_not_come_to_an_end_of_its_own_is_told(
+    prefect_api: str, phone: queue.Queue[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIMLAPI_API_KEY", "key")
+    main(["--notify", "custom-webhook/phone"])
+    time.sleep(1)
+    with pytest.raises(BadInput, match="there is no such file"):
+        imagen_pipeline(prompts=str(tmp_path / "nope.csv"), store=str(tmp_path))
+    states = {
+        "Crashed": Crashed(message="its process is gone"),
+        "TimedOut": Failed(name="TimedOut", message="too long"),
+        "Cancelled": Cancelled(message="by hand"),
+        "Late": Scheduled(name="Late", message="nobody came"),
+    }
+    with get_client(sync_client=True) as client:
+        for name, state in states.items():
+            run = client.create_flow_run(imagen_pipeline, parameters={"prompts": [], "store": "x"}, name=f"run-{name}")
+            client.set_flow_run_state(run.id, state, force=True)
+    told: dict[str, str] = {}
+
+    def all_are_told() -> bool:
+        with contextlib.suppress(queue.Empty):
+            message = phone.get(timeout=1)
+            told[message["subject"].rpartition(": ")[2]] = message["body"]
+        return told.keys() >= {"Failed", *states}
+
+    until(all_are_told, "a message for each state", seconds=150, details=lambda: told)
+    assert "nope.csv: there is no such file" in told["Failed"]
+    assert told["Crashed"].startswith("its process is gone\n`prefect-imagen status ")
+    assert "prefect flow-run retry " in told["TimedOut"]
+    assert told["Late"].startswith("nobody came\nNo worker has started it, so it has cost nothing.")

@@ -35,13 +35,16 @@ def _can_unshare() -> bool:
 
 
 def _interpolate(value: Any, environment: dict[str, str]) -> Any:
-    """`${NAME:-default}`, nested at most once, and `$$`, as compose does."""
+    """`${NAME:-default}`, nested at most once, `${NAME:?why}` and `$$`, as compose does."""
     if isinstance(value, dict):
         return {name: _interpolate(item, environment) for name, item in value.items()}
     if isinstance(value, list):
         return [_interpolate(item, environment) for item in value]
     if not isinstance(value, str):
         return value
+    for name, why in re.findall(r"(?<!\$)\$\{(\w+):\?([^}]*)\}", value):
+        assert name in environment, why
+        value = value.replace(f"${{{name}:?{why}}}", environment[name])
     for _ in range(2):
         value = re.sub(
             r"(?<!\$)\$\{(\w+):-((?:[^${}]|\$(?!\{))*)\}", lambda match: environment.get(match[1]) or match[2], value
@@ -54,7 +57,8 @@ class Services:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.document = _interpolate(yaml.safe_load((DEPLOYMENTS / "compose.yaml").read_text()), {})
+        document = yaml.safe_load((DEPLOYMENTS / "compose.yaml").read_text())
+        self.document = _interpolate(document, {"IMAGEN_LOGIN": "me:nobody-guesses-this"})
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def path(self, text: str, service: str) -> str:

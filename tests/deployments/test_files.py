@@ -142,6 +142,10 @@ def test_compose_publishes_to_this_machine_alone_and_watches_everything() -> Non
 def test_composes_server_asks_for_a_login_and_has_one_origin() -> None:
     given = _yaml("compose.yaml")["services"]["server"]["environment"]
     assert given["PREFECT_SERVER_API_AUTH_STRING"] == given["PREFECT_API_AUTH_STRING"]
+    # It has no default: without one, compose starts nothing and says what is missing.
+    assert re.fullmatch(
+        r"\$\{IMAGEN_LOGIN:\?[^${}]+IMAGEN_LOGIN=user:password[^${}]+\}", given["PREFECT_API_AUTH_STRING"]
+    )
     assert given["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == given["PREFECT_UI_API_URL"].removesuffix("/api")
     for name in (
         "PREFECT_SERVER_API_AUTH_STRING",

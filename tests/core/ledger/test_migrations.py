@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_imagen.core.ledger import ItemState, Ledger, LedgerNotUsable, migrations
+from prefect_imagen.core.ledger import ItemState, Ledger, LedgerNotUsable, Verdict, migrations
 from prefect_imagen.core.ledger.engine import normalise_url
 from prefect_imagen.core.ledger.schema import metadata
 
@@ -119,7 +119,7 @@ def test_the_fixture_is_a_ledger_of_version_1(version_1: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize(("version", "create"), [(1, True), (1, False), (6, True), (7, True)])
+@pytest.mark.parametrize(("version", "create"), [(1, True), (1, False), *((n, True) for n in range(6, 11))])
 def test_a_migrated_ledger_is_like_a_new_one(
     database: str, new: str, open_ledger: OpenLedger, version: int, create: bool
 ) -> None:
@@ -217,6 +217,34 @@ def test_a_ledger_of_version_7_keeps_every_row_and_gets_marks(database: str, ope
     ledger.marks.catch_up("file:///a", 9)
     ledger.marks.catch_up("file:///a", 4)
     assert (ledger.marks.number("file:///a"), ledger.marks.number("file:///b")) == (9, 0)
+
+
+@pytest.mark.parametrize("version", [8, 9, 10])
+def test_a_ledger_of_a_later_version_keeps_every_row_and_goes_on(
+    database: str, open_ledger: OpenLedger, version: int
+) -> None:
+    load(database, version)
+    before = everything(database)
+    ledger = open_ledger(database)
+    after = everything(database, before)
+    new = {name: after.pop(name) for name in set(after) - set(before)}
+    assert set(new) == (set(REVIEW) if version < 10 else set())
+    assert not any(new.values())
+    for found in (before, after):
+        found["imagen_meta"] = [row for row in found["imagen_meta"] if row["key"] != "schema_version"]
+    assert after == before
+    assert ledger.marks.number("file:///a") == 3
+    assert ledger.marks.advance("s3://bucket/b", 40) == 41
+    first, second = (f"pi-00000000000000000000000000000001-{index}" for index in (0, 1))
+    assert {row["image_id"] for row in ledger.catalog.rows() if row["damage"]} == ({second} if version > 8 else set())
+    assert ledger.images.count_damaged("first") == (version > 8)
+    known = ledger.verdicts.latest([first, second])
+    assert {image: (str(one.verdict), one.stars, one.note) for image, one in known.items()} == (
+        {first: ("approved", 4, "for the cover"), second: ("rejected", 0, None)} if version == 10 else {}
+    )
+    ledger.verdicts.record([Verdict(first, "eve", stars=1)])
+    assert [one.stars for one in ledger.verdicts.of(first)][-1] == 1
+    assert [one.reviewers for one in ledger.revisions.open()] == ([("bob",)] if version == 10 else [])
 
 
 @pytest.mark.parametrize(

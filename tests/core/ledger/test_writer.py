@@ -252,7 +252,7 @@ def test_a_postgres_that_is_away_is_waited_for(own_postgres: Any, open_ledger: O
 def test_a_postgres_that_is_frozen_is_waited_for_as_long_as_there_is_patience(
     own_postgres: Any, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_imagen.core.ledger.database._SHORTEST_LIMIT", 1.0)
+    monkeypatch.setattr("prefect_imagen.core.ledger.outage._SHORTEST_LIMIT", 1.0)
     ledger = open_ledger(own_postgres.url())
     ledger.be_patient(60)
     ledger.write(put("a"))

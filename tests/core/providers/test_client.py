@@ -132,6 +132,17 @@ Serve = Callable[..., WireServer]
 Client = Callable[..., ImageClient]
 
 
+def test_a_key_that_an_answer_quotes_is_not_kept(
+    serve: Callable[..., WireServer], client: Callable[..., ImageClient]
+) -> None:
+    said = json.dumps({"error": {"message": f"no such key: Bearer {KEY}"}}).encode()
+    made = client(serve(reply(said, "401 Unauthorized", f"x-inference-id: {KEY}")).url)
+    answer = made.ask(REQUEST, "pi-1")
+    assert (answer.body, answer.headers["x-inference-id"]) == (said.replace(KEY.encode(), b"***"), "***")
+    with pytest.raises(BadKey, match=r"no such key: Bearer \*\*\*"):
+        made.check_key()
+
+
 def test_what_is_sent(serve: Serve, client: Client) -> None:
     server = serve(reply(GOOD, "200 OK", "X-Request-Id: r", "X-Inference-Id: i", "Set-Cookie: a=b"))
     made = client(server.url)

@@ -30,7 +30,7 @@ from prefect_imagen.sandbox import SandboxServer
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 BEGIN, END = "<!-- every model: written by a test -->\n", "<!-- end -->\n"
-MODELS = [spec for spec in load_registry().models if spec.lifecycle.status != "withdrawn"]
+MODELS = [spec for spec in load_registry().sold_by("aimlapi") if spec.lifecycle.status != "withdrawn"]
 ASKED = [
     (spec, contract)
     for spec in MODELS

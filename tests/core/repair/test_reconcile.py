@@ -53,9 +53,9 @@ def test_what_cannot_be_had_any_more_is_marked_lost(workshop: Workshop) -> None:
     workshop.files()[0].unlink()
     workshop.sandbox.set_faults([{"fault": "download_404", "first_attempts": 99}])
     report = compare(workshop, apply=True)
-    assert report.clean
-    assert report.findings[0].mended is not None
-    assert report.findings[0].mended.startswith("marked lost: ")
+    assert (report.mended, report.lost, report.clean) == (0, 1, False)
+    assert report.findings[0].mended is None
+    assert "; marked lost: " in report.findings[0].detail
     assert workshop.states() == {"delivered": 1, "lost": 1}
     account = workshop.check(settled=True)
     assert (account.delivered.calls, account.lost.calls) == (1, 1)
