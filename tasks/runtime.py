@@ -128,7 +128,7 @@ def bind_alone(run: Run, *, alone: bool) -> None:
     """Bind the ledger to the API, which a flow does before its steps begin."""
     client = run.services.client
     if alone and client is not None:
-        run.ledger.bind(client.origin(), client.address)
+        run.ledger.bind(client.origin(), client.address, client.provider.name)
 
 
 def raise_if_unavailable(run: Run, *, alone: bool) -> None:

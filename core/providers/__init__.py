@@ -2,14 +2,16 @@
 
 from .addresses import normalise_base_url
 from .client import ImageClient, RawReply, Recovery
+from .clients import Clients
 from .protocols import PROTOCOLS, Endpoint, open_client
-from .registry import UnknownModel, WithdrawnModel, list_price, load_registry, pixels_asked_for
+from .registry import UnknownModel, WithdrawnModel, known_price, list_price, load_registry, pixels_asked_for
 from .reply import Reply
 from .request import ImageRequest, InvalidRequest
 from .spec import ModelSpec, ResolvedModel
 
 __all__ = [
     "PROTOCOLS",
+    "Clients",
     "Endpoint",
     "ImageClient",
     "ImageRequest",
@@ -21,6 +23,7 @@ __all__ = [
     "ResolvedModel",
     "UnknownModel",
     "WithdrawnModel",
+    "known_price",
     "list_price",
     "load_registry",
     "normalise_base_url",

@@ -74,6 +74,15 @@ class Endpoint:
         return cls(provider, address)
 
     @classmethod
+    def of_provider(cls, name: str) -> Endpoint:
+        """Where the environment, or its own address, says that a provider is.
+
+        Raises:
+            BadInput: There is none of that name, or nobody says where it is.
+        """
+        return cls.find(model=f"{name}:" + "-") if name != DEFAULT_PROVIDER else cls.find()
+
+    @classmethod
     def of(cls, client: ImageClient) -> Endpoint:
         """Where a client asks."""
         return cls(client.provider, client.base_url)

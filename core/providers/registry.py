@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from ..errors import BadInput
 from .data import ModelFileError, known_models, open_contract, read_user_models
 from .providers import DEFAULT_PROVIDER, Provider, find_provider, shipped_providers, split_name
-from .spec import Lifecycle, ModelSpec, ResolvedModel
+from .spec import Lifecycle, ModelSpec, Price, ResolvedModel
 
 MODELS_VARIABLE = "PREFECT_IMAGEN_MODELS"
 """Environment variable with the path of a user's own file of models."""
@@ -194,12 +194,17 @@ def _load(path: Path | None, changed: int) -> Registry:
     return Registry(models=models, providers=providers)
 
 
+def known_price(model: str) -> Price | None:
+    """What an image of any known model costs, withdrawn ones included; None where it is not known."""
+    try:
+        return load_registry().resolve(model, allow_withdrawn=True).spec.price
+    except BadInput:
+        return None
+
+
 def list_price(model: str, images: int) -> int:
     """Expected price of images of any known model, withdrawn ones included, in credits; 0 where it is not known."""
-    try:
-        price = load_registry().resolve(model, allow_withdrawn=True).spec.price
-    except BadInput:
-        return 0
+    price = known_price(model)
     return price.credits * images if price is not None else 0
 
 

@@ -234,6 +234,6 @@ def check_services(
     if store is not None:
         store.preflight(tags)
     # Last, since it is for good: an address with a typo in it must not become a new ledger's API.
-    ledger.bind(origin, client.address)
+    ledger.bind(origin, client.address, client.provider.name)
     if store is not None:
         Marker(ledger, store).bind(adopt=adopt)

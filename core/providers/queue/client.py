@@ -17,11 +17,11 @@ from ..request import ImageRequest
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _STEP = 0.1
-_UNKNOWN_TIMES = 6
-"""A queue may not know a job at once; asked so often, it has lost it."""
+_MOST_FAILURES = 6
+"""Questions in a row without an answer. A queue may not know a job at once; asked so often, it has lost it."""
 
-_DONE = frozenset({"COMPLETED", "OK", "SUCCEEDED"})
-_ENDED = frozenset({"FAILED", "ERROR", "CANCELLED", "CANCELED"})
+_NOT_YET = frozenset({404, 408, 425, 429})
+_ENDED = frozenset({"COMPLETED", "OK", "SUCCEEDED", "FAILED", "ERROR", "CANCELLED", "CANCELED"})
 
 
 class QueueClient(ImageClient):
@@ -70,27 +70,29 @@ class QueueClient(ImageClient):
         return self._result(recovery)
 
     def _result(self, job: Recovery) -> RawReply:
-        """Wait until a job is done, and fetch its result. All of it is free, and asked again where it fails."""
+        """Wait until a job is done, and fetch its result. All of it is free, and asked again where it fails.
+
+        Raises:
+            ReplyLost: It was not done in time, or the queue does not know it.
+        """
         deadline, cuts = time.monotonic() + self._read_timeout, self._cuts
-        pause, unknown = _FIRST_PAUSE, 0
-        done = False
+        url, done = job["status_url"], False
+        pause, failed = _FIRST_PAUSE, 0
         while True:
-            answer = self._look(job["response_url"] if done else job["status_url"])
-            if answer is not None and answer.status == 404:
-                unknown += 1
-                if unknown >= _UNKNOWN_TIMES:
-                    raise ReplyLost(f"the queue does not know job {job['job']}; it may have been billed")
-            elif answer is not None and done and answer.status not in (202, 408, 429) and answer.status < 500:
-                if answer.cut is None:
-                    return answer
-            elif answer is not None and answer.status < 500 and answer.status != 429 and not done:
-                unknown = 0
-                if answer.status >= 400:
-                    return answer
-                done = _state(answer) in _DONE | _ENDED
-                if done:
-                    pause = _FIRST_PAUSE
+            answer = self._look(url)
+            if answer is None or answer.cut is not None or answer.status in _NOT_YET or answer.status >= 500:
+                failed += 1
+            elif not done and answer.status < 300:
+                failed = 0
+                if _state(answer) in _ENDED:
+                    url, done, pause = job["response_url"], True, _FIRST_PAUSE
                     continue
+            elif not (done and answer.status == 202):
+                return answer
+            if failed >= _MOST_FAILURES:
+                if answer is not None and done and answer.cut is None:
+                    return answer
+                raise ReplyLost(f"the queue does not tell of job {job['job']}; it may have been billed")
             self._wait(min(pause, deadline - time.monotonic()), cuts, job)
             pause = min(_LONGEST_PAUSE, pause * 1.5)
 
