@@ -285,7 +285,7 @@ def _accounts(connection: Connection) -> None:
     add_table(connection, accounts)
     for name in ("provider", "origin", "key_fingerprint", "expected", "recovery"):
         add_column(connection, calls.c[name])
-    known = dict(connection.execute(sa.select(meta.c.key, meta.c.value)).tuples().all())
+    known = {row.key: row.value for row in connection.execute(sa.select(meta.c.key, meta.c.value))}
     if (origin := known.get("api_origin")) is not None:
         row = {"provider": DEFAULT_PROVIDER, "origin": origin, "address": known.get("api_address")}
         connection.execute(insert_new(connection, accounts), [row])
