@@ -6,7 +6,7 @@ PARTS := core blocks tasks flows cli sandbox deployments
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-quick test-long fuzz chromium exiftool bench bench-faults bench-review lint lint-deployments types format clean docs
+.PHONY: help demo test test-quick test-long fuzz chromium exiftool bench bench-quick bench-faults bench-review lint lint-deployments types format clean docs
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,7 @@ test-quick: $(VENV)/.ready ## the tests that start no server, in under a minute
 
 test-long: $(VENV)/.ready docs ## the kill, fault and scale matrices
 	$(BIN)/python -m pytest -m long
+	$(MAKE) bench-quick
 
 FUZZ_SECONDS ?= 60
 
@@ -90,6 +91,11 @@ clean: ## remove what was made
 
 bench: $(VENV)/.ready ## the pipeline beside a bare loop, on this machine
 	$(BIN)/python bench/throughput.py
+
+AGAINST ?=
+
+bench-quick: $(VENV)/.ready ## what an image costs in statements, requests, calls; AGAINST=COMMIT, else the figures kept
+	$(BIN)/python bench/counts.py $(if $(AGAINST),--against $(AGAINST))
 
 bench-faults: $(VENV)/.ready ## what each fault of the API costs, beside a plain loop with retries
 	$(BIN)/python bench/faults.py

@@ -18,6 +18,7 @@ from .check import check
 from .console import stderr, stdout
 from .deliver import deliver
 from .demo import demo
+from .deploy import deploy
 from .doctor import doctor
 from .erase import erase
 from .exit_codes import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated
@@ -72,6 +73,7 @@ app.command("gallery", rich_help_panel=_LOOK)(gallery)
 app.command("thumbnails", rich_help_panel=_LOOK)(thumbnails)
 app.command("doctor", rich_help_panel=_SET_UP)(doctor)
 app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)
+app.add_typer(deploy, name="deploy", rich_help_panel=_SET_UP)
 
 
 @app.callback(invoke_without_command=True)

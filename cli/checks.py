@@ -148,7 +148,7 @@ def check_store(store: ObjectStore) -> str:
 
 def describe_ledger(ledger: Ledger) -> str:
     """What an open ledger is: where, whose account, and for whom."""
-    bound = ledger.origin
+    bound = ", ".join(dict.fromkeys(account.origin for account in ledger.accounts)) or ledger.origin
     account = f"account of {bound}" if bound else "new, not yet bound to an API"
     shared = "; SQLite: for workers on one machine" if ledger.url.get_backend_name() == "sqlite" else ""
     return f"{ledger.description}, {account}{shared}"

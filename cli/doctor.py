@@ -41,7 +41,7 @@ class _Line:
 
 
 @dataclass(frozen=True, slots=True)
-class _Saved:
+class Saved:
     """The blocks of one name; None for each that is not saved."""
 
     credentials: ApiCredentials | None = None
@@ -130,9 +130,9 @@ def _examine(
     except NoPrefectApi as error:
         server = _Line("server", "note", f"{one_line(error)}. `run` works without; deployments need it")
     yield server
-    saved = _Saved()
+    saved = Saved()
     if server.state == "ok":
-        saved = _load(name)
+        saved = load_blocks(name)
         yield _blocks_line(saved, name)
     else:
         yield _Line("blocks", "note", "not looked at: they are in Prefect's server")
@@ -149,7 +149,8 @@ def _examine(
     yield from _database_lines(saved, catalog, connect)
 
 
-def _load(name: str) -> _Saved:
+def load_blocks(name: str) -> Saved:
+    """The blocks that are saved under a name."""
     from ..blocks import AimlApiCredentials, ImageApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
 
     def load(kind: type[Block]) -> Any:
@@ -159,10 +160,10 @@ def _load(name: str) -> _Saved:
             return None
 
     credentials = load(AimlApiCredentials) or load(ImageApiCredentials)
-    return _Saved(credentials, load(S3ImageStore) or load(LocalImageStore), load(ImageCatalog))
+    return Saved(credentials, load(S3ImageStore) or load(LocalImageStore), load(ImageCatalog))
 
 
-def _blocks_line(saved: _Saved, name: str) -> _Line:
+def _blocks_line(saved: Saved, name: str) -> _Line:
     parts = {"credentials": saved.credentials, "store": saved.store, "catalog": saved.catalog}
     missing = [part for part, block in parts.items() if block is None]
     if missing:
@@ -173,20 +174,20 @@ def _blocks_line(saved: _Saved, name: str) -> _Line:
     return _Line("blocks", "ok", slugs)
 
 
-def _client(saved: _Saved) -> ImageClient:
+def _client(saved: Saved) -> ImageClient:
     """The API of the saved credentials; else that of the environment."""
     from ..blocks.credentials import credentials_from_environment
 
     return (saved.credentials or credentials_from_environment()).get_client()
 
 
-def _store(saved: _Saved, to: str | None, endpoint_url: str | None) -> S3ImageStore | LocalImageStore | None:
+def _store(saved: Saved, to: str | None, endpoint_url: str | None) -> S3ImageStore | LocalImageStore | None:
     from ..blocks.stores import store_block
 
     return store_block(to, endpoint_url=endpoint_url) if to else saved.store
 
 
-def _database_lines(saved: _Saved, catalog: str | None, connect: Callable[[], ImageClient]) -> Iterator[_Line]:
+def _database_lines(saved: Saved, catalog: str | None, connect: Callable[[], ImageClient]) -> Iterator[_Line]:
     """The ledger, its account, and the models that are bought through it."""
     from ..core.ledger import Ledger, LedgerMissing
     from .catalogs import catalog_url
@@ -219,12 +220,13 @@ def _database_lines(saved: _Saved, catalog: str | None, connect: Callable[[], Im
 
 
 def _account_lines(ledger: Any, connect: Callable[[], ImageClient]) -> Iterator[_Line]:
-    bound = ledger.origin
     try:
-        origin = connect().origin()
+        client = connect()
+        origin = client.origin()
+        bound = ledger.mismatch(origin, client.provider.name)
     except ImagenError:
-        origin = None  # said by the line about the API
-    if bound and origin and bound != origin:
+        bound = origin = None  # said by the line about the API
+    if bound:
         yield _Line(
             "database",
             "problem",

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ..core.errors import BadInput
 from ..core.request import explain
 from ..sandbox import SandboxOptions
+from ..sandbox.protocols import BASE_PATHS
 from . import options
 from .console import facts, stdout
 from .exit_codes import OK
@@ -49,7 +50,8 @@ def _announce(origin: str) -> None:
     facts(
         console,
         [
-            ("base URL", f"{origin}/v1"),
+            ("base URL", f"{origin}{BASE_PATHS['aimlapi']}"),
+            *((protocol, f"{origin}{path}") for protocol, path in BASE_PATHS.items() if protocol != "aimlapi"),
             ("its bill", f"curl {origin}/sandbox/bill"),
             (
                 "a fault",

@@ -20,15 +20,16 @@ from .image_cache import CDN_PREFIX
 from .images import ImageGenerations
 from .model_routes import ModelRoutes
 from .options import SandboxOptions
-from .protocols.gemini import GEMINI_PREFIX, GeminiDialect, GeminiModels, GenerateContent
-from .protocols.openai import OPENAI_PREFIX, OpenAIDialect, OpenAIEdits, OpenAIImages, OpenAIModels
-from .protocols.queue import QUEUE_PREFIX, Queue, QueueDialect
+from .protocols import BASE_PATHS
+from .protocols.gemini import GeminiDialect, GeminiModels, GenerateContent
+from .protocols.openai import OpenAIDialect, OpenAIEdits, OpenAIImages, OpenAIModels
+from .protocols.queue import Queue, QueueDialect
 from .state import SandboxState, sandbox_version
 
 _DIALECTS: dict[str, Dialect] = {
-    OPENAI_PREFIX: OpenAIDialect(),
-    GEMINI_PREFIX: GeminiDialect(),
-    QUEUE_PREFIX: QueueDialect(),
+    BASE_PATHS["openai"]: OpenAIDialect(),
+    BASE_PATHS["gemini"]: GeminiDialect(),
+    BASE_PATHS["queue"]: QueueDialect(),
 }
 _DEFAULT = AimlapiDialect()
 
@@ -90,26 +91,26 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
 
 def _add_openai(app: FastAPI, state: SandboxState) -> None:
     images = OpenAIImages(state)
-    app.add_route(f"{OPENAI_PREFIX}/images/generations", images.handle, ["POST"])
-    app.add_route(f"{OPENAI_PREFIX}/images/edits", OpenAIEdits(state).handle, ["POST"])
-    app.add_route(f"{OPENAI_PREFIX}/models", OpenAIModels(state, images.stock).models, ["GET"])
+    app.add_route(f"{BASE_PATHS['openai']}/images/generations", images.handle, ["POST"])
+    app.add_route(f"{BASE_PATHS['openai']}/images/edits", OpenAIEdits(state).handle, ["POST"])
+    app.add_route(f"{BASE_PATHS['openai']}/models", OpenAIModels(state, images.stock).models, ["GET"])
 
 
 def _add_gemini(app: FastAPI, state: SandboxState) -> None:
     content = GenerateContent(state)
     models = GeminiModels(state, content.stock)
-    app.add_route(f"{GEMINI_PREFIX}/models/{{model}}:generateContent", content.handle, ["POST"])
-    app.add_route(f"{GEMINI_PREFIX}/models/{{model}}", models.models, ["GET"])
-    app.add_route(f"{GEMINI_PREFIX}/models", models.models, ["GET"])
+    app.add_route(f"{BASE_PATHS['gemini']}/models/{{model}}:generateContent", content.handle, ["POST"])
+    app.add_route(f"{BASE_PATHS['gemini']}/models/{{model}}", models.models, ["GET"])
+    app.add_route(f"{BASE_PATHS['gemini']}/models", models.models, ["GET"])
 
 
 def _add_queue(app: FastAPI, state: SandboxState) -> None:
     queue = Queue(state)
-    job = f"{QUEUE_PREFIX}/{{model:path}}/requests/{{id}}"
+    job = f"{BASE_PATHS['queue']}/{{model:path}}/requests/{{id}}"
     app.add_route(f"{job}/status", queue.status, ["GET"])
     app.add_route(f"{job}/cancel", queue.cancel, ["PUT"])
     app.add_route(job, queue.result, ["GET"])
-    app.add_route(f"{QUEUE_PREFIX}/{{model:path}}", queue.handle, ["POST"])
+    app.add_route(f"{BASE_PATHS['queue']}/{{model:path}}", queue.handle, ["POST"])
 
 
 def _dialect_of(request: Request) -> Dialect:

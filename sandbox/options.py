@@ -36,9 +36,9 @@ class SandboxOptions(BaseModel):
         Field(description=f"API keys that are accepted, also from {KEYS_VARIABLE}; none given: any that is not empty."),
         Flag("--key", metavar="KEY"),
     ] = ()
-    key_needed: Annotated[
-        bool, Field(description="Refuse calls without a key, unlike most servers on one's own machine.")
-    ] = True
+    anonymous: Annotated[
+        bool, Field(description="Take calls without a key, too, as most servers on one's own machine do.")
+    ] = False
     balance_usd: Annotated[Decimal, Field(ge=0, description="Credit at the start, in US dollars.")] = Decimal(1000)
 
     imagen4_contract: Annotated[

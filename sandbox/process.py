@@ -17,7 +17,9 @@ from typing import Any
 from ..core.errors import Unavailable
 from ..core.processes import end_process
 from .arguments import options_to_arguments
+from .call_log import Protocol
 from .options import KEYS_VARIABLE, SandboxOptions
+from .protocols import BASE_PATHS
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
@@ -77,7 +79,11 @@ class SandboxServer:
     @property
     def base_url(self) -> str:
         """The base URL for a client of the API: the origin and `/v1`."""
-        return f"{self.origin}/v1"
+        return self.url("aimlapi")
+
+    def url(self, protocol: Protocol) -> str:
+        """The base URL for a client of one of the protocols: `aimlapi`, `openai`, `gemini` or `queue`."""
+        return self.origin + BASE_PATHS[protocol]
 
     @property
     def pid(self) -> int | None:

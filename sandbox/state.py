@@ -98,7 +98,7 @@ class SandboxState:
 
     def refusal(self, key: str | None) -> Failure | None:
         """The error for a key that is not accepted, or for None, no key; None if it is accepted."""
-        if not key and not self.options.key_needed:
+        if not key and self.options.anonymous:
             return None
         if key is None:
             return missing_key("no_key")

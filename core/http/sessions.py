@@ -15,9 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -27,6 +29,7 @@ from .encodings import BadEncoding, decode
 from .transport import PooledAdapter, TimedRequest
 
 _CHUNK = 2**16
+_HOSTS = 64
 
 
 def user_agent() -> str:
@@ -89,12 +92,14 @@ class SessionPool:
     """One `requests.Session` per thread, all over the same connection pool.
 
     Sessions are not thread-safe; the adapter's pool is. Nothing is repeated: the adapter has no retries. No cookies
-    are kept.
+    are kept. Proxies and certificates of the environment are looked up once for a host.
     """
 
     def __init__(self, adapter: PooledAdapter) -> None:
         self._adapter = adapter
         self._local = threading.local()
+        # requests copies the whole environment for each request, to find its proxies.
+        self._settings_of = lru_cache(_HOSTS)(self._look_up)
 
     def session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -106,6 +111,14 @@ class SessionPool:
             session.headers["User-Agent"] = user_agent()
             self._local.session = session
         return session
+
+    def settings(self, url: str) -> dict[str, Any]:
+        """What the environment says of requests to a host, for `Session.send`: proxies and certificates."""
+        parts = urlsplit(url)
+        return dict(self._settings_of(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"))
+
+    def _look_up(self, origin: str) -> dict[str, Any]:
+        return dict(self.session().merge_environment_settings(origin, {}, True, None, None))
 
     def cut(self) -> None:
         """Break the calls in flight."""
@@ -157,9 +170,8 @@ def exchange(
     # What is not asked for need not be undone: encoded answers come all the same, and are.
     asked = {**session.headers, "Accept-Encoding": "identity", **headers}
     request.prepare(method=method, url=url, headers=asked, data=body, auth=auth)
-    settings: dict[str, Any] = dict(session.merge_environment_settings(request.url, {}, True, None, None))
     try:
-        response = session.send(request, timeout=timeout, allow_redirects=False, **settings)
+        response = session.send(request, timeout=timeout, allow_redirects=False, **pool.settings(url))
     except HTTPError as error:  # of urllib3: requests does not translate all of them
         raise requests.ConnectionError(error) from error
     with response:

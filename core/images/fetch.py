@@ -145,7 +145,7 @@ class Fetcher:
         if left <= 0:
             raise FetchTransient(f"{hop}: not finished within {self._deadline:g} s")
         session = self._pool.session()
-        settings: dict[str, Any] = dict(session.merge_environment_settings(hop.base, {}, True, None, None))
+        settings = self._pool.settings(hop.base)
         if self._guard.is_local(hop.origin):
             settings["proxies"] = {}
         headers = {**self._headers, "User-Agent": _BROWSER} if as_browser else self._headers

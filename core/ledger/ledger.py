@@ -175,6 +175,16 @@ class Ledger(Database):
             rows = connection.execute(sa.select(accounts).order_by(accounts.c.provider)).all()
         return tuple(Account(row.provider, row.origin, row.address) for row in rows)
 
+    def mismatch(self, origin: str, provider: str) -> str | None:
+        """The API that the ledger, or a provider on it, is bound to instead of this one; None if it would fit."""
+        first = self.origin
+        if first is None:
+            return None
+        if (first == SANDBOX) != (origin == SANDBOX):
+            return first
+        bound = next((account.origin for account in self.accounts if account.provider == provider), origin)
+        return bound if bound != origin else None
+
     def adopt_id(self, ledger_id: str) -> bool:
         """Continue as the ledger of an id, if this one has no calls of its own. Returns whether it has none."""
 

@@ -36,11 +36,15 @@ def check_key(key: str) -> str:
 def _problem(key: str) -> str | None:
     if any(segment in ("", ".", "..") for segment in key.split("/")):
         return "is empty, starts or ends with '/', or has an empty, '.' or '..' segment"
-    if "\\" in key or any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in key):
+    if "\\" in key or not ((key.isascii() and key.isprintable()) or _is_visible(key)):
         return "holds a backslash, a control or an invisible character"
     if len(key.encode()) > _MAX_KEY:
         return f"is longer than {_MAX_KEY} bytes"
     return None
+
+
+def _is_visible(key: str) -> bool:
+    return all(unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in key)
 
 
 def join_prefix(prefix: str, key: str) -> str:

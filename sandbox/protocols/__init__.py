@@ -1,10 +1,15 @@
-"""The protocols that the sandbox speaks beside the AI/ML API's: a room each, with the same bill, faults and pictures.
-
-| base URL | protocol | room |
-|---|---|---|
-| `ORIGIN/openai/v1` | OpenAI's images | `openai` |
-| `ORIGIN/gemini/v1beta` | Gemini's `generateContent` | `gemini` |
-| `ORIGIN/queue` | job, status, result, as fal has them | `queue` |
-"""
+"""The protocols that the sandbox speaks beside the AI/ML API's: one bill, the same faults."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..call_log import Protocol
+
+BASE_PATHS: Mapping[Protocol, str] = {
+    "aimlapi": "/v1",
+    "openai": "/openai/v1",
+    "gemini": "/gemini/v1beta",
+    "queue": "/queue",
+}
+"""Where each protocol begins, behind the sandbox's origin."""

@@ -29,8 +29,6 @@ from ..state import SandboxState
 from ..wire import JsonReply
 from .stock import ProtocolStock
 
-GEMINI_PREFIX = "/gemini/v1beta"
-
 _RATIOS = ("1:1", "1:4", "4:1", "1:8", "8:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 _CONTRACT = Contract(
     since="2026-11-01",

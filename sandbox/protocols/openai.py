@@ -34,8 +34,6 @@ from ..validation import MISSING, type_issue
 from ..wire import JsonReply
 from .stock import ProtocolStock
 
-OPENAI_PREFIX = "/openai/v1"
-
 _MOST_INPUTS = 16
 _CHARACTERS_PER_TOKEN = 4
 _PIXELS_PER_TOKEN = 1024

@@ -44,9 +44,8 @@ from ..images import ImageJob
 from ..paid_endpoint import Job, PaidEndpoint, Settled, failure_of, read_object
 from ..state import SandboxState
 from ..wire import CutResponse, JsonReply
+from . import BASE_PATHS
 from .stock import ProtocolStock
-
-QUEUE_PREFIX = "/queue"
 
 _MOST_DELIVERIES = 10
 _DELIVERY_SECONDS = 5.0
@@ -280,7 +279,7 @@ class Queue(PaidEndpoint):
         id_ = str(uuid.uuid4())
         # As with fal, what follows the first two parts of a model's name is not in the URLs of its jobs.
         app = "/".join((call.model or "").split("/")[:2])
-        url = f"{self._state.origin}{QUEUE_PREFIX}/{app}/requests/{id_}"
+        url = f"{self._state.origin}{BASE_PATHS['queue']}/{app}/requests/{id_}"
         queued = _Queued(id_, url, call, job, fault, webhook)
         self._jobs[id_] = queued
         queued.task = asyncio.create_task(self._run(queued, held))

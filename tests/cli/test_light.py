@@ -33,6 +33,7 @@ COMMANDS = (
     "models check",
     "models show",
     "blocks create",
+    "deploy init",
 )
 
 

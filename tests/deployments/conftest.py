@@ -88,7 +88,14 @@ class Office:
             AIMLAPI_API_KEY=KEY,
         )
         self.shell("prefect work-pool create imagen --type process --overwrite")
-        self.deploy(DEPLOYMENTS / "prefect.yaml")
+        given = f"--prompts {NIGHTLY} --budget-usd 5 --timezone Europe/Berlin --activate"
+        self.shell(f"prefect-imagen deploy init {self.file.parent} {given}")
+        self.deploy(self.file)
+
+    @property
+    def file(self) -> Path:
+        """The deployments, as `deploy init` wrote them."""
+        return self.folder / "deploy" / "prefect.yaml"
 
     def deploy(self, file: Path) -> str:
         return self.shell(f"prefect --no-prompt deploy --all --prefect-file {file}")

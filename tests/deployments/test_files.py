@@ -52,6 +52,12 @@ def test_entrypoints_are_flows_and_blocks_are_references() -> None:
     assert "budget_usd" not in triggered["triggers"][0]["parameters"]
 
 
+def test_deployed_as_it_stands_nothing_starts_by_itself() -> None:
+    deployments = _yaml("prefect.yaml")["deployments"]
+    assert [one["active"] for row in deployments for one in row.get("schedules", ())] == [False] * 3
+    assert [one["enabled"] for row in deployments for one in row.get("triggers", ())] == [False]
+
+
 def test_the_function_may_do_three_things() -> None:
     """Least privilege: no wildcard, neither of actions nor of resources, and no right to the objects."""
     template = _yaml("aws/template.yaml")

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from ..waiting import until
-from .conftest import DEPLOYMENTS, NIGHTLY, Office, open_office, prefect_server
+from .conftest import NIGHTLY, Office, open_office, prefect_server
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]
 BEAT = 30  # the shortest that Prefect allows
@@ -33,9 +33,9 @@ def own_office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
         yield office
 
 
-def _edited(tmp_path: Path, *changes: tuple[str, str]) -> Path:
+def _edited(office: Office, tmp_path: Path, *changes: tuple[str, str]) -> Path:
     """A copy of prefect.yaml, changed as a person changes it."""
-    text = (DEPLOYMENTS / "prefect.yaml").read_text(encoding="utf-8")
+    text = office.file.read_text(encoding="utf-8")
     for pattern, new in changes:
         text, count = re.subn(pattern, new, text, count=1)
         assert count == 1, pattern
@@ -51,6 +51,7 @@ def test_a_schedule_that_comes_due(own_office: Office, tmp_path: Path) -> None:
     zone = next((name for name in zones if due.astimezone(ZoneInfo(name)).date() != due.date()), "Pacific/Kiritimati")
     local = due.astimezone(ZoneInfo(zone))
     file = _edited(
+        own_office,
         tmp_path,
         (r'cron: "30 0 \* \* \*"', f'cron: "{local.minute} {local.hour} * * *"'),
         (r" timezone: Europe/Berlin", f" timezone: {zone}"),
@@ -86,6 +87,7 @@ def test_prompts_from_git(own_office: Office, tmp_path: Path) -> None:
     for command in commands.split("; "):
         subprocess.run(["git", *command.split()], cwd=repository, check=True)
     file = _edited(
+        own_office,
         tmp_path,
         (r"(?s)(- name: on-demand.*?)    parameters:\n", "\\1    pull: *from_git\n    parameters:\n"),
     )
@@ -150,7 +152,7 @@ def _assert_all_accounted_for(office: Office, run_id: str) -> tuple[int, int]:
 def test_a_killed_worker_and_its_run_are_started_again(own_office: Office) -> None:
     """Power cut in the middle: the watchdog marks the run, `--restart` schedules it, a new worker finishes it."""
     office = own_office
-    office.deploy(DEPLOYMENTS / "prefect.yaml")
+    office.deploy(office.file)
     office.shell(
         "python -m prefect_imagen.deployments.automations --restart", PREFECT_FLOWS_HEARTBEAT_FREQUENCY=str(BEAT)
     )

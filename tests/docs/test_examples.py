@@ -101,6 +101,7 @@ def test_the_pages_have_examples_to_run() -> None:
 
 @pytest.mark.parametrize("example", _examples("sh"), ids=str)
 def test_shell_examples(example: Example, workplace: Workplace) -> None:
+    shutil.rmtree(workplace.folder / "imagen", ignore_errors=True)  # each page's own deployments
     lines = re.sub(r"\\\n\s*", "", example.text).splitlines()
     for line in lines:
         if not line.strip() or line.startswith((*_NOT_RUN, "#")):

@@ -16,7 +16,7 @@ MODEL = "gpt-image-2"
 
 
 def client_of(api: Api) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{api.server.origin}/openai/v1", api_key="any", max_retries=0)
+    return openai.OpenAI(base_url=api.server.url("openai"), api_key="any", max_retries=0)
 
 
 def opened(item) -> Image.Image:
@@ -30,7 +30,7 @@ def keyed():
     """A sandbox that honours idempotency keys, and takes any model without a key."""
     from prefect_imagen.sandbox import SandboxServer
 
-    with SandboxServer(idempotency="replay", key_needed=False, any_model_usd="0.01", keys=["right"]) as server:
+    with SandboxServer(idempotency="replay", anonymous=True, any_model_usd="0.01", keys=["right"]) as server:
         api = Api(server)
         yield api
         api.session.close()

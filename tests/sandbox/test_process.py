@@ -25,7 +25,7 @@ FULL = {
     "port_file": "/tmp/port",
     "exit_with_stdin": True,
     "keys": ["a", "b"],
-    "key_needed": False,
+    "anonymous": True,
     "balance_usd": "12.5",
     "imagen4_contract": "2025-05",
     "success_status": 201,

@@ -55,7 +55,7 @@ def jobs(api: Api) -> Jobs:
 
 @pytest.fixture
 def client(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[fal_client.SyncClient]:
-    monkeypatch.setattr("fal_client.client.QUEUE_URL_FORMAT", f"{api.server.origin}/queue/")
+    monkeypatch.setattr("fal_client.client.QUEUE_URL_FORMAT", f"{api.server.url('queue')}/")
     client = fal_client.SyncClient(key="any", default_timeout=20)
     yield client
     client._client.close()
