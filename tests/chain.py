@@ -44,6 +44,8 @@ def run_chain(
     s3: Mapping[str, Any] | None = None,
     adopt: bool = False,
     key: str = "key-of-the-tests",
+    model: str | None = None,
+    price: float | None = None,
 ) -> dict[str, Any]:
     """Run so many prompts once; returns the run's id, its items by state, and how it ended.
 
@@ -67,9 +69,11 @@ def run_chain(
         s3: Options of the store.
         adopt: Take over the destination of another ledger.
         key: Of the API.
+        model: None: the default one.
+        price: As the option.
     """
     ledger = catalog if isinstance(catalog, Ledger) else Ledger(catalog)
-    client = open_client(key, base_url=base_url, read_timeout=read_timeout)
+    client = open_client(key, base_url=base_url, model=model, read_timeout=read_timeout)
     request = RunRequest.by_flag(
         {
             "set": dict(parameters or {}),
@@ -82,12 +86,14 @@ def run_chain(
             "adopt_ledger": adopt,
             "patience": patience,
             "offline": True,
+            "price": price,
+            **({"model": model} if model is not None else {}),
         }
     )
     request = request.with_("delivery", spool=spool).with_("policy", wait_for_others=0.0)
     prompts = [f"{prefix} number {n}" for n in range(count)]
     try:
-        checked = check_request(prompts, request, Endpoint.find(base_url=base_url))
+        checked = check_request(prompts, request, Endpoint.of(client))
         target = open_store(store, **(s3 or {}))
         prepared = prepare(request, client=client, ledger=ledger, store=target, checked=checked)
         with closing(Run.open(prepared, uuid.uuid4().hex)) as run:

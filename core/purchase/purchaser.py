@@ -318,15 +318,11 @@ class Purchaser:
             recovery=request.promise(client, intent),
         )
 
-    def _origin_of(self, client: ImageClient) -> str:
+    def _origin_of(self, client: ImageClient) -> str | None:
         name = client.provider.name
         if name not in self._origins:
-            self._origins |= {account.provider: account.origin for account in self._ledger.accounts}
-        if name not in self._origins:
-            origin = client.origin()
-            self._ledger.bind(origin, client.address, name)
-            self._origins[name] = origin
-        return self._origins[name]
+            self._origins = {account.provider: account.origin for account in self._ledger.accounts}
+        return self._origins.get(name)
 
     def _send(self, client: ImageClient, request: PaidRequest, intent: CallIntent) -> Decision:
         recovery = intent.recovery

@@ -14,7 +14,7 @@ from ..files import home
 from ..ledger import Ledger
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch, BatchSpec, make_terms, open_batch
-from ..providers import Endpoint, ImageClient, InvalidRequest, WithdrawnModel, load_registry
+from ..providers import Clients, Endpoint, ImageClient, InvalidRequest, WithdrawnModel, load_registry
 from ..providers.errors import ApiError, BadKey
 from ..request import RunRequest
 from ..rewrite import make_request
@@ -118,6 +118,8 @@ def prepare(
     """
     adopt = request.delivery.adopt_ledger
     check_services(client, ledger, store, adopt=adopt, tags=request.tags if tags is None else tags)
+    if checked is not None:
+        _check_stand_ins(client, ledger, checked.batch)
     return Prepared(request, client, ledger, store, checked)
 
 
@@ -224,6 +226,16 @@ def check_services(
         Unavailable: Something does not answer.
     """
     origin = client.origin()
+    _check_key(client)
+    if store is not None:
+        store.preflight(tags)
+    # Last, since it is for good: an address with a typo in it must not become a new ledger's API.
+    ledger.bind(origin, client.address, client.provider.name)
+    if store is not None:
+        Marker(ledger, store).bind(adopt=adopt)
+
+
+def _check_key(client: ImageClient) -> None:
     try:
         client.check_key()
     except BadKey as error:
@@ -231,9 +243,22 @@ def check_services(
     except ApiError:
         # The balance is a courtesy: a key without the right to see it can still buy images.
         pass
-    if store is not None:
-        store.preflight(tags)
-    # Last, since it is for good: an address with a typo in it must not become a new ledger's API.
-    ledger.bind(origin, client.address, client.provider.name)
-    if store is not None:
-        Marker(ledger, store).bind(adopt=adopt)
+
+
+def _check_stand_ins(client: ImageClient, ledger: Ledger, batch: AnyBatch) -> None:
+    """The same for the providers of fallback models: their keys are those of the environment."""
+    others = {model.spec.provider: model.name for model in batch.models() if not batch.terms.is_withdrawn(model)}
+    clients = Clients(client)
+    try:
+        for provider, model in others.items():
+            if provider == client.provider.name:
+                continue
+            try:
+                other = clients.of(provider)
+                origin = other.origin()
+                _check_key(other)
+            except BadInput as error:
+                raise BadInput(f"fallback {model}: {error}") from None
+            ledger.bind(origin, other.address, provider)
+    finally:
+        clients.close()

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from ...errors import BadInput
 from ...http.sessions import KeyAuth
 from ..client import ImageClient, WireRequest
-from ..errors import status_error
+from ..errors import BadKey, status_error
 from ..request import ImageRequest
 
 _IN_IMAGE_CONFIG = {"aspect_ratio": "aspectRatio", "resolution": "imageSize"}
@@ -40,10 +40,11 @@ class GeminiClient(ImageClient):
         return WireRequest(f"/models/{quote(request.model.wire_model)}:generateContent", body)
 
     def check_key(self) -> Decimal | None:
-        """`GET {base}/models`: a bad key is a 400 or 403 here, with a name of its own."""
+        """`GET {base}/models`: a bad key is a 400 here, with a reason of its own."""
         answer = self._get(f"{urlsplit(self.base_url).path}/models?pageSize=1", key=True)
-        if answer.status in (400, 401, 403):
-            raise status_error(answer.status, answer.body)
+        error = status_error(answer.status, answer.body) if answer.status >= 400 else None
+        if isinstance(error, BadKey):
+            raise error
         return None
 
 
