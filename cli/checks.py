@@ -5,8 +5,9 @@ Each check returns what it found as one sentence, or raises an error that says w
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import BadInput, ImagenError, Unavailable
 
@@ -15,8 +16,18 @@ if TYPE_CHECKING:
     from ..core.providers import ImageClient
     from ..core.storage import ObjectStore
 
+State = Literal["ok", "note", "problem"]
 _LOW_BALANCE = Decimal(1)
 _PACKAGE = "prefect-imagen"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What was found of one part: fine, something to know, or something to do."""
+
+    check: str
+    state: State
+    message: str
 
 
 class NoPrefectApi(BadInput):

@@ -19,7 +19,11 @@ import sys
 import warnings
 from typing import IO, Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+
+resource: Any = None  # not everywhere
+with contextlib.suppress(ImportError):
+    import resource
 
 _PLUGINS = {
     "PNG": "Png",
@@ -44,9 +48,7 @@ def _memory() -> int:
 
 def _limit(memory: int, seconds: int) -> None:
     """Allow so much more memory, and so much more time of the processor, than were used until now."""
-    try:
-        import resource
-    except ImportError:  # no POSIX: what asked for the picture still has a deadline
+    if resource is None:  # what asked for the picture still has a deadline
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
     limits = {resource.RLIMIT_CPU: int(used.ru_utime + used.ru_stime) + 1 + seconds}
@@ -55,6 +57,13 @@ def _limit(memory: int, seconds: int) -> None:
     for which, value in limits.items():
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(which, (value, resource.getrlimit(which)[1]))
+
+
+def _free_memory() -> None:
+    """Take the last picture's limit back: the next one's bytes may be many more than it needed."""
+    if resource is not None:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (resource.getrlimit(resource.RLIMIT_DATA)[1],) * 2)
 
 
 def _grey_rows(image: Image.Image) -> int:
@@ -106,8 +115,12 @@ def _answer(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
             return _draw(image, job), b""
     except MemoryError:
         return {"error": "it takes more memory than its size calls for"}, b""
+    except UnidentifiedImageError:
+        return {"error": "its decoder does not know it"}, b""
     except Exception as error:  # noqa: BLE001 - a hostile file can make a decoder raise anything
         return {"error": " ".join(str(error).split())[:120] or type(error).__name__}, b""
+    finally:
+        _free_memory()
 
 
 def _prepare() -> IO[bytes]:
@@ -116,11 +129,10 @@ def _prepare() -> IO[bytes]:
     os.dup2(2, 1)
     Image.MAX_IMAGE_PIXELS = None  # every request brings its own limit
     warnings.simplefilter("ignore")
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if resource is not None:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     with contextlib.suppress(ImportError):
         from PIL import AvifImagePlugin
 

@@ -190,7 +190,7 @@ def _ask(kind: Format, data: bytes, need: int, **job: Any) -> tuple[dict[str, An
 
 def memory_needed(kind: Format, data: bytes, pixels: int, bytes_per_pixel: int | None = None) -> int:
     """Bytes to draw a picture of so many pixels: what the decoder takes, and its copies of the file."""
-    return _OVERHEAD + 2 * len(data) + pixels * (bytes_per_pixel or kind.bytes_per_pixel)
+    return _OVERHEAD + 3 * len(data) + pixels * (bytes_per_pixel or kind.bytes_per_pixel)
 
 
 def draw(kind: Format, data: bytes, *, need: int, pixels: int, cut: bool = False) -> dict[str, Any]:

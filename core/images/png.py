@@ -234,6 +234,6 @@ def _count(picture: _Stream) -> Rows | None:
                     more, full = stream.unconsumed_tail, len(inflated) == _OUTPUT
     except zlib.error:
         return rows(whole=False, sound=False)
-    if stream.eof and (size < expected or stream.unused_data):
+    if stream.eof and stream.unused_data:
         return None
-    return rows(whole=bool(stream.eof), sound=True)
+    return rows(whole=bool(stream.eof) and size == expected, sound=True)

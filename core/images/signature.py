@@ -113,7 +113,7 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
 )
 # Possessive, so that no text takes longer than its length.
 _SVG = re.compile(
-    rb"(?:<\?xml[^>]*+>|<!--(?>.*?-->)|<!DOCTYPE\s++svg\b[^\[>]*+>|\s++)*+<(?:svg:)?svg[\s>/]",
+    rb"(?:<\?xml[^>]*+>|<!--(?>.*?-->)|<!DOCTYPE\s++svg\b[^\[>]*+(?:\[[^\]]*+\]\s*+)?+>|\s++)*+<(?:svg:)?svg[\s>/]",
     re.DOTALL | re.IGNORECASE,
 )
 
@@ -132,7 +132,7 @@ def _format(data: bytes) -> Format | None:
             return AVIF
         if any(brand in brands for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")):
             return HEIC
-    if _SVG.match(data[:4096].removeprefix(b"\xef\xbb\xbf")):
+    if _SVG.match(data[:65_536].removeprefix(b"\xef\xbb\xbf")):
         return SVG
     return None
 

@@ -23,6 +23,9 @@ from ..errors import Unavailable
 
 BEYOND_CONCURRENCY = 6
 PROBES = 4
+SLOW_SECONDS = 30.0
+"""So long, from the call on, a picture may take that has not failed yet, also where patience is shorter."""
+
 _DOUBTFUL = 3
 _LOOK = 0.25
 
@@ -44,7 +47,8 @@ class CircuitBreaker:
         concurrency: Calls that may be in flight at once.
         patience: Seconds that are waited for a success, counted from the moment at which buying pauses.
         lagging: What is watched may come long after its call, as pictures do. Then a success clears what is open, since
-            that has no bound, and once the first sign of trouble is older than the patience, nothing is waited for.
+            that has no bound, and once the first sign of trouble is older than the patience, nothing is waited for but
+            what is merely slow: what is not in trouble itself, and no slower than the slowest that succeeded.
         on_change: Told when buying pauses (with the reason), and when it goes on (with None).
 
     Attributes:
@@ -78,7 +82,8 @@ class CircuitBreaker:
         self.on_change = on_change
         self._clock = clock
         self._changed = threading.Condition()
-        self._open: set[str] = set()
+        self._open: dict[str, float] = {}  # when each of them entered
+        self._slowest = SLOW_SECONDS
         self._failed: set[str] = set()
         self._troubled: set[str] = set()
         self._alone: set[str] = set()  # in trouble while others succeeded: their own matter
@@ -106,7 +111,7 @@ class CircuitBreaker:
             with self._changed:
                 now = self._clock()
                 if self._may_enter(now):
-                    self._open.add(call_id)
+                    self._open[call_id] = now
                     if self._paused_at is not None:
                         self._probe = call_id
                     return True
@@ -123,9 +128,13 @@ class CircuitBreaker:
 
     def _is_over(self, now: float) -> bool:
         if self._paused_at is None:
-            return self._lagging and bool(self._troubled) and now - self._trouble_since >= self._patience
+            tried = self._lagging and bool(self._troubled) and now - self._trouble_since >= self._patience
+            return tried and not any(self._is_merely_slow(call_id, now) for call_id in self._open)
         hangs = bool(self._open) and self._probe is None and now - self._paused_at >= self._patience
         return self._probes >= PROBES or hangs
+
+    def _is_merely_slow(self, call_id: str, now: float) -> bool:
+        return call_id not in self._troubled and now - self._open[call_id] < self._slowest
 
     def _message(self) -> str:
         return f"none of the last {len(self._troubled)} {self.of} succeeded: {self._reason}"
@@ -138,7 +147,8 @@ class CircuitBreaker:
                 came after.
         """
         with self._changed:
-            self._open.discard(call_id)
+            now = self._clock()
+            self._slowest = max(self._slowest, now - self._open.pop(call_id, now))
             counts = not self._troubled or began >= self._trouble_since
             went_on = counts and self._paused_at is not None
             if counts:
@@ -170,7 +180,7 @@ class CircuitBreaker:
         with self._changed:
             now = self._clock()
             self._note_trouble(call_id, reason)
-            self._open.discard(call_id)
+            self._open.pop(call_id, None)
             self._failed.add(call_id)
             if self._paused_at is None and len(self._failed) >= self._limit:
                 self._paused_at, self._probes = now, 0
@@ -186,7 +196,7 @@ class CircuitBreaker:
     def ended(self, call_id: str) -> None:
         """A call is over, and what became of it tells nothing: it was not sent, or asked to come later."""
         with self._changed:
-            self._open.discard(call_id)
+            self._open.pop(call_id, None)
             self._end_probe(call_id, failed=False)
             self._changed.notify_all()
 

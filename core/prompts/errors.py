@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from ..errors import BadInput
 
 _EXCERPT = 60
+_BEGIN, _END = 700, 300
+"""What is kept of a problem that quotes a long text: where it begins to be told, and the advice at its end."""
 
 
 class PromptError(BadInput):
@@ -38,7 +40,7 @@ class PromptFileError(PromptError):
     problem: str
 
     def __str__(self) -> str:
-        return f"{_where(self.source, self.line)}: {self.problem}"
+        return f"{_where(self.source, self.line)}: {_brief(self.problem)}"
 
 
 class TooExpensive(PromptFileError):
@@ -64,7 +66,7 @@ class PromptOptionError(PromptError):
     problem: str
 
     def __str__(self) -> str:
-        return f"{self.option}={self.value!r}: {self.problem}"
+        return f"{self.option}={_brief(repr(self.value))}: {_brief(self.problem)}"
 
 
 @dataclass(eq=False, repr=False)
@@ -100,7 +102,7 @@ class VariantError(PromptError):
         what = "rendered prompt" if self.rendered else "prompt"
         place = f"line {self.text_line}, column {self.text_column} of the {what}"
         where = "" if self.source is None else f"{_where(self.source, self.line)}: "
-        return f"{where}{self.problem} ({place})\n{self._caret()}"
+        return f"{where}{_brief(self.problem)} ({place})\n{self._caret()}"
 
     def _caret(self) -> str:
         """The line in question, shortened around the position, and a caret below it."""
@@ -131,7 +133,11 @@ class TemplateError(PromptError):
         place = "template" if self.template_line is None else f"template, line {self.template_line}"
         if self.source is not None:
             place += f" (for {_where(self.source, self.line)})"
-        return f"{place}: {self.problem}"
+        return f"{place}: {_brief(self.problem)}"
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= _BEGIN + _END else f"{text[:_BEGIN]} … {text[-_END:]}"
 
 
 def _where(source: str, line: int | None) -> str:

@@ -193,3 +193,13 @@ def test_no_decoder_outlives_the_process_that_started_it(tmp_path: Path) -> None
         process.kill()
         status = Path(f"/proc/{pid}/status")
         until(lambda: not status.exists() or "zombie" in status.read_text(), "the decoder to end")
+
+
+def test_a_large_file_after_a_small_one_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share a process: what one may take does not bound the other. Nor does a profile spoil a picture."""
+    small = picture()
+    segments = b"".join(b"\xff\xe1" + (65_535).to_bytes(2) + b"A" * 65_533 for _ in range(400))
+    profiled = picture("WEBP", icc_profile=bytes(20_000_000))
+    for data in (small, small[:2] + segments + small[2:], small, profiled):
+        facts = inspect(data)
+        assert (facts.width, facts.height, facts.damage, facts.checked) == (64, 48, None, True)

@@ -77,6 +77,15 @@ def test_16_bit_png(look: Any) -> None:
     assert look(out.getvalue()) == ImageFacts("image/png", "png", 64, 48)
 
 
+def test_a_png_whose_stream_ends_before_its_rows_do_is_cut(look: Any) -> None:
+    short = png_claiming(8, 800).replace(
+        png_chunk(b"IDAT", zlib.compress(b"")), png_chunk(b"IDAT", zlib.compress(b"\0" * 25 * 780))
+    )
+    assert look(short).damage == "the last 20 of 800 rows are missing"
+    with pytest.raises(NotAnImage, match="truncated PNG"):
+        look(png_claiming(8, 800))
+
+
 @pytest.mark.parametrize("kind", ["WEBP", "PNG"])
 def test_animations_are_decoded_to_the_last_frame(look: Any, kind: str) -> None:
     frames = [Image.frombytes("RGB", (64, 48), random.Random(n).randbytes(64 * 48 * 3)) for n in range(3)]
@@ -241,6 +250,8 @@ def test_other_formats_are_drawn(look: Any, kind: str) -> None:
     [
         (b"<?xml version='1.0'?><!-- a --><svg xmlns='x'/>", "image/svg+xml", "svg", (None, None)),
         (b"\xef\xbb\xbf\n<svg width='5'>", "image/svg+xml", "svg", (None, None)),
+        (b"<!-- drawn by hand -->\n" * 500 + b"<svg width='5'>", "image/svg+xml", "svg", (None, None)),
+        (b"<!DOCTYPE svg PUBLIC 'x' 'y' [<!ENTITY ns 'z'>\n]><svg a='&ns;'>", "image/svg+xml", "svg", (None, None)),
         (struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic" + bytes(300), "image/heic", "heic", (None, None)),
         (
             struct.pack(">I", 24)

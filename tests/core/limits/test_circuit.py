@@ -9,7 +9,7 @@ import time
 
 import pytest
 from prefect_imagen.core.limits import CircuitBreaker, NothingSucceeds, circuit
-from prefect_imagen.core.limits.circuit import BEYOND_CONCURRENCY, PROBES
+from prefect_imagen.core.limits.circuit import BEYOND_CONCURRENCY, PROBES, SLOW_SECONDS
 
 
 class Service:
@@ -140,13 +140,45 @@ def test_pictures_on_their_way_are_no_reason_to_wait() -> None:
             breaker.succeeded(f"call-{number}", float("inf"))
 
 
-def test_pictures_that_hang_end_the_run_when_the_patience_is_over() -> None:
-    service = Service(1, patience=5.0, lagging=True)
+def full_of_pictures(patience: float) -> Service:
+    """All calls that may be are sent, and the first one's picture could not be fetched at once."""
+    service = Service(1, patience=patience, lagging=True)
     for number in range(1 + BEYOND_CONCURRENCY):
         assert service.breaker.enter(f"call-{number}", lambda: False)
     service.breaker.troubled("call-0", "silent for 60 s")
-    service.now = 5.1
+    return service
+
+
+def test_pictures_that_hang_end_the_run_when_the_patience_is_over() -> None:
+    service = full_of_pictures(patience=5.0)
+    service.now = SLOW_SECONDS + 0.1
     with pytest.raises(NothingSucceeds, match="silent"):
+        service.breaker.enter("one more", lambda: False)
+    failing = full_of_pictures(patience=5.0)
+    for number in range(1 + BEYOND_CONCURRENCY):
+        failing.breaker.troubled(f"call-{number}", "silent for 2 s")
+    failing.now = 5.1
+    with pytest.raises(NothingSucceeds, match="silent"):
+        failing.breaker.enter("one more", lambda: False)
+
+
+@pytest.mark.parametrize("patience", [0.0, 5.0])
+def test_pictures_that_are_merely_slow_do_not_end_the_run(patience: float) -> None:
+    service = full_of_pictures(patience)
+    service.now = SLOW_SECONDS - 0.1
+    waits = iter([False, False])
+    assert not service.breaker.enter("one more", lambda: next(waits, True)), "it waits"
+    service.now = 80.0
+    service.breaker.succeeded("call-1", began=1.0)
+    # Now so slow a picture is nothing unusual.
+    for number in range(1 + BEYOND_CONCURRENCY):
+        assert service.breaker.enter(f"later-{number}", lambda: False)
+    service.breaker.troubled("later-0", "404")
+    service.now += 79.0
+    waits = iter([False, False])
+    assert not service.breaker.enter("one more", lambda: next(waits, True))
+    service.now += 2.0
+    with pytest.raises(NothingSucceeds, match="404"):
         service.breaker.enter("one more", lambda: False)
 
 

@@ -385,3 +385,10 @@ def test_a_name_with_a_blank_is_one_where_there_is_such_a_wildcard() -> None:
         "a oak box, __new wood__",
         "a yew box, __new wood__",
     ]
+
+
+def test_a_message_stays_short_whatever_it_quotes() -> None:
+    with pytest.raises(VariantError) as caught:
+        texts("{" + "9" * 100_000 + "x::a|b} {" + "9" * 100_000 + "0.0.0::a|b}")
+    assert len(str(caught.value)) < 2_000
+    assert "is not a number above 0" in str(caught.value)
