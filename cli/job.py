@@ -62,8 +62,14 @@ class Job:
             Unavailable: A service does not answer.
         """
         client = self.endpoint.open(self.api_key)  # first of all: it says if there is no key
-        checked = check_request(self.prompts, self.request, self.endpoint)
         store = open_store(self.to, **self.store_options)
+        checked = check_request(
+            self.prompts,
+            self.request,
+            self.endpoint,
+            ledger=lambda: open_ledger(self.catalog),
+            store=store,
+        )
         prepared = prepare(self.request, client=client, ledger=open_ledger(self.catalog), store=store, checked=checked)
         return Ready(self, prepared, checked)
 

@@ -19,9 +19,10 @@ from .flags import FlagsOf, Given, with_flags
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.plan import Plan, RewritePlan
+    from ..core.plan import InputPlan, Plan, RewritePlan
 
 _PARTS = frozenset({"model", "template", "aspect_ratio", "edition", "edition_timezone", "select", "image", "rewrite"})
+_COPIES = 5
 _ALSO = frozenset({"rewrite_fallback", "concurrency", "requests_per_minute", "offline"})
 
 
@@ -60,6 +61,7 @@ def plan(
         return _plan_regenerations(given, catalog, api, base_url, as_json=json)
     if prompts is None:
         raise BadInput("name a file of prompts, or --regenerations")
+    from ..core.inputs import InputReader
     from ..core.limits.circuit import most_calls
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan
     from ..core.run.checks import open_terms
@@ -69,10 +71,12 @@ def plan(
 
     endpoint = endpoint_of(given, api, base_url)
     request = read_request(given, prompts, endpoint)
-    destination = open_store(to, **read_store(store)).destination if to is not None else None
-    spec = open_terms(prompts, request, endpoint)
+    target = open_store(to, **read_store(store)) if to is not None else None
+    destination = target.destination if target is not None else None
     with ExitStack() as stack:
         ledger = stack.enter_context(ledger_if_any(catalog))
+        reader = InputReader((lambda: ledger) if ledger is not None else None, target, trusted=(endpoint.base_url,))
+        spec = open_terms(prompts, request, endpoint, reader)
         writer = None
         if out is not None:
             if not isinstance(spec, BatchSpec):
@@ -145,6 +149,7 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
         "omitted": [{"field": one.field, "value": one.value, "why": one.why} for one in made.omitted],
         "notes": list(made.notes),
         "column": made.column,
+        "inputs": asdict(made.inputs) if made.inputs is not None else None,
         "lifecycle": spec.lifecycle.model_dump(),
         "destination": destination,
         "catalog": catalog,
@@ -204,6 +209,7 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
             ("at risk", _at_risk(made, at_risk)),
             ("prompts", f"{made.prompts:,}{each}"),
             ("from column", made.column or ""),
+            ("pictures", _inputs(made.inputs) if made.inputs is not None else ""),
             ("rewriting", _rewriting(made.rewrites) if made.rewrites is not None else ""),
             ("duplicates", f"{made.duplicates:,}, bought once" if made.duplicates else ""),
             ("invalid", f"{len(made.invalid):,}" if made.invalid else ""),
@@ -255,6 +261,15 @@ def _rewriting(made: RewritePlan) -> str:
         (made.failed, "that came to nothing before"),
     ):
         text += f"; {count:,} {what}" if count else ""
+    return text
+
+
+def _inputs(made: InputPlan) -> str:
+    text = f"{made.pictures:,} go in, {_size(made.bytes)}"
+    if made.copies:
+        named = "; ".join(made.copies[:_COPIES])
+        more = f"; and {len(made.copies) - _COPIES:,} more" if len(made.copies) > _COPIES else ""
+        text += f"; of {len(made.copies):,} a smaller copy is sent: {named}{more}"
     return text
 
 

@@ -261,6 +261,26 @@ class ImageOptions(Options):
     lenient: Annotated[
         bool, Field(description="Leave out parameters that the model cannot do; the report says which.")
     ] = False
+    image_columns: Annotated[
+        tuple[str, ...],
+        _empty_for_none(tuple),
+        Field(description="Column with pictures to start from: path, s3://…, https://…, data:…, catalog:IMAGE_ID."),
+        Flag("--image-column", metavar="COLUMN"),
+    ] = ()
+    mask_column: Annotated[
+        str | None,
+        Field(description="Column with the mask: which part of the picture is to change."),
+        Flag(metavar="COLUMN"),
+    ] = None
+    images: Annotated[
+        tuple[str, ...],
+        _empty_for_none(tuple),
+        Field(description="Picture to start from, for all prompts; after those of the row."),
+        Flag("--image", metavar="WHERE"),
+    ] = ()
+    strict_images: Annotated[
+        bool, Field(description="Refuse pictures that are too large for the model; otherwise a smaller copy is sent.")
+    ] = False
 
 
 class Rewrite(Options):
@@ -379,6 +399,11 @@ class Delivery(Options):
         Field(description="sidecar: a file NAME.EXT.xmp beside each image says in XMP that an AI made it, and which."),
     ] = "none"
     mark_prompt: Annotated[bool, Field(description="Marks have the prompt, too.")] = False
+    keep_inputs: Annotated[
+        bool,
+        Field(description="Keep the pictures that go into requests under inputs/ of the destination."),
+        Flag("--no-keep-inputs", off=True, help="Keep the pictures that go into requests on this machine only."),
+    ] = True
     credit: Annotated[
         str | None, Field(max_length=1000, description="Credit line of the marks."), Flag(metavar="TEXT")
     ] = None
@@ -580,6 +605,19 @@ class RunRequest(Options):
             return cls.model_validate(fields)
         except ValidationError as error:
             raise BadInput(explain(error, cls)) from None
+
+
+class ChainStep(Options):
+    """One step of a chain; what the step before it has made goes into it."""
+
+    section: ClassVar[str] = "A step of a chain"
+
+    model: ModelName
+    template: Annotated[
+        str | None, Field(description="Makes its prompts. None: the prompts of the step before, as they were sent.")
+    ] = None
+    aspect_ratio: AspectRatio = None
+    image: ImageOptions = ImageOptions()
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,13 @@ def opened(
     if prepared is None:
         request = request.scheduled(scheduled_start())
         block = credentials_block(credentials, request.model)
-        checked = check_request(prompts, request, Endpoint.of(block.get_client(request.model)))
+        checked = check_request(
+            prompts,
+            request,
+            Endpoint.of(block.get_client(request.model)),
+            ledger=lambda: catalog_block(catalog).get_ledger(),
+            store=image_store_block(store).get_store(),
+        )
     with references(credentials, store, catalog) as refs:
         check(refs)
         if prepared is None:

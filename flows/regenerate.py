@@ -91,7 +91,7 @@ def imagen_regenerate(
         if affordable is None:
             message = "the budget is used up by the runs before; the rest is left for another time"
             return Failed(name="BudgetReached", message=message, data=BadInput(message))
-        report = _run(affordable, credentials, store, catalog)
+        report = carry_out(affordable, credentials, store, catalog)
         reports.append(report)
         spent += report.account.billed_at_most
     for report in reports:
@@ -103,7 +103,7 @@ def imagen_regenerate(
     return Completed(message=f"{count:,} images made anew", data=reports)
 
 
-def _run(
+def carry_out(
     prepared: Prepared,
     credentials: ApiCredentials | None,
     store: S3ImageStore | LocalImageStore | str | None,

@@ -29,7 +29,9 @@ def run_chain(
     base_url: str,
     store: str,
     spool: str,
-    count: int,
+    count: int = 0,
+    prompts: str | None = None,
+    options: Mapping[str, Any] | None = None,
     prefix: str = "fox",
     unknown: str = "hold",
     budget: int | None = None,
@@ -55,6 +57,8 @@ def run_chain(
         store: Address of the destination.
         spool: Folder of the spools.
         count: Prompts.
+        prompts: A file, in place of so many prompts.
+        options: Further options, by their flags.
         prefix: First word of each.
         unknown: As the option.
         budget: In credits.
@@ -88,13 +92,14 @@ def run_chain(
             "offline": True,
             "price": price,
             **({"model": model} if model is not None else {}),
+            **(options or {}),
         }
     )
     request = request.with_("delivery", spool=spool).with_("policy", wait_for_others=0.0)
-    prompts = [f"{prefix} number {n}" for n in range(count)]
+    source = prompts or [f"{prefix} number {n}" for n in range(count)]
     try:
-        checked = check_request(prompts, request, Endpoint.of(client))
         target = open_store(store, **(s3 or {}))
+        checked = check_request(source, request, Endpoint.of(client), ledger=lambda: ledger, store=target)
         prepared = prepare(request, client=client, ledger=ledger, store=target, checked=checked)
         with closing(Run.open(prepared, uuid.uuid4().hex)) as run:
             planned = run.plan()

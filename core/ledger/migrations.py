@@ -280,6 +280,11 @@ def _provenance(connection: Connection) -> None:
         add_column(connection, column)
 
 
+def _inputs(connection: Connection) -> None:
+    """Pictures that go into requests."""
+    add_column(connection, items.c.inputs)
+
+
 def _accounts(connection: Connection) -> None:
     """Several providers on one ledger; calls whose answers can be asked for again."""
     add_table(connection, accounts)
@@ -295,7 +300,7 @@ def _accounts(connection: Connection) -> None:
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
 _STEPS: tuple[Step, ...] = (
     *(_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules),
-    *(_marks, _damage, _reviews, _provenance, _accounts),
+    *(_marks, _damage, _reviews, _provenance, _inputs, _accounts),
 )
 
 SCHEMA_VERSION = 1 + len(_STEPS)

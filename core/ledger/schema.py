@@ -139,6 +139,7 @@ items = sa.Table(
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("prompt", sa.Text, nullable=False),
     sa.Column("parameters", JsonText, nullable=False),
+    sa.Column("inputs", JsonText, comment="pictures that go in: by the parameter that names each, its hash"),
     sa.Column("edition", sa.Text, nullable=False),
     sa.Column("repeat", sa.Integer, nullable=False),
     sa.Column("kind", sa.Text, nullable=False, server_default="image", comment="image, or rewrite: a text"),
@@ -542,6 +543,7 @@ SELECT
     im.c2pa_issuer                     AS c2pa_issuer,
     im.digital_source_type             AS digital_source_type,
     im.marked                          AS marked,
+    i.inputs                           AS inputs,
     c.provider                         AS provider
 FROM imagen_images im
 LEFT JOIN imagen_calls c ON c.id = im.call_id

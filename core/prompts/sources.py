@@ -15,7 +15,8 @@ rows of a table whose cells are all empty; duplicates are rows of their own. Whi
 dropped; all other text is kept as it is, Unicode normalisation included. A row with fewer cells than the header has
 empty ones at its end; one with more is an error. A header cell without a name is called `column_3`, by its place.
 
-`s3://bucket/key` has the same formats and is read in pieces: see `s3`.
+`s3://bucket/key` has the same formats and is read in pieces: see `s3`. A folder, a pattern or a prefix is a source of
+pictures: see `folders`.
 """
 
 from __future__ import annotations

@@ -79,6 +79,32 @@ ReplyForm = Literal[
 """The forms of a reply that were seen; `prefect_imagen.sandbox.reply_formats` describes each."""
 
 
+class InputLimits(Data):
+    """What a model takes of each picture that goes into a request. Where nothing is documented, what most models take.
+
+    Attributes:
+        formats: Media types.
+        bytes: Of the file.
+        side: Longest side in pixels.
+        pixels: In all; None where only the side counts.
+        least_side: Shortest side in pixels.
+        ratio: How many times as long one side may be as the other.
+    """
+
+    formats: tuple[str, ...] = ("image/png", "image/jpeg", "image/webp")
+    bytes: int = Field(default=10 * 2**20, gt=0)
+    side: int = Field(default=4096, gt=0)
+    pixels: int | None = Field(default=None, gt=0)
+    least_side: int = Field(default=1, gt=0)
+    ratio: float = Field(default=16, ge=1)
+
+    def longest_side(self, width: int, height: int) -> int:
+        """The longest side that a picture of this shape may have."""
+        if self.pixels is None or width * height <= self.pixels:
+            return self.side
+        return min(self.side, int(max(width, height) * (self.pixels / (width * height)) ** 0.5))
+
+
 class Contract(Data):
     """The request schema of a model in one era.
 
@@ -89,6 +115,8 @@ class Contract(Data):
         aspect_ratios: For models without an `aspect_ratio` field: aspect ratio to size, at the default resolution.
         resolutions: For models whose size says the resolution, too: resolution to aspect ratio to size. The size of a
             resolution alone is under its own name.
+        takes_prompt: Whether the prompt is sent; a model that only improves a picture takes none.
+        inputs: What it takes of each picture that goes in.
     """
 
     since: str
@@ -99,6 +127,8 @@ class Contract(Data):
     resolutions: Mapping[str, Mapping[str, Size]] = {}
     fields: Mapping[str, FieldSpec]
     reply: ReplyForm = "data"
+    takes_prompt: bool = True
+    inputs: InputLimits = InputLimits()
 
     @property
     def sizing(self) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import BadInput, ImagenError
 from ..files import SpoolUnavailable
+from ..inputs import InputShelf
 from ..ledger import (
     Answered,
     BeginResult,
@@ -37,9 +38,11 @@ from ..limits import (
     StopReason,
     StopSignal,
 )
-from ..providers import Clients, ImageClient, RawReply, Recovery, ResolvedModel
+from ..providers import Clients, ImageClient, ImageRequest, RawReply, Recovery, ResolvedModel
 from ..providers.errors import ApiError
 from ..request import Policy, RewriteFallback
+from ..storage import StoreUnavailable
+from ..values import content_references
 from .decision import Decision, NextStep, Verdict
 from .replies import ReplySpool
 from .requests import PaidImageRequest, PaidRequest, make_request
@@ -64,6 +67,7 @@ class Purchaser:
         calls: Pauses the purchase while no call succeeds; None to go on whatever happens.
         pictures: The same for what is delivered of them. Whoever is given the images reports on them.
         parameters: The run's parameters; those of the wire form are not in the items.
+        inputs: Has the pictures that go into requests.
         policy: Tries, the longest wait, and what a 5xx and a missing text mean.
         on_images: Told of what was bought as soon as it is recorded.
     """
@@ -87,6 +91,7 @@ class Purchaser:
         pictures: CircuitBreaker | None = None,
         policy: Policy | None = None,
         backoff: Backoff | None = None,
+        inputs: InputShelf | None = None,
         on_images: Callable[[Sequence[ImageTask]], None] | None = None,
     ) -> None:
         self._clients = client if isinstance(client, Clients) else Clients(client)
@@ -113,6 +118,7 @@ class Purchaser:
         self._parameters = parameters
         self._policy = policy or Policy()
         self._backoff = backoff or Backoff()
+        self._inputs = inputs
         self._on_images = on_images
         self._origins: dict[str, str] = {}
 
@@ -163,10 +169,34 @@ class Purchaser:
         if text is None:
             return None
         request = make_request(model, text, item.parameters, self._parameters, rewritten=item.rewrite is not None)
+        pictures = self._pictures_of(request)
+        if pictures is None:
+            return None
         rewritten = item.rewrite.text if item.rewrite is not None else None
+        request = replace(request, parameters={**request.parameters, **pictures})
         client = self._clients.of(model.spec.provider)
         trust = self._policy.trust_unbilled_5xx or client.provider.contract.bills_on_5xx == "no"
         return PaidImageRequest(item, request, rewritten, trust)
+
+    def _pictures_of(self, request: ImageRequest) -> Mapping[str, Any] | None:
+        """What is sent in place of the pictures that parameters name; None where the run was halted meanwhile.
+
+        Raises:
+            BadInput: One is gone, or cannot be sent.
+        """
+        if not content_references(request.parameters):
+            return {}
+        if self._inputs is None:
+            raise BadInput("the pictures that go into the request are not at hand here")
+        while True:
+            try:
+                return self._inputs.filled(request.model, request.parameters)
+            except StoreUnavailable as error:
+                for gate, reason in self._gates:
+                    if reason is StopReason.STORE:
+                        gate.record_failure(error)
+                if not self._store_works() or self._halt.sleep(_SPOOL_PAUSE):
+                    return None
 
     def _text(self, item: ClaimedItem) -> str | None:
         if item.rewrite is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from ..delivery import Marker
 from ..errors import BadInput
 from ..files import home
+from ..inputs import InputReader
 from ..ledger import Ledger
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch, BatchSpec, make_terms, open_batch
@@ -73,15 +74,24 @@ def take_over() -> Prepared | None:
     return prepared
 
 
-def check_request(prompts: str | Path | Sequence[str], request: RunRequest, endpoint: Endpoint) -> CheckedBatch:
+def check_request(
+    prompts: str | Path | Sequence[str],
+    request: RunRequest,
+    endpoint: Endpoint,
+    *,
+    ledger: Callable[[], Ledger] | None = None,
+    store: ObjectStore | None = None,
+) -> CheckedBatch:
     """Check everything that needs no key, no ledger and no store; ask the API for prices unless told not to.
 
-    Reads the source once.
+    Reads the source once, and each picture that goes into a request.
 
     Args:
-        prompts: As `open_batch` takes them.
+        prompts: File, object in S3, or list.
         request: What to make of them.
         endpoint: Where it is to be bought.
+        ledger: Opens the ledger, where pictures of its catalog go in.
+        store: The destination, whose options reach pictures below it.
 
     Raises:
         BadInput: What is wrong with prompts, model, parameters or budget.
@@ -89,7 +99,8 @@ def check_request(prompts: str | Path | Sequence[str], request: RunRequest, endp
     """
     # Also where nothing else would look at it before the first image is stored.
     KeyTemplate(request.delivery.key_template)
-    batch = open_terms(prompts, request, endpoint)
+    reader = InputReader(ledger, store, trusted=(endpoint.base_url,))
+    batch = open_terms(prompts, request, endpoint, reader)
     budget = usd_to_credits(request.budget_usd) if request.budget_usd is not None else None
     return CheckedBatch(batch, check_batch(batch, budget=budget))
 
@@ -123,9 +134,11 @@ def prepare(
     return Prepared(request, client, ledger, store, checked)
 
 
-def open_terms(prompts: str | Path | Sequence[str], request: RunRequest, endpoint: Endpoint) -> AnyBatch:
+def open_terms(
+    prompts: str | Path | Sequence[str], request: RunRequest, endpoint: Endpoint, reader: InputReader | None = None
+) -> AnyBatch:
     """The batch of a request to an endpoint, with what its models cost; raises what `with_terms` raises."""
-    batch = open_batch(prompts, request)
+    batch = open_batch(prompts, request, reader)
     if isinstance(batch, BatchSpec):
         fallback = tuple(endpoint.stand_in(name) for name in batch.fallback)
         batch = replace(batch, model=endpoint.choose(batch.model), fallback=fallback)

@@ -16,6 +16,7 @@ from ..errors import BadInput, ImagenError
 from ..files import home
 from ..http.sessions import user_agent
 from ..images import Fetcher, decoding_budget
+from ..inputs import InputShelf
 from ..ledger import ClaimedItem, Ledger, LedgerMismatch, LedgerUnavailable, SharedQuota
 from ..limits import BalanceGuard, CallLimiter, CircuitBreaker, HealthGate, StopReason, StopSignal
 from ..provenance import trusted_roots
@@ -80,6 +81,7 @@ class Services:
         self._marked = False
         self._mark_lock = threading.Lock()
         self.spool_gate = HealthGate(self.spool.check, patience=delivery.patience)
+        self.inputs = InputShelf(store if delivery.keep_inputs else None)
         self.client = client
         self.clients = Clients(client) if client is not None else None
         self.breaker = BalanceGuard(client.balance if client is not None else lambda: None)
@@ -171,6 +173,7 @@ class Services:
             fallback_models=offered[1:],
             parameters=run["parameters"],
             policy=self.request.policy,
+            inputs=self.inputs,
             on_images=self.delivery_queue.submit,
         )
 

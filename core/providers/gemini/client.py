@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from ...errors import BadInput
 from ...http.sessions import KeyAuth
 from ..client import ImageClient, WireRequest
 from ..errors import BadKey, status_error
 from ..request import ImageRequest
 
 _IN_IMAGE_CONFIG = {"aspect_ratio": "aspectRatio", "resolution": "imageSize"}
-_DATA_URI = re.compile(r"data:(image/[a-z0-9.+-]+);base64,(.+)", re.DOTALL)
 
 
 class GeminiClient(ImageClient):
@@ -28,15 +24,13 @@ class GeminiClient(ImageClient):
 
     def wire(self, request: ImageRequest, *, seed: int | None = None) -> WireRequest:
         parameters = dict(request.parameters)
-        parts: list[Mapping[str, Any]] = [{"text": request.prompt}]
-        parts += [_picture(address) for address in parameters.pop("image_urls", ())]
         image = {wire: parameters.pop(name) for name, wire in _IN_IMAGE_CONFIG.items() if name in parameters}
         config: dict[str, Any] = {"responseModalities": ["IMAGE"], **parameters}
         if image:
             config["imageConfig"] = image
         if seed is not None and "seed" in request.model.contract.fields:
             config["seed"] = seed
-        body = {"contents": [{"role": "user", "parts": parts}], "generationConfig": config}
+        body = {"contents": [{"role": "user", "parts": [{"text": request.prompt}]}], "generationConfig": config}
         return WireRequest(f"/models/{quote(request.model.wire_model)}:generateContent", body)
 
     def check_key(self) -> Decimal | None:
@@ -46,10 +40,3 @@ class GeminiClient(ImageClient):
         if isinstance(error, BadKey):
             raise error
         return None
-
-
-def _picture(address: str) -> Mapping[str, Any]:
-    found = _DATA_URI.fullmatch(address)
-    if found is None:
-        raise BadInput("image_urls: this API takes data URIs (data:image/png;base64,…), not addresses")
-    return {"inlineData": {"mimeType": found[1], "data": found[2]}}

@@ -116,7 +116,11 @@ def priced(model: ResolvedModel) -> ResolvedModel:
 
 
 def needed(model: ResolvedModel) -> dict[str, Any]:
-    return {name: ["https://example.org/a.png"] for name, rule in model.contract.fields.items() if rule.required}
+    address = "https://example.org/a.png"
+    values = {"list": [address], "url": address}
+    return {
+        name: values.get(rule.kind) or rule.choices[0] for name, rule in model.contract.fields.items() if rule.required
+    }
 
 
 def schemas(origin: str, model: ResolvedModel) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -171,10 +175,14 @@ def _line(model: ResolvedModel, file: Any) -> tuple[str, ...]:
     count = contract.field_for("num_images")
     most = contract.fields[count].maximum if count else 1
     price = load_registry().resolve(spec.id).spec.price
+    field = contract.field_for("images")
+    taken = contract.fields[field] if field else None
+    pictures = "–" if taken is None else f"{taken.maximum or 1}"
     return (
         f"`{model.wire_model}`",
         size.strip("`"),
         f"{most}" if count in (None, "num_images") else f"{most} (`{count}`)",
+        f"{pictures}, needed" if taken is not None and taken.required else pictures,
         "yes" if "seed" in contract.fields else "–",
         "yes" if "negative_prompt" in contract.fields else "–",
         f"{contract.prompt_limit:,}" if contract.prompt_limit else "any",
@@ -187,7 +195,18 @@ def _line(model: ResolvedModel, file: Any) -> tuple[str, ...]:
 def test_the_table_in_the_docs_is_what_came_of_it() -> None:
     if len(DONE) < len(ASKED):
         pytest.skip("some models were not asked in this run")
-    head = ("model", "sized by", "images", "seed", "negative", "prompt", "an image", "reply", "delivered")
+    head = (
+        "model",
+        "sized by",
+        "images",
+        "pictures in",
+        "seed",
+        "negative",
+        "prompt",
+        "an image",
+        "reply",
+        "delivered",
+    )
     rows = [head, tuple("---" for _ in head), *(DONE[f"{spec.id}@{contract}"] for spec, contract in ASKED)]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
