@@ -57,12 +57,13 @@ def run(
     from .catalogs import catalog_url
     from .job import Job
     from .summary import print_summary
-    from .typed import endpoint_of, read_request, read_store
+    from .typed import endpoint_of, read_prompts, read_request, read_store
 
     endpoint = endpoint_of(given, api, base_url)
+    source = read_prompts(prompts, given.values.get("format"))
     job = Job(
-        prompts=prompts,
-        request=read_request(given, prompts, endpoint),
+        prompts=source,
+        request=read_request(given, source, endpoint),
         to=to,
         endpoint=endpoint,
         catalog=catalog_url(catalog),
