@@ -25,8 +25,7 @@ from prefect_imagen.core.images import Fetcher
 from prefect_imagen.core.ledger import ImageState, ImageTask, ItemState, Ledger
 from prefect_imagen.core.ledger.schema import deliveries
 from prefect_imagen.core.limits import Backoff, HealthGate, StopReason, StopSignal
-from prefect_imagen.core.providers import ImageRequest
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import ImageRequest, open_client
 from prefect_imagen.core.purchase.decision import classify_reply
 from prefect_imagen.core.storage import KeyTemplate, LocalStore, Stored, StoreNotUsable, StoreUnavailable
 
@@ -38,7 +37,7 @@ class Post:
 
     def __init__(self, sandbox: Any, ledger: Ledger, harness: Any, folder: Path, *, trusted: bool = True) -> None:
         self.sandbox, self.ledger, self.harness = sandbox, ledger, harness
-        self.client = AimlApiClient("key", base_url=sandbox.base_url)
+        self.client = open_client("key", base_url=sandbox.base_url)
         self.halt = StopSignal()
         self.spool = Spool(folder / "spool", ledger.id)
         self.store = LocalStore(folder / "images")
@@ -54,7 +53,7 @@ class Post:
         """Buy for real; returns the call's id."""
         (item,) = self.harness.plan(1, prefix=prompt)
         call_id = self.harness.send(item)
-        raw = self.client.generate(ImageRequest.build(MODEL, prompt, parameters).body(seed=7), call_id)
+        raw = self.client.ask(ImageRequest.build(MODEL, prompt, parameters), call_id, seed=7)
         self.spool.replies.save(call_id, raw)
         assert self.ledger.calls.settle(call_id, classify_reply(raw, list_price=1).outcome)
         self.ledger.items.release([item])
