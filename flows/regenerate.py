@@ -13,11 +13,13 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks.credentials import ApiCredentials
 from ..blocks.references import catalog_block, credentials_block, image_store_block, references
 from ..core import request as options
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import Ledger
+from ..core.providers import ImageClient
 from ..core.request import Delivery, ImageChoice, Limits, Policy, RunRequest
 from ..core.review.choice import image_filter
 from ..core.review.regenerate import Regeneration, ask, prepare_batches, with_budget_left
@@ -80,7 +82,7 @@ def buy_revisions(
     ledger: Ledger,
     request: RunRequest,
     store: S3ImageStore | LocalImageStore | str | None,
-    credentials: AimlApiCredentials | None,
+    credentials: ApiCredentials | None,
     catalog: ImageCatalog | str | None,
     *,
     of: Collection[str] | None = None,
@@ -110,8 +112,10 @@ def buy_revisions(
             raise BadInput("the images that are to be replaced lie nowhere; name a store for the new ones")
         return image_store_block(place).get_store()
 
-    client = credentials_block(credentials)
-    prepared = prepare_batches(ledger, request, connect=client.get_client, store_of=store_of, of=of)
+    def connect(model: str) -> ImageClient:
+        return credentials_block(credentials, model).get_client(model)
+
+    prepared = prepare_batches(ledger, request, connect=connect, store_of=store_of, of=of)
     reports = []
     for whole in prepared:
         affordable = with_budget_left(whole, spent)
@@ -132,7 +136,7 @@ def buy_revisions(
 
 def carry_out(
     prepared: Prepared,
-    credentials: AimlApiCredentials | None,
+    credentials: ApiCredentials | None,
     store: S3ImageStore | LocalImageStore | str | None,
     catalog: Any,
 ) -> RunReport:

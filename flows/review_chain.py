@@ -11,7 +11,8 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks.credentials import ApiCredentials
 from ..blocks.references import catalog_block
 from ..core.ledger import Ledger
 from ..core.request import ImageChoice, RunRequest
@@ -114,7 +115,7 @@ def _make_anew(
     request: RunRequest,
     most_usd: float,
     store: S3ImageStore | LocalImageStore | str,
-    credentials: AimlApiCredentials | None,
+    credentials: ApiCredentials | None,
     catalog: ImageCatalog | str | None,
 ) -> State[Any]:
     """Buy what reviewers asked for in place of images of the chain, and another one for each rejected image."""
