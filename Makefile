@@ -43,8 +43,21 @@ test: $(VENV)/.ready lint types chromium exiftool ## style, types, and all tests
 test-quick: $(VENV)/.ready ## the tests that start no server, in under a minute
 	$(BIN)/python -m pytest tests/core -m "not long and not slow" -n 2 --dist worksteal
 
-test-long: $(VENV)/.ready docs ## the kill, fault and scale matrices
+test-long: $(VENV)/.ready docs $(VENV)-litellm/.ready build/aimock/.ready ## the kill, fault and scale matrices
 	$(BIN)/python -m pytest -m long
+
+# Servers of others, which the tests put before the product. The gateway wants other versions of much that is here.
+$(VENV)-litellm/.ready: Makefile
+	$(PYTHON) -m venv $(VENV)-litellm
+	$(VENV)-litellm/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]>=1.100'
+	@touch $@
+
+# Without npm, its tests are skipped and say so.
+build/aimock/.ready: Makefile
+	@mkdir -p build/aimock
+	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix build/aimock @copilotkit/aimock@1.43.0; \
+	else echo "npm is not here: the tests with aimock are skipped"; fi
+	@touch $@
 	$(MAKE) bench-quick
 
 FUZZ_SECONDS ?= 60
@@ -87,7 +100,7 @@ format: $(VENV)/.ready ## let ruff rewrite
 	$(BIN)/ruff format .
 
 clean: ## remove what was made
-	rm -rf $(VENV) $(VENV)-lint $(VENV)-docs .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf $(VENV) $(VENV)-lint $(VENV)-docs $(VENV)-litellm .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
 
 bench: $(VENV)/.ready ## the pipeline beside a bare loop, on this machine
 	$(BIN)/python bench/throughput.py

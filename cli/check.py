@@ -34,7 +34,7 @@ def check(
     del verbose
     from ..core.review.checks import check_images
     from ..core.review.choice import image_filter
-    from ..core.review.sources import Sources
+    from ..core.storage.sources import Sources
     from .catalogs import existing_ledger
     from .typed import read_choice, read_options, read_store
 

@@ -43,8 +43,8 @@ def gallery(
     from ..core.review.filters import read_order
     from ..core.review.gallery import write_gallery
     from ..core.review.pictures import Pictures
-    from ..core.review.sources import Sources
     from ..core.storage import open_store
+    from ..core.storage.sources import Sources
     from .catalogs import existing_ledger
     from .chosen import read_chosen
     from .typed import read_store

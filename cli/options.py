@@ -16,21 +16,13 @@ _WHERE = "Where to"
 _API = "API"
 _OUTPUT = "Output"
 
-Prompts = Annotated[
-    str,
-    typer.Argument(
-        metavar="PROMPTS",
-        help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`.",
-    ),
-]
-
-OptionalPrompts = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[PROMPTS]",
-        help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`.",
-    ),
-]
+_PROMPTS = typer.Argument(
+    metavar="PROMPTS",
+    help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`; or the prompts "
+    "themselves, each in quotes; or - for standard input.",
+)
+Prompts = Annotated[list[str], _PROMPTS]
+OptionalPrompts = Annotated[list[str] | None, _PROMPTS]
 
 _TO = typer.Option("--to", metavar="DEST", help="s3://bucket/prefix or a folder.", rich_help_panel=_WHERE)
 Destination = Annotated[str, _TO]
@@ -62,12 +54,22 @@ Order = Annotated[
 ]
 Reach = Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url", "region", "role_arn", "external_id"})]
 Endpoint = Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url"})]
+Api = Annotated[
+    str | None,
+    typer.Option(
+        "--api",
+        metavar="NAME",
+        help="Protocol: aimlapi (the default), openai, gemini or queue. A model such as openai:gpt-image-2 says it.",
+        rich_help_panel=_API,
+        show_default=False,
+    ),
+]
 BaseUrl = Annotated[
     str | None,
     typer.Option(
-        envvar="AIMLAPI_BASE_URL",
         metavar="URL",
-        help="An API that is not the public one, such as a sandbox.",
+        help="An API that is not at its public address: your own server, a sandbox. Also AIMLAPI_BASE_URL, "
+        "OPENAI_BASE_URL, GEMINI_BASE_URL, FAL_QUEUE_URL.",
         rich_help_panel=_API,
     ),
 ]

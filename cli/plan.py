@@ -19,9 +19,10 @@ from .flags import FlagsOf, Given, with_flags
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.plan import Plan, RewritePlan
+    from ..core.plan import InputPlan, Plan, RewritePlan
 
 _PARTS = frozenset({"model", "template", "aspect_ratio", "edition", "edition_timezone", "select", "image", "rewrite"})
+_COPIES = 5
 _ALSO = frozenset({"rewrite_fallback", "concurrency", "requests_per_minute", "offline"})
 
 
@@ -35,6 +36,7 @@ def plan(
     ] = False,
     to: options.OptionalDestination = None,
     catalog: options.Catalog = None,
+    api: options.Api = None,
     base_url: options.BaseUrl = None,
     models: options.Models = None,
     out: Annotated[
@@ -54,30 +56,32 @@ def plan(
     """
     del verbose, models
     if regenerations:
-        if prompts is not None or given.values.keys() - _ALSO or out is not None:
+        if prompts or given.values.keys() - _ALSO or out is not None:
             raise BadInput("--regenerations: prompts and parameters were said when they were asked for; leave them out")
-        return _plan_regenerations(given, catalog, base_url, as_json=json)
-    if prompts is None:
+        return _plan_regenerations(given, catalog, api, base_url, as_json=json)
+    if not prompts:
         raise BadInput("name a file of prompts, or --regenerations")
+    from ..core.inputs import InputReader
     from ..core.limits.circuit import most_calls
-    from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan, open_batch
-    from ..core.providers import DEFAULT_BASE_URL
-    from ..core.run.checks import with_terms
+    from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan
+    from ..core.run.checks import open_terms
     from ..core.storage import open_store
     from .catalogs import ledger_if_any
-    from .typed import read_request, read_store
+    from .typed import endpoint_of, read_prompts, read_request, read_store
 
-    request = read_request(given, prompts)
-    destination = open_store(to, **read_store(store)).destination if to is not None else None
-    spec = with_terms(
-        open_batch(prompts, request), base_url or DEFAULT_BASE_URL, offline=not request.policy.ask_catalogue
-    )
+    endpoint = endpoint_of(given, api, base_url)
+    source = read_prompts(prompts, given.values.get("format"))
+    request = read_request(given, source, endpoint)
+    target = open_store(to, **read_store(store)) if to is not None else None
+    destination = target.destination if target is not None else None
     with ExitStack() as stack:
         ledger = stack.enter_context(ledger_if_any(catalog))
+        reader = InputReader((lambda: ledger) if ledger is not None else None, target, trusted=(endpoint.base_url,))
+        spec = open_terms(source, request, endpoint, reader)
         writer = None
         if out is not None:
             if not isinstance(spec, BatchSpec):
-                raise BadInput(f"--out: {prompts} is a plan already")
+                raise BadInput(f"--out: {source} is a plan already")
             writer = stack.enter_context(PlanWriter(out, spec))
         made = make_plan(
             spec,
@@ -103,10 +107,12 @@ def plan(
     return OK
 
 
-def _plan_regenerations(given: Given, catalog: str | None, base_url: str | None, *, as_json: bool) -> int:
+def _plan_regenerations(
+    given: Given, catalog: str | None, api: str | None, base_url: str | None, *, as_json: bool
+) -> int:
     from ..core.limits.circuit import most_calls
     from ..core.plan import make_plan
-    from ..core.providers import DEFAULT_BASE_URL
+    from ..core.providers import Endpoint
     from ..core.review.regenerate import open_batches
     from ..core.run.checks import with_terms
     from .catalogs import existing_ledger
@@ -116,7 +122,8 @@ def _plan_regenerations(given: Given, catalog: str | None, base_url: str | None,
     with existing_ledger(catalog) as ledger:
         made = []
         for destination, batch in open_batches(ledger, ledger.revisions.open()):
-            ready = with_terms(batch, base_url or DEFAULT_BASE_URL, offline=not request.policy.ask_catalogue)
+            endpoint = Endpoint.find(api=api, base_url=base_url, model=batch.model)
+            ready = with_terms(batch, endpoint, offline=not request.policy.ask_catalogue)
             rate = request.limits.requests_per_minute
             made.append((make_plan(ready, ledger, destination=destination, requests_per_minute=rate), destination))
         where = ledger.description
@@ -143,6 +150,7 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
         "omitted": [{"field": one.field, "value": one.value, "why": one.why} for one in made.omitted],
         "notes": list(made.notes),
         "column": made.column,
+        "inputs": asdict(made.inputs) if made.inputs is not None else None,
         "lifecycle": spec.lifecycle.model_dump(),
         "destination": destination,
         "catalog": catalog,
@@ -202,6 +210,7 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
             ("at risk", _at_risk(made, at_risk)),
             ("prompts", f"{made.prompts:,}{each}"),
             ("from column", made.column or ""),
+            ("pictures", _inputs(made.inputs) if made.inputs is not None else ""),
             ("rewriting", _rewriting(made.rewrites) if made.rewrites is not None else ""),
             ("duplicates", f"{made.duplicates:,}, bought once" if made.duplicates else ""),
             ("invalid", f"{len(made.invalid):,}" if made.invalid else ""),
@@ -253,6 +262,15 @@ def _rewriting(made: RewritePlan) -> str:
         (made.failed, "that came to nothing before"),
     ):
         text += f"; {count:,} {what}" if count else ""
+    return text
+
+
+def _inputs(made: InputPlan) -> str:
+    text = f"{made.pictures:,} go in, {_size(made.bytes)}"
+    if made.copies:
+        named = "; ".join(made.copies[:_COPIES])
+        more = f"; and {len(made.copies) - _COPIES:,} more" if len(made.copies) > _COPIES else ""
+        text += f"; of {len(made.copies):,} a smaller copy is sent: {named}{more}"
     return text
 
 

@@ -91,8 +91,8 @@ def review(
     from ..core.review.filters import query_of, read_order
     from ..core.review.pictures import Pictures
     from ..core.review.server import create_app, origin_of, serve
-    from ..core.review.sources import Sources
     from ..core.review.thumbnails import Thumbnails
+    from ..core.storage.sources import Sources
     from .catalogs import existing_ledger
     from .chosen import read_chosen
     from .signals import terminable

@@ -35,7 +35,7 @@ def thumbnails(
     del verbose
     from ..core.review.ahead import make_thumbnails
     from ..core.review.choice import image_filter
-    from ..core.review.sources import Sources
+    from ..core.storage.sources import Sources
     from .catalogs import existing_ledger
     from .chosen import read_chosen
     from .typed import read_store

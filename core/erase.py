@@ -12,6 +12,7 @@ from typing import Any
 
 from .delivery import Spool
 from .errors import BadInput
+from .inputs.shelf import input_key, inputs_folder
 from .ledger import ErasurePreview, Ledger, Selection
 from .ledger.erasure import ErasableObject
 from .provenance import SIDECAR
@@ -108,6 +109,7 @@ def _erase_batch(
     taken = ledger.erasure.lock(item_ids)
     try:
         stuck = _delete_objects(ledger.erasure.objects_of(taken), stores, done)
+        stuck |= _delete_inputs(ledger.erasure.inputs_of([one for one in taken if one not in stuck]), stores, done)
         free = [item_id for item_id in taken if item_id not in stuck]
         done.flow_runs |= ledger.erasure.flow_runs_of(free)
         forget_thumbnails(ledger.erasure.hashes_of(free))
@@ -139,4 +141,16 @@ def _delete_objects(found: list[ErasableObject], stores: Mapping[str, ObjectStor
         failed = {**deleted.failed, **kept_beside}
         done.failed |= {store.uri(key): reason for key, reason in failed.items()}
         stuck.update(one.item_id for one in here if one.key in failed)
+    return stuck
+
+
+def _delete_inputs(found: Mapping[str, list[str]], stores: Mapping[str, ObjectStore], done: Erased) -> set[str]:
+    """Delete pictures that went into requests; returns the items of those that are still there."""
+    stuck: set[str] = set()
+    for sha256 in found:
+        (inputs_folder() / sha256).unlink(missing_ok=True)
+    for store in stores.values():
+        deleted = store.delete([input_key(sha256) for sha256 in found])
+        done.failed |= {store.uri(key): reason for key, reason in deleted.failed.items()}
+        stuck.update(item for sha256, items in found.items() if input_key(sha256) in deleted.failed for item in items)
     return stuck

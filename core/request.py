@@ -21,10 +21,11 @@ from .errors import BadInput
 
 DEFAULT_MODEL = "google/imagen4/preview"
 DEFAULT_KEY_TEMPLATE = "{model}/{item_id}/{call}-{index}.{ext}"
+FOLDER_KEY_TEMPLATE = "{date}/{slug}.{ext}"
 
 _SCHEDULED_DATE = "{scheduled_date}"
 _DECIDED_BY_A_PLAN = frozenset({"model", "template", "aspect_ratio", "edition", "select", "image", "rewrite"})
-_FREE_WITH_A_PLAN = frozenset({("image", "fallback"), ("image", "lenient")})
+_FREE_WITH_A_PLAN = frozenset({("image", "fallback"), ("image", "lenient"), ("image", "price")})
 
 
 class UnknownPolicy(enum.StrEnum):
@@ -166,7 +167,14 @@ Template = Annotated[
 ]
 Concurrency = Annotated[int, Field(ge=1, le=512, description="Paid calls in flight."), Flag(metavar="N")]
 
-KeyTemplate = Annotated[str, Field(description="Names of objects."), Flag(metavar="TEXT", shown=DEFAULT_KEY_TEMPLATE)]
+KeyTemplate = Annotated[
+    str | None,
+    Field(
+        description=f"Names of objects, such as {{product}}-{{index}}.{{ext}}; by default {FOLDER_KEY_TEMPLATE} in a "
+        f"folder, else {DEFAULT_KEY_TEMPLATE}."
+    ),
+    Flag(metavar="TEXT"),
+]
 Patience = Annotated[
     float, Field(ge=0, le=86_400, description="Seconds to wait for a store that is away."), Flag(metavar="SECONDS")
 ]
@@ -248,8 +256,38 @@ class ImageOptions(Options):
         Field(description="Models to use once the model is withdrawn, in this order; parameters are translated."),
         Flag(metavar="MODEL[,MODEL]"),
     ] = ()
+    price: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1000,
+            description="What an image costs at most in USD, where it is not known, or is otherwise; 0 for your own "
+            "server.",
+        ),
+        Flag(metavar="USD"),
+    ] = None
     lenient: Annotated[
         bool, Field(description="Leave out parameters that the model cannot do; the report says which.")
+    ] = False
+    image_columns: Annotated[
+        tuple[str, ...],
+        _empty_for_none(tuple),
+        Field(description="Column with pictures to start from: path, s3://…, https://…, data:…, catalog:IMAGE_ID."),
+        Flag("--image-column", metavar="COLUMN"),
+    ] = ()
+    mask_column: Annotated[
+        str | None,
+        Field(description="Column with the mask: which part of the picture is to change."),
+        Flag(metavar="COLUMN"),
+    ] = None
+    images: Annotated[
+        tuple[str, ...],
+        _empty_for_none(tuple),
+        Field(description="Picture to start from, for all prompts; after those of the row."),
+        Flag("--image", metavar="WHERE"),
+    ] = ()
+    strict_images: Annotated[
+        bool, Field(description="Refuse pictures that are too large for the model; otherwise a smaller copy is sent.")
     ] = False
 
 
@@ -361,7 +399,7 @@ class Delivery(Options):
 
     section: ClassVar[str] = "Delivery"
 
-    key_template: KeyTemplate = DEFAULT_KEY_TEMPLATE
+    key_template: KeyTemplate = None
     adopt_ledger: Annotated[bool, Field(description="Take over a destination of another ledger.")] = False
     patience: Patience = 120.0
     mark: Annotated[
@@ -369,6 +407,11 @@ class Delivery(Options):
         Field(description="sidecar: a file NAME.EXT.xmp beside each image says in XMP that an AI made it, and which."),
     ] = "none"
     mark_prompt: Annotated[bool, Field(description="Marks have the prompt, too.")] = False
+    keep_inputs: Annotated[
+        bool,
+        Field(description="Keep the pictures that go into requests under inputs/ of the destination."),
+        Flag("--no-keep-inputs", off=True, help="Keep the pictures that go into requests on this machine only."),
+    ] = True
     credit: Annotated[
         str | None, Field(max_length=1000, description="Credit line of the marks."), Flag(metavar="TEXT")
     ] = None
@@ -570,6 +613,19 @@ class RunRequest(Options):
             return cls.model_validate(fields)
         except ValidationError as error:
             raise BadInput(explain(error, cls)) from None
+
+
+class ChainStep(Options):
+    """One step of a chain; what the step before it has made goes into it."""
+
+    section: ClassVar[str] = "A step of a chain"
+
+    model: ModelName
+    template: Annotated[
+        str | None, Field(description="Makes its prompts. None: the prompts of the step before, as they were sent.")
+    ] = None
+    aspect_ratio: AspectRatio = None
+    image: ImageOptions = ImageOptions()
 
 
 @dataclass(frozen=True, slots=True)

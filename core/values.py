@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ T = TypeVar("T")
 _FORMULA = re.compile(
     r"(?:\A|(?<=[;\t\r\n]))(?P<blank>[^\S\t\r\n]*)(?P<mark>'*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20\t\r])"
 )
+_REFERENCE = re.compile(r"sha256:([0-9a-f]{64})")
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
@@ -26,6 +28,32 @@ def canonical_json(value: Any) -> str:
         '{"a":"é","b":1}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def content_reference(sha256: str) -> str:
+    """What stands for a picture in the parameters of an item: its content. It is filled in when a request is sent."""
+    return f"sha256:{sha256}"
+
+
+def is_content_reference(text: str) -> bool:
+    """Whether a text stands for a picture."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def content_references(parameters: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Hashes of the pictures that go into a request, by the parameter that names them.
+
+    Example:
+        >>> content_references({"image_urls": [content_reference("0" * 64)], "seed": 7}) == {"image_urls": ("0" * 64,)}
+        True
+    """
+    found = {}
+    for name, value in parameters.items():
+        texts = value if isinstance(value, list | tuple) else [value]
+        matches = [_REFERENCE.fullmatch(text) for text in texts if isinstance(text, str)]
+        if hashes := tuple(match[1] for match in matches if match is not None):
+            found[name] = hashes
+    return found
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -80,3 +108,12 @@ def from_spreadsheet(text: str) -> str:
         ('a;=b', "'tis the season")
     """
     return _FORMULA.sub(lambda found: found["blank"] + found["mark"][1:], text)
+
+
+def slug(text: str) -> str:
+    """Lower-case words joined by hyphens, accents dropped: `Crème brûlée!` → `creme-brulee`."""
+    # One character at a time: normalising a long run of combining marks takes time quadratic in its length.
+    bare = "".join(
+        part for char in text for part in unicodedata.normalize("NFKD", char) if not unicodedata.combining(part)
+    )
+    return "-".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", bare).lower()))

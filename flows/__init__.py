@@ -1,5 +1,6 @@
 """The chains, as Prefect flows."""
 
+from .chain import imagen_chain
 from .deliver import imagen_deliver
 from .fanout import imagen_fanout, imagen_shard
 from .pipeline import imagen_pipeline
@@ -8,6 +9,7 @@ from .regenerate import imagen_regenerate
 from .repair import imagen_repair
 
 __all__ = [
+    "imagen_chain",
     "imagen_deliver",
     "imagen_fanout",
     "imagen_pipeline",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .blocks import AimlApiCredentials as AimlApiCredentials
+    from .blocks import ImageApiCredentials as ImageApiCredentials
     from .blocks import ImageCatalog as ImageCatalog
     from .blocks import LocalImageStore as LocalImageStore
     from .blocks import S3ImageStore as S3ImageStore
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .core.errors import BadInput as BadInput
     from .core.errors import ImagenError as ImagenError
     from .core.errors import Unavailable as Unavailable
+    from .core.request import ChainStep as ChainStep
     from .core.request import CheckOptions as CheckOptions
     from .core.request import Delivery as Delivery
     from .core.request import ImageChoice as ImageChoice
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from .core.request import RunRequest as RunRequest
     from .core.run.report import IncompleteRun as IncompleteRun
     from .core.run.report import RunReport as RunReport
+    from .flows import imagen_chain as imagen_chain
     from .flows import imagen_deliver as imagen_deliver
     from .flows import imagen_fanout as imagen_fanout
     from .flows import imagen_pipeline as imagen_pipeline
@@ -52,11 +55,13 @@ if TYPE_CHECKING:
     from .tasks import upload_images as upload_images
 
 _NAMES = {
-    "flows": "imagen_deliver imagen_fanout imagen_pipeline imagen_provenance imagen_regenerate imagen_repair",
+    "flows": """imagen_chain imagen_deliver imagen_fanout imagen_pipeline imagen_provenance imagen_regenerate
+        imagen_repair""",
     "tasks": """catalog_images check_images check_provenance download_images expand_prompts generate_images
         make_thumbnails rewrite_prompts upload_images""",
-    "blocks": "AimlApiCredentials ImageCatalog LocalImageStore S3ImageStore SigningCertificate",
-    "core.request": "CheckOptions Delivery ImageChoice ImageOptions Limits Policy PromptOptions Rewrite RunRequest",
+    "blocks": "AimlApiCredentials ImageApiCredentials ImageCatalog LocalImageStore S3ImageStore SigningCertificate",
+    "core.request": """ChainStep CheckOptions Delivery ImageChoice ImageOptions Limits Policy PromptOptions Rewrite
+        RunRequest""",
     "core.run.report": "IncompleteRun RunReport",
     "core.errors": "BadInput ImagenError Unavailable",
 }

@@ -117,7 +117,7 @@ class ImageCache:
         if not self._fast:
             return spec
         variant = (spec.seed + spec.index) % _FAST_VARIANTS
-        return PictureSpec("sandbox", _FAST_PROMPT, variant, 0, spec.width, spec.height)
+        return PictureSpec("sandbox", _FAST_PROMPT, variant, 0, spec.width, spec.height, spec.inputs)
 
     def _cached(self, key: PictureSpec) -> bytes | None:
         with self._lock:

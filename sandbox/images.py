@@ -11,6 +11,7 @@ from ..core.providers.spec import ResolvedModel
 from .error_bodies import Failure, invalid_payload, unknown_model
 from .faults import Base64Reply, CallFault, Endpoint, WithdrawnModel
 from .image_cache import CachedImage
+from .inputs import Received, receive
 from .paid_endpoint import Job, PaidEndpoint
 from .pictures import PictureSpec
 from .reply_formats import Generation, format_reply
@@ -26,6 +27,7 @@ class ImageJob(Job):
         resolved: The model, and the contract that the request fits.
         accepted: The request with its defaults.
         seed: The seed that was sent, or one that was drawn.
+        inputs: The pictures that came with it.
     """
 
     model: str
@@ -33,6 +35,7 @@ class ImageJob(Job):
     accepted: Accepted
     seed: int
     credits_each: int
+    inputs: tuple[Received, ...] = ()
 
     @classmethod
     def of(
@@ -51,12 +54,15 @@ class ImageJob(Job):
         accepted = check_body(body, resolved)
         if isinstance(accepted, list):
             return invalid_payload(accepted)
+        inputs = receive(accepted.fields)
+        if isinstance(inputs, list):
+            return invalid_payload(inputs)
         seed = accepted.fields.get("seed")
         if seed is None:
             # As with the API, two calls without a seed give two pictures. Everything else here is deterministic.
             seed = random.randrange(1, 2**32)  # noqa: S311
         price = state.stock.credits_each(resolved.spec, accepted.width, accepted.height, accepted.prompt)
-        return cls(model, resolved, accepted, seed, price)
+        return cls(model, resolved, accepted, seed, price, inputs)
 
     @property
     def prompt(self) -> str:  # type: ignore[override]
@@ -76,7 +82,7 @@ class ImageJob(Job):
         """The images of the reply."""
         width, height = self.accepted.width, self.accepted.height
         return [
-            state.images.add(PictureSpec(self.model, self.prompt, self.seed, index, width, height))
+            state.images.add(PictureSpec(self.model, self.prompt, self.seed, index, width, height, self.inputs))
             for index in range(returned)
         ]
 

@@ -68,10 +68,10 @@ def request_schema(model: ResolvedModel, names: list[str]) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "model": {"type": "string", "enum": names},
-            "prompt": {**prompt, "description": "What the image is to show."},
+            **({"prompt": {**prompt, "description": "What the image is to show."}} if contract.takes_prompt else {}),
             **{name: _field(field) for name, field in contract.fields.items()},
         },
-        "required": ["model", "prompt", *needed],
+        "required": ["model", *(["prompt"] if contract.takes_prompt else []), *needed],
         "title": names[0],
     }
 

@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from .art import paint
 from .captions import caption
+from .inputs import Received, show
 from .options import ImageFormat
 
 CONTENT_TYPES: dict[ImageFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -36,6 +37,7 @@ class PictureSpec:
         index: Number of the image in its reply, from 0.
         width: Width in pixels.
         height: Height in pixels.
+        inputs: Pictures that came with the request.
     """
 
     model: str
@@ -44,6 +46,7 @@ class PictureSpec:
     index: int
     width: int
     height: int
+    inputs: tuple[Received, ...] = ()
 
 
 def encode_picture(spec: PictureSpec, image_format: ImageFormat, at_least: int | None = None) -> bytes:
@@ -60,16 +63,18 @@ def encode_picture(spec: PictureSpec, image_format: ImageFormat, at_least: int |
     Returns:
         A complete image file.
     """
-    identity = "\x1f".join((spec.model, spec.prompt, str(spec.seed), str(spec.index)))
+    came = [f"{one.field}={one.sha256}" for one in spec.inputs]
+    identity = "\x1f".join((spec.model, spec.prompt, str(spec.seed), str(spec.index), *came))
     digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).digest()
     # Not a secret: the same specification must give the same picture.
     picture, palette = paint(spec.width, spec.height, Random(digest))  # noqa: S311
+    show(picture, spec.inputs)
     prompt = spec.prompt.encode("utf-8", "replace").decode("utf-8")
     origin = f"SANDBOX · {spec.model} · seed {spec.seed} · image {spec.index + 1}"
     caption(picture, palette, prompt, origin)
     note = f"Not a real generation: drawn by the {_SOFTWARE}. {origin}"
     if image_format == "png":
-        return _png(picture, note, prompt, at_least)
+        return _png(picture, note, prompt, at_least, " ".join(came))
     exif = Image.Exif()
     exif[_EXIF_SOFTWARE] = _SOFTWARE
     exif[_EXIF_DESCRIPTION] = note.encode("ascii", "replace").decode("ascii")
@@ -91,11 +96,13 @@ def decodes(content: bytes) -> bool:
     return True
 
 
-def _png(picture: Image.Image, note: str, prompt: str, at_least: int | None) -> bytes:
+def _png(picture: Image.Image, note: str, prompt: str, at_least: int | None, inputs: str) -> bytes:
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", _SOFTWARE)
     text.add_itxt("Description", note)
     text.add_itxt("Prompt", prompt)
+    if inputs:
+        text.add_text("Inputs", inputs)
     data = _write_png(picture, text, 1)
     if at_least is None:
         return data

@@ -224,7 +224,8 @@ def _shape(value: Any) -> tuple[int, int]:
 def check_body(body: Mapping[str, Any], model: ResolvedModel) -> Accepted | list[Issue]:
     """Check a body against the contract of its model: the request with defaults filled in, or all issues found."""
     contract = model.contract
-    issues = _prompt(body, contract.prompt_limit) + _object((), contract.fields, body)
+    issues = _prompt(body, contract.prompt_limit) if contract.takes_prompt else []
+    issues += _object((), contract.fields, body)
     if issues:
         return issues
     fields = {name: body.get(name, spec.default) for name, spec in contract.fields.items()}
@@ -233,4 +234,4 @@ def check_body(body: Mapping[str, Any], model: ResolvedModel) -> Accepted | list
         for name, value in fields.items()
         if name in body or value is not None
     }
-    return Accepted(body["prompt"], fields, *_pixels(model, fields))
+    return Accepted(body["prompt"] if contract.takes_prompt else "", fields, *_pixels(model, fields))

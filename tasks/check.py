@@ -10,7 +10,7 @@ from ..core.request import CheckOptions, ImageChoice
 from ..core.review.checks import CheckReport
 from ..core.review.checks import check_images as look_at
 from ..core.review.choice import image_filter
-from ..core.review.sources import Sources
+from ..core.storage.sources import Sources
 from ..core.store_options import S3Options
 from .runtime import Catalog, Store
 

@@ -9,10 +9,11 @@ from prefect.cache_policies import NO_CACHE
 
 from ..blocks.references import catalog_block, image_store_block
 from ..core.delivery import Marker
+from ..core.inputs import InputReader, InputShelf
 from ..core.plan import open_batch
 from ..core.request import RunRequest
 from ..core.run.results import PlannedRun
-from ..core.run.run import write_run
+from ..core.run.run import keep_inputs, write_run
 from .runtime import Catalog, Store, current_flow_run, running
 
 
@@ -49,13 +50,15 @@ def expand_prompts(
     request = request or RunRequest()
     if budget_usd is not None:
         request = request.model_copy(update={"budget_usd": budget_usd})
-    batch = open_batch(prompts, request)
-    batch.check()
     ledger = catalog_block(catalog).get_ledger()
-    destination = None
+    batch = open_batch(prompts, request, InputReader(lambda: ledger))
+    batch.check()
+    destination = target = None
     if store is not None:
         target = image_store_block(store).get_store()
         target.preflight(request.tags)
         Marker(ledger, target).bind(adopt=request.delivery.adopt_ledger)
         destination = target.destination
-    return write_run(ledger, run_id or uuid.uuid4().hex, batch, request, destination, current_flow_run())
+    planned = write_run(ledger, run_id or uuid.uuid4().hex, batch, request, destination, current_flow_run())
+    keep_inputs(ledger, planned.run_id, batch, InputShelf(target if request.delivery.keep_inputs else None))
+    return planned

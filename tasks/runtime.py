@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
-from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks.credentials import ApiCredentials
 from ..blocks.references import catalog_block, credentials_block, image_store_block
 from ..core.errors import Unavailable
 from ..core.ledger import LedgerBehind
@@ -24,7 +26,23 @@ from ..core.run.results import Batch, PlannedRun
 from ..core.run.run import FlowRun, Run
 from ..core.run.services import Services
 
-Credentials = AimlApiCredentials | str | None
+
+class _OnlyNews(logging.Filter):
+    """Leaves out that a task of ours has finished well: a run has hundreds of them, and its end says what they did."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record of a task run is worth a line."""
+        finished = str(record.msg).startswith("Finished in state Completed")
+        return not (finished and getattr(record, "task_name", None) in _TASKS)
+
+
+_TASKS = frozenset({
+    "imagen_chunk", "expand_prompts", "rewrite_prompts", "generate_images", "download_images", "upload_images",
+    "catalog_images",
+})  # fmt: skip
+logging.getLogger("prefect.task_runs").addFilter(_OnlyNews())
+
+Credentials = ApiCredentials | str | None
 Store = S3ImageStore | LocalImageStore | str | None
 Catalog = ImageCatalog | str | None
 
@@ -73,7 +91,10 @@ class RunConfig:
         ledger = catalog_block(self.catalog).get_ledger()
         store = image_store_block(self.store).get_store() if self.store is not None else None
         wanted = self.buys or self.credentials is not None
-        client = credentials_block(self.credentials).get_client() if wanted else None
+        client = None
+        if wanted:
+            model = str(ledger.runs.get(run_id)["model"])
+            client = credentials_block(self.credentials, model).get_client(model)
         return Run(Services(run_id, ledger=ledger, store=store, client=client, request=self.request))
 
 
@@ -124,7 +145,7 @@ def bind_alone(run: Run, *, alone: bool) -> None:
     """Bind the ledger to the API, which a flow does before its steps begin."""
     client = run.services.client
     if alone and client is not None:
-        run.ledger.bind(client.origin(), client.address)
+        run.ledger.bind(client.origin(), client.address, client.provider.name)
 
 
 def raise_if_unavailable(run: Run, *, alone: bool) -> None:

@@ -10,8 +10,8 @@ from ..core.request import ImageChoice
 from ..core.review.ahead import ThumbnailsMade
 from ..core.review.ahead import make_thumbnails as make
 from ..core.review.choice import image_filter
-from ..core.review.sources import Sources
 from ..core.storage import S3Store
+from ..core.storage.sources import Sources
 from .runtime import Catalog, Store, unavailable_only
 
 

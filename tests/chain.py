@@ -15,7 +15,7 @@ from typing import Any
 
 from prefect_imagen.core.ledger import Ledger
 from prefect_imagen.core.money import credits_to_usd
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import Endpoint, open_client
 from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.checks import check_request, prepare
 from prefect_imagen.core.run.chunks import Threads
@@ -29,7 +29,9 @@ def run_chain(
     base_url: str,
     store: str,
     spool: str,
-    count: int,
+    count: int = 0,
+    prompts: str | None = None,
+    options: Mapping[str, Any] | None = None,
     prefix: str = "fox",
     unknown: str = "hold",
     budget: int | None = None,
@@ -44,6 +46,8 @@ def run_chain(
     s3: Mapping[str, Any] | None = None,
     adopt: bool = False,
     key: str = "key-of-the-tests",
+    model: str | None = None,
+    price: float | None = None,
 ) -> dict[str, Any]:
     """Run so many prompts once; returns the run's id, its items by state, and how it ended.
 
@@ -53,6 +57,8 @@ def run_chain(
         store: Address of the destination.
         spool: Folder of the spools.
         count: Prompts.
+        prompts: A file, in place of so many prompts.
+        options: Further options, by their flags.
         prefix: First word of each.
         unknown: As the option.
         budget: In credits.
@@ -67,9 +73,11 @@ def run_chain(
         s3: Options of the store.
         adopt: Take over the destination of another ledger.
         key: Of the API.
+        model: None: the default one.
+        price: As the option.
     """
     ledger = catalog if isinstance(catalog, Ledger) else Ledger(catalog)
-    client = AimlApiClient(key, base_url=base_url, read_timeout=read_timeout)
+    client = open_client(key, base_url=base_url, model=model, read_timeout=read_timeout)
     request = RunRequest.by_flag(
         {
             "set": dict(parameters or {}),
@@ -82,13 +90,16 @@ def run_chain(
             "adopt_ledger": adopt,
             "patience": patience,
             "offline": True,
+            "price": price,
+            **({"model": model} if model is not None else {}),
+            **(options or {}),
         }
     )
     request = request.with_("delivery", spool=spool).with_("policy", wait_for_others=0.0)
-    prompts = [f"{prefix} number {n}" for n in range(count)]
+    source = prompts or [f"{prefix} number {n}" for n in range(count)]
     try:
-        checked = check_request(prompts, request, base_url)
         target = open_store(store, **(s3 or {}))
+        checked = check_request(source, request, Endpoint.of(client), ledger=lambda: ledger, store=target)
         prepared = prepare(request, client=client, ledger=ledger, store=target, checked=checked)
         with closing(Run.open(prepared, uuid.uuid4().hex)) as run:
             planned = run.plan()

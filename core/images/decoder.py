@@ -19,7 +19,7 @@ import sys
 import warnings
 from typing import IO, Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 resource: Any = None  # not everywhere
 with contextlib.suppress(ImportError):
@@ -37,6 +37,7 @@ _PLUGINS = {
 }
 _BAND = 16
 _GREY = (127, 129)
+_ROUNDS = 12
 
 
 def _memory() -> int:
@@ -105,11 +106,76 @@ def _thumbnail(image: Image.Image, side: int) -> tuple[dict[str, Any], bytes]:
     return {"width": picture.width, "height": picture.height}, picture.tobytes()
 
 
+def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
+    """A picture as it is to be seen, in sRGB and a mode that every format has; and whether that is another one."""
+    picture = ImageOps.exif_transpose(image)
+    changed = image.getexif().get(0x0112, 1) not in (0, 1)
+    if profile := image.info.get("icc_profile"):
+        # A profile that cannot be read, or is none of these colours, says nothing.
+        with contextlib.suppress(ImageCms.PyCMSError):
+            given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" not in ImageCms.getProfileDescription(given).lower():
+                clear = image.has_transparency_data
+                picture = _in_srgb(picture.convert("RGBA" if clear else picture.mode), given)
+                changed = True
+    if picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        picture, changed = picture.convert("RGB"), True
+    return picture, changed
+
+
+def _in_srgb(picture: Image.Image, given: ImageCms.ImageCmsProfile) -> Image.Image:
+    if picture.mode == "P":
+        picture = picture.convert("RGB")
+    mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+    made = ImageCms.profileToProfile(picture, given, ImageCms.createProfile("sRGB"), outputMode=mode)
+    return made or picture
+
+
+def _encoded(picture: Image.Image, kind: str) -> bytes:
+    out = io.BytesIO()
+    if kind == "JPEG":
+        picture.convert("RGB").save(out, "JPEG", quality=95, subsampling=0)
+    else:
+        picture.save(out, "PNG")
+    return out.getvalue()
+
+
+def _ready(image: Image.Image, job: dict[str, Any], size: int) -> tuple[dict[str, Any], bytes]:
+    """A copy that can go into a request; see `core.images.drawing.prepare`."""
+    wanted = job["ready"]
+    frames = 1 if job["format"] == "JPEG" else getattr(image, "n_frames", 1)
+    image.load()
+    picture, changed = _upright(image)
+    answer: dict[str, Any] = {"width": picture.width, "height": picture.height, "frames": frames}
+    too_large = max(picture.size) > wanted["side"] or size > wanted["most"]
+    if not wanted["side"] or (not changed and not too_large and wanted["given"] in wanted["formats"]):
+        return answer, b""
+    if picture.has_transparency_data and picture.mode not in ("LA", "RGBA"):
+        picture = picture.convert("RGBA")
+    picture.info.clear()
+    if picture.mode == "P":
+        picture = picture.convert("RGB")
+    opaque = picture.mode not in ("LA", "RGBA") or picture.getextrema()[-1] == (255, 255)
+    as_jpeg = wanted["given"] == "image/jpeg" or size > wanted["most"]
+    kind = "JPEG" if opaque and as_jpeg and not wanted["lossless"] else "PNG"
+    side = min(wanted["side"], max(picture.size))
+    for _ in range(_ROUNDS):
+        small = picture.copy()
+        small.thumbnail((side, side), Image.Resampling.LANCZOS)
+        made = _encoded(small, kind)
+        if len(made) <= wanted["most"]:
+            return {**answer, "content_type": "image/jpeg" if kind == "JPEG" else "image/png"}, made
+        side = max(1, int(side * min(0.9, (wanted["most"] / len(made)) ** 0.5)))
+    return {"error": "it cannot be made small enough"}, b""
+
+
 def _answer(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     try:
         importlib.import_module(f"PIL.{_PLUGINS[job['format']]}ImagePlugin")
         _limit(job["memory"], job["seconds"])
         with Image.open(io.BytesIO(data), formats=(job["format"],)) as image:
+            if job.get("ready"):
+                return _ready(image, job, len(data))
             if job["side"]:
                 return _thumbnail(image, job["side"])
             return _draw(image, job), b""

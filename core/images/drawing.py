@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -238,3 +238,35 @@ def thumbnail(source: Path | bytes, side: int) -> Image.Image | None:
     if "error" in answer:
         return None
     return Image.frombytes("RGB", (answer["width"], answer["height"]), pixels)
+
+
+def prepare(
+    data: bytes, *, side: int, most: int, formats: Sequence[str], lossless: bool
+) -> tuple[dict[str, Any], bytes]:
+    """Make a copy of a picture that is upright, in sRGB, and not too large.
+
+    Args:
+        data: The picture's bytes.
+        side: Pixels of its longest side at most; 0 to make no copy.
+        most: Bytes at most.
+        formats: Media types that may stay as they are.
+        lossless: Never as JPEG.
+
+    Returns:
+        `width`, `height` (upright) and `frames` of the picture, and with a copy its `content_type`; or `error`. And the
+        copy's bytes, empty where the picture can stay as it is.
+
+    Raises:
+        TooLarge: It needs more than the budget.
+        NotAnImage: It is no picture that is drawn here, or ended its decoder.
+        DecoderUnavailable: No process can be started.
+    """
+    header = read_header(data)
+    kind = header.format
+    if kind.pillow is None or header.width is None or header.height is None:
+        raise NotAnImage(f"{kind.name} is not decoded here")
+    pixels = header.width * header.height
+    # Turned, converted and encoded, it is in memory several times.
+    need = memory_needed(kind, data, pixels) + 16 * pixels
+    ready = {"side": side, "most": most, "given": kind.content_type, "formats": list(formats), "lossless": lossless}
+    return _ask(kind, data, need, pixels=pixels, ready=ready)

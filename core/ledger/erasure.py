@@ -147,6 +147,22 @@ class Erasure(Part):
             query = sa.select(images.c.sha256).where(images.c.sha256.is_not(None))
             return {row.sha256 for row in rows_among(connection, query, images.c.item_id, item_ids)}
 
+    def inputs_of(self, item_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Hashes of the pictures that went into items and into no others that stay, each with its items."""
+        found: dict[str, list[str]] = {}
+        with self._database.read() as connection:
+            query = sa.select(items.c.id, items.c.inputs).where(items.c.inputs.is_not(None))
+            for row in rows_among(connection, query, items.c.id, item_ids):
+                for one in row.inputs:
+                    found.setdefault(one["sha256"], []).append(row.id)
+            if found:
+                mine = set(item_ids)
+                for item_id, inputs in connection.execute(query.execution_options(yield_per=2000)):
+                    if item_id not in mine:
+                        for one in inputs:
+                            found.pop(one["sha256"], None)
+        return found
+
     def flow_runs_of(self, item_ids: Sequence[str]) -> set[str]:
         """Prefect's ids of the flow runs that asked for items or bought them: their artifacts show prompts."""
         found: set[str] = set()
@@ -235,7 +251,15 @@ def _redact_items(connection: Connection, which: sa.ColumnElement[bool], now: da
     connection.execute(
         sa.update(items)
         .where(which)
-        .values(state=ItemState.ERASED, prompt="", parameters={}, reason=ERASED_REASON, holder_id=None, updated_at=now)
+        .values(
+            state=ItemState.ERASED,
+            prompt="",
+            parameters={},
+            inputs=None,
+            reason=ERASED_REASON,
+            holder_id=None,
+            updated_at=now,
+        )
     )
 
 

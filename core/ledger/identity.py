@@ -8,13 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..values import canonical_json
+from ..values import canonical_json, content_references
 
 _IDENTITY_VERSION = 1
 
 
 def _digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json({"v": _IDENTITY_VERSION, **identity}).encode()).hexdigest()
+
+
+def inputs_of(parameters: Mapping[str, Any]) -> list[dict[str, str]] | None:
+    """The pictures that go into an item's request, as its row has them; None for none."""
+    found = content_references(parameters)
+    return [{"field": name, "sha256": one} for name, hashes in found.items() for one in hashes] or None
 
 
 class ItemKind(enum.StrEnum):

@@ -274,6 +274,14 @@ class Items(Part):
         rows = self._rows(query) if item_ids is None else self._rows_among(query, items.c.id, item_ids)
         return [row.id for row in rows]
 
+    def inputs_to_send(self, run_id: str) -> set[str]:
+        """Hashes of the pictures that go into requests for a run's items which may still be bought."""
+        over = (ItemState.DELIVERED, ItemState.GENERATED, ItemState.ERASED)
+        query = sa.select(items.c.inputs).where(
+            items.c.id.in_(items_of_run(run_id)), items.c.inputs.is_not(None), items.c.state.not_in(over)
+        )
+        return {one["sha256"] for row in self._rows(query) for one in row.inputs}
+
     def history(self, item_id: str) -> list[Transition]:
         """Changes of an item's state and of the outcomes of its calls, the oldest first.
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from .budgets import post
 from .calls import Answered, NewImage, settle
 from .database import Part
-from .identity import ItemKind
+from .identity import ItemKind, inputs_of
 from .images import ImageResult, StoredAt, finish_images
 from .runs import REBUILT
 from .schema import calls, deliveries, fields, images, insert_new, items, meta, run_items, runs
@@ -129,6 +129,7 @@ def _add(connection: Connection, call: RebuiltCall, destination: str, worker_id:
         "id": call.item_id,
         "kind": ItemKind.IMAGE,
         "parameters": dict(call.parameters),
+        "inputs": inputs_of(call.parameters),
         "state": ItemState.DELIVERED,
         "created_at": now,
         "updated_at": now,

@@ -14,7 +14,7 @@ from ..errors import BadInput
 from ..values import batched
 from .conditions import first_rows, is_first_row, rows_among
 from .database import Part
-from .identity import Item, ItemKind, Rewrite
+from .identity import Item, ItemKind, Rewrite, inputs_of
 from .items import states
 from .schema import calls, fields, images, insert_new, items, meta, rewrites, run_items, runs
 from .states import ImageState, ItemState
@@ -54,6 +54,7 @@ class RunItem:
     line: int
     row: Mapping[str, Any] = field(default_factory=dict)  # all fields of that line
     choices: tuple[str, ...] = ()  # the variants that were chosen
+    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)  # where the pictures were found that go in
     alternatives: tuple[Item, ...] = ()  # the items of the fallback models
     active_index: int = 0  # which of them is bought, 0 for `item`, where none was bought before
 
@@ -386,7 +387,7 @@ def _fill_in(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Complete items of a rebuilt ledger with the rows that a run would insert: the same id is the same item."""
     if connection.scalar(sa.select(meta.c.value).where(meta.c.key == REBUILT)) is None:
         return
-    names = ("model", "prompt", "parameters", "edition", "repeat", "rewrite_id", "variation")
+    names = ("model", "prompt", "parameters", "inputs", "edition", "repeat", "rewrite_id", "variation")
     connection.execute(
         sa.update(items)
         .where(items.c.id == sa.bindparam("this"), items.c.prompt == "", items.c.state != ItemState.ERASED)
@@ -452,6 +453,7 @@ def _image_values(item: Item) -> dict[str, Any]:
         **fields(item, "id", "model", "prompt", "edition", "repeat"),
         "kind": ItemKind.IMAGE,
         "parameters": dict(item.parameters),
+        "inputs": inputs_of(item.parameters),
         "rewrite_id": item.rewrite.id if item.rewrite is not None else None,
         "variation": item.rewrite.variation if item.rewrite is not None else None,
     }
@@ -464,6 +466,7 @@ def _rewrite_values(rewrite: Rewrite) -> dict[str, Any]:
         "prompt": rewrite.source,
         "edition": "",
         "repeat": 1,
+        "inputs": None,
         "rewrite_id": None,
     }
 

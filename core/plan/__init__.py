@@ -3,7 +3,7 @@
 from .availability import ModelAvailability, make_terms
 from .batch import AnyBatch, open_batch
 from .file import PlanFile, PlanWriter, open_plan
-from .plan import Plan, RewritePlan, make_plan
+from .plan import InputPlan, Plan, RewritePlan, make_plan
 from .revisions import RevisedRow, RevisionBatch, revised_item
 from .rows import BatchBase
 from .spec import BatchSpec, InvalidPrompts, read_parameters
@@ -12,6 +12,7 @@ __all__ = [
     "AnyBatch",
     "BatchBase",
     "BatchSpec",
+    "InputPlan",
     "InvalidPrompts",
     "ModelAvailability",
     "Plan",

@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BadInput
-from ..prompts import PromptSpec
-from ..request import RunRequest, options_of
+from ..inputs import InputReader, InputSpec
+from ..prompts import PromptSource, PromptSpec
+from ..prompts.folders import COLUMN as PICTURE_COLUMN
+from ..prompts.folders import is_pictures
+from ..request import ImageOptions, RunRequest, options_of
 from ..rewrite import RewriteSpec
 from .file import PlanFile, open_plan
+from .images import CATALOG, CatalogSource
 from .revisions import RevisionBatch
 from .spec import BatchSpec
 
@@ -18,12 +22,16 @@ AnyBatch = BatchSpec | PlanFile | RevisionBatch
 """What a run can be made of."""
 
 
-def open_batch(prompts: str | Path | Sequence[str], request: RunRequest | None = None) -> AnyBatch:
+def open_batch(
+    prompts: str | Path | Sequence[str], request: RunRequest | None = None, reader: InputReader | None = None
+) -> AnyBatch:
     """Make a batch of prompts and a request.
 
     Args:
-        prompts: A file or an object in S3, with prompts or with a plan in it; or a list of prompts.
+        prompts: A file or an object in S3, with prompts or with a plan in it; a folder, pattern or prefix of pictures;
+            images of the catalog (`catalog:verdict=approved`); or a list of prompts.
         request: What to make of them; None for the defaults. `{scheduled_date}` in its edition is filled in already.
+        reader: Reads the pictures that go in.
 
     Raises:
         BadInput: An option out of range; or a plan file, together with an option that would change it.
@@ -43,10 +51,20 @@ def open_batch(prompts: str | Path | Sequence[str], request: RunRequest | None =
         ]
         if changed:
             raise BadInput(f"{plan.name} is a plan and says itself what is bought; leave out {', '.join(changed)}")
-        return replace(plan, fallback=image.fallback, lenient=image.lenient or plan.lenient)
+        return replace(
+            plan,
+            fallback=image.fallback,
+            lenient=image.lenient or plan.lenient,
+            reader=reader or InputReader(),
+        )
+    source: str | Path | Sequence[str] | PromptSource = prompts
+    if isinstance(prompts, str) and prompts.startswith(CATALOG):
+        if reader is None or reader.ledger is None:
+            raise BadInput(f"{prompts}: there is no ledger here to look into")
+        source = CatalogSource(prompts, reader.ledger())
     return BatchSpec(
         PromptSpec(
-            prompts,
+            source,
             format=select.format,
             prompt_column=select.column,
             template=request.template,
@@ -69,4 +87,24 @@ def open_batch(prompts: str | Path | Sequence[str], request: RunRequest | None =
         rewrite=RewriteSpec(rewrite.model, rewrite.variations, rewrite.brief, rewrite.price) if rewrite else None,
         fallback=image.fallback,
         lenient=image.lenient,
+        inputs=_inputs(prompts, image, reader),
+    )
+
+
+def _inputs(prompts: str | Path | Sequence[str], image: ImageOptions, reader: InputReader | None) -> InputSpec | None:
+    columns = tuple(image.image_columns)
+    if not columns and (is_pictures(prompts) or str(prompts).startswith(CATALOG)):
+        columns = (PICTURE_COLUMN,)
+    if not (columns or image.mask_column is not None or image.images):
+        return None
+    base = ""
+    if isinstance(prompts, str | Path):
+        base = str(prompts).rpartition("/")[0] if str(prompts).startswith("s3://") else str(Path(prompts).parent)
+    return InputSpec(
+        columns,
+        image.mask_column,
+        tuple(image.images),
+        base,
+        image.strict_images,
+        reader or InputReader(),
     )

@@ -65,21 +65,24 @@ def make_forms(
     *,
     lenient: bool = False,
     asked: ResolvedModel | None = None,
+    placeholders: Mapping[str, Any] | None = None,
 ) -> tuple[ParameterSet, ...]:
     """The combinations, in the order of the matrix; its last parameter varies fastest.
 
     Args:
         asked: The model the parameters were given for, where `model` stands in for it.
+        placeholders: Parameters that each row has its own values of, with one that is good to check the others.
     """
     forms: list[ParameterSet] = []
     known: dict[str, Mapping[str, Any]] = {}
+    later = {model.contract.field_for(word) for word in placeholders or {}}
     for values in product(*matrix.values()):
         chosen = dict(zip(matrix, values, strict=True))
         wanted = {**parameters, **chosen}
         if asked is not None:
             wanted = translate(asked, model, wanted)
-        request = ImageRequest.build(model, "a prompt", wanted, lenient=lenient)
-        identity = identify(request)
+        request = ImageRequest.build(model, "a prompt", {**wanted, **(placeholders or {})}, lenient=lenient)
+        identity = {name: value for name, value in identify(request).items() if name not in later}
         twin = known.setdefault(canonical_json(identity), chosen)
         if twin is not chosen:
             raise BadInput(f"matrix: {_shown(twin)} and {_shown(chosen)} are the same purchase; leave one out")

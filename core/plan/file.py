@@ -9,7 +9,7 @@ out or written by another version of the rules is found by its id before anythin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import BadInput
 from ..files import AtomicFile
+from ..inputs import InputReader, InputRefused, RowInputs
 from ..ledger import RunItem
-from ..prompts import Prompt, PromptFileError, PromptSpec, Row, open_source
+from ..prompts import Prompt, PromptFileError, PromptSource, PromptSpec, Row, open_source
 from ..rewrite import RewriteSpec
 from .availability import ModelAvailability
 from .rows import BatchBase, PlannedRow
@@ -59,6 +60,7 @@ class _Header(_Model):
     repeat: int = Field(ge=1, le=1000)
     rewrite: _Rewriting | None = None
     lenient: bool = False
+    inputs: list[str] = []
     prompts: dict[str, Any]
     rows: int = Field(ge=1)
     items: int = Field(ge=1)
@@ -78,6 +80,7 @@ class _Line(_Model):
     line: int
     choices: list[str]
     row: dict[str, Any]
+    inputs: dict[str, list[str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ class PlanFile(BatchBase):
 
     Attributes:
         fallback: Models that may stand in for `model`; not in the file, but said when it is carried out.
+        inputs: The common words for the pictures that each row brings with it.
+        reader: Reads them.
     """
 
     name: str
@@ -100,6 +105,16 @@ class PlanFile(BatchBase):
     lenient: bool = False
     terms: ModelAvailability = field(default_factory=ModelAvailability)
     s3: S3Options | None = None
+    inputs: tuple[str, ...] = ()
+    reader: InputReader = field(default_factory=InputReader, compare=False)
+
+    @property
+    def input_words(self) -> tuple[str, ...]:
+        return self.inputs
+
+    @property
+    def input_reader(self) -> InputReader | None:
+        return self.reader
 
     def count_rows(self) -> int:
         return self.rows
@@ -129,7 +144,7 @@ class PlanFile(BatchBase):
                 if (problem := self.problem(candidates, line.prompt)) is not None:
                     raise PromptFileError(self.name, number, problem)
                 prompt = Prompt(line.prompt, line.source, line.line, line.row, tuple(line.choices))
-                rows = self.rows_of(candidates, active, prompt, position)
+                rows = self.rows_of(candidates, active, prompt, position, self._inputs_of(line, number))
                 wanted = next(rows)
             expected = wanted.row.item
             variation = expected.rewrite.variation if expected.rewrite is not None else None
@@ -140,7 +155,7 @@ class PlanFile(BatchBase):
                     self.name,
                     number,
                     f"the id {line.item[:12]}… is not that of this line's content at this place: the plan was edited, "
-                    "or written by another version; plan again",
+                    "or written by another version, or a picture that goes in was changed; plan again",
                 )
             yield wanted
             position += 1
@@ -148,6 +163,18 @@ class PlanFile(BatchBase):
             raise PromptFileError(
                 self.name, None, f"the plan has {self.rows:,} rows, and {position:,} are here: it is not whole"
             )
+
+    def _inputs_of(self, line: _Line, number: int) -> RowInputs:
+        """The pictures of a row, which have to be those that were planned: their content is in the item's id."""
+        try:
+            return RowInputs(
+                {
+                    word: tuple((where, self.reader.look(where)) for where in places)
+                    for word, places in line.inputs.items()
+                }
+            )
+        except InputRefused as error:
+            raise PromptFileError(self.name, number, error.reason) from None
 
     def run_items(self) -> Iterator[RunItem]:
         return (wanted.row for wanted in self.stream())
@@ -198,6 +225,7 @@ def open_plan(source: object, s3: S3Options | None = None) -> PlanFile | None:
         rewrite,
         lenient=header.lenient,
         s3=s3,
+        inputs=tuple(header.inputs),
     )
 
 
@@ -274,6 +302,7 @@ class PlanWriter:
             "line": row.line,
             "choices": list(row.choices),
             "row": dict(row.row),
+            **({"inputs": dict(row.inputs)} if row.inputs else {}),
         }
         self._out.write(_json(line))
         self._rows += 1
@@ -328,9 +357,16 @@ def _describe(spec: BatchSpec) -> dict[str, Any]:
         "edition": spec.edition,
         "repeat": spec.repeat,
         **({"lenient": True} if spec.lenient else {}),
+        **({"inputs": list(spec.input_words)} if spec.input_words else {}),
         **({"rewrite": asdict(spec.rewrite)} if spec.rewrite is not None else {}),
-        "prompts": {"source": str(source) if isinstance(source, str | Path) else f"{len(source)} prompts", **asked},
+        "prompts": {"source": _named(source), **asked},
     }
+
+
+def _named(source: str | Path | Sequence[str] | PromptSource) -> str:
+    if isinstance(source, PromptSource):
+        return source.name
+    return str(source) if isinstance(source, str | Path) else f"{len(source)} prompts"
 
 
 def _json(value: Any) -> bytes:

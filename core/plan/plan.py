@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..inputs.pictures import too_large
+from ..inputs.spec import shown
 from ..ledger import Item, ItemState, Ledger, RunItem
 from ..providers import ResolvedModel
 from ..providers.request import Omission
@@ -58,6 +60,21 @@ class RewritePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class InputPlan:
+    """The pictures that go into requests.
+
+    Attributes:
+        pictures: Different ones.
+        bytes: Of their files.
+        copies: Those of which a smaller copy is sent, and why.
+    """
+
+    pictures: int
+    bytes: int
+    copies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A batch, counted and priced.
 
@@ -78,6 +95,7 @@ class Plan:
         replaced: The model that was wanted and is withdrawn, where `model` stands in for it.
         notes: What is announced of the model, and which prompts look like a mistake.
         column: The column of the source that has the prompts, where there is one for all rows.
+        inputs: The pictures that go into requests; None where none do.
     """
 
     model: ResolvedModel
@@ -106,6 +124,7 @@ class Plan:
     omitted: tuple[Omission, ...] = ()
     notes: tuple[str, ...] = ()
     column: str | None = field(default=None, compare=False)
+    inputs: InputPlan | None = None
 
 
 class _Samples:
@@ -345,7 +364,22 @@ def _priced(
         omitted=candidate.omitted,
         notes=(*spec.terms.notes, *suspicions),
         column=spec.prompts.column if isinstance(spec, BatchSpec) else None,
+        inputs=_inputs(spec, candidate.model),
         **counted,
+    )
+
+
+def _inputs(spec: Plannable, model: ResolvedModel) -> InputPlan | None:
+    """The pictures that were found while the rows were gone through."""
+    reader = spec.input_reader
+    if reader is None or not spec.input_words:
+        return None
+    found, limits = reader.pictures(), model.contract.inputs
+    copies = [(place, too_large(picture, limits)) for place, picture in found]
+    return InputPlan(
+        len(found),
+        sum(picture.size for _, picture in found),
+        tuple(f"{shown(place)}: {why}" for place, why in copies if why is not None),
     )
 
 

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..inputs.reader import InputReader
+from ..inputs.spec import NO_INPUTS, PLACEHOLDER, RowInputs
 from ..ledger import Item, Rewrite, RunItem
 from ..providers import ImageRequest, InvalidRequest, ResolvedModel
 from ..providers.request import Omission
+from ..providers.spec import FieldSpec
 from ..rewrite import RewriteSpec
 from .availability import ModelAvailability, resolve_all
 from .combinations import Matrix, ParameterSet, make_forms
@@ -62,14 +65,18 @@ def check_prompt(model: ResolvedModel, prompt: str, rewrite: RewriteSpec | None)
     if rewrite is not None:
         return rewrite.check_source(prompt)
     try:
-        ImageRequest.build(model, prompt, {name: _ANY for name, f in model.contract.fields.items() if f.required})
+        needed = {name: _anything(spec) for name, spec in model.contract.fields.items() if spec.required}
+        ImageRequest.build(model, prompt, needed)
     except InvalidRequest as error:
         return "; ".join(map(str, error.problems))
     return None
 
 
-_ANY = ["https://example.org/"]
-"""For a field that a request cannot be without, where the prompt alone is looked at."""
+def _anything(spec: FieldSpec) -> Any:
+    """A value for a field that a request cannot be without, where the prompt alone is looked at."""
+    if spec.kind == "choice":
+        return spec.choices[0]
+    return [PLACEHOLDER] if spec.kind == "list" else PLACEHOLDER
 
 
 class BatchBase:
@@ -86,6 +93,16 @@ class BatchBase:
     fallback: tuple[str, ...]
     lenient: bool
     terms: ModelAvailability
+
+    @property
+    def input_words(self) -> tuple[str, ...]:
+        """The common words for the pictures that each row brings with it."""
+        return ()
+
+    @property
+    def input_reader(self) -> InputReader | None:
+        """Reads these pictures, and knows those that were found so far."""
+        return None
 
     def models(self) -> tuple[ResolvedModel, ...]:
         """The wanted model, then those that may stand in for it, at today's prices."""
@@ -116,7 +133,15 @@ class BatchBase:
 
     def _forms(self, model: ResolvedModel, asked: ResolvedModel | None) -> tuple[ParameterSet, ...]:
         identify = ImageRequest.identity if self.rewrite is None else self.rewrite.identity
-        return make_forms(model, self.parameters, self.matrix, identify, lenient=self.lenient, asked=asked)
+        return make_forms(
+            model,
+            self.parameters,
+            self.matrix,
+            identify,
+            lenient=self.lenient,
+            asked=asked,
+            placeholders={word: [PLACEHOLDER] for word in self.input_words},
+        )
 
     def forms(self) -> tuple[ParameterSet, ...]:
         """The combinations in which each prompt is bought; at least one. Raises as `candidates`."""
@@ -141,15 +166,28 @@ class BatchBase:
         return None
 
     def rows_of(
-        self, candidates: tuple[Candidate, ...], active: int, prompt: Prompt, position: int
+        self,
+        candidates: tuple[Candidate, ...],
+        active: int,
+        prompt: Prompt,
+        position: int,
+        inputs: RowInputs = NO_INPUTS,
     ) -> Iterator[PlannedRow]:
         """The rows of a prompt: by text, then combination, then repeat."""
+        pictures = [inputs.native(candidate.model) for candidate in candidates]
         texts = [texts_of(prompt.text, candidate.model, self.rewrite) for candidate in candidates]
         numbers = product(range(len(texts[0])), range(len(candidates[0].forms)), range(1, self.repeat + 1))
         for offset, (text, number, repeat) in enumerate(numbers):
             items = [
-                Item(one.model.spec.id, prompt.text, one.forms[number].identity, self.edition, repeat, mine[text])
-                for one, mine in zip(candidates, texts, strict=True)
+                Item(
+                    one.model.spec.id,
+                    prompt.text,
+                    {**one.forms[number].identity, **going_in},
+                    self.edition,
+                    repeat,
+                    mine[text],
+                )
+                for one, mine, going_in in zip(candidates, texts, pictures, strict=True)
             ]
             row = RunItem(
                 position=position + offset,
@@ -158,6 +196,7 @@ class BatchBase:
                 line=prompt.line,
                 row=prompt.row,
                 choices=prompt.choices,
+                inputs=inputs.places,
                 alternatives=tuple(items[1:]),
                 active_index=active,
             )

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput
+from ..inputs.pictures import InputRefused
+from ..inputs.reader import InputReader
+from ..inputs.spec import NO_INPUTS, InputSpec, RowInputs
 from ..ledger import RunItem
 from ..prompts import (
     Prompt,
     PromptError,
     PromptFileError,
+    PromptSource,
     PromptSpec,
     TemplateError,
     TooExpensive,
@@ -86,7 +90,9 @@ def _unreadable(prompts: PromptSpec) -> tuple[InvalidPrompt, ...]:
 
 
 def _left_out(prompts: PromptSpec) -> tuple[InvalidPrompt, ...]:
-    name = str(prompts.source) if isinstance(prompts.source, str | Path) else LIST_NAME
+    source = prompts.source
+    name = source.name if isinstance(source, PromptSource) else LIST_NAME
+    name = str(source) if isinstance(source, str | Path) else name
     return tuple(
         InvalidPrompt(name, line, problem.removeprefix(f"{name}, line {line}: "))
         for line, problem in sorted(prompts.unreadable.items())
@@ -115,6 +121,7 @@ class BatchSpec(BatchBase):
         rewrite: How each prompt is rewritten first; None to send it as it is. A prompt's texts are shared by all its
             combinations and repeats.
         fallback: Models that may stand in for `model` once it is withdrawn, in that order; see `core.plan.rows`.
+        inputs: Where the pictures of each row are named; None where none go in.
 
     Raises:
         BadInput: A number or text out of range, a matrix that cannot be meant.
@@ -136,6 +143,15 @@ class BatchSpec(BatchBase):
     fallback: tuple[str, ...] = ()
     lenient: bool = False
     terms: ModelAvailability = field(default_factory=ModelAvailability)
+    inputs: InputSpec | None = None
+
+    @property
+    def input_words(self) -> tuple[str, ...]:
+        return self.inputs.words if self.inputs is not None else ()
+
+    @property
+    def input_reader(self) -> InputReader | None:
+        return self.inputs.reader if self.inputs is not None else None
 
     def __post_init__(self) -> None:
         if not 1 <= self.repeat <= 1000:
@@ -146,12 +162,21 @@ class BatchSpec(BatchBase):
 
     def _checked(
         self, candidates: tuple[Candidate, ...], at_most: int | None = None
-    ) -> Iterator[tuple[Prompt, InvalidPrompt | None]]:
-        """Each prompt, and what is wrong with it if anything is."""
+    ) -> Iterator[tuple[Prompt, RowInputs, InvalidPrompt | None]]:
+        """Each prompt with the pictures of its row, and what is wrong with them if anything is."""
         try:
             for prompt in self.prompts.prompts() if at_most is None else self.prompts.checked(at_most):
-                problem = self.problem(candidates, prompt.text)
-                yield prompt, InvalidPrompt(prompt.source, prompt.line, problem) if problem is not None else None
+                problem, inputs = self.problem(candidates, prompt.text), NO_INPUTS
+                if problem is None and self.inputs is not None:
+                    try:
+                        inputs = self.inputs.of(prompt.row, [candidate.model for candidate in candidates])
+                    except InputRefused as error:
+                        problem = error.reason
+                yield (
+                    prompt,
+                    inputs,
+                    InvalidPrompt(prompt.source, prompt.line, problem) if problem is not None else None,
+                )
         except (PromptFileError, VariantError, TemplateError) as error:
             # To find the others, all rows are read again: not where one takes too long.
             if error.line is None or isinstance(error, TooExpensive) or len(every := _unreadable(self.prompts)) < 2:
@@ -183,7 +208,7 @@ class BatchSpec(BatchBase):
         problems: list[InvalidPrompt] = []
         total = 0
         try:
-            for _, problem in self._checked(candidates, max(MANY_PROMPTS, MOST_ROWS // each)):
+            for _, _, problem in self._checked(candidates, max(MANY_PROMPTS, MOST_ROWS // each)):
                 total += 1
                 if problem is not None:
                     problems.append(problem)
@@ -203,11 +228,11 @@ class BatchSpec(BatchBase):
         """The rows of the run, in order: by prompt, then text, combination and repeat. Or why a prompt has none."""
         candidates, active = self.candidates(), self.active_index
         position = 0
-        for prompt, problem in self._checked(candidates):
+        for prompt, inputs, problem in self._checked(candidates):
             if problem is not None:
                 yield problem
                 continue
-            for wanted in self.rows_of(candidates, active, prompt, position):
+            for wanted in self.rows_of(candidates, active, prompt, position, inputs):
                 yield wanted
                 position += 1
 

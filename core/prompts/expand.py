@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .confined import Confined
 from .errors import PromptFileError, PromptOptionError, TooManyPrompts
 from .expansion import All, Bad, Count, Expand, Given, Made, Picked
+from .folders import PictureSource, is_pictures
 from .grammar import is_plain
 from .rules import Rules
 from .sampling import draw
@@ -70,7 +71,8 @@ class PromptSpec:
     time.
 
     Args:
-        source: A path, `s3://bucket/key`, or prompts as a list of strings (a single string is always a path or URI).
+        source: A path, `s3://bucket/key`, prompts as a list of strings (a single string is always a path or URI), or a
+            source of rows.
         prompt_column: The column with the prompts. By default the only one, else the one called `prompt`, `text` or
             `caption` (in this order, in any case).
         sample: So many prompts, drawn without replacement from all of them, kept in file order. All of them where
@@ -92,7 +94,7 @@ class PromptSpec:
     ['Cat, photo', 'Cat, oil', 'Dog, photo', 'Dog, oil']
     """
 
-    source: str | Path | Sequence[str]
+    source: str | Path | Sequence[str] | PromptSource
     format: PromptFormat | None = None
     prompt_column: str | None = None
     template: str | None = None
@@ -118,7 +120,7 @@ class PromptSpec:
             raise PromptOptionError("wildcards", str(self.wildcards), "wildcards are variants, and these are off")
         object.__setattr__(self, "exclude", tuple(self.exclude))
         Rules(self.exclude)
-        if not isinstance(self.source, str | Path):
+        if not isinstance(self.source, str | Path | PromptSource):
             object.__setattr__(self, "source", tuple(self.source))
 
     @cached_property
@@ -201,6 +203,11 @@ class PromptSpec:
         return self._known.get("column")
 
     @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns that the last reading found in every row; None where each row has its own."""
+        return self._known.get("columns")
+
+    @property
     def unreadable(self) -> dict[int, str]:
         """Line → problem, of the rows that readings so far have left out (`keep_going`)."""
         found: dict[int, str] = self._known.setdefault("unreadable", {})
@@ -223,6 +230,12 @@ class PromptSpec:
         return int(self._known["total"])
 
 
+def _open(spec: PromptSpec) -> PromptSource:
+    if spec.format is None and is_pictures(spec.source):
+        return PictureSource(str(spec.source), spec.s3)
+    return open_source(spec.source, spec.format, spec.s3)
+
+
 class _Reading:
     """One reading of a spec. Rows in which nothing has a meaning are prompts as they are; from the first other row on,
     or at once where there is a template, a rule or a folder of wildcards, rows go to a confined process."""
@@ -230,11 +243,12 @@ class _Reading:
     def __init__(self, spec: PromptSpec) -> None:
         self.offered = 0
         self._spec = spec
-        self._source: PromptSource = open_source(spec.source, spec.format, spec.s3)
+        self._source: PromptSource = _open(spec)
         columns = self._source.columns()
         # JSON Lines: every row has its own columns, so that nothing is known before the rows.
         self._column: str | None = None
         self._column_by_row = columns is None
+        spec._known["columns"] = columns
         if columns is not None:
             self._column = spec._known["column"] = self._choose(columns, line=None)
             Rules(spec.exclude).check_columns(columns)

@@ -132,6 +132,14 @@ def read_folder(
         yield place, found.removeprefix(prefix), one.read(0, one.size)
 
 
+def keys_below(uri: str, options: S3Options | None = None) -> list[str]:
+    """The keys of all objects below a prefix that ends with a slash, without it."""
+    bucket, prefix = _split(uri)
+    with translated(uri, "s3:ListBucket"):
+        found = list(_keys(working_client(options or S3Options()), bucket, prefix, uri))
+    return [key.removeprefix(prefix) for key in found]
+
+
 def _keys(client: S3Client, bucket: str, prefix: str, uri: str) -> Iterator[str]:
     seen = 0
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):

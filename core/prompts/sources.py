@@ -15,7 +15,8 @@ rows of a table whose cells are all empty; duplicates are rows of their own. Whi
 dropped; all other text is kept as it is, Unicode normalisation included. A row with fewer cells than the header has
 empty ones at its end; one with more is an error. A header cell without a name is called `column_3`, by its place.
 
-`s3://bucket/key` has the same formats and is read in pieces: see `s3`.
+`s3://bucket/key` has the same formats and is read in pieces: see `s3`. A folder, a pattern or a prefix is a source of
+pictures: see `folders`.
 """
 
 from __future__ import annotations
@@ -178,7 +179,11 @@ def _check_file(path: Path, name: str) -> None:
     except (OSError, ValueError) as error:
         raise PromptFileError(name, None, f"cannot be read: {_reason(error)}") from error
     close = nearest(path.name, siblings)
-    hint = f"; close to it: {listed(close)}" if close else "; prompts themselves are given as a list"
+    hint = (
+        f"; close to it: {listed(close)}"
+        if close
+        else "; prompts themselves are given as a list, on a command line in quotes"
+    )
     raise PromptFileError(name, None, f"there is no such file{hint}")
 
 

@@ -5,6 +5,7 @@
     size              WIDTHxHEIGHT: image_size · size · the aspect ratio that has these pixels
     resolution        resolution (1K, 2k) · a part of image_size
     num_images        num_images · n · nothing, where a request makes one image
+    images, mask      image_urls · image_url · image · mask_url …
     seed, negative_prompt, output_format and all others: under their own name, where the model has them
 
 A model's own fields can be given by their own names as well. What a model cannot do is a `Problem`.
@@ -21,6 +22,9 @@ from typing import Any
 
 from .fields import parse_parameter, settled, what_is_allowed
 from .spec import Contract, FieldSpec, ResolvedModel, Size
+
+PICTURES = ("images", "mask")
+"""Pictures that go into a request: what an image is made from, and which part of it is to change."""
 
 COMMON = ("aspect_ratio", "size", "resolution", "num_images", "seed", "negative_prompt", "output_format")
 """What a user can ask of any model, by these names."""
@@ -98,7 +102,10 @@ def to_native(model: ResolvedModel, parameters: Mapping[str, Any]) -> Translatio
             continue
         field = contract.field_for(name)
         if field is not None:
-            put(field, name, value)
+            put(field, name, _as_taken(contract.fields[field], value) if name in PICTURES else value)
+        elif name in PICTURES:
+            what = "images" if name == "images" else "mask"
+            problems.append(Problem(name, value, f"this model takes no {what}"))
         elif name == "num_images":
             if isinstance(value, bool) or value != 1:
                 problems.append(Problem(name, value, "this model makes one image a request; repeat buys more"))
@@ -110,6 +117,13 @@ def to_native(model: ResolvedModel, parameters: Mapping[str, Any]) -> Translatio
         elif field is not None:
             put(field, name, value)
     return Translation(native, given, tuple(problems))
+
+
+def _as_taken(spec: FieldSpec, value: Any) -> Any:
+    """Pictures in the form of a field: a list, or the only one by itself."""
+    if spec.kind == "list":
+        return [value] if isinstance(value, str) else value
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
 def _hint(contract: Contract, field: str, allowed: str) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..values import is_content_reference
 from .spec import FieldSpec
 
 _PIXELS = re.compile(r"(\d{1,5})\s*[xX×]\s*(\d{1,5})")
@@ -69,7 +70,7 @@ def _size(spec: FieldSpec, value: Any) -> str | None:
 def _text(spec: FieldSpec, value: Any) -> str | None:
     if not isinstance(value, str):
         return "text"
-    if spec.kind == "url" and not _ADDRESS.match(value):
+    if spec.kind == "url" and not (_ADDRESS.match(value) or is_content_reference(value)):
         return "an address of an image (https://…), or a data URI"
     if spec.kind == "text" and not _within(spec, prompt_length(value)):
         return f"text of {_bounds(spec)} characters"

@@ -202,7 +202,8 @@ class ImageRequest:
 
     def body(self, *, seed: int | None = None) -> dict[str, Any]:
         """The JSON body. URLs are asked for where the model offers a choice, since a base64 reply is held in memory."""
-        body: dict[str, Any] = {"model": self.model.wire_model, "prompt": self.prompt, **self.parameters}
+        prompt = {"prompt": self.prompt} if self.model.contract.takes_prompt else {}
+        body: dict[str, Any] = {"model": self.model.wire_model, **prompt, **self.parameters}
         if seed is not None and "seed" in self.model.contract.fields:
             body["seed"] = seed
         for name, value in _ASK_FOR_URLS.items():

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from ..inputs.shelf import is_input_key
 from ..provenance import SIDECAR
 from ..storage import ObjectInfo, ObjectStore
 
@@ -36,9 +37,10 @@ class FoundImage:
 
 
 def image_objects(store: ObjectStore) -> Iterator[ObjectInfo]:
-    """Everything at a destination but sidecars, and the files this package keeps there for itself."""
+    """Everything at a destination but sidecars, pictures that went into requests, and files of this package's own."""
     for info in store.list():
-        if not info.key.rpartition("/")[2].startswith(".") and not info.key.endswith(SIDECAR):
+        hidden = info.key.rpartition("/")[2].startswith(".")
+        if not hidden and not info.key.endswith(SIDECAR) and not is_input_key(info.key):
             yield info
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..ledger import ImageFilter, Ledger
+from ..storage.sources import Sources
 from .desk import PLACE, stored_picture
 from .pictures import CannotBeShown, Pictures
-from .sources import Sources
 from .thumbnails import Thumbnails
 
 

@@ -21,10 +21,10 @@ from ..images import NotAnImage, thumbnail
 from ..ledger import Checked, Grouped, Known, Ledger
 from ..ledger import ImageFilter as Which
 from ..request import CheckOptions
+from ..storage.sources import Sources
 from ..values import batched, canonical_json
 from .choice import loaded
 from .duplicates import Groups, alike, counts, dhash
-from .sources import Sources
 
 DUPLICATE, NEAR_DUPLICATE, UNREADABLE = "duplicate", "near-duplicate", "unreadable"
 _OF_GROUPS = (DUPLICATE, NEAR_DUPLICATE)

@@ -26,9 +26,9 @@ from ..ledger import Handover, ImageFilter, Ledger, VerdictValue
 from ..money import credits_to_usd, format_usd
 from ..provenance import SIDECAR, SIDECAR_TYPE, C2pa, Marked, Marking, MarkMode, examine
 from ..storage import ChecksumMismatch, KeyTaken, KeyTemplate, ObjectStore, S3Options, open_store, safe_segment
+from ..storage.sources import Sources
 from ..values import batched
 from .choice import iso
-from .sources import Sources
 
 DEFAULT_NAMES = "{prompt}-{id}.{ext}"
 MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"

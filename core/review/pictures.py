@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import ImagenError
 from ..storage import ChecksumMismatch, ObjectMissing
-from .sources import Sources
+from ..storage.sources import Sources
 
 
 @dataclass(eq=False, repr=False)

@@ -13,17 +13,19 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, Self
 
 from ..delivery import record
 from ..errors import BadInput, ImagenError
+from ..inputs import InputRefused, InputShelf, Picture
 from ..ledger import BudgetWarning, ClaimedItem, ImageResult, ItemState, Ledger, LedgerUnavailable, RunSpec
 from ..limits import StopReason
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch
-from ..purchase import recover_replies
+from ..purchase import recover_calls, recover_replies
 from ..purchase.log import ask_log
 from ..request import Delivery, Rewrite, RunRequest, UnknownPolicy
 from ..threads import in_threads
@@ -37,6 +39,7 @@ from .services import Services
 
 _ASK_SECONDS = 120.0
 _TEXTS_AT_ONCE = 500
+_INPUTS_AT_ONCE = 8
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -102,6 +105,30 @@ def write_run(
     ledger.runs.add_items(run_id, batch.run_items())
     progress = ledger.runs.progress(run_id)
     return PlannedRun(run_id, progress.rows, progress.total, progress.owned)
+
+
+def keep_inputs(ledger: Ledger, run_id: str, batch: AnyBatch, shelf: InputShelf) -> None:
+    """Keep the pictures that go into the requests of a run whose items are on the ledger.
+
+    Raises:
+        BadInput: One was changed or is gone since it was looked at.
+        Unavailable: A store does not answer.
+    """
+    reader = batch.input_reader
+    wanted = ledger.items.inputs_to_send(run_id) if reader is not None else set()
+    if reader is None or not wanted:
+        return
+
+    def keep(found: tuple[str, Picture]) -> None:
+        place, picture = found
+        if not shelf.has(picture):
+            shelf.keep(picture, reader.read(place))
+
+    with ThreadPoolExecutor(_INPUTS_AT_ONCE, thread_name_prefix="imagen-inputs") as pool:
+        try:
+            list(pool.map(keep, [one for one in reader.pictures() if one[1].sha256 in wanted]))
+        except InputRefused as error:
+            raise BadInput(f"a picture is gone since it was looked at: {error.reason}") from None
 
 
 def _mark_of(delivery: Delivery) -> dict[str, Any] | None:
@@ -208,17 +235,20 @@ class Run:
     # --- the run as a whole ---------------------------------------------------------------------------------------
 
     def plan(self, flow_run: FlowRun | None = None) -> PlannedRun:
-        """Write the run and its items to the ledger. Reads the source once; spends nothing."""
+        """Write the run and its items to the ledger, and keep the pictures that go in. Spends nothing."""
         destination = self.services.destination
         planned = write_run(self.ledger, self.id, self.batch, self.request, destination, flow_run or FlowRun())
+        keep_inputs(self.ledger, self.id, self.batch, self.services.inputs)
         log_notices(self)
         return planned
 
     def ask_log(self) -> None:
-        """Ask the API's log about calls of earlier runs that are unknown, for up to two minutes; free."""
-        client = self.services.client
-        if client is None:
+        """Ask about calls of earlier runs that are unknown: for their answers, else the API's log; free."""
+        clients, client = self.services.clients, self.services.client
+        if clients is None or client is None:
             return
+        if found := recover_calls(self.ledger, self.services.spool.replies, clients, run_id=self.id):
+            self.logger.info("asked again for the answers of %d unknown calls, and got them", found)
         asked = ask_log(self.ledger, client, run_id=self.id, seconds=_ASK_SECONDS)
         if asked.calls:
             self.logger.info(

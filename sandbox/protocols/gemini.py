@@ -19,7 +19,7 @@ from starlette.responses import Response
 from ...core.providers.spec import Contract, FieldSpec
 from ..call_log import Call, Protocol
 from ..cdn import inline_bytes
-from ..dialect import Dialect
+from ..dialect import Dialect, JsonDialect
 from ..error_bodies import Failure, unknown_model
 from ..faults import CallFault, Endpoint, SafetyBlock
 from ..images import ImageJob
@@ -74,7 +74,7 @@ _URL_SAFE = str.maketrans("-_", "+/")
 _TYPES = "type.googleapis.com/google.rpc."
 
 
-class GeminiDialect(Dialect):
+class GeminiDialect(JsonDialect):
     """Google's key and errors."""
 
     protocol: ClassVar[Protocol] = "gemini"
@@ -143,8 +143,9 @@ class _GeminiJob(ImageJob):
 
     async def reply(self, state: SandboxState, returned: int, credits_: int) -> dict[str, Any]:
         """One candidate with the image; without one, the reason."""
-        asked = -(-len(self.prompt) // _CHARACTERS_PER_TOKEN)
-        made = _IMAGE_TOKENS[str(self.accepted.fields["imageSize"])] * returned
+        asked, made = state.stock.tokens(self.resolved.spec, self.prompt)
+        asked = (asked or -(-len(self.prompt) // _CHARACTERS_PER_TOKEN)) * returned
+        made = (made or _IMAGE_TOKENS[str(self.accepted.fields["imageSize"])]) * returned
         usage: dict[str, Any] = {
             "promptTokenCount": asked,
             "candidatesTokenCount": made,

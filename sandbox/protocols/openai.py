@@ -23,7 +23,7 @@ from starlette.responses import Response
 from ...core.providers.spec import Contract, FieldSpec
 from ..call_log import Call, Protocol
 from ..cdn import inline_bytes
-from ..dialect import Dialect
+from ..dialect import Dialect, JsonDialect
 from ..error_bodies import Failure, invalid_payload
 from ..faults import Endpoint
 from ..images import ImageJob
@@ -82,7 +82,7 @@ _SHAPE = re.compile(r"[1-9]\d?(\.\d+)?:[1-9]\d?(\.\d+)?|auto")
 _INPUTS = frozenset({"image", "image[]", "images", "mask"})
 
 
-class OpenAIDialect(Dialect):
+class OpenAIDialect(JsonDialect):
     """OpenAI's errors."""
 
     protocol: ClassVar[Protocol] = "openai"
@@ -134,8 +134,9 @@ class _OpenAIJob(ImageJob):
                 continue
             content, mime = await inline_bytes(state, image)
             data.append({"b64_json": base64.b64encode(content).decode()})
-        tokens = -(-self.accepted.width * self.accepted.height // _PIXELS_PER_TOKEN) * returned
-        asked = -(-len(self.prompt) // _CHARACTERS_PER_TOKEN)
+        asked, made = state.stock.tokens(self.resolved.spec, self.prompt)
+        made = made or -(-self.accepted.width * self.accepted.height // _PIXELS_PER_TOKEN)
+        asked, tokens = (asked or -(-len(self.prompt) // _CHARACTERS_PER_TOKEN)) * returned, made * returned
         return {
             "created": int(time.time()),
             "background": self.accepted.fields.get("background", "opaque"),

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
 from prefect_imagen.cli import main
 from prefect_imagen.sandbox import SandboxServer
 
+from ..asking import ask
 from ..bill import check_bill
 
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
@@ -94,6 +96,7 @@ def terminal(sandbox: SandboxServer, tmp_path: Path) -> Iterator[Terminal]:
         "PREFECT_IMAGEN_CATALOG": str(tmp_path / "ledger.db"),
         "AIMLAPI_API_KEY": KEY,
         "AIMLAPI_BASE_URL": sandbox.base_url,
+        "PATH": f"{IMAGEN.parent}{os.pathsep}{os.environ['PATH']}",
     }
     del environment["PREFECT_LOGGING_LEVEL"]  # set for the other tests; a user has none
     folder = tmp_path / "work"
@@ -107,6 +110,20 @@ def terminal(sandbox: SandboxServer, tmp_path: Path) -> Iterator[Terminal]:
         ledger = Ledger(str(tmp_path / "ledger.db"), create=False)
         check_bill(ledger, terminal.sandbox)
         ledger.close()
+
+
+@pytest.fixture
+def no_deployments(prefect_api: str) -> Iterator[None]:
+    """A server without deployments, for a doctor: it looks at all there are, and other tests leave theirs."""
+
+    def clear() -> None:
+        with get_client(sync_client=True) as client:
+            for row in ask(f"{prefect_api}/deployments/filter", {}):
+                client.delete_deployment(row["id"])
+
+    clear()
+    yield
+    clear()
 
 
 @pytest.fixture(params=["alone", "in Prefect"])

@@ -155,7 +155,7 @@ def _lines(said: Said) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def test_doctor_finds_all_well(here: Here, prefect_api: str, aws: LocalS3, name: str) -> None:
+def test_doctor_finds_all_well(here: Here, no_deployments: None, aws: LocalS3, name: str) -> None:
     assert _create(here, aws, name).code == 0
     said = here("doctor", "--blocks", name)
     assert said.code == 0
@@ -167,7 +167,7 @@ def test_doctor_finds_all_well(here: Here, prefect_api: str, aws: LocalS3, name:
 
 
 def test_doctor_says_what_to_do(
-    here: Here, prefect_api: str, sandbox: SandboxServer, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    here: Here, no_deployments: None, sandbox: SandboxServer, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # A ledger of another API, with a call that nobody knows the outcome of; a wrong key; no bucket.
     ledger = Ledger(str(tmp_path / "ledger.db"))

@@ -74,6 +74,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Ite
     (folder / "prompts.csv").write_text(
         "product,light\nA ceramic mug,morning\nA brass lamp,evening\n", encoding="utf-8"
     )
+    shutil.copy(ROOT / "docs/images/mug.png", folder)
     studio = make_identity("Studio Nord")
     (folder / "chain.pem").write_bytes(studio.chain)
     (folder / "key.pem").write_bytes(studio.key)

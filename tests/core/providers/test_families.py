@@ -16,8 +16,13 @@ from prefect_imagen.core.images import Fetcher
 from prefect_imagen.core.ledger import Item, ItemState, Ledger, RunItem, RunSpec
 from prefect_imagen.core.limits import Backoff, CallLimiter, HealthGate, StopSignal
 from prefect_imagen.core.money import format_usd
-from prefect_imagen.core.providers import ImageRequest, ModelSpec, ResolvedModel, load_registry
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import (
+    ImageRequest,
+    ModelSpec,
+    ResolvedModel,
+    load_registry,
+    open_client,
+)
 from prefect_imagen.core.providers.spec import Price
 from prefect_imagen.core.purchase import Purchaser
 from prefect_imagen.core.storage import KeyTemplate, LocalStore
@@ -25,7 +30,7 @@ from prefect_imagen.sandbox import SandboxServer
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 BEGIN, END = "<!-- every model: written by a test -->\n", "<!-- end -->\n"
-MODELS = [spec for spec in load_registry().models if spec.lifecycle.status != "withdrawn"]
+MODELS = [spec for spec in load_registry().sold_by("aimlapi") if spec.lifecycle.status != "withdrawn"]
 ASKED = [
     (spec, contract)
     for spec in MODELS
@@ -41,7 +46,7 @@ class Counter:
 
     def __init__(self, sandbox: SandboxServer, ledger: Ledger, folder: Path) -> None:
         self.sandbox, self.ledger = sandbox, ledger
-        self.client = AimlApiClient("key", base_url=sandbox.base_url)
+        self.client = open_client("key", base_url=sandbox.base_url)
         self.halt, self.spool, self.store = (
             StopSignal(),
             Spool(folder / "spool", ledger.id),
@@ -111,7 +116,11 @@ def priced(model: ResolvedModel) -> ResolvedModel:
 
 
 def needed(model: ResolvedModel) -> dict[str, Any]:
-    return {name: ["https://example.org/a.png"] for name, rule in model.contract.fields.items() if rule.required}
+    address = "https://example.org/a.png"
+    values = {"list": [address], "url": address}
+    return {
+        name: values.get(rule.kind) or rule.choices[0] for name, rule in model.contract.fields.items() if rule.required
+    }
 
 
 def schemas(origin: str, model: ResolvedModel) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -154,7 +163,7 @@ def test_asked_replied_delivered(spec: ModelSpec, contract: str, counter: Counte
     body, reply = schemas(counter.sandbox.origin, model)
     request = ImageRequest.build(model, "a red fox in the snow", parameters)
     jsonschema.validate(request.body(seed=request.seed(item_id)), body)
-    raw = counter.client.generate(request.body(seed=request.seed(item_id)), "again")
+    raw = counter.client.ask(request, "again", seed=request.seed(item_id))
     jsonschema.validate(raw_body := requests.models.complexjson.loads(raw.body), reply)
     assert set(raw_body) == set(reply["properties"]), "the reply has other keys than its schema"
     DONE[f"{spec.id}@{contract}"] = _line(model, files[0])
@@ -166,10 +175,14 @@ def _line(model: ResolvedModel, file: Any) -> tuple[str, ...]:
     count = contract.field_for("num_images")
     most = contract.fields[count].maximum if count else 1
     price = load_registry().resolve(spec.id).spec.price
+    field = contract.field_for("images")
+    taken = contract.fields[field] if field else None
+    pictures = "–" if taken is None else f"{taken.maximum or 1}"
     return (
         f"`{model.wire_model}`",
         size.strip("`"),
         f"{most}" if count in (None, "num_images") else f"{most} (`{count}`)",
+        f"{pictures}, needed" if taken is not None and taken.required else pictures,
         "yes" if "seed" in contract.fields else "–",
         "yes" if "negative_prompt" in contract.fields else "–",
         f"{contract.prompt_limit:,}" if contract.prompt_limit else "any",
@@ -182,7 +195,18 @@ def _line(model: ResolvedModel, file: Any) -> tuple[str, ...]:
 def test_the_table_in_the_docs_is_what_came_of_it() -> None:
     if len(DONE) < len(ASKED):
         pytest.skip("some models were not asked in this run")
-    head = ("model", "sized by", "images", "seed", "negative", "prompt", "an image", "reply", "delivered")
+    head = (
+        "model",
+        "sized by",
+        "images",
+        "pictures in",
+        "seed",
+        "negative",
+        "prompt",
+        "an image",
+        "reply",
+        "delivered",
+    )
     rows = [head, tuple("---" for _ in head), *(DONE[f"{spec.id}@{contract}"] for spec, contract in ASKED)]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)

@@ -21,7 +21,9 @@ def by_id(spec: ModelSpec) -> str:
 
 def needed(contract: Contract) -> dict[str, Any]:
     """What a request cannot be without."""
-    return {name: ["https://example.org/fox.png"] for name, rule in contract.fields.items() if rule.required}
+    address = "https://example.org/fox.png"
+    values = {"list": [address], "url": address}
+    return {name: values.get(rule.kind) or rule.choices[0] for name, rule in contract.fields.items() if rule.required}
 
 
 def built(spec: ModelSpec, contract_name: str, parameters: dict[str, Any]) -> ImageRequest:

@@ -17,7 +17,7 @@ from prefect_imagen.core.ledger import ImageOrder
 from prefect_imagen.core.request import CheckOptions
 from prefect_imagen.core.review.checks import check_images, found_in
 from prefect_imagen.core.review.duplicates import alike, counts, dhash
-from prefect_imagen.core.review.sources import Sources
+from prefect_imagen.core.storage.sources import Sources
 
 from .conftest import Place, Shelf
 

@@ -9,7 +9,9 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from ..errors import BadInput
-from ..storage import LocalStore, ObjectStore, S3Options
+from ..store_options import S3Options
+from .local import LocalStore
+from .store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,6 @@ class Sources:
             return LocalStore(path.parent), path.name
         if parts.scheme != "s3":
             raise BadInput(f"{uri} lies in no store that is known")
-        from ..storage import S3Store
+        from .s3 import S3Store
 
         return S3Store(parts.netloc, "", self.s3), uri.removeprefix(f"s3://{parts.netloc}/")

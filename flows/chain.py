@@ -1,0 +1,116 @@
+"""A chain as a flow: what one step makes goes into the next; each step is a run of its own, under one budget."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from ..blocks.references import catalog_block, credentials_block, image_store_block
+from ..core import request as options
+from ..core.errors import BadInput
+from ..core.money import format_usd, usd_to_credits
+from ..core.providers import Endpoint, ImageClient
+from ..core.request import ChainStep, Delivery, Limits, Policy, PromptOptions, RunRequest
+from ..core.review.regenerate import with_budget_left
+from ..core.run.chain import plan_chain, source_of, step_requests
+from ..core.run.checks import check_request, prepare
+from ..core.run.chunks import MAX_CHUNKS
+from ..core.run.report import IncompleteRun, RunReport
+from .budget import require_budget
+from .parameters import document_parameters
+from .pipeline import Catalog, Credentials, Prompts, Store, scheduled_start
+from .regenerate import carry_out
+
+
+@flow(
+    name="imagen_chain",
+    task_runner=ThreadPoolTaskRunner(max_workers=MAX_CHUNKS),  # type: ignore[arg-type]
+    validate_parameters=True,
+)
+@document_parameters
+def imagen_chain(
+    prompts: Prompts,
+    steps: Annotated[list[ChainStep], Field(description="What is done, in this order: a model each.", min_length=1)],
+    store: Store,
+    credentials: Credentials = None,
+    catalog: Catalog = None,
+    edition: options.Edition = "",
+    edition_timezone: options.EditionTimezone = "UTC",
+    budget_usd: Annotated[
+        float | None, Field(gt=0, description="Most that all steps together may cost, in USD.")
+    ] = None,
+    tags: Annotated[dict[str, str] | None, Field(description="Labels kept with each run and every image.")] = None,
+    select: Annotated[PromptOptions, Field(description="Which prompts the first step takes.")] = PromptOptions(),
+    limits: Annotated[Limits, Field(description="Calls in flight, calls a minute, size of a chunk.")] = Limits(),
+    policy: Annotated[
+        Policy, Field(description="What to do with items that are unknown, refused, or not delivered.")
+    ] = Policy(),
+    delivery: Annotated[Delivery, Field(description="Names of objects, patience, what is kept on disk.")] = Delivery(),
+) -> State[Any]:
+    """Make pictures, and others of these: generate, cut out, enlarge. Nothing that is owned is bought again.
+
+    All steps are checked and priced before the first one buys. What a step does not deliver costs nothing further; a
+    step that is stopped (a budget, a service that is away) ends the chain, and the same flow goes on from there.
+
+    Returns:
+        `Completed` with a list of `RunReport`s, one for each step; or `Failed` named `Incomplete`, `BudgetReached` or
+        `Blocked`, whose result is an `IncompleteRun` with the report of the step that was not complete.
+
+    Raises:
+        BadInput: Anything that is wrong with the input: nothing was sent and nothing was billed.
+    """
+    logger = get_run_logger()
+    common = RunRequest(
+        edition=edition,
+        edition_timezone=edition_timezone,
+        budget_usd=budget_usd,
+        tags=tags or {},
+        select=select,
+        limits=limits,
+        policy=policy,
+        delivery=delivery,
+    ).scheduled(scheduled_start())
+    requests = step_requests(common, steps)
+    ledger = catalog_block(catalog).get_ledger()
+    require_budget(ledger, budget_usd)
+    target = image_store_block(store).get_store()
+    known: dict[str, Any] = {"ledger": lambda: ledger, "store": target}
+
+    def connect(model: str) -> ImageClient:
+        return credentials_block(credentials, model).get_client(model)
+
+    def at(model: str) -> Endpoint:
+        return Endpoint.of(connect(model))
+
+    checked = check_request(prompts, requests[0], at(requests[0].model), **known)
+    plan = plan_chain(checked.batch, requests[1:], at, ledger)
+    logger.info("chain: %s", plan.summary())
+    if budget_usd is not None and usd_to_credits(budget_usd) < plan.cheapest:
+        raise BadInput(
+            f"the budget of ${budget_usd:,.2f} is below the price of one item of each step: {format_usd(plan.cheapest)}"
+        )
+    reports: list[RunReport] = []
+    spent = 0
+    for number, request in enumerate(requests, start=1):
+        if reports:
+            checked = check_request(source_of(reports[-1].run_id), request, at(request.model), **known)
+        client = connect(request.model)
+        whole = prepare(request, client=client, ledger=ledger, store=target, checked=checked)
+        affordable = with_budget_left(whole, spent)
+        if affordable is None:
+            message = f"the budget is used up before step {number}; the rest is left for another time"
+            return Failed(name="BudgetReached", message=message, data=BadInput(message))
+        reports.append(report := carry_out(affordable, credentials, store, catalog))
+        spent += report.account.billed_at_most
+        logger.info("step %d of %d: %s", number, len(requests), report.summary())
+        if report.stop is not None or not report.images:
+            break
+    short = next((one for one in reports if not one.complete), None)
+    if short is not None and policy.on_incomplete == "fail":
+        return Failed(name=short.outcome, message=short.summary(), data=IncompleteRun(short))
+    return Completed(message=f"{reports[-1].images:,} images after {len(reports)} steps", data=reports)
