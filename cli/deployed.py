@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 _PACKAGE = "prefect_imagen."
-_BUYS = ("imagen_pipeline", "imagen_fanout", "imagen_regenerate")
+_BUYS = ("imagen_pipeline", "imagen_chain", "imagen_fanout", "imagen_regenerate")
 _PAGE = 200
 
 
@@ -149,7 +149,7 @@ class _Look:
                 "set one for all runs of the catalog, `prefect-imagen budget --day 20`"
             )
         prompts = given.get("prompts")
-        if flow == "imagen_regenerate" or (deployment.pull_steps and _relative(prompts)):
+        if flow in ("imagen_chain", "imagen_regenerate") or (deployment.pull_steps and _relative(prompts)):
             return
         pool = self.types.get(deployment.work_pool_name or "", "")
         if pool not in ("", "process") and isinstance(prompts, str) and "://" not in prompts:

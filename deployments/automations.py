@@ -31,13 +31,9 @@ _FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout", "imagen_shard")
 _RESTARTED = ("imagen_pipeline", "imagen_repair")
 # A fan-out reports what became of its shards.
 _TOLD = (
-    "imagen_pipeline",
-    "imagen_repair",
-    "imagen_fanout",
-    "imagen_regenerate",
-    "imagen_deliver",
+    "imagen_pipeline", "imagen_chain", "imagen_fanout", "imagen_regenerate", "imagen_repair", "imagen_deliver",
     "imagen_provenance",
-)
+)  # fmt: skip
 _FAILURES = ("Failed", "Crashed", "TimedOut", "Cancelled", "Late")
 """Names of Prefect's own states. A run that ends as Incomplete, BudgetReached or Blocked sends an event of ours."""
 

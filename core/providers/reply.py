@@ -16,6 +16,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -375,6 +376,10 @@ def decode_base64(text: str, *, partial: bool = False) -> bytes:
     Raises:
         ValueError: It is something else.
     """
+    if not partial:
+        with suppress(ValueError):
+            # As nearly all of them come; the rest takes three times as long.
+            return base64.b64decode(text, validate=True)
     plain = "".join(text.split()).strip(_SPACE)
     if "%" in plain:
         plain = unquote(plain)

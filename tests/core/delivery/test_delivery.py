@@ -150,6 +150,15 @@ def test_base64_replies_need_no_download(post: Post) -> None:
     assert post.sandbox.stats()["cdn_gets"] == gets
 
 
+def test_a_small_image_of_a_reply_is_not_written_a_second_time(post: Post) -> None:
+    call_id = post.buy(convert_base64_to_url=False)
+    file, data = post.downloader().load(post.tasks(call_id)[0])
+    assert left(post) == [f"replies/{call_id}.reply"]
+    record(post.ledger, post.spool, [post.uploader().upload(file, data)])
+    assert data is not None
+    assert ([path.read_bytes() for path in post.objects()], left(post)) == ([data], [])
+
+
 def test_base64_with_line_breaks_is_base64(post: Post) -> None:
     call_id = post.buy(convert_base64_to_url=False)
     raw = post.spool.replies.load(call_id)
