@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from ...waiting import until
 
 COUNT = 16
 LONG = pytest.mark.long
-FACES = {"openai:gpt-image-2": "/openai/v1", "fal:fal-ai/flux/schnell": "/queue"}
+KEY, FAL = "openai:gpt-image-2", "fal:fal-ai/flux/schnell"
+FACES = {KEY: "/openai/v1", FAL: "/queue"}
 KEYED = {"version": 1, "providers": [{"name": "openai", "contract": {"recover": "key"}}]}
 
 
@@ -32,7 +34,7 @@ def slow_shop() -> Iterator[SandboxServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture
 def ledger(
     request: pytest.FixtureRequest,
     slow_shop: SandboxServer,
@@ -69,27 +71,29 @@ def kill_at(shop: SandboxServer, ledger: Ledger, folder: Path, model: str, draw:
         stderr=subprocess.PIPE,
         env=dict(os.environ),
     )
-    until(
-        lambda: len(shop.bill()["entries"]) >= wanted or process.poll() is not None,
-        f"{wanted} billed calls",
-        pause=0.01,
-    )
+    until(lambda: len(shop.bill()["entries"]) >= wanted or process.poll() is not None, f"{wanted} bills", pause=0.01)
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     _, errors = process.communicate()
     assert process.returncode in (0, -signal.SIGKILL), errors
 
 
+QUICK = {("sqlite", KEY, 1), ("postgres", FAL, 2), ("sqlite", FAL, 3)}
+CASES = [
+    pytest.param(*case, marks=() if case in QUICK else LONG)
+    for case in product(("sqlite", "postgres"), FACES, range(1, 21))
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("model", FACES)
-@pytest.mark.parametrize("seed", [1, 2, 3, *(pytest.param(seed, marks=LONG) for seed in range(4, 21))])
+@pytest.mark.parametrize(("ledger", "model", "seed"), CASES, indirect=["ledger"])
 def test_killed_then_run_again(slow_shop: SandboxServer, ledger: Ledger, tmp_path: Path, model: str, seed: int) -> None:
     kill_at(slow_shop, ledger, tmp_path, model, random.Random(seed))
     slow_shop.wait_idle()
     states = run_chain(**options(slow_shop, tmp_path, model, ledger))["states"]
     # What was killed after the job was submitted and before its id came is known to nobody but the provider.
     nameless = [call for call in ledger.calls.unknown() if call["client_request_id"] not in told(ledger)]
-    unknown = len(nameless) if model.startswith("fal:") else 0
+    unknown = len(nameless) if model == FAL else 0
     assert states == {"delivered": COUNT - unknown, **({"unknown": unknown} if unknown else {})}
     costs, bill = ledger.costs.of(), slow_shop.bill()
     assert len(bill["entries"]) <= COUNT, "nothing is bought twice"
