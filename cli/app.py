@@ -35,14 +35,13 @@ from .run import run
 from .sandbox import sandbox
 from .sentences import explain, next_command, sentence
 from .signals import exit_within
-from .status import status
+from .status import runs, status
 from .thumbnails import thumbnails
 from .verdicts import verdicts
 
 app = typer.Typer(
     name="prefect-imagen",
     rich_markup_mode="rich",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -57,6 +56,7 @@ app.add_typer(models, name="models", rich_help_panel=_WORK)
 app.command("plan", rich_help_panel=_WORK)(plan)
 app.command("run", rich_help_panel=_WORK)(run)
 app.command("status", rich_help_panel=_WORK)(status)
+app.command("runs", rich_help_panel=_WORK)(runs)
 app.command("repair", rich_help_panel=_WORK)(repair)
 app.command("reconcile", rich_help_panel=_WORK)(reconcile)
 app.command("budget", rich_help_panel=_WORK)(budget)

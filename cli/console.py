@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import sys
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -50,6 +53,12 @@ def stdout() -> Console:
 def stderr() -> Console:
     """The console for progress, questions and errors."""
     return _console(to_stderr=True)
+
+
+def program() -> str:
+    """How this program is called from here: by its name if the PATH leads to it, else by its path."""
+    name, path = "prefect-imagen", Path(sys.argv[0])
+    return name if shutil.which(name) is not None or path.name != name else os.path.relpath(path)
 
 
 def print_json(document: Any) -> None:

@@ -17,7 +17,7 @@ import typer
 from ..core.errors import BadInput
 from ..core.request import RunRequest
 from . import options
-from .console import facts, stderr, stdout, table
+from .console import facts, program, stderr, stdout, table
 from .exit_codes import INCOMPLETE
 
 if TYPE_CHECKING:
@@ -204,15 +204,15 @@ def _show(console: Console, report: RunReport, ready: Ready, parts: _Parts, plac
     query = "SELECT prompt, width, height, cost_usd, uri FROM catalog LIMIT 5"
     console.print(f'  sqlite3 -box {_relative(catalog)} "{query}"', soft_wrap=True)
     console.print("\nWhat to try next", style="bold")
-    again = "prefect-imagen demo" + ("" if place.root == Path("demo-output") else f" --output {place.root}")
+    again = f"{program()} demo" + ("" if place.root == Path("demo-output") else f" --output {place.root}")
     if parts.s3 is None:
         again += " --folder"
     steps = [
         (again, "the same again: all is owned, nothing is bought"),
-        (f"$EDITOR {place.products}", "add a product, then again: only the new images are bought"),
-        (f"prefect-imagen status --catalog {_relative(catalog)}", "how the run went, from the ledger"),
+        (f"${{EDITOR:-nano}} {place.products}", "add a product, then again: only the new images are bought"),
+        (f"{program()} status --catalog {_relative(catalog)}", "how the run went, from the ledger"),
         (f"{again} --keep-running", "look at the run in Prefect's UI"),
-        (f"prefect-imagen plan {place.products} --template @{place.template}", "what it would cost for real"),
+        (f"{program()} plan {place.products} --template @{place.template}", "what it would cost for real"),
     ]
     width = max(len(command) for command, _ in steps)
     for command, why in steps:
@@ -220,7 +220,7 @@ def _show(console: Console, report: RunReport, ready: Ready, parts: _Parts, plac
         console.print(f"# {why}", style="dim", soft_wrap=True)
     console.print("\nLook at the pictures and judge them", style="bold")
     data = f" --local-s3 {place.root / 's3'}" if parts.s3 is not None else ""
-    console.print(f"  prefect-imagen review --catalog {_relative(catalog)}{data}", soft_wrap=True)
+    console.print(f"  {program()} review --catalog {_relative(catalog)}{data}", soft_wrap=True)
     return closes
 
 

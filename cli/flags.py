@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from types import NoneType
@@ -16,6 +16,14 @@ from pydantic import BaseModel
 from ..core.request import Option, options_of
 
 Command = Callable[..., int]
+
+_SHORT_ENOUGH = 25
+"""Options up to which a command's help shows all of them."""
+_EVERYDAY = frozenset({
+    "model", "template", "aspect_ratio", "edition", "budget_usd", "limit", "repeat", "concurrency", "unknown",
+    "key_template",
+})  # fmt: skip
+"""Options that the help of a command with more of them shows; `--help-all` shows the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,12 @@ class Given:
 
 
 def with_flags(command: Command) -> Command:
-    """Give a command the flags of the models that its parameters are marked with, see `FlagsOf`."""
+    """Give a command the flags of the models that its parameters are marked with, see `FlagsOf`.
+
+    Where they are many, `--help` shows those that most need, and a flag `--help-all` shows all.
+    """
+    total = sum(len(mark.options()) for mark in _marks(command))
+    long = total > _SHORT_ENOUGH
     parameters: list[inspect.Parameter] = [_parameter("context", typer.Context, inspect.Parameter.empty)]
     marked: dict[str, list[Option]] = {}
     signature = inspect.signature(command, eval_str=True)
@@ -65,12 +78,16 @@ def with_flags(command: Command) -> Command:
         mark = next((note for note in get_args(parameter.annotation) if isinstance(note, FlagsOf)), None)
         if mark is not None:
             marked[name] = mark.options()
-            parameters += map(_flag, marked[name])
+            parameters += (_flag(option, hidden=long and option.name not in _EVERYDAY) for option in marked[name])
         elif name != "context":
             parameters.append(_parameter(name, parameter.annotation, parameter.default))
 
+    if long:
+        parameters.append(_parameter("help_all", _HelpAll, False))
+
     @functools.wraps(command)
     def call(context: typer.Context, **values: Any) -> int:
+        values.pop("help_all", None)
         for name, options in marked.items():
             typed = {option.name: values.pop(option.name) for option in options}
             values[name] = _given(context, options, typed)
@@ -79,6 +96,30 @@ def with_flags(command: Command) -> Command:
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return call
+
+
+def _marks(command: Command) -> Iterator[FlagsOf]:
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        yield from (note for note in get_args(parameter.annotation) if isinstance(note, FlagsOf))
+
+
+def _show_all(context: typer.Context, wanted: bool) -> None:
+    if not wanted:
+        return
+    hidden = [parameter for parameter in context.command.params if getattr(parameter, "hidden", False)]
+    for parameter in hidden:
+        parameter.hidden = False  # type: ignore[attr-defined]
+    try:
+        typer.echo(context.get_help().rstrip())
+    finally:
+        for parameter in hidden:
+            parameter.hidden = True  # type: ignore[attr-defined]
+    raise typer.Exit
+
+
+_HelpAll = Annotated[
+    bool, typer.Option("--help-all", help="Show all options and exit.", is_eager=True, callback=_show_all)
+]
 
 
 def _given(context: typer.Context, options: list[Option], typed: Mapping[str, Any]) -> Given:
@@ -95,7 +136,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _flag(option: Option) -> inspect.Parameter:
+def _flag(option: Option, *, hidden: bool) -> inspect.Parameter:
     """An option as a parameter that typer makes a flag of."""
     flag = option.flag
     kind = _kind(option.field.annotation, listed=flag.metavar is None)
@@ -113,6 +154,7 @@ def _flag(option: Option) -> inspect.Parameter:
         metavar=flag.metavar,
         help=(flag.help or option.field.description or "") + (" May be repeated." if kind == list[str] else ""),
         rich_help_panel=option.section,
+        hidden=hidden,
         show_default=flag.shown if flag.shown is not None else default not in (None, False, 0),
         **bounds,
     )

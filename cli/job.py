@@ -37,7 +37,7 @@ class Job:
     """A run as the command line asks for it.
 
     Attributes:
-        prompts: Path or URI of the prompts, or of a plan file.
+        prompts: Path or URI of the prompts, or of a plan file; or the prompts.
         request: What to make of them, and how.
         to: Destination: `s3://bucket/prefix` or a folder.
         api_key: Never shown.
@@ -46,7 +46,7 @@ class Job:
         store_options: Fields of `S3Options` and `ObjectOptions`.
     """
 
-    prompts: str
+    prompts: str | list[str]
     request: RunRequest
     to: str
     api_key: str = field(repr=False)

@@ -16,21 +16,13 @@ _WHERE = "Where to"
 _API = "API"
 _OUTPUT = "Output"
 
-Prompts = Annotated[
-    str,
-    typer.Argument(
-        metavar="PROMPTS",
-        help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`.",
-    ),
-]
-
-OptionalPrompts = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[PROMPTS]",
-        help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`.",
-    ),
-]
+_PROMPTS = typer.Argument(
+    metavar="PROMPTS",
+    help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`; or the prompts "
+    "themselves, each in quotes; or - for standard input.",
+)
+Prompts = Annotated[list[str], _PROMPTS]
+OptionalPrompts = Annotated[list[str] | None, _PROMPTS]
 
 _TO = typer.Option("--to", metavar="DEST", help="s3://bucket/prefix or a folder.", rich_help_panel=_WHERE)
 Destination = Annotated[str, _TO]

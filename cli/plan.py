@@ -55,10 +55,10 @@ def plan(
     """
     del verbose, models
     if regenerations:
-        if prompts is not None or given.values.keys() - _ALSO or out is not None:
+        if prompts or given.values.keys() - _ALSO or out is not None:
             raise BadInput("--regenerations: prompts and parameters were said when they were asked for; leave them out")
         return _plan_regenerations(given, catalog, base_url, as_json=json)
-    if prompts is None:
+    if not prompts:
         raise BadInput("name a file of prompts, or --regenerations")
     from ..core.inputs import InputReader
     from ..core.limits.circuit import most_calls
@@ -67,20 +67,21 @@ def plan(
     from ..core.run.checks import with_terms
     from ..core.storage import open_store
     from .catalogs import ledger_if_any
-    from .typed import read_request, read_store
+    from .typed import read_prompts, read_request, read_store
 
-    request = read_request(given, prompts)
+    source = read_prompts(prompts, given.values.get("format"))
+    request = read_request(given, source)
     target = open_store(to, **read_store(store)) if to is not None else None
     destination = target.destination if target is not None else None
     address = base_url or DEFAULT_BASE_URL
     with ExitStack() as stack:
         ledger = stack.enter_context(ledger_if_any(catalog))
         reader = InputReader((lambda: ledger) if ledger is not None else None, target, trusted=(address,))
-        spec = with_terms(open_batch(prompts, request, reader), address, offline=not request.policy.ask_catalogue)
+        spec = with_terms(open_batch(source, request, reader), address, offline=not request.policy.ask_catalogue)
         writer = None
         if out is not None:
             if not isinstance(spec, BatchSpec):
-                raise BadInput(f"--out: {prompts} is a plan already")
+                raise BadInput(f"--out: {source} is a plan already")
             writer = stack.enter_context(PlanWriter(out, spec))
         made = make_plan(
             spec,

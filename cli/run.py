@@ -59,11 +59,12 @@ def run(
     from .catalogs import catalog_url
     from .job import Job
     from .summary import print_summary
-    from .typed import read_request, read_store
+    from .typed import read_prompts, read_request, read_store
 
+    source = read_prompts(prompts, given.values.get("format"))
     job = Job(
-        prompts=prompts,
-        request=read_request(given, prompts),
+        prompts=source,
+        request=read_request(given, source),
         to=to,
         api_key=os.environ.get(_KEY, "").strip(),
         base_url=base_url or DEFAULT_BASE_URL,

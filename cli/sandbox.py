@@ -12,7 +12,7 @@ from ..core.request import explain
 from ..sandbox import SandboxOptions
 from ..sandbox.protocols import BASE_PATHS
 from . import options
-from .console import facts, stdout
+from .console import facts, program, stdout
 from .exit_codes import OK
 from .flags import FlagsOf, Given, with_flags
 
@@ -63,7 +63,7 @@ def _announce(origin: str) -> None:
     console.print("\nTry it from another terminal:", style="bold")
     console.print(
         "  echo 'a {red|blue} fox in the snow' > prompts.txt\n"
-        "  AIMLAPI_API_KEY=any prefect-imagen run prompts.txt --to ./images --catalog ./sandbox-ledger.db "
+        f"  AIMLAPI_API_KEY=any {program()} run prompts.txt --to ./images --catalog ./sandbox-ledger.db "
         f"--base-url {origin}/v1",
         soft_wrap=True,
     )

@@ -79,7 +79,7 @@ def status(
         if not runs:
             raise BadInput(f"there is no run in {ledger.description} yet")
         row = find_run(runs, run)
-        report = make_report(ledger, row["run_id"], outcome=row["outcome"] or "Running, or stopped without a word")
+        report = make_report(ledger, row["run_id"], outcome=row["outcome"] or "In progress, or interrupted")
         unknown = ledger.calls.unknown()
         fruitless = dict(zip(("calls", "pictures"), ledger.calls.without_success(row["run_id"]), strict=True))
         whole = ledger.costs.of()
@@ -99,6 +99,27 @@ def status(
             )
         else:
             _show(stdout(), row, report, whole, unknown, budgets, reviewed, fruitless)
+    return OK
+
+
+def runs(
+    catalog: options.Catalog = None,
+    json: options.Json = False,
+    verbose: options.Traceback = False,
+) -> int:
+    """List all runs of a ledger, the latest first.
+
+    [dim]prefect-imagen runs --json[/dim]
+    """
+    del verbose
+    from .catalogs import existing_ledger
+
+    with existing_ledger(catalog) as ledger:
+        found = ledger.runs.all()
+        if json:
+            print_json(found)
+        else:
+            _show_runs(stdout(), found, ledger)
     return OK
 
 

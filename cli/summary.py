@@ -12,7 +12,7 @@ from ..core.ledger import ItemState
 from ..core.limits import StopReason
 from ..core.money import format_usd
 from ..core.run.report import RunReport
-from .console import facts, shorten, table
+from .console import facts, program, shorten, table
 
 _OPEN_SHOWN = 10
 _STATE_STYLE = {
@@ -58,7 +58,7 @@ def again(arguments: Sequence[str], **changes: str) -> str:
             place = kept.index(flag)
             del kept[place : place + 2]
     added = [word for name, value in changes.items() for word in (f"--{name}", value)]
-    return shlex.join(["prefect-imagen", *kept, *added])
+    return shlex.join([program(), *kept, *added])
 
 
 def repair_command(arguments: Sequence[str]) -> str:
@@ -74,7 +74,7 @@ def repair_command(arguments: Sequence[str]) -> str:
             kept += [word, following]
         elif word.startswith(tuple(f"{flag}=" for flag in _REACH)):
             kept.append(word)
-    return shlex.join(["prefect-imagen", *kept])
+    return shlex.join([program(), *kept])
 
 
 def state_counts(states: Mapping[str, int]) -> Text:

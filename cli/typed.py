@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import atexit
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,16 +21,62 @@ if TYPE_CHECKING:
     from ..core.providers import ResolvedModel
 
 M = TypeVar("M", bound=Options)
+_SUFFIXES = {"tsv-quoted": "tsv"}
+"""Of files of a format, where it is not the format's name."""
+_SUFFIX = re.compile(r"\.(txt|csv|tsv|jsonl|ndjson|json|parquet|xlsx|gz)$", re.IGNORECASE)
 _OWN_FLAGS = ("aspect_ratio", "num_images", "seed")
 """Fields of a model that have a flag of their own."""
 
 
-def read_request(given: Given, prompts: str | None = None) -> RunRequest:
+def read_prompts(arguments: Sequence[str], format_: str | None) -> str | list[str]:
+    """Read what stands where prompts are given: one file or address, the prompts themselves, or - for standard input.
+
+    Args:
+        arguments: As they were typed; at least one.
+        format_: Of standard input; None for a prompt a line.
+
+    Returns:
+        A path or address, or prompts.
+
+    Raises:
+        BadInput: A file among prompts.
+    """
+    if list(arguments) == ["-"]:
+        return _standard_input(format_)
+    if len(arguments) == 1:
+        (one,) = arguments
+        return [one] if _is_prompt(one) else one
+    if files := [one for one in arguments if one == "-" or not _is_prompt(one)]:
+        raise BadInput(
+            f"{files[0]} is no prompt: where there are several arguments, each is a prompt of several words in quotes. "
+            "Name one file, or put all prompts into one"
+        )
+    return list(arguments)
+
+
+def _is_prompt(argument: str) -> bool:
+    """Whether an argument can only be a prompt: several words, and no file or address."""
+    words = len(argument.split()) > 1
+    return words and "://" not in argument and not _SUFFIX.search(argument) and not Path(argument).exists()
+
+
+def _standard_input(format_: str | None) -> str:
+    """Keep standard input in a file until the program ends: prompts are read more than once."""
+    folder = tempfile.TemporaryDirectory(prefix="imagen-stdin-")
+    atexit.register(folder.cleanup)
+    kind = format_ or "txt"
+    path = Path(folder.name, f"stdin.{_SUFFIXES.get(kind, kind)}")
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return str(path)
+
+
+def read_request(given: Given, prompts: str | list[str] | None = None) -> RunRequest:
     """Read a request; `{scheduled_date}` is today.
 
     Args:
         given: Flags of a `RunRequest`.
-        prompts: Path or URI of the prompts, or of a plan file; None for a command that has no prompts.
+        prompts: As `read_prompts` returns them; None for a command that has no prompts.
 
     Raises:
         BadInput: A value that is not allowed or cannot be read; a plan file, and a flag that would change it.
@@ -34,7 +85,7 @@ def read_request(given: Given, prompts: str | None = None) -> RunRequest:
     from ..core.providers import load_registry
 
     deciding = [option.written for option in given.options if option.decides_items]
-    if deciding and prompts is not None and open_plan(prompts) is not None:
+    if deciding and isinstance(prompts, str) and open_plan(prompts) is not None:
         raise BadInput(f"{prompts} is a plan and says itself what is bought; leave out {', '.join(deciding)}")
     values = dict(given.values)
     for option in given.options:

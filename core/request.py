@@ -21,6 +21,7 @@ from .errors import BadInput
 
 DEFAULT_MODEL = "google/imagen4/preview"
 DEFAULT_KEY_TEMPLATE = "{model}/{item_id}/{call}-{index}.{ext}"
+FOLDER_KEY_TEMPLATE = "{date}/{slug}.{ext}"
 
 _SCHEDULED_DATE = "{scheduled_date}"
 _DECIDED_BY_A_PLAN = frozenset({"model", "template", "aspect_ratio", "edition", "select", "image", "rewrite"})
@@ -166,7 +167,14 @@ Template = Annotated[
 ]
 Concurrency = Annotated[int, Field(ge=1, le=512, description="Paid calls in flight."), Flag(metavar="N")]
 
-KeyTemplate = Annotated[str, Field(description="Names of objects."), Flag(metavar="TEXT", shown=DEFAULT_KEY_TEMPLATE)]
+KeyTemplate = Annotated[
+    str | None,
+    Field(
+        description=f"Names of objects, such as {{product}}-{{index}}.{{ext}}; by default {FOLDER_KEY_TEMPLATE} in a "
+        f"folder, else {DEFAULT_KEY_TEMPLATE}."
+    ),
+    Flag(metavar="TEXT"),
+]
 Patience = Annotated[
     float, Field(ge=0, le=86_400, description="Seconds to wait for a store that is away."), Flag(metavar="SECONDS")
 ]
@@ -381,7 +389,7 @@ class Delivery(Options):
 
     section: ClassVar[str] = "Delivery"
 
-    key_template: KeyTemplate = DEFAULT_KEY_TEMPLATE
+    key_template: KeyTemplate = None
     adopt_ledger: Annotated[bool, Field(description="Take over a destination of another ledger.")] = False
     patience: Patience = 120.0
     mark: Annotated[

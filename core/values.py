@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
@@ -107,3 +108,12 @@ def from_spreadsheet(text: str) -> str:
         ('a;=b', "'tis the season")
     """
     return _FORMULA.sub(lambda found: found["blank"] + found["mark"][1:], text)
+
+
+def slug(text: str) -> str:
+    """Lower-case words joined by hyphens, accents dropped: `Crème brûlée!` → `creme-brulee`."""
+    # One character at a time: normalising a long run of combining marks takes time quadratic in its length.
+    bare = "".join(
+        part for char in text for part in unicodedata.normalize("NFKD", char) if not unicodedata.combining(part)
+    )
+    return "-".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", bare).lower()))

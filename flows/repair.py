@@ -41,7 +41,7 @@ def imagen_repair(
     lost: Annotated[bool, Field(description="Also fetch again what is lost or was unreadable.")] = False,
     concurrency: options.Concurrency = 8,
     patience: options.Patience = 120.0,
-    key_template: options.KeyTemplate = options.DEFAULT_KEY_TEMPLATE,
+    key_template: options.KeyTemplate = None,
 ) -> State[Any]:
     """Deliver what is paid for; ask the API's log about unknown calls; decide on what it does not know.
 

@@ -31,15 +31,10 @@ class Dialect(ABC):
         return token_of(request, "bearer")
 
     @abstractmethod
-    def error(self, failure: Failure) -> tuple[int, Any]:
-        """Status and JSON body of an error."""
-
     def refuse(
         self, failure: Failure, request: Request, request_id: str, headers: Mapping[str, str] | None = None
     ) -> Response:
         """The reply to a request that failed."""
-        status, body = self.error(failure)
-        return JsonReply(body, status, {"x-request-id": request_id, **(headers or {}), **failure.headers})
 
     def headers(self, call: Call, request_id: str) -> dict[str, str]:
         """Headers of every reply to a paid call."""
@@ -50,15 +45,26 @@ class Dialect(ABC):
         return {}
 
 
+class JsonDialect(Dialect):
+    """One whose errors have the same form whatever the request."""
+
+    @abstractmethod
+    def error(self, failure: Failure) -> tuple[int, Any]:
+        """Status and JSON body of an error."""
+
+    def refuse(
+        self, failure: Failure, request: Request, request_id: str, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """The reply to a request that failed."""
+        status, body = self.error(failure)
+        return JsonReply(body, status, {"x-request-id": request_id, **(headers or {}), **failure.headers})
+
+
 class AimlapiDialect(Dialect):
     """The AI/ML API."""
 
     protocol: ClassVar[Protocol] = "aimlapi"
     takes_keys: ClassVar[bool] = False
-
-    def error(self, failure: Failure) -> tuple[int, Any]:
-        """The body depends on the path, too: see `refuse`."""
-        return failure.status, failure.body("", "")
 
     def refuse(
         self, failure: Failure, request: Request, request_id: str, headers: Mapping[str, str] | None = None

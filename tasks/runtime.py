@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,22 @@ from ..core.request import RunRequest
 from ..core.run.results import Batch, PlannedRun
 from ..core.run.run import FlowRun, Run
 from ..core.run.services import Services
+
+
+class _OnlyNews(logging.Filter):
+    """Leaves out that a task of ours has finished well: a run has hundreds of them, and its end says what they did."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record of a task run is worth a line."""
+        finished = str(record.msg).startswith("Finished in state Completed")
+        return not (finished and getattr(record, "task_name", None) in _TASKS)
+
+
+_TASKS = frozenset({
+    "imagen_chunk", "expand_prompts", "rewrite_prompts", "generate_images", "download_images", "upload_images",
+    "catalog_images",
+})  # fmt: skip
+logging.getLogger("prefect.task_runs").addFilter(_OnlyNews())
 
 Credentials = AimlApiCredentials | str | None
 Store = S3ImageStore | LocalImageStore | str | None

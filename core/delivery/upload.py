@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from ..errors import ImagenError
 from ..images import EXTENSIONS, NotAnImage, save_bytes
-from ..ledger import ImageResult, ImageState, StoredAt
+from ..ledger import ImageResult, ImageState, ImageTask, StoredAt
 from ..limits import Backoff, HealthGate, StopReason, StopSignal
 from ..provenance import MarkMode
 from ..storage import KeyTemplate, ObjectStore, Stored, StoreNotUsable, StoreUnavailable
@@ -32,6 +32,7 @@ class Uploader:
         gate: Closed while the store fails; also holds back paid calls.
         patience: Seconds to wait for a failing store, for one image.
         run_tags: Returns the tags of the run, for stores that keep them with objects.
+        source_of: Returns line and columns of the row that asked for an image, for keys that are made of them.
         marking: Returns how the run marks its images, as its row says; None for not at all.
         origin: Address of the API that the images come from, for their marks.
     """
@@ -47,6 +48,7 @@ class Uploader:
         halt: StopSignal,
         patience: float,
         run_tags: Callable[[], Mapping[str, str]] = dict,
+        source_of: Callable[[ImageTask], tuple[int | None, Mapping[str, Any]]] = lambda _: (None, {}),
         marking: Callable[[], Mapping[str, Any] | None] = lambda: None,
         origin: str | None = None,
         backoff: Backoff = Backoff(first=0.5, maximum=10.0),  # noqa: B008 - immutable
@@ -55,6 +57,7 @@ class Uploader:
         self._keys = keys
         self._ledger_id = ledger_id
         self._run_tags = run_tags
+        self._source_of = source_of
         self._marking = marking
         self._origin = origin
         self._spool = spool
@@ -78,6 +81,7 @@ class Uploader:
 
     def _key(self, file: ImageFile, ext: str) -> str:
         task = file.task
+        line, row = self._source_of(task) if self._keys.needs_row else (None, {})
         return self._keys.key(
             model=task.model,
             item_id=task.item_id,
@@ -87,6 +91,9 @@ class Uploader:
             edition=task.edition or "default",
             date=task.sent_on.isoformat(),
             sha256=file.sha256 or "unknown",
+            slug=task.prompt,
+            line=line,
+            row=row,
         )
 
     def _put(self, file: ImageFile, data: bytes | None = None) -> ImageResult:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from ..values import batched, canonical_json
 from .conditions import SAME_IMAGE, delivered_at, items_of_run
 from .database import Part
-from .schema import calls, deliveries, fields, images, insert_new, items, runs, workers
+from .schema import calls, deliveries, fields, images, insert_new, items, run_items, runs, workers
 from .states import ImageState, ItemState
 
 
@@ -100,6 +100,18 @@ class Images(Part):
                 ordered = sorted(rows, key=lambda row: (batch.index(row.item_id), row.number, row.idx))
                 found += map(_task, ordered)
         return found
+
+    def source_of(self, task: ImageTask) -> tuple[int | None, Mapping[str, Any]]:
+        """Line and columns of the row for which an image was bought; none where its run is not known any more."""
+        query = (
+            sa.select(run_items.c.line, run_items.c.row)
+            .join(calls, calls.c.run_id == run_items.c.run_id)
+            .where(calls.c.id == task.call_id, run_items.c.item_id == task.item_id)
+            .order_by(run_items.c.position + 0)
+            .limit(1)
+        )
+        rows = self._rows(query)
+        return (rows[0].line, rows[0].row) if rows else (None, {})
 
     def pending_calls(self, call_ids: Sequence[str]) -> set[str]:
         """Those of the calls that have pending images: their replies are still needed."""

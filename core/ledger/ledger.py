@@ -148,6 +148,12 @@ class Ledger(Database):
         with self.read() as connection:
             return connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_address"))
 
+    @property
+    def has_readable_names(self) -> bool:
+        """Whether images in folders are named after their prompts: not in a ledger that is older than such names."""
+        with self.read() as connection:
+            return connection.scalar(sa.select(meta.c.value).where(meta.c.key == "folder_names")) is not None
+
     def adopt_id(self, ledger_id: str) -> bool:
         """Continue as the ledger of an id, if this one has no calls of its own. Returns whether it has none."""
 

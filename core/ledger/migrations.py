@@ -321,6 +321,8 @@ def migrate(connection: Connection) -> None:
     if version == 0:
         metadata.create_all(connection)
         connection.execute(sa.insert(meta), [{"key": "ledger_id", "value": uuid.uuid4().hex}])
+        # Not in a ledger of an older version: there, images in folders keep the names that they would have had.
+        connection.execute(sa.insert(meta), [{"key": "folder_names", "value": "readable"}])
     else:
         for step in _STEPS[version - 1 :]:
             step(connection)

@@ -203,6 +203,11 @@ class PromptSpec:
         return self._known.get("column")
 
     @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns that the last reading found in every row; None where each row has its own."""
+        return self._known.get("columns")
+
+    @property
     def unreadable(self) -> dict[int, str]:
         """Line → problem, of the rows that readings so far have left out (`keep_going`)."""
         found: dict[int, str] = self._known.setdefault("unreadable", {})
@@ -243,6 +248,7 @@ class _Reading:
         # JSON Lines: every row has its own columns, so that nothing is known before the rows.
         self._column: str | None = None
         self._column_by_row = columns is None
+        spec._known["columns"] = columns
         if columns is not None:
             self._column = spec._known["column"] = self._choose(columns, line=None)
             Rules(spec.exclude).check_columns(columns)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,6 +31,7 @@ from jinja2.tests import TESTS
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
+from ..values import slug
 from .quoting import quote
 from .visible import is_blank
 
@@ -208,15 +208,6 @@ def _round(value: float, precision: int = 0, method: str = "common") -> float:
     return rounding[method](value * scale) / scale
 
 
-def _slug(text: str) -> str:
-    """Lower-case words joined by hyphens, accents dropped: `Crème brûlée!` → `creme-brulee`."""
-    # One character at a time: normalising a long run of combining marks takes time quadratic in its length.
-    bare = "".join(
-        part for char in text for part in unicodedata.normalize("NFKD", char) if not unicodedata.combining(part)
-    )
-    return "-".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", bare).lower()))
-
-
 def _truncate_prompt(text: str, length: int) -> str:
     """At most `length` characters, cut between words where there are any, with nothing added."""
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
@@ -278,7 +269,7 @@ def _filters() -> dict[str, Callable[..., Any]]:
     own_of_text: Mapping[str, Callable[..., Any]] = {
         "format": _format,
         "replace": _replace,
-        "slug": _slug,
+        "slug": slug,
         "string": _text,
         "truncate_prompt": _truncate_prompt,
         "variants": _VariantText,

@@ -179,7 +179,11 @@ def _check_file(path: Path, name: str) -> None:
     except (OSError, ValueError) as error:
         raise PromptFileError(name, None, f"cannot be read: {_reason(error)}") from error
     close = nearest(path.name, siblings)
-    hint = f"; close to it: {listed(close)}" if close else "; prompts themselves are given as a list"
+    hint = (
+        f"; close to it: {listed(close)}"
+        if close
+        else "; prompts themselves are given as a list, on a command line in quotes"
+    )
     raise PromptFileError(name, None, f"there is no such file{hint}")
 
 

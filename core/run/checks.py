@@ -14,10 +14,10 @@ from ..files import home
 from ..inputs import InputReader
 from ..ledger import Ledger
 from ..money import format_usd, usd_to_credits
-from ..plan import AnyBatch, make_terms, open_batch
+from ..plan import AnyBatch, BatchSpec, make_terms, open_batch
 from ..providers import ImageClient, InvalidRequest, WithdrawnModel, fetch_catalog
 from ..providers.errors import ApiError, BadKey
-from ..request import RunRequest
+from ..request import DEFAULT_KEY_TEMPLATE, RunRequest
 from ..rewrite import make_request
 from ..storage import KeyTemplate, ObjectStore
 
@@ -98,11 +98,14 @@ def check_request(
         WithdrawnModel: The model is gone, and no other may be used.
     """
     # Also where nothing else would look at it before the first image is stored.
-    KeyTemplate(request.delivery.key_template)
+    keys = KeyTemplate(request.delivery.key_template or DEFAULT_KEY_TEMPLATE)
     reader = InputReader(ledger, store, trusted=(base_url,))
     batch = with_terms(open_batch(prompts, request, reader), base_url, offline=not request.policy.ask_catalogue)
     budget = usd_to_credits(request.budget_usd) if request.budget_usd is not None else None
-    return CheckedBatch(batch, check_batch(batch, budget=budget))
+    checked = CheckedBatch(batch, check_batch(batch, budget=budget))
+    if isinstance(batch, BatchSpec) and batch.prompts.columns is not None:
+        keys.check_columns(batch.prompts.columns)
+    return checked
 
 
 def prepare(

@@ -23,7 +23,7 @@ from ..provenance import trusted_roots
 from ..providers import ImageClient
 from ..providers.chat_models import resolve_chat_model
 from ..purchase import Purchaser, Rewriter
-from ..request import Delivery, RunRequest
+from ..request import DEFAULT_KEY_TEMPLATE, FOLDER_KEY_TEMPLATE, Delivery, RunRequest
 from ..storage import KeyTemplate, LocalStore, ObjectStore, StoreUnavailable
 from ..threads import in_threads
 from .models import run_models
@@ -268,9 +268,10 @@ class Services:
             raise BadInput("there is no store to upload to")
         return Uploader(
             store=self.store,
-            keys=KeyTemplate(self.request.delivery.key_template),
+            keys=KeyTemplate(self._key_template()),
             ledger_id=self.ledger.id,
             run_tags=self._run_tags,
+            source_of=self.ledger.images.source_of,
             marking=self._marking,
             origin=self.ledger.origin,
             spool=self.spool,
@@ -278,6 +279,13 @@ class Services:
             halt=self.halt,
             patience=self.request.delivery.patience,
         )
+
+    def _key_template(self) -> str:
+        given = self.request.delivery.key_template
+        if given is not None:
+            return given
+        in_folder = isinstance(self.store, LocalStore) and self.ledger.has_readable_names
+        return FOLDER_KEY_TEMPLATE if in_folder else DEFAULT_KEY_TEMPLATE
 
     @functools.cached_property
     def _row(self) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 import string
@@ -10,13 +11,18 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import BadInput
 from ..request import DEFAULT_KEY_TEMPLATE
+from ..values import slug
 
-_FIELDS = ("model", "item_id", "call", "index", "ext", "edition", "date", "sha256")
+_FIELDS = ("model", "item_id", "call", "index", "ext", "edition", "date", "sha256", "slug", "line", "row")
 _MAX_KEY = 1024  # bytes of UTF-8: "Creating object key names", Amazon S3 user guide
 _MAX_SEGMENT = 100
+_MAX_SLUG = 60
+_SHORT_ID = 10
+_NOTHING = "none"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=@+-]+")
 _NUMBERS = ("call", "index", "line", "stars", "revision")
 _COLUMN = re.compile(r"row\[([^\]]+)\]")
+_PLAIN = re.compile(r"[^\W\d][^\[\].:!{}]*")
 _NUMBER_FORMAT = re.compile(r"(0?[1-9])?d?")
 
 
@@ -78,21 +84,38 @@ def safe_segment(text: str) -> str:
     return safe
 
 
+def short_slug(text: str) -> str:
+    """The first words of a text, in small ASCII letters; empty where it has none, as in another script.
+
+    Example:
+        >>> short_slug("A red fox, in the snow — crème brûlée!")
+        'a-red-fox-in-the-snow-creme-brulee'
+    """
+    words = slug(text).encode("ascii", "ignore").decode().strip("-")
+    return words if len(words) <= _MAX_SLUG else words[: _MAX_SLUG + 1].rpartition("-")[0] or words[:_MAX_SLUG]
+
+
 class KeyTemplate:
     """Makes object keys, for instance `google/imagen4/preview/<item id>/1-0.png`.
 
     Fields: `model` (its slashes make folders), `item_id`, `call` (names the paid call; a mere number within the item
     must stand beside `item_id`), `index` (of the image within the reply), `ext`, `edition`, `date`, `sha256` (of the
-    image). `call` and `index` may be padded (`{index:02d}`). Literal text may hold slashes.
+    image), `slug` (of the prompt), `line` (of the source that asked for it). `call`, `index` and `line` may be padded
+    (`{index:02d}`). `{row[COLUMN]}` is a column of the source. Literal text may hold slashes.
 
     Args:
         template: As in `str.format`, without conversions or attributes.
         fields: The fields that are known. `row` stands for `{row[COLUMN]}`.
-        unique: Refuse a template that would give two images the same key.
+        unique: Give each image a key of its own: where the fields do not tell images apart, a short id goes before the
+            extension. Any other field is then taken for a column, `{COLUMN}`, and what has no value is `none`.
 
     Raises:
-        BadInput: Unknown field, malformed template, or keys that two images could share: it needs `sha256`, or
-            `index` together with `item_id` or `call`.
+        BadInput: Unknown field, malformed template.
+
+    Example:
+        >>> keys = KeyTemplate("{product}-{index}.{ext}")
+        >>> keys.key(row={"product": "Mug"}, call="c", item_id="i", index=0, ext="png")
+        'Mug-0-4adf21adf4.png'
     """
 
     def __init__(
@@ -100,6 +123,7 @@ class KeyTemplate:
     ) -> None:
         self.template = template
         self._fields = fields
+        self._unique = unique
         self._parts: list[tuple[str, str | None, str]] = []
         try:
             parsed = list(string.Formatter().parse(template))
@@ -109,17 +133,36 @@ class KeyTemplate:
             if name is not None:
                 self._check_field(name, spec or "", conversion)
             self._parts.append((literal, name, spec or ""))
-        names = {name for _, name, _ in self._parts}
-        if unique and "sha256" not in names and not ("index" in names and names & {"item_id", "call"}):
-            raise BadInput(
-                f"key template {template!r} would give two images the same key: "
-                "use {sha256}, or {index} together with {item_id} or {call}"
-            )
+        names = {name for _, name, _ in self._parts if name is not None}
+        self.columns = frozenset(column for name in names if (column := self._column(name)) is not None)
+        """Columns of the source that the keys are made of."""
+        self.needs_row = bool(self.columns) or "line" in names
+        """Whether the row that asked for an image must be known."""
+        told_apart = "sha256" in names or ("index" in names and names & {"item_id", "call"})
+        self._add_id = unique and not told_apart
         # The literal parts alone must make a key; whatever stands in the fields is made safe.
         check_key("".join(literal + ("x" if name else "") for literal, name, _ in self._parts))
 
+    def _column(self, name: str) -> str | None:
+        """The column that a field stands for; None for a field of our own."""
+        if "row" in self._fields and (found := _COLUMN.fullmatch(name)) is not None:
+            return found[1]
+        return name if self._unique and name not in self._fields and _PLAIN.fullmatch(name) else None
+
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """Check that the source has the columns that keys are made of.
+
+        Raises:
+            BadInput: It has not.
+        """
+        if unknown := sorted(self.columns - set(columns)):
+            close = difflib.get_close_matches(unknown[0], [*columns, *self._fields], 1)
+            hint = f"; did you mean {{{close[0]}}}?" if close else ";"
+            known = ", ".join(f"{{{name}}}" for name in (*self._fields, *columns) if name != "row")
+            raise BadInput(f"key template {self.template!r}: unknown field {{{unknown[0]}}}{hint} known are {known}")
+
     def _check_field(self, name: str, spec: str, conversion: str | None) -> None:
-        if name not in self._fields and not ("row" in self._fields and _COLUMN.fullmatch(name)):
+        if name == "row" or (name not in self._fields and self._column(name) is None):
             known = ", ".join(f"{{{field}}}" if field != "row" else "{row[COLUMN]}" for field in self._fields)
             raise BadInput(f"key template {self.template!r}: unknown field {{{name}}}; known are {known}")
         numeric = name in _NUMBERS
@@ -133,7 +176,8 @@ class KeyTemplate:
         """The key for one image.
 
         Args:
-            values: At least the fields the template names; others are ignored. `call` and `index` may be int or str.
+            values: At least the fields the template names; others are ignored. `call` and `index` may be int or str,
+                `row` has the values of the columns.
 
         Raises:
             BadInput: A field has no value, or the key is longer than 1,024 bytes.
@@ -143,15 +187,26 @@ class KeyTemplate:
             made.append(literal)
             if name is not None:
                 made.append(self._value(name, spec, self._given(name, values)))
-        return check_key("".join(made))
+        key = "".join(made)
+        if self._add_id:
+            told = "/".join(str(values.get(name, "")) for name in ("item_id", "call", "index"))
+            short = hashlib.sha256(told.encode()).hexdigest()[:_SHORT_ID]
+            end = f".{made[-1]}" if self.template.endswith(".{ext}") else ""
+            key = f"{key.removesuffix(end)}-{short}{end}"
+        return check_key(key)
 
-    @staticmethod
-    def _given(name: str, values: Mapping[str, object]) -> object:
-        column, row = _COLUMN.fullmatch(name), values.get("row")
-        return row.get(column[1]) if column is not None and isinstance(row, Mapping) else values.get(name)
+    def _given(self, name: str, values: Mapping[str, object]) -> object:
+        column, row = self._column(name), values.get("row")
+        if column is not None:
+            return row.get(column) if isinstance(row, Mapping) else None
+        return values.get(name)
 
     def _value(self, name: str, spec: str, value: object) -> str:
         text = format(value, spec) if isinstance(value, int) else str(value) if value is not None else ""
+        if name == "slug":
+            text = short_slug(text)
+        if not text and self._unique and (name in ("slug", "line") or self._column(name) is not None):
+            return _NOTHING
         if not text:
             raise BadInput(f"key template {self.template!r}: no value for {{{name}}}")
         if name == "model":

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from ...core.providers.spec import Contract, FieldSpec
 from ..call_log import Call, Protocol
 from ..cdn import inline_bytes
-from ..dialect import Dialect
+from ..dialect import Dialect, JsonDialect
 from ..error_bodies import Failure, unknown_model
 from ..faults import CallFault, Endpoint, SafetyBlock
 from ..images import ImageJob
@@ -74,7 +74,7 @@ _URL_SAFE = str.maketrans("-_", "+/")
 _TYPES = "type.googleapis.com/google.rpc."
 
 
-class GeminiDialect(Dialect):
+class GeminiDialect(JsonDialect):
     """Google's key and errors."""
 
     protocol: ClassVar[Protocol] = "gemini"

@@ -23,7 +23,7 @@ from starlette.responses import Response
 from ...core.providers.spec import Contract, FieldSpec
 from ..call_log import Call, Protocol
 from ..cdn import inline_bytes
-from ..dialect import Dialect
+from ..dialect import Dialect, JsonDialect
 from ..error_bodies import Failure, invalid_payload
 from ..faults import Endpoint
 from ..images import ImageJob
@@ -82,7 +82,7 @@ _SHAPE = re.compile(r"[1-9]\d?(\.\d+)?:[1-9]\d?(\.\d+)?|auto")
 _INPUTS = frozenset({"image", "image[]", "images", "mask"})
 
 
-class OpenAIDialect(Dialect):
+class OpenAIDialect(JsonDialect):
     """OpenAI's errors."""
 
     protocol: ClassVar[Protocol] = "openai"

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from ...core.providers.spec import Contract, FieldSpec
 from ..call_log import Call, Protocol
 from ..cdn import inline_bytes
-from ..dialect import Dialect, token_of
+from ..dialect import JsonDialect, token_of
 from ..error_bodies import Failure, other_request, out_of_credit
 from ..faults import (
     CallFault,
@@ -101,7 +101,7 @@ _NAMES = {
 }
 
 
-class QueueDialect(Dialect):
+class QueueDialect(JsonDialect):
     """fal's key and errors."""
 
     protocol: ClassVar[Protocol] = "queue"
@@ -202,7 +202,7 @@ class Queue(PaidEndpoint):
     """Submission, and the questions about jobs."""
 
     endpoint: Endpoint = "images"
-    dialect: Dialect = QueueDialect()
+    dialect: QueueDialect = QueueDialect()
     answers_at_once = True
 
     def __init__(self, state: SandboxState) -> None:

@@ -96,6 +96,7 @@ def terminal(sandbox: SandboxServer, tmp_path: Path) -> Iterator[Terminal]:
         "PREFECT_IMAGEN_CATALOG": str(tmp_path / "ledger.db"),
         "AIMLAPI_API_KEY": KEY,
         "AIMLAPI_BASE_URL": sandbox.base_url,
+        "PATH": f"{IMAGEN.parent}{os.pathsep}{os.environ['PATH']}",
     }
     del environment["PREFECT_LOGGING_LEVEL"]  # set for the other tests; a user has none
     folder = tmp_path / "work"

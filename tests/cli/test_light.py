@@ -20,6 +20,7 @@ COMMANDS = (
     "plan",
     "run",
     "status",
+    "runs",
     "repair",
     "reconcile",
     "budget",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import openai
 import pytest
 from PIL import Image
+from prefect_imagen.sandbox import SandboxServer
 
 from .conftest import Api
 
@@ -28,8 +31,6 @@ def opened(item) -> Image.Image:
 @pytest.fixture(scope="module")
 def keyed():
     """A sandbox that honours idempotency keys, and takes any model without a key."""
-    from prefect_imagen.sandbox import SandboxServer
-
     with SandboxServer(idempotency="replay", anonymous=True, any_model_usd="0.01", keys=["right"]) as server:
         api = Api(server)
         yield api
@@ -151,6 +152,16 @@ def test_one_key_is_billed_once(keyed):
             client.images.generate(model=MODEL, prompt="A hen", extra_headers={"Idempotency-Key": "call-2"})
         client.images.generate(model=MODEL, prompt="A hen", extra_headers={"Idempotency-Key": "call-2"})
         assert len(keyed.server.bill()["entries"]) == 2
+
+
+def test_a_second_request_under_a_key_waits_for_the_first():
+    with SandboxServer(idempotency="replay", latency=0.5) as server:
+        api = Api(server)
+        with ThreadPoolExecutor(4) as pool, client_of(api) as client:
+            ask = partial(client.images.generate, model=MODEL, prompt="A fox", extra_headers={"Idempotency-Key": "k"})
+            replies = list(pool.map(lambda _: ask().data[0].b64_json, range(4)))
+        assert len(set(replies)) == len(server.bill()["entries"]) == 1
+        api.session.close()
 
 
 def test_a_server_of_ones_own(keyed):

@@ -42,7 +42,6 @@ class TestTemplate:
     @pytest.mark.parametrize(
         ("template", "message"),
         [
-            ("{item_id}/{nr}-{index}", r"unknown field \{nr\}; known are \{model\}"),
             ("{item_id}/{}-{index}", "unknown field"),
             ("{item_id.__class__}/{index}", "unknown field"),
             ("{item_id[0]}/{index}", "unknown field"),
@@ -51,10 +50,7 @@ class TestTemplate:
             ("{item_id}/{index:{ext}}", "takes no format"),
             ("{item_id}/{index:99999d}", "takes no format but a width"),
             ("{item_id}/{index", "key template"),
-            ("{item_id}", "same key"),
-            ("{call}.{ext}", "same key"),
-            ("{model}/{index}", "same key"),
-            ("", "same key"),
+            ("", "is empty"),
             ("/{item_id}/{index}", "starts or ends with '/'"),
             ("../{item_id}/{index}", "'..' segment"),
             ("{item_id}//{index}", "empty"),
@@ -64,6 +60,32 @@ class TestTemplate:
     def test_bad_templates(self, template: str, message: str) -> None:
         with pytest.raises(BadInput, match=message):
             KeyTemplate(template)
+
+    @pytest.mark.parametrize(
+        ("template", "key"),
+        [
+            ("{call}.{ext}", r"1-[0-9a-f]{10}\.png"),
+            ("{model}/{index}", r"google/imagen4/preview/0-[0-9a-f]{10}"),
+            ("{product}/{line:04d}-{slug}.{ext}", r"Mug_No_5/0007-a-red-fox-creme-brulee-[0-9a-f]{10}\.png"),
+            ("{row[price per unit]}-{slug}.{ext}", r"none-a-red-fox-creme-brulee-[0-9a-f]{10}\.png"),
+        ],
+    )
+    def test_where_names_could_meet_a_short_id_tells_them_apart(self, template: str, key: str) -> None:
+        made = KeyTemplate(template)
+        values = {**VALUES, "row": {"product": "Mug No/5"}, "line": 7, "slug": "A red fox; crème brûlée!"}
+        one, same, other = made.key(**values), made.key(**values), made.key(**{**values, "item_id": "cd" * 32})
+        assert re.fullmatch(key, one)
+        assert one == same != other
+
+    def test_long_prompts_and_other_scripts(self) -> None:
+        made = KeyTemplate("{slug}.{ext}")
+        assert re.fullmatch(r"(word-){11}word-\w{10}\.png", made.key(**VALUES, slug="word " * 90))
+        assert re.fullmatch(r"none-\w{10}\.png", made.key(**VALUES, slug="赤い狐"))
+
+    def test_a_column_that_is_not_there_is_said(self) -> None:
+        message = r"unknown field \{prodct\}; did you mean \{product\}\? known are .*\{light\}"
+        with pytest.raises(BadInput, match=message):
+            KeyTemplate("{prodct}.{ext}").check_columns(["product", "light"])
 
     def test_a_value_is_missing(self) -> None:
         with pytest.raises(BadInput, match=r"no value for \{ext\}"):
