@@ -5,8 +5,15 @@ knows these block types.
 """
 
 from .catalog import ImageCatalog
-from .credentials import AimlApiCredentials
+from .credentials import AimlApiCredentials, ImageApiCredentials
 from .signing import SigningCertificate
 from .stores import LocalImageStore, S3ImageStore
 
-__all__ = ["AimlApiCredentials", "ImageCatalog", "LocalImageStore", "S3ImageStore", "SigningCertificate"]
+__all__ = [
+    "AimlApiCredentials",
+    "ImageApiCredentials",
+    "ImageCatalog",
+    "LocalImageStore",
+    "S3ImageStore",
+    "SigningCertificate",
+]

@@ -19,8 +19,9 @@ from pydantic import SecretStr
 from ..core.errors import BadInput
 from ..core.ledger import has_password
 from ..core.provenance import MarkMode, PictureSigner
+from ..core.request import DEFAULT_MODEL
 from .catalog import ImageCatalog
-from .credentials import AimlApiCredentials
+from .credentials import AimlApiCredentials, ApiCredentials, ImageApiCredentials, credentials_from_environment
 from .signing import SigningCertificate
 from .stores import LocalImageStore, S3ImageStore, store_block
 
@@ -80,21 +81,27 @@ def _load(reference: str, kind: type[B]) -> B:
     return loaded
 
 
-def credentials_block(reference: AimlApiCredentials | str | None) -> AimlApiCredentials:
-    """Credentials from a block, its name, or the environment (None and `env`).
+def credentials_block(reference: ApiCredentials | str | None, model: str = DEFAULT_MODEL) -> ApiCredentials:
+    """Credentials from a block, its slug, or the environment (None and `env`).
+
+    Args:
+        reference: A name without a slug is that of an `AimlApiCredentials` block.
+        model: What is to be bought: which of the keys of the environment is meant.
 
     Raises:
         BadInput: No such block, or no key in the environment.
     """
-    if isinstance(reference, AimlApiCredentials):
+    if isinstance(reference, ApiCredentials):
         return reference
     if reference is None or reference == ENV:
-        return AimlApiCredentials.from_env()
+        return credentials_from_environment(model)
     if reference.startswith(_PREFIX):
-        block = _unsaved_block(reference, "AimlApiCredentials block")
-        if not isinstance(block, AimlApiCredentials):
-            raise BadInput(f"AimlApiCredentials are needed here, not a {type(block).__name__}")
+        block = _unsaved_block(reference, "credentials block")
+        if not isinstance(block, ApiCredentials):
+            raise BadInput(f"credentials are needed here, not a {type(block).__name__}")
         return block
+    if reference.startswith(f"{ImageApiCredentials.get_block_type_slug()}/"):
+        return _load(reference, ImageApiCredentials)
     return _load(reference, AimlApiCredentials)
 
 

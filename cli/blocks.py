@@ -19,9 +19,10 @@ from .flags import FlagsOf, Given, with_flags
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
 
-    from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+    from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
+    from ..blocks.credentials import ApiCredentials
+    from ..core.providers import Endpoint
 
-_KEY_VARIABLE = "AIMLAPI_API_KEY"
 _BLOCKS = "Blocks"
 
 blocks = typer.Typer(no_args_is_help=False, help="The blocks that deployments refer to.")
@@ -57,6 +58,7 @@ def create(
             rich_help_panel="Where to",
         ),
     ] = False,
+    api: options.Api = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
@@ -65,16 +67,21 @@ def create(
 
     [dim]prefect-imagen blocks create --to s3://my-images/spring --catalog postgresql://imagen:…@db/imagen[/dim]
 
-    The API key comes from AIMLAPI_API_KEY, or is asked for without being shown. What is missing is asked for in a
-    terminal, and is an error elsewhere.
+    The API key comes from AIMLAPI_API_KEY (OPENAI_API_KEY, GEMINI_API_KEY, FAL_KEY with --api), or is asked for
+    without being shown. What is missing is asked for in a terminal, and is an error elsewhere.
     """
     del verbose
+    from ..core.providers import Endpoint
     from .checks import check_prefect
 
     check_prefect()
-    key = _asked(os.environ.get(_KEY_VARIABLE), "API key of the AI/ML API", _KEY_VARIABLE, hide=True)
+    endpoint = Endpoint.find(api=api, base_url=base_url)
+    provider = endpoint.provider
+    key = provider.key()
+    if not key and provider.wants_key(endpoint.base_url):
+        key = _asked(None, f"API key of {provider.label}", provider.key_variable, hide=True)
     destination = _asked(to, "Where images go (s3://bucket/prefix, or a folder)", "--to")
-    made = _make(key, base_url, destination, store.values, catalog, save_s3_keys=save_s3_keys)
+    made = _make(key, endpoint, destination, store.values, catalog, save_s3_keys=save_s3_keys)
     found = _check(made)
     saved = [(block, *_save(block, name), sentence) for block, sentence in zip(made, found, strict=True)]
     references = {
@@ -116,21 +123,21 @@ def _asked(given: str | None, question: str, where: str, *, hide: bool = False) 
 
 def _make(
     key: str,
-    base_url: str | None,
+    endpoint: Endpoint,
     destination: str,
     given: Mapping[str, Any],
     catalog: str | None,
     *,
     save_s3_keys: bool,
-) -> tuple[AimlApiCredentials, S3ImageStore | LocalImageStore, ImageCatalog]:
+) -> tuple[ApiCredentials, S3ImageStore | LocalImageStore, ImageCatalog]:
     from pathlib import Path
 
     from pydantic import SecretStr
 
-    from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+    from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
+    from ..blocks.credentials import credentials_for
     from ..blocks.stores import store_block
     from ..core.ledger import normalise_url
-    from ..core.providers import DEFAULT_BASE_URL
     from .catalogs import catalog_url
 
     store = store_block(destination, endpoint_url=given.get("endpoint_url"))
@@ -146,7 +153,7 @@ def _make(
     # In a form that is good in any folder: a worker's is not this one.
     url = normalise_url(catalog_url(catalog)).render_as_string(hide_password=False)
     return (
-        AimlApiCredentials(api_key=SecretStr(key), base_url=base_url or DEFAULT_BASE_URL),
+        credentials_for(endpoint, key),
         store,
         ImageCatalog(url=SecretStr(url)),
     )
@@ -170,7 +177,7 @@ def _from_environment(variable: str) -> Any:
     raise BadInput(f"--save-s3-keys: {variable} is not set")
 
 
-def _check(made: tuple[AimlApiCredentials, S3ImageStore | LocalImageStore, ImageCatalog]) -> tuple[str, str, str]:
+def _check(made: tuple[ApiCredentials, S3ImageStore | LocalImageStore, ImageCatalog]) -> tuple[str, str, str]:
     """Try all three, the free and harmless first.
 
     Raises:

@@ -126,16 +126,19 @@ def check_api(client: ImageClient) -> str:
     """
     from ..core.providers.errors import ApiError, BadKey
 
+    variable = client.provider.key_variable
     try:
         balance = client.check_key()
     except BadKey as error:
         raise BadInput(
-            f"{client.base_url} refuses the key ({error.message}): correct AIMLAPI_API_KEY, then save it with "
+            f"{client.base_url} refuses the key ({error.message}): correct {variable}, then save it with "
             "`prefect-imagen blocks create`"
         ) from None
     except ApiError as error:
         # A key without the right to see the balance can still buy images.
         return f"{client.base_url} answers; the balance cannot be seen with this key ({error})"
+    if balance is None:
+        return f"{client.base_url} answers, and refuses nothing; what is left cannot be asked for"
     if balance < _LOW_BALANCE:
         raise BadInput(f"{client.base_url} accepts the key, but ${balance:,.2f} is left on it: top it up")
     return f"{client.base_url} accepts the key, ${balance:,.2f} left"
@@ -156,7 +159,7 @@ def check_store(store: ObjectStore) -> str:
 
 def describe_ledger(ledger: Ledger) -> str:
     """What an open ledger is: where, whose account, and for whom."""
-    bound = ledger.origin
+    bound = ", ".join(dict.fromkeys(account.origin for account in ledger.accounts)) or ledger.origin
     account = f"account of {bound}" if bound else "new, not yet bound to an API"
     shared = "; SQLite: for workers on one machine" if ledger.url.get_backend_name() == "sqlite" else ""
     return f"{ledger.description}, {account}{shared}"

@@ -149,6 +149,7 @@ class _Parts:
 
     def job(self, place: _Place) -> Job:
         """The run: four products in three styles and two lights."""
+        from ..core.providers import Endpoint
         from .job import Job
         from .typed import read_text
 
@@ -162,7 +163,7 @@ class _Parts:
             ),
             to=f"s3://{_BUCKET}/{_PREFIX}" if self.s3 is not None else str(place.images),
             api_key="any-key-will-do-for-the-sandbox",
-            base_url=self.sandbox.base_url,
+            endpoint=Endpoint.find(base_url=self.sandbox.base_url),
             # A ledger each: owned images are copied to a new destination from the old one, which is not running.
             catalog=str(place.root.absolute() / ("catalog.db" if self.s3 is not None else "folder-catalog.db")),
             store_options=self.s3.options if self.s3 is not None else {},

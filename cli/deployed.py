@@ -97,7 +97,7 @@ class _Look:
     def _try(self, slug: str) -> str:
         from prefect.exceptions import ObjectNotFound
 
-        from ..blocks import AimlApiCredentials, ImageCatalog
+        from ..blocks import AimlApiCredentials, ImageApiCredentials, ImageCatalog
         from ..blocks.references import catalog_block, credentials_block, image_store_block
 
         kind, _, name = slug.partition("/")
@@ -108,7 +108,7 @@ class _Look:
                 f"there is no block {slug}: save it with `prefect-imagen blocks create`, or write a file for the "
                 "blocks that there are with `prefect-imagen deploy init FOLDER`, and deploy that"
             )
-        if kind == AimlApiCredentials.get_block_type_slug():
+        if kind in {block.get_block_type_slug() for block in (AimlApiCredentials, ImageApiCredentials)}:
             check_api(credentials_block(slug).get_client())
         elif kind == ImageCatalog.get_block_type_slug():
             catalog_block(slug).get_ledger()
@@ -136,6 +136,7 @@ class _Look:
             ImagenError: What the run would fail with before it buys anything.
         """
         from ..blocks.references import catalog_block, credentials_block
+        from ..core.providers import Endpoint
         from ..core.run.checks import check_request
 
         given: Mapping[str, Any] = deployment.parameters
@@ -153,11 +154,11 @@ class _Look:
         pool = self.types.get(deployment.work_pool_name or "", "")
         if pool not in ("", "process") and isinstance(prompts, str) and "://" not in prompts:
             raise BadInput(f"{prompts} is a file of this machine, and the pool is of type {pool}: put the file into S3")
-        credentials = credentials_block(_slug(given.get("credentials")))
+        client = credentials_block(_slug(given.get("credentials")), request.model).get_client(request.model)
         # Where prompts are given at each start, all else can be looked at.
-        check_request(prompts or ["a picture"], request.scheduled(datetime.now(UTC)), credentials.base_url)
-        bound, origin = ledger.origin, credentials.get_client().origin()
-        if bound is not None and bound != origin:
+        check_request(prompts or ["a picture"], request.scheduled(datetime.now(UTC)), Endpoint.of(client))
+        origin = client.origin()
+        if bound := ledger.mismatch(origin, client.provider.name):
             raise BadInput(f"its catalog is the account of {bound}, its key is for {origin}: use another of the two")
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from prefect.blocks.core import Block
     from rich.console import Console
 
-    from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+    from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
+    from ..blocks.credentials import ApiCredentials
+    from ..core.providers import Endpoint, ImageClient
 
 _OLD_PRICE_DAYS = 180
 _MODELS_SHOWN = 20
@@ -35,7 +37,7 @@ _MARKS: dict[State, tuple[str, str]] = {
 class Saved:
     """The blocks of one name; None for each that is not saved."""
 
-    credentials: AimlApiCredentials | None = None
+    credentials: ApiCredentials | None = None
     store: S3ImageStore | LocalImageStore | None = None
     catalog: ImageCatalog | None = None
 
@@ -64,6 +66,8 @@ def doctor(
         ),
     ] = False,
     catalog: options.Catalog = None,
+    api: options.Api = None,
+    base_url: options.BaseUrl = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
@@ -75,9 +79,12 @@ def doctor(
     no problem; 1: at least one.
     """
     del verbose
+    from ..core.providers import Endpoint
+
     lines: list[Line] = []
     console = stdout()
-    for line in _examine(name, to, catalog, store.values.get("endpoint_url"), worker=not no_worker):
+    endpoint = Endpoint.find(api=api, base_url=base_url) if api is not None or base_url is not None else None
+    for line in _examine(name, to, catalog, store.values.get("endpoint_url"), endpoint, worker=not no_worker):
         lines.append(line)
         if not json:
             _show(console, line)
@@ -114,7 +121,13 @@ def _tried(check: str, step: Callable[[], str], *, but: tuple[type[ImagenError],
 
 
 def _examine(
-    name: str, to: str | None, catalog: str | None, endpoint_url: str | None, *, worker: bool
+    name: str,
+    to: str | None,
+    catalog: str | None,
+    endpoint_url: str | None,
+    endpoint: Endpoint | None,
+    *,
+    worker: bool,
 ) -> Iterator[Line]:
     from .checks import NoPrefectApi, check_api, check_packages, check_prefect, check_store, one_line
 
@@ -130,13 +143,17 @@ def _examine(
         yield _blocks_line(saved, name)
     else:
         yield Line("blocks", "note", "not looked at: they are in Prefect's server")
-    yield _tried("API", lambda: check_api(_credentials(saved).get_client()))
+
+    def connect() -> ImageClient:
+        return endpoint.open() if endpoint is not None else _client(saved)
+
+    yield _tried("API", lambda: check_api(connect()))
     store = _store(saved, to, endpoint_url)
     if store is None:
         yield Line("bucket", "note", "no destination to check: save a store block, or give --to s3://bucket/prefix")
     else:
         yield _tried("bucket", lambda: check_store(store.get_store()))
-    yield from _database_lines(saved, catalog)
+    yield from _database_lines(saved, catalog, connect)
     if server.state == "ok":
         from .deployed import deployment_lines
 
@@ -145,7 +162,7 @@ def _examine(
 
 def load_blocks(name: str) -> Saved:
     """The blocks that are saved under a name."""
-    from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+    from ..blocks import AimlApiCredentials, ImageApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
 
     def load(kind: type[Block]) -> Any:
         try:
@@ -153,7 +170,8 @@ def load_blocks(name: str) -> Saved:
         except ValueError:
             return None
 
-    return Saved(load(AimlApiCredentials), load(S3ImageStore) or load(LocalImageStore), load(ImageCatalog))
+    credentials = load(AimlApiCredentials) or load(ImageApiCredentials)
+    return Saved(credentials, load(S3ImageStore) or load(LocalImageStore), load(ImageCatalog))
 
 
 def _blocks_line(saved: Saved, name: str) -> Line:
@@ -167,10 +185,11 @@ def _blocks_line(saved: Saved, name: str) -> Line:
     return Line("blocks", "ok", slugs)
 
 
-def _credentials(saved: Saved) -> AimlApiCredentials:
-    from ..blocks import AimlApiCredentials
+def _client(saved: Saved) -> ImageClient:
+    """The API of the saved credentials; else that of the environment."""
+    from ..blocks.credentials import credentials_from_environment
 
-    return saved.credentials or AimlApiCredentials.from_env()
+    return (saved.credentials or credentials_from_environment()).get_client()
 
 
 def _store(saved: Saved, to: str | None, endpoint_url: str | None) -> S3ImageStore | LocalImageStore | None:
@@ -179,7 +198,7 @@ def _store(saved: Saved, to: str | None, endpoint_url: str | None) -> S3ImageSto
     return store_block(to, endpoint_url=endpoint_url) if to else saved.store
 
 
-def _database_lines(saved: Saved, catalog: str | None) -> Iterator[Line]:
+def _database_lines(saved: Saved, catalog: str | None, connect: Callable[[], ImageClient]) -> Iterator[Line]:
     """The ledger, its account, and the models that are bought through it."""
     from ..core.ledger import Ledger, LedgerMissing
     from .catalogs import catalog_url
@@ -200,7 +219,7 @@ def _database_lines(saved: Saved, catalog: str | None) -> Iterator[Line]:
         return
     try:
         yield Line("database", "ok", describe_ledger(ledger))
-        yield from _account_lines(ledger, saved)
+        yield from _account_lines(ledger, connect)
 
         used = dict.fromkeys(str(row["model"]) for row in ledger.runs.all())
     except ImagenError as error:
@@ -211,14 +230,14 @@ def _database_lines(saved: Saved, catalog: str | None) -> Iterator[Line]:
     yield from _model_lines(list(used)[:_MODELS_SHOWN])
 
 
-def _account_lines(ledger: Any, saved: Saved) -> Iterator[Line]:
-
-    bound = ledger.origin
+def _account_lines(ledger: Any, connect: Callable[[], ImageClient]) -> Iterator[Line]:
     try:
-        origin = _credentials(saved).get_client().origin()
+        client = connect()
+        origin = client.origin()
+        bound = ledger.mismatch(origin, client.provider.name)
     except ImagenError:
-        origin = None  # said by the line about the API
-    if bound and origin and bound != origin:
+        bound = origin = None  # said by the line about the API
+    if bound:
         yield Line(
             "database",
             "problem",

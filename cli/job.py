@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import Ledger, open_ledger
-from ..core.providers import normalise_base_url, open_client
+from ..core.providers import Endpoint
 from ..core.request import RunRequest
 from ..core.run.checks import CheckedBatch, Prepared, check_request, prepare
 from ..core.run.report import RunReport, make_report
@@ -40,8 +40,8 @@ class Job:
         prompts: Path or URI of the prompts, or of a plan file; or the prompts.
         request: What to make of them, and how.
         to: Destination: `s3://bucket/prefix` or a folder.
-        api_key: Never shown.
-        base_url: Of the API.
+        endpoint: The API.
+        api_key: The key to it, never shown; None: that of the environment.
         catalog: URL or path of the ledger; may hold a password.
         store_options: Fields of `S3Options` and `ObjectOptions`.
     """
@@ -49,10 +49,10 @@ class Job:
     prompts: str | list[str]
     request: RunRequest
     to: str
-    api_key: str = field(repr=False)
-    base_url: str
+    endpoint: Endpoint
     catalog: str = field(repr=False)
     store_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    api_key: str | None = field(default=None, repr=False)
 
     def check(self) -> Ready:
         """Check first what needs no service, then the services. Sends nothing that costs.
@@ -61,17 +61,15 @@ class Job:
             BadInput: Anything wrong with the input.
             Unavailable: A service does not answer.
         """
-        if not self.api_key:
-            open_client(self.api_key, base_url=self.base_url)  # says what is missing
+        client = self.endpoint.open(self.api_key)  # first of all: it says if there is no key
         store = open_store(self.to, **self.store_options)
         checked = check_request(
             self.prompts,
             self.request,
-            normalise_base_url(self.base_url),
+            self.endpoint,
             ledger=lambda: open_ledger(self.catalog),
             store=store,
         )
-        client = open_client(self.api_key, base_url=self.base_url)
         prepared = prepare(self.request, client=client, ledger=open_ledger(self.catalog), store=store, checked=checked)
         return Ready(self, prepared, checked)
 

@@ -137,7 +137,7 @@ def check(
     from datetime import UTC, datetime
 
     from ..core.files import home
-    from ..core.providers import DEFAULT_BASE_URL, fetch_catalog, load_registry, normalise_base_url
+    from ..core.providers import Endpoint, load_registry
     from .catalogs import ledger_if_any
 
     offline = "offline" in given.values
@@ -147,9 +147,7 @@ def check(
         with ledger_if_any(catalog) as ledger:
             used = ledger.items.used_models() if ledger is not None else []
     specs = [registry.resolve(name, allow_withdrawn=True).spec for name in dict.fromkeys(used)]
-    provider = fetch_catalog(
-        normalise_base_url(base_url or DEFAULT_BASE_URL), home() / "cache", offline=offline, fresh=True
-    )
+    provider = Endpoint.find(base_url=base_url).catalog(home() / "cache", offline=offline, fresh=True)
     today = datetime.now(UTC).date()
     rows = []
     for spec in specs:

@@ -54,12 +54,22 @@ Order = Annotated[
 ]
 Reach = Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url", "region", "role_arn", "external_id"})]
 Endpoint = Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url"})]
+Api = Annotated[
+    str | None,
+    typer.Option(
+        "--api",
+        metavar="NAME",
+        help="Protocol: aimlapi (the default), openai, gemini or queue. A model such as openai:gpt-image-2 says it.",
+        rich_help_panel=_API,
+        show_default=False,
+    ),
+]
 BaseUrl = Annotated[
     str | None,
     typer.Option(
-        envvar="AIMLAPI_BASE_URL",
         metavar="URL",
-        help="An API that is not the public one, such as a sandbox.",
+        help="An API that is not at its public address: your own server, a sandbox. Also AIMLAPI_BASE_URL, "
+        "OPENAI_BASE_URL, GEMINI_BASE_URL, FAL_QUEUE_URL.",
         rich_help_panel=_API,
     ),
 ]

@@ -36,6 +36,7 @@ def plan(
     ] = False,
     to: options.OptionalDestination = None,
     catalog: options.Catalog = None,
+    api: options.Api = None,
     base_url: options.BaseUrl = None,
     models: options.Models = None,
     out: Annotated[
@@ -57,27 +58,26 @@ def plan(
     if regenerations:
         if prompts or given.values.keys() - _ALSO or out is not None:
             raise BadInput("--regenerations: prompts and parameters were said when they were asked for; leave them out")
-        return _plan_regenerations(given, catalog, base_url, as_json=json)
+        return _plan_regenerations(given, catalog, api, base_url, as_json=json)
     if not prompts:
         raise BadInput("name a file of prompts, or --regenerations")
     from ..core.inputs import InputReader
     from ..core.limits.circuit import most_calls
-    from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan, open_batch
-    from ..core.providers import DEFAULT_BASE_URL
-    from ..core.run.checks import with_terms
+    from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan
+    from ..core.run.checks import open_terms
     from ..core.storage import open_store
     from .catalogs import ledger_if_any
-    from .typed import read_prompts, read_request, read_store
+    from .typed import endpoint_of, read_prompts, read_request, read_store
 
+    endpoint = endpoint_of(given, api, base_url)
     source = read_prompts(prompts, given.values.get("format"))
-    request = read_request(given, source)
+    request = read_request(given, source, endpoint)
     target = open_store(to, **read_store(store)) if to is not None else None
     destination = target.destination if target is not None else None
-    address = base_url or DEFAULT_BASE_URL
     with ExitStack() as stack:
         ledger = stack.enter_context(ledger_if_any(catalog))
-        reader = InputReader((lambda: ledger) if ledger is not None else None, target, trusted=(address,))
-        spec = with_terms(open_batch(source, request, reader), address, offline=not request.policy.ask_catalogue)
+        reader = InputReader((lambda: ledger) if ledger is not None else None, target, trusted=(endpoint.base_url,))
+        spec = open_terms(source, request, endpoint, reader)
         writer = None
         if out is not None:
             if not isinstance(spec, BatchSpec):
@@ -107,10 +107,12 @@ def plan(
     return OK
 
 
-def _plan_regenerations(given: Given, catalog: str | None, base_url: str | None, *, as_json: bool) -> int:
+def _plan_regenerations(
+    given: Given, catalog: str | None, api: str | None, base_url: str | None, *, as_json: bool
+) -> int:
     from ..core.limits.circuit import most_calls
     from ..core.plan import make_plan
-    from ..core.providers import DEFAULT_BASE_URL
+    from ..core.providers import Endpoint
     from ..core.review.regenerate import open_batches
     from ..core.run.checks import with_terms
     from .catalogs import existing_ledger
@@ -120,7 +122,8 @@ def _plan_regenerations(given: Given, catalog: str | None, base_url: str | None,
     with existing_ledger(catalog) as ledger:
         made = []
         for destination, batch in open_batches(ledger, ledger.revisions.open()):
-            ready = with_terms(batch, base_url or DEFAULT_BASE_URL, offline=not request.policy.ask_catalogue)
+            endpoint = Endpoint.find(api=api, base_url=base_url, model=batch.model)
+            ready = with_terms(batch, endpoint, offline=not request.policy.ask_catalogue)
             rate = request.limits.requests_per_minute
             made.append((make_plan(ready, ledger, destination=destination, requests_per_minute=rate), destination))
         where = ledger.description

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,6 +39,7 @@ def reconcile(
         typer.Option("--adopt-ledger", help="With --rebuild: take another ledger's images into one that is not empty."),
     ] = False,
     catalog: options.Catalog = None,
+    api: options.Api = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
@@ -54,7 +54,7 @@ def reconcile(
     """
     del verbose
     from ..core.ledger import Ledger
-    from ..core.providers import open_client
+    from ..core.providers import Endpoint
     from ..core.repair import Stores
     from ..core.repair import rebuild as rebuild_ledger
     from ..core.repair import reconcile as compare
@@ -82,8 +82,9 @@ def reconcile(
         else:
             _show_rebuilt(stdout(), made)
         return OK
-    key = os.environ.get("AIMLAPI_API_KEY", "").strip()
-    client = open_client(key, base_url=base_url) if key else None
+    endpoint = Endpoint.find(api=api, base_url=base_url)
+    key = endpoint.provider.key()
+    client = endpoint.open(key) if key or not endpoint.provider.wants_key(endpoint.base_url) else None
     with existing_ledger(catalog) as known:
         reports = [
             compare(known, stores.open(place), apply=apply, quick=quick, stores=stores, client=client, say=say)

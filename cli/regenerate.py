@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from ..core.review.regenerate import Regeneration
     from ..core.run.report import RunReport
 
-_KEY = "AIMLAPI_API_KEY"
 _ANEW = "What is to change"
 
 
@@ -148,7 +146,7 @@ def _buy(
     yes: bool,
     as_json: bool,
 ) -> int:
-    from ..core.providers import DEFAULT_BASE_URL, open_client
+    from ..core.providers import Endpoint, ImageClient
     from ..core.review.regenerate import prepare_batches, with_budget_left
     from ..core.storage import ObjectStore, open_store
     from .job import Job, Ready
@@ -158,7 +156,7 @@ def _buy(
     from .typed import read_store
 
     show_notices(verbose=False)
-    key, url, options_ = os.environ.get(_KEY, "").strip(), base_url or DEFAULT_BASE_URL, read_store(store)
+    options_ = read_store(store)
 
     def store_of(destination: str | None) -> ObjectStore:
         place = to or destination
@@ -166,7 +164,10 @@ def _buy(
             raise BadInput("the images that are to be replaced lie nowhere; say with --to where the new ones go")
         return open_store(place, **(options_ if place.startswith("s3://") else {}))
 
-    ready = prepare_batches(ledger, request, connect=lambda: open_client(key, base_url=url), store_of=store_of)
+    def connect(model: str) -> ImageClient:
+        return Endpoint.find(base_url=base_url, model=model).open()
+
+    ready = prepare_batches(ledger, request, connect=connect, store_of=store_of)
     require_consent(ready, request.budget_usd, yes=yes)
     reports: list[RunReport] = []
     spent, code = 0, OK
@@ -177,8 +178,8 @@ def _buy(
             code = INCOMPLETE
             break
         job = Job(
-            prompts="", request=prepared.request, to=prepared.store.destination, api_key=key, base_url=url,
-            catalog="",
+            prompts="", request=prepared.request, to=prepared.store.destination, catalog="",
+            endpoint=Endpoint.of(prepared.client),
         )  # fmt: skip
         ended = Ready(job, prepared, prepared.checked).run(run_here, live=stderr().is_terminal)
         code = max(code, ended.exit_code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..core.repair import RepairReport
-
-_KEY = "AIMLAPI_API_KEY"
 
 
 @with_flags
@@ -42,6 +39,7 @@ def repair(
         str | None, typer.Option(metavar="RUN", help="Only this run's items: its id, or how it begins.")
     ] = None,
     catalog: options.Catalog = None,
+    api: options.Api = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
@@ -55,7 +53,7 @@ def repair(
     Exit code: 0 nothing is left to repair, 1 something is (it says what), 2 bad input.
     """
     del verbose
-    from ..core.providers import open_client
+    from ..core.providers import Endpoint
     from ..core.repair import Stores
     from ..core.repair import repair as repair_items
     from .catalogs import existing_ledger
@@ -63,10 +61,11 @@ def repair(
     from .typed import read_request, read_store
 
     request = read_request(given)
-    key = os.environ.get(_KEY, "").strip()
-    if request.policy.unknown is UnknownPolicy.RETRY and not key:
-        raise BadInput(f"--unknown retry buys, and needs a key: set {_KEY}")
-    client = open_client(key, base_url=base_url) if key else None
+    endpoint = Endpoint.find(api=api, base_url=base_url)
+    key = endpoint.provider.key()
+    if request.policy.unknown is UnknownPolicy.RETRY and not key and endpoint.provider.wants_key(endpoint.base_url):
+        raise BadInput(f"--unknown retry buys, and needs a key: set {endpoint.provider.key_variable}")
+    client = endpoint.open(key) if key or not endpoint.provider.wants_key(endpoint.base_url) else None
     try:
         with existing_ledger(catalog) as ledger:
             report = repair_items(

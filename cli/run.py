@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from .job import Ready
     from .progress import Progress
 
-_KEY = "AIMLAPI_API_KEY"
-
 
 @with_flags
 def run(
@@ -32,6 +29,7 @@ def run(
     store: options.Store,
     given: Annotated[Given, FlagsOf(RunRequest)],
     catalog: options.Catalog = None,
+    api: options.Api = None,
     base_url: options.BaseUrl = None,
     models: options.Models = None,
     yes: Yes = False,
@@ -48,26 +46,26 @@ def run(
 
     [dim]prefect-imagen run prompts.csv --to s3://bucket/spring --aspect-ratio 16:9 --budget-usd 25[/dim]
 
-    The key is taken from AIMLAPI_API_KEY, S3 credentials from where AWS tools look.
+    The key is taken from AIMLAPI_API_KEY (OPENAI_API_KEY, GEMINI_API_KEY, FAL_KEY), S3 credentials from where AWS
+    tools look.
     The same command again buys only what is missing.
     Where a Prefect API is configured, the run is a flow run in it.
 
     Exit code: 0 all delivered, 1 something is missing (the report says what), 2 bad input.
     """
     del models
-    from ..core.providers import DEFAULT_BASE_URL
     from .catalogs import catalog_url
     from .job import Job
     from .summary import print_summary
-    from .typed import read_prompts, read_request, read_store
+    from .typed import endpoint_of, read_prompts, read_request, read_store
 
+    endpoint = endpoint_of(given, api, base_url)
     source = read_prompts(prompts, given.values.get("format"))
     job = Job(
         prompts=source,
-        request=read_request(given, source),
+        request=read_request(given, source, endpoint),
         to=to,
-        api_key=os.environ.get(_KEY, "").strip(),
-        base_url=base_url or DEFAULT_BASE_URL,
+        endpoint=endpoint,
         catalog=catalog_url(catalog),
         store_options=read_store(store),
     )

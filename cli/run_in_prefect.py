@@ -56,14 +56,15 @@ def _parameters(ready: Ready) -> dict[str, Any]:
     """The flow's parameters. Key and catalog are blocks, so that no secret is a parameter."""
     from pydantic import SecretStr
 
-    from ..blocks import AimlApiCredentials, ImageCatalog
+    from ..blocks import ImageCatalog
+    from ..blocks.credentials import credentials_for
 
     job = ready.job
     return {
         **{name: getattr(job.request, name) for name in RunRequest.model_fields},
         "prompts": job.prompts,
         "store": _store_block(ready),
-        "credentials": AimlApiCredentials(api_key=SecretStr(job.api_key), base_url=job.base_url),
+        "credentials": credentials_for(job.endpoint, job.api_key),
         "catalog": ImageCatalog(url=SecretStr(job.catalog)),
     }
 

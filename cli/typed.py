@@ -18,7 +18,7 @@ from ..core.request import DEFAULT_MODEL, ImageChoice, Options, RunRequest
 from .flags import Given
 
 if TYPE_CHECKING:
-    from ..core.providers import ResolvedModel
+    from ..core.providers import Endpoint, ResolvedModel
 
 M = TypeVar("M", bound=Options)
 _SUFFIXES = {"tsv-quoted": "tsv"}
@@ -26,6 +26,17 @@ _SUFFIXES = {"tsv-quoted": "tsv"}
 _SUFFIX = re.compile(r"\.(txt|csv|tsv|jsonl|ndjson|json|parquet|xlsx|gz)$", re.IGNORECASE)
 _OWN_FLAGS = ("aspect_ratio", "num_images", "seed")
 """Fields of a model that have a flag of their own."""
+
+
+def endpoint_of(given: Given, api: str | None, base_url: str | None) -> Endpoint:
+    """Where the flags of a run say that it buys.
+
+    Raises:
+        BadInput: They contradict each other.
+    """
+    from ..core.providers import Endpoint
+
+    return Endpoint.find(api=api, base_url=base_url, model=given.values.get("model"))
 
 
 def read_prompts(arguments: Sequence[str], format_: str | None) -> str | list[str]:
@@ -72,12 +83,13 @@ def _standard_input(format_: str | None) -> str:
     return str(path)
 
 
-def read_request(given: Given, prompts: str | list[str] | None = None) -> RunRequest:
+def read_request(given: Given, prompts: str | list[str] | None = None, endpoint: Endpoint | None = None) -> RunRequest:
     """Read a request; `{scheduled_date}` is today.
 
     Args:
         given: Flags of a `RunRequest`.
         prompts: As `read_prompts` returns them; None for a command that has no prompts.
+        endpoint: Whose model is asked for; None for a command that names none.
 
     Raises:
         BadInput: A value that is not allowed or cannot be read; a plan file, and a flag that would change it.
@@ -99,7 +111,8 @@ def read_request(given: Given, prompts: str | list[str] | None = None) -> RunReq
         raise BadInput(f"--set: {name!r} is given by --{name.replace('_', '-')} already")
     if "set" in values or "matrix" in values:
         # A model that is withdrawn is read, too: another may be used instead, and if there is none, that is said later.
-        model = load_registry().resolve(values.get("model", DEFAULT_MODEL), allow_withdrawn=True)
+        name = values.get("model", DEFAULT_MODEL)
+        model = load_registry().resolve(endpoint.choose(name) if endpoint else name, allow_withdrawn=True)
         values["set"] = _read_fields(model, fields)
         values["matrix"] = _read_matrix(values.get("matrix"), model)
     return RunRequest.by_flag(values).scheduled(datetime.now(UTC))

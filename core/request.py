@@ -25,7 +25,7 @@ FOLDER_KEY_TEMPLATE = "{date}/{slug}.{ext}"
 
 _SCHEDULED_DATE = "{scheduled_date}"
 _DECIDED_BY_A_PLAN = frozenset({"model", "template", "aspect_ratio", "edition", "select", "image", "rewrite"})
-_FREE_WITH_A_PLAN = frozenset({("image", "fallback"), ("image", "lenient")})
+_FREE_WITH_A_PLAN = frozenset({("image", "fallback"), ("image", "lenient"), ("image", "price")})
 
 
 class UnknownPolicy(enum.StrEnum):
@@ -256,6 +256,16 @@ class ImageOptions(Options):
         Field(description="Models to use once the model is withdrawn, in this order; parameters are translated."),
         Flag(metavar="MODEL[,MODEL]"),
     ] = ()
+    price: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1000,
+            description="What an image costs at most in USD, where it is not known, or is otherwise; 0 for your own "
+            "server.",
+        ),
+        Flag(metavar="USD"),
+    ] = None
     lenient: Annotated[
         bool, Field(description="Leave out parameters that the model cannot do; the report says which.")
     ] = False

@@ -14,6 +14,7 @@ from ..blocks.references import catalog_block, credentials_block, image_store_bl
 from ..core import request as options
 from ..core.errors import BadInput
 from ..core.money import format_usd, usd_to_credits
+from ..core.providers import Endpoint, ImageClient
 from ..core.request import ChainStep, Delivery, Limits, Policy, PromptOptions, RunRequest
 from ..core.review.regenerate import with_budget_left
 from ..core.run.chain import plan_chain, source_of, step_requests
@@ -77,11 +78,17 @@ def imagen_chain(
     requests = step_requests(common, steps)
     ledger = catalog_block(catalog).get_ledger()
     require_budget(ledger, budget_usd)
-    client = credentials_block(credentials).get_client()
     target = image_store_block(store).get_store()
     known: dict[str, Any] = {"ledger": lambda: ledger, "store": target}
-    checked = check_request(prompts, requests[0], client.base_url, **known)
-    plan = plan_chain(checked.batch, requests[1:], client.base_url, ledger)
+
+    def connect(model: str) -> ImageClient:
+        return credentials_block(credentials, model).get_client(model)
+
+    def at(model: str) -> Endpoint:
+        return Endpoint.of(connect(model))
+
+    checked = check_request(prompts, requests[0], at(requests[0].model), **known)
+    plan = plan_chain(checked.batch, requests[1:], at, ledger)
     logger.info("chain: %s", plan.summary())
     if budget_usd is not None and usd_to_credits(budget_usd) < plan.cheapest:
         raise BadInput(
@@ -91,7 +98,8 @@ def imagen_chain(
     spent = 0
     for number, request in enumerate(requests, start=1):
         if reports:
-            checked = check_request(source_of(reports[-1].run_id), request, client.base_url, **known)
+            checked = check_request(source_of(reports[-1].run_id), request, at(request.model), **known)
+        client = connect(request.model)
         whole = prepare(request, client=client, ledger=ledger, store=target, checked=checked)
         affordable = with_budget_left(whole, spent)
         if affordable is None:

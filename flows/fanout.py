@@ -74,10 +74,11 @@ def imagen_shard(
     own = request.with_("policy", wait_for_others=0.0)
     refs = (credentials, store, catalog)
     try:
-        tags = dict(catalog_block(catalog).get_ledger().runs.get(run_id)["tags"])
+        row = catalog_block(catalog).get_ledger().runs.get(run_id)
     except KeyError:
         raise BadInput(f"there is no run {run_id} in this catalog; imagen_fanout plans it") from None
-    run = Run.open(connect(own.model_copy(update={"tags": tags}), refs), run_id, get_run_logger())
+    tagged = own.model_copy(update={"tags": dict(row["tags"])})
+    run = Run.open(connect(tagged, refs, str(row["model"])), run_id, get_run_logger())
     with shared_run(run_id, lambda: run):
         failures = run.buy(TaskRuns(refs, own), len(rows), rows)
         progress = run.ledger.runs.row_progress(run_id, rows)

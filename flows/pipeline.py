@@ -19,12 +19,14 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks.credentials import ApiCredentials
 from ..blocks.references import catalog_block, credentials_block, image_store_block, references
 from ..core import request as options
 from ..core.errors import BadInput, ImagenError
 from ..core.ledger import BudgetWarning
 from ..core.money import credits_to_usd
+from ..core.providers import Endpoint
 from ..core.request import Delivery, ImageOptions, Limits, Policy, PromptOptions, Rewrite, RunRequest
 from ..core.run.checks import CheckedBatch, Prepared, check_request, prepare, take_over
 from ..core.run.chunks import MAX_CHUNKS
@@ -52,7 +54,11 @@ Store = Annotated[
     Field(description="Where images go: a saved store, `s3://bucket/prefix`, or a folder."),
 ]
 Credentials = Annotated[
-    AimlApiCredentials | None, Field(description="API key. None: AIMLAPI_API_KEY of the environment.")
+    ApiCredentials | None,
+    Field(
+        description="API and key. None: AIMLAPI_API_KEY of the environment, or the key of the provider that the model "
+        "names."
+    ),
 ]
 Catalog = Annotated[
     ImageCatalog | str | None,
@@ -190,7 +196,7 @@ def opened(
     prompts: str | list[str],
     request: RunRequest,
     store: S3ImageStore | LocalImageStore | str,
-    credentials: AimlApiCredentials | None,
+    credentials: ApiCredentials | None,
     catalog: ImageCatalog | str | None,
     *,
     check: Callable[[Sequence[str | None]], None] = lambda _: None,
@@ -215,17 +221,18 @@ def opened(
     checked: CheckedBatch | None = None
     if prepared is None:
         request = request.scheduled(scheduled_start())
+        block = credentials_block(credentials, request.model)
         checked = check_request(
             prompts,
             request,
-            credentials_block(credentials).base_url,
+            Endpoint.of(block.get_client(request.model)),
             ledger=lambda: catalog_block(catalog).get_ledger(),
             store=image_store_block(store).get_store(),
         )
     with references(credentials, store, catalog) as refs:
         check(refs)
         if prepared is None:
-            prepared = connect(request, refs, checked)
+            prepared = connect(request, refs, checked.batch.model if checked is not None else request.model, checked)
             require_budget(prepared.ledger, request.budget_usd)
         run = Run.open(prepared, str(prefect.runtime.flow_run.id), get_run_logger())
         run.on_budget_warning = _send_budget_warning
@@ -258,7 +265,9 @@ def _send_pause(flow: contextvars.Context, patience: float, run_id: str, of: Any
     flow.copy().run(events.send, event)
 
 
-def connect(request: RunRequest, refs: Sequence[str | None], checked: CheckedBatch | None = None) -> Prepared:
+def connect(
+    request: RunRequest, refs: Sequence[str | None], model: str, checked: CheckedBatch | None = None
+) -> Prepared:
     """Turn references into services and check these.
 
     Raises:
@@ -268,9 +277,8 @@ def connect(request: RunRequest, refs: Sequence[str | None], checked: CheckedBat
     credentials, store, catalog = refs
     ledger = catalog_block(catalog).get_ledger()
     target = image_store_block(store or "").get_store()
-    return prepare(
-        request, client=credentials_block(credentials).get_client(), ledger=ledger, store=target, checked=checked
-    )
+    client = credentials_block(credentials, model).get_client(model)
+    return prepare(request, client=client, ledger=ledger, store=target, checked=checked)
 
 
 def announce_model(run: Run) -> None:

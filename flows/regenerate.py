@@ -12,10 +12,12 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from ..blocks import AimlApiCredentials, LocalImageStore, S3ImageStore
+from ..blocks import LocalImageStore, S3ImageStore
+from ..blocks.credentials import ApiCredentials
 from ..blocks.references import catalog_block, credentials_block, image_store_block, references
 from ..core import request as options
 from ..core.errors import BadInput, ImagenError
+from ..core.providers import ImageClient
 from ..core.request import Delivery, ImageChoice, Limits, Policy, RunRequest
 from ..core.review.choice import image_filter
 from ..core.review.regenerate import Regeneration, ask, prepare_batches, with_budget_left
@@ -78,8 +80,10 @@ def imagen_regenerate(
             raise BadInput("the images that are to be replaced lie nowhere; name a store for the new ones")
         return image_store_block(place).get_store()
 
-    client = credentials_block(credentials)
-    prepared = prepare_batches(ledger, request, connect=client.get_client, store_of=store_of)
+    def connect(model: str) -> ImageClient:
+        return credentials_block(credentials, model).get_client(model)
+
+    prepared = prepare_batches(ledger, request, connect=connect, store_of=store_of)
     reports = []
     spent = 0
     for whole in prepared:
@@ -101,7 +105,7 @@ def imagen_regenerate(
 
 def carry_out(
     prepared: Prepared,
-    credentials: AimlApiCredentials | None,
+    credentials: ApiCredentials | None,
     store: S3ImageStore | LocalImageStore | str | None,
     catalog: Any,
 ) -> RunReport:

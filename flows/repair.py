@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
@@ -10,10 +9,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from ..blocks import AimlApiCredentials, LocalImageStore, S3ImageStore
-from ..blocks.credentials import KEY_VARIABLE
+from ..blocks import LocalImageStore, S3ImageStore
+from ..blocks.credentials import ApiCredentials
 from ..blocks.references import catalog_block, credentials_block, image_store_block
 from ..core import request as options
+from ..core.providers import Endpoint
 from ..core.repair import IncompleteRepair, Stores, repair
 from ..core.request import Delivery, Limits, RunRequest, UnknownPolicy
 from .parameters import document_parameters
@@ -28,7 +28,7 @@ def imagen_repair(
         Field(description="A store of the runs' images; its access is used for other buckets, too."),
     ] = None,
     credentials: Annotated[
-        AimlApiCredentials | None,
+        ApiCredentials | None,
         Field(description="To ask the API's log, and to buy again. None: AIMLAPI_API_KEY of the environment."),
     ] = None,
     catalog: Catalog = None,
@@ -56,7 +56,7 @@ def imagen_repair(
     """
     logger = get_run_logger()
     ledger = catalog_block(catalog).get_ledger()
-    keyless = credentials is None and not os.environ.get(KEY_VARIABLE) and unknown is not UnknownPolicy.RETRY
+    keyless = credentials is None and not Endpoint.find().provider.key() and unknown is not UnknownPolicy.RETRY
     report = repair(
         ledger,
         Stores(image_store_block(store).get_store() if store is not None else None),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .blocks import AimlApiCredentials as AimlApiCredentials
+    from .blocks import ImageApiCredentials as ImageApiCredentials
     from .blocks import ImageCatalog as ImageCatalog
     from .blocks import LocalImageStore as LocalImageStore
     from .blocks import S3ImageStore as S3ImageStore
@@ -58,7 +59,7 @@ _NAMES = {
         imagen_repair""",
     "tasks": """catalog_images check_images check_provenance download_images expand_prompts generate_images
         make_thumbnails rewrite_prompts upload_images""",
-    "blocks": "AimlApiCredentials ImageCatalog LocalImageStore S3ImageStore SigningCertificate",
+    "blocks": "AimlApiCredentials ImageApiCredentials ImageCatalog LocalImageStore S3ImageStore SigningCertificate",
     "core.request": """ChainStep CheckOptions Delivery ImageChoice ImageOptions Limits Policy PromptOptions Rewrite
         RunRequest""",
     "core.run.report": "IncompleteRun RunReport",

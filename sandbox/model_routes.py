@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.providers.chat_models import load_chat_models
+from ..core.providers.providers import DEFAULT_PROVIDER
 from ..core.providers.spec import ModelSpec
 from .error_bodies import now_iso, unknown_model
 from .openapi import model_document
@@ -51,7 +52,7 @@ class ModelRoutes:
     async def deprecations(self, request: Request) -> Response:
         """`GET /v1/models/deprecations`: every model that is deprecated or withdrawn."""
         rows = []
-        for spec in self._state.registry.models:
+        for spec in self._state.registry.sold_by(DEFAULT_PROVIDER):
             current = self._state.status_of(spec)
             if current.status == "listed":
                 continue
@@ -72,7 +73,7 @@ class ModelRoutes:
         return _cached(request, model_document(model, names, self._state.origin))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        for spec in self._state.registry.models:
+        for spec in self._state.registry.sold_by(DEFAULT_PROVIDER):
             if self._state.status_of(spec).status == "withdrawn":
                 continue
             yield _row(

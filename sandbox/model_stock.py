@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..core.money import usd_to_credits
+from ..core.providers.providers import DEFAULT_PROVIDER
 from ..core.providers.registry import Registry
 from ..core.providers.spec import Contract, Lifecycle, ModelSpec, Price
 
@@ -18,6 +19,7 @@ _DEFAULT_PRICE = Price(usd=Decimal("0.05"), usd_high=Decimal("0.06"), as_of="now
 """Of models whose real price is not public."""
 
 _MEGAPIXEL = 1_048_576
+_CHARACTERS_PER_TOKEN = 4
 _ANY = "any model"
 
 Status = Literal["listed", "deprecated", "superseded", "withdrawn"]
@@ -110,7 +112,18 @@ class ModelStock:
         price = spec.price or _DEFAULT_PRICE
         if override.price_usd is None:
             return price
-        return price.model_copy(update={"usd": override.price_usd, "usd_high": override.price_usd, "per": "image"})
+        return price.model_copy(
+            update={"usd": override.price_usd, "usd_high": override.price_usd, "per": "image", "tokens": None}
+        )
+
+    def tokens(self, spec: ModelSpec, prompt: str) -> tuple[int, int]:
+        """Tokens of the prompt and of one image, varied by the prompt, for a model that is priced by them."""
+        price = self.price(spec)
+        if price.tokens is None:
+            return 0, 0
+        digest = hashlib.sha256(f"{spec.id}\x1f{prompt}".encode("utf-8", "surrogatepass")).digest()
+        usual = price.usd * 1_000_000 / price.tokens.output
+        return -(-len(prompt) // _CHARACTERS_PER_TOKEN), int(usual * (Decimal("0.9") + Decimal(digest[0]) / 1275))
 
     def quotes(self, spec: ModelSpec) -> bool:
         """Whether the list of models shows its price."""
@@ -123,6 +136,10 @@ class ModelStock:
         price = self.price(spec)
         if price.per == "image":
             return price.credits
+        if price.tokens is not None:
+            return price.tokens.credits(*self.tokens(spec, prompt))
+        if spec.provider != DEFAULT_PROVIDER:
+            return min(price.credits_high, price.of_size(width, height))
         if price.per == "megapixel":
             share = max(Decimal(1), Decimal(width * height) / _MEGAPIXEL)
         else:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ..core.errors import BadInput
 from ..core.money import usd_to_credits
+from ..core.providers.providers import DEFAULT_PROVIDER
 from ..core.providers.registry import UnknownModel, load_registry
 from ..core.providers.spec import ModelSpec, ResolvedModel
 from .call_log import CallLog
@@ -69,6 +70,8 @@ class SandboxState:
             found = self.registry.resolve(wanted, allow_withdrawn=True)
         except UnknownModel:
             return None
+        if found.spec.price is None and found.spec.provider != DEFAULT_PROVIDER:
+            return None  # nobody has described it
         return None if self.status_of(found.spec).status == "withdrawn" else found
 
     def status_of(self, spec: ModelSpec) -> ModelStatus:

@@ -15,7 +15,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
-from ..blocks import AimlApiCredentials, ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
+from ..blocks.credentials import ApiCredentials
 from ..blocks.references import catalog_block, credentials_block, image_store_block
 from ..core.errors import Unavailable
 from ..core.ledger import LedgerBehind
@@ -41,7 +42,7 @@ _TASKS = frozenset({
 })  # fmt: skip
 logging.getLogger("prefect.task_runs").addFilter(_OnlyNews())
 
-Credentials = AimlApiCredentials | str | None
+Credentials = ApiCredentials | str | None
 Store = S3ImageStore | LocalImageStore | str | None
 Catalog = ImageCatalog | str | None
 
@@ -90,7 +91,10 @@ class RunConfig:
         ledger = catalog_block(self.catalog).get_ledger()
         store = image_store_block(self.store).get_store() if self.store is not None else None
         wanted = self.buys or self.credentials is not None
-        client = credentials_block(self.credentials).get_client() if wanted else None
+        client = None
+        if wanted:
+            model = str(ledger.runs.get(run_id)["model"])
+            client = credentials_block(self.credentials, model).get_client(model)
         return Run(Services(run_id, ledger=ledger, store=store, client=client, request=self.request))
 
 
@@ -141,7 +145,7 @@ def bind_alone(run: Run, *, alone: bool) -> None:
     """Bind the ledger to the API, which a flow does before its steps begin."""
     client = run.services.client
     if alone and client is not None:
-        run.ledger.bind(client.origin(), client.address)
+        run.ledger.bind(client.origin(), client.address, client.provider.name)
 
 
 def raise_if_unavailable(run: Run, *, alone: bool) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from prefect_imagen.core.ledger import Ledger
 from prefect_imagen.core.money import credits_to_usd
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import Endpoint, open_client
 from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.checks import check_request, prepare
 from prefect_imagen.core.run.chunks import Threads
@@ -46,6 +46,8 @@ def run_chain(
     s3: Mapping[str, Any] | None = None,
     adopt: bool = False,
     key: str = "key-of-the-tests",
+    model: str | None = None,
+    price: float | None = None,
 ) -> dict[str, Any]:
     """Run so many prompts once; returns the run's id, its items by state, and how it ended.
 
@@ -71,9 +73,11 @@ def run_chain(
         s3: Options of the store.
         adopt: Take over the destination of another ledger.
         key: Of the API.
+        model: None: the default one.
+        price: As the option.
     """
     ledger = catalog if isinstance(catalog, Ledger) else Ledger(catalog)
-    client = AimlApiClient(key, base_url=base_url, read_timeout=read_timeout)
+    client = open_client(key, base_url=base_url, model=model, read_timeout=read_timeout)
     request = RunRequest.by_flag(
         {
             "set": dict(parameters or {}),
@@ -86,6 +90,8 @@ def run_chain(
             "adopt_ledger": adopt,
             "patience": patience,
             "offline": True,
+            "price": price,
+            **({"model": model} if model is not None else {}),
             **(options or {}),
         }
     )
@@ -93,7 +99,7 @@ def run_chain(
     source = prompts or [f"{prefix} number {n}" for n in range(count)]
     try:
         target = open_store(store, **(s3 or {}))
-        checked = check_request(source, request, base_url, ledger=lambda: ledger, store=target)
+        checked = check_request(source, request, Endpoint.of(client), ledger=lambda: ledger, store=target)
         prepared = prepare(request, client=client, ledger=ledger, store=target, checked=checked)
         with closing(Run.open(prepared, uuid.uuid4().hex)) as run:
             planned = run.plan()

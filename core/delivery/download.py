@@ -63,7 +63,7 @@ class Downloader:
     def load(
         self, task: ImageTask, *, in_memory: int = IN_MEMORY, pictures: CircuitBreaker | None = None
     ) -> tuple[ImageFile, bytes | None]:
-        """Get one image as `download` does, but a small one from the network only into memory.
+        """Get one image as `download` does, but a small one only into memory: it can be had again.
 
         Args:
             in_memory: Most bytes of a body that is not written to the spool.
@@ -85,9 +85,9 @@ class Downloader:
         if task.source_url is not None:
             return self._from_url(task, task.source_url, path, in_memory, pictures)
         began = time.monotonic()
-        file = self._from_elsewhere(task, path)
+        file, data = self._from_elsewhere(task, path, in_memory)
         _report(pictures, file, began)
-        return file, None
+        return file, data
 
     def _from_url(
         self, task: ImageTask, url: str, path: Path, in_memory: int, pictures: CircuitBreaker | None
@@ -131,36 +131,38 @@ class Downloader:
             return self._bad(task, file.reason), None
         return (ImageFile(task, FileState.LATER, reason=file.reason) if doubtful else file), None
 
-    def _from_elsewhere(self, task: ImageTask, path: Path) -> ImageFile:
+    def _from_elsewhere(self, task: ImageTask, path: Path, in_memory: int) -> tuple[ImageFile, bytes | None]:
         """The bytes are in the spooled reply, or in another store."""
         try:
             if task.copy_from is not None:
                 store, key = self._open_copy(task.copy_from)
-                return self._verified(task, store.get(key, path))
-            return self._from_reply(task, path)
+                return self._verified(task, store.get(key, path)), None
+            return self._from_reply(task, path, in_memory)
         except NotAnImage as error:
-            return self._bad(task, error.reason)
+            return self._bad(task, error.reason), None
         except SpoolUnavailable:
             raise
         except ObjectMissing as error:
-            return ImageFile(task, FileState.GONE, reason=str(error))
+            return ImageFile(task, FileState.GONE, reason=str(error)), None
         except ImagenError as error:
-            return ImageFile(task, FileState.LATER, reason=str(error))
+            return ImageFile(task, FileState.LATER, reason=str(error)), None
 
-    def _from_reply(self, task: ImageTask, path: Path) -> ImageFile:
+    def _from_reply(self, task: ImageTask, path: Path, in_memory: int) -> tuple[ImageFile, bytes | None]:
         raw = self._spool.replies.load(task.call_id)
         if raw is None:
             if task.sent_from not in (None, this_host()):
-                return ImageFile(task, FileState.LATER, reason=f"the reply is in the spool of {task.sent_from}")
-            return ImageFile(task, FileState.GONE, reason="the reply that carried the image is gone from the spool")
+                return ImageFile(task, FileState.LATER, reason=f"the reply is in the spool of {task.sent_from}"), None
+            gone = "the reply that carried the image is gone from the spool"
+            return ImageFile(task, FileState.GONE, reason=gone), None
         image = next((image for image in raw.read().images if image.index == task.index), None)
         if image is None or image.base64 is None:
-            return ImageFile(task, FileState.GONE, reason="the spooled reply has no such image")
+            return ImageFile(task, FileState.GONE, reason="the spooled reply has no such image"), None
         try:
             data = decode_base64(image.base64)
         except ValueError:
             raise NotAnImage("the reply's base64 cannot be decoded") from None
-        return self._verified(task, save_bytes(data, path))
+        fetched = save_bytes(data, path, in_memory=in_memory)
+        return self._verified(task, fetched), fetched.data
 
     def _verified(self, task: ImageTask, fetched: Fetched) -> ImageFile:
         if task.sha256 is not None and fetched.sha256 != task.sha256:

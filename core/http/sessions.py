@@ -53,14 +53,23 @@ class WatchedBody(io.BytesIO):
 _LONG_ENOUGH = 8  # a shorter key is a word that an answer may use
 
 
-class BearerAuth(AuthBase):
-    """Sets the Authorization header itself: without an auth object, requests lets `~/.netrc` override the header."""
+class KeyAuth(AuthBase):
+    """Sets the header with the key itself: without an auth object, requests lets `~/.netrc` set one.
 
-    def __init__(self, key: str) -> None:
+    Args:
+        key: Empty to send none.
+        header: The header that the API looks for.
+        scheme: What stands before the key, with the blank behind it.
+    """
+
+    def __init__(self, key: str, header: str = "Authorization", scheme: str = "Bearer ") -> None:
         self.key = key
+        self._header = header
+        self._scheme = scheme
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self.key}"
+        if self.key:
+            request.headers[self._header] = f"{self._scheme}{self.key}"
         return request
 
     def taken_from(self, answer: bytes) -> bytes:
@@ -69,7 +78,7 @@ class BearerAuth(AuthBase):
         return answer.replace(key, b"***") if len(key) >= _LONG_ENOUGH else answer
 
     def __repr__(self) -> str:
-        return "BearerAuth(********)"
+        return "KeyAuth(********)"
 
 
 class _Session(requests.Session):

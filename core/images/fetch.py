@@ -167,7 +167,7 @@ class Fetcher:
         if encoding not in ("", "identity"):
             data = b"".join(chunks)
             self._check_size(len(data), declared, hop)
-            return self._keep(self._decoded(data, encoding, hop), dest, content_type, in_memory)
+            return save_bytes(self._decoded(data, encoding, hop), dest, content_type or None, in_memory=in_memory)
         if declared is None or declared > in_memory:
             with HashedFile(dest) as out:
                 for chunk in chunks:
@@ -176,15 +176,7 @@ class Fetcher:
                 return out.fetched(content_type or None)
         data = b"".join(chunks)
         self._check_size(len(data), declared, hop)
-        return self._keep(data, dest, content_type, in_memory)
-
-    @staticmethod
-    def _keep(data: bytes, dest: Path, content_type: str, in_memory: int) -> Fetched:
-        if len(data) > in_memory:
-            with HashedFile(dest) as out:
-                out.write(data)
-                return out.fetched(content_type or None)
-        return Fetched(dest, len(data), hashlib.sha256(data).hexdigest(), content_type or None, data)
+        return save_bytes(data, dest, content_type or None, in_memory=in_memory)
 
     def _decoded(self, data: bytes, encoding: str, hop: WireUrl) -> bytes:
         try:
@@ -267,12 +259,20 @@ def _root(error: BaseException) -> BaseException:
         error = inner
 
 
-def save_bytes(data: bytes | memoryview, dest: Path) -> Fetched:
-    """Write bytes that came inside a reply, in the way a download is written.
+def save_bytes(
+    data: bytes | memoryview, dest: Path, content_type: str | None = None, *, in_memory: int = -1
+) -> Fetched:
+    """Write the bytes of a picture, or only keep them.
+
+    Args:
+        content_type: Passed on into the result.
+        in_memory: Most bytes that are not written.
 
     Raises:
         SpoolUnavailable: `dest` cannot be written.
     """
+    if len(data) <= in_memory:
+        return Fetched(dest, len(data), hashlib.sha256(data).hexdigest(), content_type, bytes(data))
     with HashedFile(dest) as out:
         out.write(data)
-        return out.fetched()
+        return out.fetched(content_type)

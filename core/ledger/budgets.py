@@ -170,12 +170,14 @@ class Budgets(Part):
 
     def states(self, run_id: str | None = None) -> list[BudgetState]:
         """The budgets that are set, and what is used of each: of a run (if one is named), of the day, of the month."""
-        with self._database.read() as connection:
-            return [*_run_states(connection, run_id), *_window_states(connection, datetime.now(UTC))]
+        return self._database.ask(
+            lambda connection: [*_run_states(connection, run_id), *_window_states(connection, datetime.now(UTC))]
+        )
 
     def may_free(self, run_id: str, period: Period) -> bool:
         """Whether calls are in flight that may yet cost less than is reserved for them in one of a run's budgets."""
-        with self._database.read() as connection:
+
+        def question(connection: Connection) -> bool:
             alive = workers.c.heartbeat >= database_now(connection) - LEASE_SECONDS
             query = (
                 sa.select(calls.c.id)
@@ -186,6 +188,8 @@ class Budgets(Part):
             if period is Period.RUN:
                 query = query.where(calls.c.run_id == run_id)
             return connection.scalar(query) is not None
+
+        return self._database.ask(question)
 
     def pop_warnings(self, run_id: str) -> list[BudgetWarning]:
         """Budgets of which four fifths are used by now; each is returned once, to the first caller.

@@ -41,6 +41,11 @@ class CallIntent:
     wire_model: str
     contract: str
     prompt: str | None = None  # as it is sent, where that is not the item's own
+    provider: str | None = None
+    origin: str | None = None  # the API
+    key_fingerprint: str | None = None
+    expected: int | None = None  # price by the price list, in credits
+    recovery: Mapping[str, str] | None = None  # how its answer can be asked for once more
 
 
 class BeginResult(enum.Enum):
@@ -169,6 +174,28 @@ class RecordedCall:
     parameters: Mapping[str, Any]
     requested: int
     reserved: int  # highest price, in credits
+    expected: int | None  # price by the price list, in credits
+
+
+@dataclass(frozen=True, slots=True)
+class Recoverable:
+    """A call whose answer was lost and can be asked for once more."""
+
+    id: str
+    item_id: str
+    run_id: str
+    provider: str
+    origin: str
+    key_fingerprint: str
+    recovery: Mapping[str, str]
+    contract: str
+    seed: str | None
+    model: str
+    prompt: str  # as it was sent
+    parameters: Mapping[str, Any]
+    requested: int
+    expected: int | None
+    rewritten: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +233,7 @@ class Calls(Part):
                 items.c.parameters,
                 calls.c.requested,
                 calls.c.reserved,
+                calls.c.expected,
             )
             .join(items, items.c.id == calls.c.item_id)
             .outerjoin(workers, workers.c.id == calls.c.holder_id)
@@ -216,6 +244,41 @@ class Calls(Part):
             return None
         is_open, is_alive, kind, *rest = rows[0]
         return RecordedCall(bool(is_open), bool(is_alive), ItemKind(kind), *rest)
+
+    def remember(self, call_id: str, recovery: Mapping[str, str]) -> None:
+        """Commit how the answer of a call in flight can be asked for once more."""
+        self._database.write(
+            lambda connection: connection.execute(
+                sa.update(calls).where(calls.c.id == call_id).values(recovery=dict(recovery))
+            )
+        )
+
+    def recoverable(self, *, run_id: str | None = None, item_ids: Sequence[str] | None = None) -> list[Recoverable]:
+        """Calls without a known outcome whose answers can be asked for once more, the earliest first.
+
+        If a run is named, these are the calls for its items, whichever run sent them.
+        """
+        query = (
+            sa.select(
+                *(calls.c[name] for name in ("id", "item_id", "run_id", "provider", "origin", "key_fingerprint")),
+                calls.c.recovery,
+                calls.c.contract,
+                calls.c.seed,
+                items.c.model,
+                sa.func.coalesce(calls.c.prompt, items.c.prompt).label("prompt"),
+                items.c.parameters,
+                calls.c.requested,
+                calls.c.expected,
+                items.c.rewrite_id.is_not(None).label("rewritten"),
+            )
+            .join(items, items.c.id == calls.c.item_id)
+            .where(calls.c.outcome == CallOutcome.UNKNOWN, calls.c.recovery.is_not(None))
+            .order_by(calls.c.sent_at, calls.c.id)
+        )
+        if run_id is not None:
+            query = query.where(calls.c.item_id.in_(items_and_rewrites_of_run(run_id)))
+        rows = self._rows(query) if item_ids is None else self._rows_among(query, calls.c.item_id, item_ids)
+        return [Recoverable(**row._mapping) for row in rows]
 
     def unknown(self, *, run_id: str | None = None, item_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Calls that were sent and have no known outcome, the latest first: what to ask the provider about.
@@ -356,6 +419,7 @@ def _reserve(connection: Connection, run_id: str, intents: list[CallIntent], now
 def _call_row(intent: CallIntent, now: datetime) -> dict[str, object]:
     return {
         **fields(intent, "id", "item_id", "run_id", "requested", "wire_model", "contract", "prompt"),
+        **fields(intent, "provider", "origin", "key_fingerprint", "expected", "recovery"),
         "of_item": intent.item_id,
         "holder_id": intent.worker_id,
         "outcome": CallOutcome.SENT,

@@ -55,6 +55,27 @@ class CostSummary:
         return self.billed + self.unknown.credits + self.in_flight.credits
 
 
+@dataclass(frozen=True, slots=True)
+class AccountLine:
+    """What one key of a provider was billed, in credits.
+
+    Attributes:
+        provider: None for calls of versions that did not record it.
+        origin: The API.
+        key_fingerprint: Salted; None where it is not known.
+        calls: All of them, unbilled ones included.
+        billed: What was surely billed.
+        billed_at_most: The same if every unknown call was billed.
+    """
+
+    provider: str | None
+    origin: str | None
+    key_fingerprint: str | None
+    calls: int
+    billed: int
+    billed_at_most: int
+
+
 _BY_ITEM = {ItemState.DELIVERED: "delivered", ItemState.LOST: "lost", ItemState.ERASED: "erased"}
 
 
@@ -80,6 +101,22 @@ class Costs(Part):
             name = _line(CallOutcome(outcome), billed, ItemKind(kind), ItemState(state))
             lines[name] = lines.get(name, CostLine()) + CostLine(count, int(credits))
         return CostSummary(**{name: lines.get(name, CostLine()) for name in CostSummary.__dataclass_fields__})
+
+    def by_account(self, run_id: str | None = None) -> list[AccountLine]:
+        """What each key of each provider was billed, for a run or for the whole ledger: together it is `of`."""
+        open_ = calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN))
+        billed = sa.func.coalesce(calls.c.settled, 0)
+        account = (calls.c.provider, calls.c.origin, calls.c.key_fingerprint)
+        query = sa.select(
+            *account,
+            sa.func.count(),
+            sa.func.sum(sa.case((open_, 0), else_=billed)),
+            sa.func.sum(sa.case((open_, calls.c.reserved), else_=billed)),
+        ).group_by(*account)
+        if run_id is not None:
+            query = query.where(calls.c.run_id == run_id)
+        lines = [AccountLine(*row[:3], *(int(value) for value in row[3:])) for row in self._rows(query)]
+        return sorted(lines, key=lambda line: (-line.billed, str(line.provider), str(line.key_fingerprint)))
 
     def by_tag(self, tag: str) -> list[dict[str, Any]]:
         """What runs cost by the value of a tag, the dearest first; runs without the tag are together under None."""

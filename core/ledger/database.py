@@ -94,6 +94,28 @@ class Database:
                 raise
             raise unavailable(error, self.url) from None
 
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """What a question finds; it is asked once more where its connection breaks, as when a server starts anew.
+
+        Raises:
+            LedgerUnavailable: The database does not answer.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                with self._connected() as connection:
+                    return question(connection)
+            except sa.exc.DBAPIError as error:
+                if not is_outage(error):
+                    raise
+                patience = self._silence.patience or 0.0
+                spent = time.monotonic() - began >= patience or self._silence.is_over
+                if spent or not error.connection_invalidated:
+                    raise unavailable(error, self.url) from None
+            except sa.exc.TimeoutError as error:
+                raise unavailable(error, self.url) from None
+            time.sleep(_PROBE_PAUSE)
+
     def _connected(self) -> Connection:
         """Connect, as patiently as the writer."""
         while True:
@@ -158,20 +180,17 @@ class Part:
         self._database = database
 
     def _rows(self, query: sa.Executable) -> Sequence[Any]:
-        with self._database.read() as connection:
-            return connection.execute(query).all()
+        return self._database.ask(lambda connection: connection.execute(query).all())
 
     def _rows_among(self, query: sa.Select[Any], column: sa.ColumnElement[str], values: Iterable[str]) -> list[Any]:
-        with self._database.read() as connection:
-            return list(rows_among(connection, query, column, values))
+        wanted = list(values)
+        return self._database.ask(lambda connection: list(rows_among(connection, query, column, wanted)))
 
     def _scalars(self, query: sa.Executable) -> list[Any]:
-        with self._database.read() as connection:
-            return list(connection.scalars(query))
+        return self._database.ask(lambda connection: list(connection.scalars(query)))
 
     def _scalar(self, query: sa.Executable) -> Any:
-        with self._database.read() as connection:
-            return connection.scalar(query)
+        return self._database.ask(lambda connection: connection.scalar(query))
 
     def _execute(self, statement: sa.Executable) -> None:
         self._database.write(lambda connection: connection.execute(statement))

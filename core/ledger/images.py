@@ -93,13 +93,16 @@ class Images(Part):
         wanted: sa.ColumnElement[bool] = images.c.state == ImageState.PENDING
         if destination is not None:
             wanted = sa.or_(wanted, sa.and_(images.c.state == ImageState.STORED, ~delivered_at(destination)))
-        found: list[ImageTask] = []
-        with self._database.read() as connection:
+
+        def question(connection: Connection) -> list[ImageTask]:
+            found: list[ImageTask] = []
             for batch in batched(item_ids):
                 rows = connection.execute(_TASKS.where(images.c.item_id.in_(batch), wanted))
                 ordered = sorted(rows, key=lambda row: (batch.index(row.item_id), row.number, row.idx))
                 found += map(_task, ordered)
-        return found
+            return found
+
+        return self._database.ask(question)
 
     def source_of(self, task: ImageTask) -> tuple[int | None, Mapping[str, Any]]:
         """Line and columns of the row for which an image was bought; none where its run is not known any more."""

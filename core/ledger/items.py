@@ -250,8 +250,7 @@ class Items(Part):
 
     def states(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
         """The states of items, by id."""
-        with self._database.read() as connection:
-            return states(connection, item_ids)
+        return self._database.ask(lambda connection: states(connection, item_ids))
 
     def of_run_in(self, state: ItemState, run_id: str | None) -> list[str]:
         """Ids of images to be made that are in a state, the oldest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -29,9 +30,26 @@ from .review import ReviewPages
 from .revisions import Revisions
 from .rewrites import Rewrites
 from .runs import Runs
-from .schema import calls, images, insert_new, meta
+from .schema import accounts, calls, images, insert_new, meta
 from .verdicts import Verdicts
 from .workers import release_dead_workers
+
+SANDBOX = "sandbox"
+"""The origin of every sandbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A provider that was bought from.
+
+    Attributes:
+        origin: Its API: scheme, host and port, or `sandbox`.
+        address: Where it answered the last time.
+    """
+
+    provider: str
+    origin: str
+    address: str | None
 
 
 class Ledger(Database):
@@ -108,25 +126,33 @@ class Ledger(Database):
             query = sa.select(images.c.call_id).where(images.c.requested_at.is_(None))
             return connection.scalar(query.limit(1)) is not None
 
-    def bind(self, origin: str, address: str | None = None) -> None:
-        """Bind the ledger to one API (scheme, host, port) for good: a sandbox's purchases never look like real ones.
+    def bind(self, origin: str, address: str | None = None, provider: str | None = None) -> None:
+        """Bind a provider to one API (scheme, host, port) for good, and the ledger to real ones or to a sandbox.
+
+        So a sandbox's purchases never look like real ones.
 
         Args:
             origin: Which API it is.
             address: Where it answers now; a sandbox may answer elsewhere after each start. None leaves what is known.
+            provider: Whose API it is; None for one of which nothing else is known, which has to be the first one.
 
         Raises:
-            LedgerMismatch: The ledger belongs to another API.
+            LedgerMismatch: The ledger, or the provider on it, belongs to another API.
         """
 
         def operation(connection: Connection) -> str:
             # The first of several processes that start at once decides.
             connection.execute(insert_new(connection, meta), [{"key": "api_origin", "value": origin}])
-            bound = str(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_origin")))
+            first = str(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_origin")))
+            if provider is None or (first == SANDBOX) != (origin == SANDBOX):
+                return first
+            row = {"provider": provider, "origin": origin, "address": address}
+            connection.execute(insert_new(connection, accounts), [row])
+            mine = accounts.c.provider == provider
+            bound = str(connection.scalar(sa.select(accounts.c.origin).where(mine)))
             if bound == origin and address is not None:
-                mine = sa.update(meta).where(meta.c.key == "api_address", meta.c.value != address)
-                connection.execute(insert_new(connection, meta), [{"key": "api_address", "value": address}])
-                connection.execute(mine.values(value=address))
+                known = sa.and_(mine, accounts.c.address.is_distinct_from(address))
+                connection.execute(sa.update(accounts).where(known).values(address=address))
             return bound
 
         bound = self.write(operation)
@@ -138,15 +164,26 @@ class Ledger(Database):
 
     @property
     def origin(self) -> str | None:
-        """The API this ledger is bound to; None before the first run."""
+        """The API this ledger was bound to first; None before the first run."""
         with self.read() as connection:
             return connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_origin"))
 
     @property
-    def address(self) -> str | None:
-        """Where this ledger's API answered the last time that it was bought from; None before the first run."""
+    def accounts(self) -> tuple[Account, ...]:
+        """The APIs that were bought from, by provider."""
         with self.read() as connection:
-            return connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_address"))
+            rows = connection.execute(sa.select(accounts).order_by(accounts.c.provider)).all()
+        return tuple(Account(row.provider, row.origin, row.address) for row in rows)
+
+    def mismatch(self, origin: str, provider: str) -> str | None:
+        """The API that the ledger, or a provider on it, is bound to instead of this one; None if it would fit."""
+        first = self.origin
+        if first is None:
+            return None
+        if (first == SANDBOX) != (origin == SANDBOX):
+            return first
+        bound = next((account.origin for account in self.accounts if account.provider == provider), origin)
+        return bound if bound != origin else None
 
     @property
     def has_readable_names(self) -> bool:

@@ -17,11 +17,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ..providers.providers import DEFAULT_PROVIDER
 from .errors import LedgerNotUsable
 from .schema import (
     CATALOG_VIEW,
     IMAGES_BY_TIME,
     ONE_IN_FLIGHT,
+    accounts,
     budget_windows,
     budgets,
     calls,
@@ -29,6 +31,7 @@ from .schema import (
     handovers,
     history,
     images,
+    insert_new,
     items,
     marks,
     meta,
@@ -282,10 +285,22 @@ def _inputs(connection: Connection) -> None:
     add_column(connection, items.c.inputs)
 
 
+def _accounts(connection: Connection) -> None:
+    """Several providers on one ledger; calls whose answers can be asked for again."""
+    add_table(connection, accounts)
+    for name in ("provider", "origin", "key_fingerprint", "expected", "recovery"):
+        add_column(connection, calls.c[name])
+    known = {row.key: row.value for row in connection.execute(sa.select(meta.c.key, meta.c.value))}
+    if (origin := known.get("api_origin")) is not None:
+        row = {"provider": DEFAULT_PROVIDER, "origin": origin, "address": known.get("api_address")}
+        connection.execute(insert_new(connection, accounts), [row])
+        connection.execute(sa.update(calls).values(provider=DEFAULT_PROVIDER, origin=origin))
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
 _STEPS: tuple[Step, ...] = (
     *(_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules),
-    *(_marks, _damage, _reviews, _provenance, _inputs),
+    *(_marks, _damage, _reviews, _provenance, _inputs, _accounts),
 )
 
 SCHEMA_VERSION = 1 + len(_STEPS)

@@ -40,6 +40,12 @@ class Silence:
         longest = max(self.patience, _SHORTEST_LIMIT)
         return longest if since is None else min(longest, max(since + self.patience - began, _LOOK))
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the server is silent, and there is no patience left."""
+        since = self._since
+        return since is not None and time.monotonic() - since >= (self.patience or 0.0)
+
     def heard(self) -> None:
         """Note that the server answered."""
         self._since = self._error = None
@@ -52,12 +58,10 @@ class Silence:
 
     def error_now(self) -> BaseException | None:
         """The error to fail with at once, since patience is over; None for who is to make an attempt."""
-        if self._since is None:
+        if not self.is_over:
             return None
         with self._lock:
             now = time.monotonic()
-            if self._since is None or now - self._since < (self.patience or 0.0):
-                return None
             if now < self._next_look:
                 return self._error
             self._next_look = now + _SILENT_SECONDS
@@ -97,4 +101,5 @@ class Outage:
         return self._error if self._is_over(now) and now < self._hopeless_until else None
 
     def _is_over(self, now: float) -> bool:
-        return self._since is not None and now - self._since >= (self._silence.patience or 0.0)
+        mine = self._since is not None and now - self._since >= (self._silence.patience or 0.0)
+        return mine or self._silence.is_over

@@ -78,9 +78,13 @@ class SharedQuota:
         """Whether there is anything to lease: configured by this or another active run, or observed."""
         if self._configured is not None or self._most is not None:
             return True
-        with self._ledger.read() as connection:
+        me = self._ledger.worker
+
+        def question(connection: Connection) -> bool:
             observed = connection.scalar(sa.select(quotas.c.ceiling).where(*self._mine(quotas)))
-            return observed is not None or bool(self._others(connection, self._ledger.worker))
+            return observed is not None or bool(self._others(connection, me))
+
+        return self._ledger.ask(question)
 
     def _mine(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
         return table.c.key == self._key, table.c.model == self._model

@@ -53,8 +53,7 @@ class Rewrites(Part):
 
     def statuses(self, rewrite_ids: Sequence[str]) -> dict[str, RewriteStatus]:
         """Where rewrites stand, by their id."""
-        with self._database.read() as connection:
-            return rewrite_statuses(connection, rewrite_ids)
+        return self._database.ask(lambda connection: rewrite_statuses(connection, rewrite_ids))
 
     def states(self, item_ids: Sequence[str]) -> dict[str, ItemState]:
         """States of the rewrites that images wait for, by the rewrite's id."""
@@ -111,7 +110,8 @@ class Rewrites(Part):
             .order_by(first.c.position)
             .limit(limit)
         )
-        with self._database.read() as connection:
+
+        def question(connection: Connection) -> RewriteReport | None:
             if connection.scalar(sa.select(mine.c.id).where(mine.c.rewrite_id.is_not(None)).limit(1)) is None:
                 return None
             states = {str(state): count for state, count in connection.execute(counted)}
@@ -124,6 +124,8 @@ class Rewrites(Part):
                     for row in without
                 ),
             )
+
+        return self._database.ask(question)
 
 
 def rewrite_statuses(connection: Connection, rewrite_ids: Iterable[str]) -> dict[str, RewriteStatus]:

@@ -300,7 +300,8 @@ class Runs(Part):
             .where(items.c.rewrite_id.is_not(None))
         )
         money = sa.select(runs.c.spent, runs.c.reserved, runs.c.budget).where(runs.c.id == run_id)
-        with self._database.read() as connection:
+
+        def question(connection: Connection) -> RunProgress:
             run = connection.execute(money).one_or_none()
             if run is None:
                 raise KeyError(run_id)
@@ -316,6 +317,8 @@ class Runs(Part):
                 texts=texts,
                 written=written,
             )
+
+        return self._database.ask(question)
 
     def row_progress(self, run_id: str, rows: range) -> RowProgress:
         """Count the items whose first row in a run is among some rows: those that `Items.pending` gives to a shard."""

@@ -85,6 +85,15 @@ meta = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
+# The APIs that were bought from: a provider is one of them for good.
+accounts = sa.Table(
+    "imagen_accounts",
+    metadata,
+    sa.Column("provider", sa.Text, primary_key=True),
+    sa.Column("origin", sa.Text, nullable=False, comment="scheme, host and port, or sandbox"),
+    sa.Column("address", sa.Text, comment="where it answered the last time"),
+)
+
 # A process that works on items. Heartbeats are in seconds of the database's clock, the only one that all workers share.
 workers = sa.Table(
     "imagen_holders",
@@ -185,6 +194,11 @@ calls = sa.Table(
     sa.Column("request_id", FreeText),
     sa.Column("sent_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
+    sa.Column("provider", sa.Text, comment="whose account it is on"),
+    sa.Column("origin", sa.Text, comment="the API: scheme, host and port, or sandbox"),
+    sa.Column("key_fingerprint", sa.Text, comment="salted; which key of the account; null: not known"),
+    sa.Column("expected", sa.BigInteger, comment="price by the price list; null: not known"),
+    sa.Column("recovery", JsonText, comment="how its answer can be asked for once more; null: it cannot"),
     sa.UniqueConstraint("item_id", "number"),
     _one_of("imagen_calls", "outcome", CallOutcome),
 )
@@ -503,7 +517,7 @@ SELECT
       ORDER BY ri.position + 0 LIMIT 1)    AS source_line,
     (SELECT ri.row FROM imagen_run_items ri WHERE ri.run_id = c.run_id AND ri.item_id = im.item_id
       ORDER BY ri.position + 0 LIMIT 1)    AS source_row,
-    (SELECT m.value FROM imagen_meta m WHERE m.key = 'api_origin') AS api_origin,
+    COALESCE(c.origin, (SELECT m.value FROM imagen_meta m WHERE m.key = 'api_origin')) AS api_origin,
     i.prompt                           AS source_prompt,
     CASE WHEN c.prompt IS NOT NULL THEN rw.model END AS rewritten_by,
     i.variation                        AS variation,
@@ -529,7 +543,8 @@ SELECT
     im.c2pa_issuer                     AS c2pa_issuer,
     im.digital_source_type             AS digital_source_type,
     im.marked                          AS marked,
-    i.inputs                           AS inputs
+    i.inputs                           AS inputs,
+    c.provider                         AS provider
 FROM imagen_images im
 LEFT JOIN imagen_calls c ON c.id = im.call_id
 LEFT JOIN imagen_items i ON i.id = im.item_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from ..errors import BadInput
 from ..providers import ModelSpec, ResolvedModel, UnknownModel, WithdrawnModel, load_registry
@@ -36,6 +37,12 @@ class ModelAvailability:
 
     def is_withdrawn(self, model: ResolvedModel) -> bool:
         return model.spec.id in self.withdrawn or model.spec.lifecycle.status == "withdrawn"
+
+    def at(self, model: ResolvedModel, usd: float) -> ModelAvailability:
+        """The same with the price that the user names for an image of a model."""
+        today = datetime.now(UTC).date().isoformat()
+        price = Price(usd=Decimal(str(usd)), usd_high=Decimal(str(usd)), as_of=today, source="as given with the run")
+        return replace(self, prices={**self.prices, model.spec.id: price})
 
     def withdrawing(self, model: ResolvedModel) -> ModelAvailability:
         """The same, once a call has shown that the model is not served."""
@@ -82,8 +89,14 @@ def _successor(spec: ModelSpec, terms: ModelAvailability) -> str | None:
     return None
 
 
-def make_terms(provider: ProviderCatalog, names: Sequence[str]) -> ModelAvailability:
-    """What the provider's catalog means for the models of a run."""
+def make_terms(provider: ProviderCatalog, names: Sequence[str], seller: str) -> ModelAvailability:
+    """What a provider's catalog means for the models of a run; it says nothing of what others sell.
+
+    Args:
+        provider: Its catalog.
+        names: The models.
+        seller: Name of the provider.
+    """
     registry = load_registry()
     today = datetime.now(UTC).date()
     prices: dict[str, Price] = {}
@@ -93,8 +106,9 @@ def make_terms(provider: ProviderCatalog, names: Sequence[str]) -> ModelAvailabi
     retiring: dict[str, DeprecationNotice] = {}
     for name in names:
         model = registry.resolve(name, allow_withdrawn=True)
-        spec, notice = model.spec, provider.notice(model.spec)
-        price = provider.price(model)
+        spec = model.spec
+        known = provider if spec.provider == seller else ProviderCatalog(provider.origin)
+        notice, price = known.notice(spec), known.price(model)
         if price is not None:
             prices[spec.id] = price
         if notice.successor is not None:
@@ -104,7 +118,7 @@ def make_terms(provider: ProviderCatalog, names: Sequence[str]) -> ModelAvailabi
             continue
         if notice.retiring:
             retiring[spec.id] = notice
-        if (note := _note(spec.id, notice, provider.lists(spec))) is not None:
+        if (note := _note(spec.id, notice, known.lists(spec))) is not None:
             notes.append(note)
     if provider.problem and provider.heard_at is None:
         notes.append(f"{provider.problem}: prices and dates are those this package came with")

@@ -188,7 +188,7 @@ class Confined:
         line = self._process.line()
         code = self._process.end()
         self._release()
-        if code == OUT_OF_MEMORY:
+        if code in (OUT_OF_MEMORY, -signal.SIGABRT):  # libraries in C++ end so
             return self._error(f"takes more than {MEMORY // 10**6} MB of memory", line)
         if code == -signal.SIGPROF:
             return self._error(f"takes more than {SECONDS} s of processor time", line)
@@ -198,5 +198,7 @@ class Confined:
         if line:
             return TooExpensive(self._source, line, f"the prompt {what}; make it simpler, or leave it out")
         return TooExpensive(
-            self._source, None, f"what comes before its rows (template, wildcards, header) {what}; make it simpler"
+            self._source,
+            None,
+            f"what comes before its rows (template, wildcards, header), or the first of them, {what}; make it simpler",
         )

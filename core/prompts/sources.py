@@ -241,6 +241,8 @@ class _FileSource(PromptSource):
                         # A second byte order mark, as two programs in a row leave it.
                         line = line.lstrip("\ufeff")
                         self._check_kind(line)
+                    if line.startswith(_CONFLICT):
+                        raise self._error(number, "this is a mark of a merge in Git that is not resolved")
                     yield number, line
         except OSError as error:
             raise PromptFileError(self.name, None, f"cannot be read: {_reason(error)}") from error
@@ -472,13 +474,26 @@ def _as_text(stream: io.RawIOBase | io.BufferedReader) -> io.TextIOWrapper:
     return io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
+_LFS = "a Git LFS pointer, not the file itself: `git lfs pull` fetches it"
 _OTHER_KINDS: Mapping[str, str] = {
-    "version https://git-lfs.github.com/spec": "a Git LFS pointer, not the file itself: `git lfs pull` fetches it",
+    "version https://git-lfs.github.com/spec": _LFS,
+    "version https://hawser.github.com/spec": _LFS,
+    "/annex/objects/": "a pointer of git-annex, not the file itself: `git annex get` fetches it",
+    "{\\rtf": "Rich Text; save it as plain text",
+    "%pdf-": "a PDF, not a list of prompts",
     "<!doctype html": "a web page, not a list of prompts; a login page, perhaps",
     "<html": "a web page, not a list of prompts; a login page, perhaps",
     "<?xml": "XML, not a list of prompts",
 }
-_MAGIC: Mapping[bytes, str] = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "ZIP or Excel", b"PAR1": "Parquet", b"%PDF": "PDF"}
+_MAGIC: Mapping[bytes, str] = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "ZIP or Excel",
+    b"\xd0\xcf\x11\xe0": "old Excel or Word",
+    b"PAR1": "Parquet",
+    b"%PDF": "PDF",
+    b"SQLi": "SQLite",
+}
+_CONFLICT = ("<<<<<<< ", ">>>>>>> ")
 _HINTS: Mapping[str, str] = {
     ".xlsx": "save the sheet as CSV",
     ".xls": "save the sheet as CSV",

@@ -1,27 +1,29 @@
 """Image APIs: models, requests, replies, errors, and the clients that send. A folder here is a protocol."""
 
-from .aimlapi import DEFAULT_BASE_URL
-from .client import ImageClient, RawReply, normalise_base_url
-from .protocols import DEFAULT_API, PROTOCOLS, fetch_catalog, open_client
-from .registry import UnknownModel, WithdrawnModel, list_price, load_registry, pixels_asked_for
+from .addresses import normalise_base_url
+from .client import ImageClient, RawReply, Recovery
+from .clients import Clients
+from .protocols import PROTOCOLS, Endpoint, open_client
+from .registry import UnknownModel, WithdrawnModel, known_price, list_price, load_registry, pixels_asked_for
 from .reply import Reply
 from .request import ImageRequest, InvalidRequest
 from .spec import ModelSpec, ResolvedModel
 
 __all__ = [
-    "DEFAULT_API",
-    "DEFAULT_BASE_URL",
     "PROTOCOLS",
+    "Clients",
+    "Endpoint",
     "ImageClient",
     "ImageRequest",
     "InvalidRequest",
     "ModelSpec",
     "RawReply",
+    "Recovery",
     "Reply",
     "ResolvedModel",
     "UnknownModel",
     "WithdrawnModel",
-    "fetch_catalog",
+    "known_price",
     "list_price",
     "load_registry",
     "normalise_base_url",

@@ -7,12 +7,12 @@ its own. Each protocol has a folder here, with a client that knows how to ask an
 
 from __future__ import annotations
 
+import hashlib
 import hmac
-import ipaddress
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -23,64 +23,21 @@ from urllib.parse import urlsplit
 import requests
 
 from ..errors import BadInput, ImagenError, Unavailable
-from ..http.sessions import Answer, BearerAuth, SessionPool, WatchedBody, exchange, retry_after_seconds
+from ..http.sessions import Answer, KeyAuth, SessionPool, WatchedBody, exchange, retry_after_seconds
 from ..http.transport import NoAuth, PooledAdapter
 from ..money import CREDITS_PER_USD
+from .addresses import api_origin, is_loopback, normalise_base_url
 from .catalog import ProviderCatalog
 from .chat_reply import ChatReply, read_chat
-from .errors import NotSent, ReplyLost, UnreadableReply, status_error
+from .errors import CannotRecover, NotSent, ReplyLost, UnreadableReply, status_error
 from .logs import LogPage
+from .providers import DEFAULT_PROVIDER, Provider
 from .reply import Reply, read_reply
 from .request import ImageRequest
 
 SANDBOX_SERVER = "prefect-imagen-sandbox"
 _MAX_ERROR_BYTES = 256 * 2**10
 MAX_FREE_BYTES = 8 * 2**20
-
-
-def normalise_base_url(url: str) -> str:
-    """Check a base URL and give it one form: no trailing slash, `/v1` where no path was given.
-
-    Example:
-        >>> normalise_base_url("http://127.0.0.1:8700/")
-        'http://127.0.0.1:8700/v1'
-
-    Raises:
-        BadInput: Not an http(s) URL, or one with a password in it.
-    """
-    if "@" in url or "?" in url or "#" in url:  # said first, and without quoting it: it may be a password
-        raise BadInput("the base URL must have no user name, password, query or fragment")
-    try:
-        parts = urlsplit(url.strip())
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # an unclosed bracket, a port that is no number
-        usable = False
-    if not usable:
-        raise BadInput(f"base URL {url!r} is not of the form https://host/v1")
-    path = parts.path.rstrip("/") or "/v1"
-    return f"{parts.scheme}://{parts.netloc.lower()}{path}"
-
-
-def api_origin(base_url: str) -> str:
-    """Scheme, host and port of an API: what a ledger is bound to.
-
-    Example:
-        >>> api_origin("https://api.aimlapi.com/v1")
-        'https://api.aimlapi.com'
-    """
-    parts = urlsplit(base_url)
-    return f"{parts.scheme}://{parts.netloc.lower()}"
-
-
-def _is_loopback(host: str | None) -> bool:
-    if host is None:
-        return False
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,40 +87,80 @@ class RawReply:
         )
 
 
+@dataclass(eq=False, repr=False)
+class NoKey(BadInput):
+    """The provider is not asked without a key, and there is none."""
+
+    variable: str
+    block: str
+
+    def __str__(self) -> str:
+        return f"there is no API key: set {self.variable}, or save an {self.block} block"
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """A request as it is sent: the path behind the base URL, and the body."""
+
+    path: str
+    body: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def payload(self) -> bytes:
+        """The body's bytes: the same ones each time."""
+        return json.dumps(self.body, ensure_ascii=False).encode()
+
+
+Recovery = Mapping[str, str]
+"""What the ledger keeps of a call, so that its answer can be asked for once more: plain texts."""
+
+
 class ImageClient(ABC):
     """A thread-safe client of an image API; share one between all threads of a process.
 
     Args:
-        api_key: It is sent to `base_url` only, and shows in no repr, log or pickle.
-        base_url: Where the API is; `http://127.0.0.1:8700` for a sandbox.
+        api_key: It is sent to the provider only, and shows in no repr, log or pickle. Empty for a server without keys.
+        provider: Whose API it is.
+        base_url: Where the API is, if not at the provider's own address; `http://127.0.0.1:8700` for a sandbox.
         read_timeout: Seconds without a byte, and for the whole answer; image models take 3 to 30 s, 504 means longer.
         max_reply_bytes: Bytes of a reply that are read; a longer one is cut.
+
+    Raises:
+        BadInput: The key or the base URL cannot be used.
     """
 
-    kept_headers: ClassVar[tuple[str, ...]]
+    default_path: ClassVar[str] = "/v1"
+    """Path of a base URL that names none."""
+    kept_headers: ClassVar[tuple[str, ...]] = ("content-type", "location", "retry-after", "server", "x-request-id")
     """Headers of a paid answer that are kept with it."""
+    has_log: ClassVar[bool] = False
+    """Whether the provider's log can be asked what became of a call."""
 
     def __init__(
         self,
         api_key: str,
         *,
-        base_url: str,
+        provider: Provider,
+        base_url: str | None = None,
         connect_timeout: float = 10.0,
         read_timeout: float = 180.0,
         pool_size: int = 512,
         max_reply_bytes: int = 128 * 2**20,
     ) -> None:
+        self.provider = provider
+        self.base_url = normalise_base_url(base_url or provider.base_url or "", self.default_path)
         api_key = api_key.strip()
-        if not api_key:
-            raise BadInput("there is no API key: set AIMLAPI_API_KEY, or save an AimlApiCredentials block")
-        if not api_key.isascii() or not api_key.isprintable():
+        if not api_key and provider.wants_key(self.base_url):
+            own = provider.name == DEFAULT_PROVIDER
+            raise NoKey(provider.key_variable, "AimlApiCredentials" if own else "ImageApiCredentials")
+        if not api_key.isascii() or not (api_key.isprintable() or not api_key):
             raise BadInput("the API key has characters that no HTTP header can carry")
-        self.base_url = normalise_base_url(base_url)
-        self._auth = BearerAuth(api_key)
+        self._auth: KeyAuth = self.authentication(api_key)
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._max_reply_bytes = max_reply_bytes
         self._pool = SessionPool(PooledAdapter(pool_size))
+        self._cuts = 0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
@@ -176,33 +173,36 @@ class ImageClient(ABC):
     # --- what a protocol says -------------------------------------------------------------------------------------
 
     @abstractmethod
-    def ask(self, request: ImageRequest, call_id: str, *, seed: int | None = None) -> RawReply:
-        """Send one paid request for images, once.
-
-        Args:
-            call_id: Of the call on the ledger.
-
-        Raises:
-            NotSent: It never left.
-            ReplyLost: It left, and no answer came.
-        """
+    def wire(self, request: ImageRequest, *, seed: int | None = None) -> WireRequest:
+        """The request in the protocol's own form; the same bytes each time."""
 
     @abstractmethod
-    def chat(self, body: Mapping[str, Any], call_id: str) -> RawReply:
-        """Ask a language model, once; raises what `ask` raises."""
-
-    @abstractmethod
-    def check_key(self) -> Decimal:
-        """Ask for the balance, in USD: a free call that needs a good key.
+    def check_key(self) -> Decimal | None:
+        """Ask something free that needs a good key. Returns the balance in USD; None where it cannot be told.
 
         Raises:
             StatusError: `BadKey` if the key is refused.
             Unavailable: No answer.
         """
 
-    @abstractmethod
+    def authentication(self, key: str) -> KeyAuth:
+        """How the key is sent."""
+        return KeyAuth(key)
+
+    def headers(self, call_id: str) -> dict[str, str]:
+        """Headers of a paid call that name it."""
+        return {"Idempotency-Key": call_id} if self.provider.contract.recover == "key" else {}
+
+    def chat(self, body: Mapping[str, Any], call_id: str) -> RawReply:
+        """Ask a language model, once; raises what `ask` raises.
+
+        Raises:
+            BadInput: No language models are known here.
+        """
+        raise BadInput(f"{self.provider.label} is asked for images alone: prompts are not rewritten there")
+
     def log(self, start: datetime, end: datetime, offset: int = 0) -> LogPage:
-        """A page of the provider's log of requests that this key made; free.
+        """A page of the provider's log of requests that this key made; free. Only where `has_log`.
 
         Args:
             start: Beginning of the window; at most 92 days before `end`.
@@ -213,13 +213,13 @@ class ImageClient(ABC):
             UnreadableReply: Another form than the documented one.
             Unavailable: No answer.
         """
+        raise NotImplementedError
 
     @staticmethod
-    @abstractmethod
     def catalog(
         base_url: str, folder: Path, *, offline: bool = False, fresh: bool = False, seconds: float = 2.0
     ) -> ProviderCatalog:
-        """Ask the API's catalogue, or remember what it said; needs no key.
+        """Ask the API's catalogue, or remember what it said; needs no key. Here: there is none.
 
         Args:
             folder: Where answers are remembered.
@@ -230,6 +230,52 @@ class ImageClient(ABC):
         Returns:
             What was heard; never raises for a service that is away.
         """
+        return ProviderCatalog(api_origin(base_url))
+
+    # --- paid calls -----------------------------------------------------------------------------------------------
+
+    def promise(self, request: ImageRequest, call_id: str, *, seed: int | None = None) -> Recovery | None:
+        """What has to be on the ledger before the request is sent, so that its answer can be asked for again."""
+        if self.provider.contract.recover != "key":
+            return None
+        return {"key": call_id, "body": hashlib.sha256(self.wire(request, seed=seed).payload).hexdigest()}
+
+    def ask(
+        self,
+        request: ImageRequest,
+        call_id: str,
+        *,
+        seed: int | None = None,
+        on_job: Callable[[Recovery], object] | None = None,
+    ) -> RawReply:
+        """Send one paid request for images, once.
+
+        Args:
+            call_id: Of the call on the ledger.
+            on_job: Told of the provider's id for the call before anything is asked about it. What it raises goes on.
+
+        Raises:
+            NotSent: It never left.
+            ReplyLost: It left, and no answer came.
+        """
+        return self._pay(self.wire(request, seed=seed), self.headers(call_id))
+
+    def recover(
+        self, recovery: Recovery, call_id: str, request: ImageRequest | None, *, seed: int | None = None
+    ) -> RawReply:
+        """Ask once more for the answer of a call that was sent; it is billed once.
+
+        Args:
+            recovery: What the ledger kept of it.
+            request: The same request as then, where it can be made again.
+
+        Raises:
+            CannotRecover: The request is another one than it was.
+            NotSent, ReplyLost: No answer came this time either.
+        """
+        if request is None or recovery != self.promise(request, call_id, seed=seed):
+            raise CannotRecover("the request cannot be made again as it was sent")
+        return self.ask(request, call_id, seed=seed)
 
     # --- what all have in common ----------------------------------------------------------------------------------
 
@@ -246,6 +292,7 @@ class ImageClient(ABC):
 
     def cut_off(self) -> None:
         """End the calls in flight: each raises `ReplyLost` at once, for its answer is not waited for any longer."""
+        self._cuts += 1
         self._pool.cut()
 
     @property
@@ -262,7 +309,7 @@ class ImageClient(ABC):
         Raises:
             Unavailable: A local API does not answer, so it cannot be told which it is.
         """
-        if not _is_loopback(urlsplit(self.base_url).hostname):
+        if not is_loopback(urlsplit(self.base_url).hostname):
             return self.address
         server = self._get("/v1/models?type=none").headers.get("server", "")
         return "sandbox" if server.startswith(SANDBOX_SERVER) else self.address
@@ -270,27 +317,32 @@ class ImageClient(ABC):
     def balance(self) -> int | None:
         """What is left, in credits; None where that cannot be told."""
         try:
-            return int(self.check_key() * CREDITS_PER_USD)
+            left = self.check_key()
         except ImagenError:
             return None
+        return int(left * CREDITS_PER_USD) if left is not None else None
 
-    def _pay(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> RawReply:
-        payload = WatchedBody(json.dumps(body, ensure_ascii=False).encode())
-        url = f"{self.base_url}{path}"
+    def _pay(self, wire: WireRequest, headers: Mapping[str, str]) -> RawReply:
+        return self._exchange("POST", f"{self.base_url}{wire.path}", headers, WatchedBody(wire.payload))
+
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: WatchedBody | None = None, *, key: bool = True
+    ) -> RawReply:
+        kind = {"Content-Type": "application/json"} if body is not None else {}
         try:
             answer = exchange(
                 self._pool,
-                "POST",
+                method,
                 url,
-                headers={"Content-Type": "application/json", "Accept": "application/json", **headers},
-                auth=self._auth,
+                headers={**kind, "Accept": "application/json", **headers},
+                auth=self._auth if key else NoAuth(),
                 timeout=(self._connect_timeout, self._read_timeout),
                 deadline=time.monotonic() + self._connect_timeout + self._read_timeout,
                 max_bytes=lambda status: self._max_reply_bytes if 200 <= status < 300 else _MAX_ERROR_BYTES,
-                body=payload,
+                body=body,
             )
         except requests.RequestException as error:
-            self._raise_lost(error, sent=payload.begun)
+            self._raise_lost(error, sent=body is None or body.begun)
         kept = {
             name: self._auth.taken_from(answer.headers[name].encode()).decode()
             for name in self.kept_headers
@@ -306,9 +358,10 @@ class ImageClient(ABC):
         raise ReplyLost(f"the request was sent to {host}, but no answer came: {cause}") from None
 
     def _get(self, path: str, *, key: bool = False, timeout: float = 10.0) -> Answer:
-        """A free GET. Only the balance and the log need the key.
+        """A free GET; few of them need the key.
 
         Args:
+            path: Behind the origin.
             timeout: Seconds for the whole answer.
         """
         host = urlsplit(self.base_url).netloc

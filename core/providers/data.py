@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ import yaml
 from pydantic import ValidationError
 
 from ..errors import BadInput
-from .spec import ModelSpec
+from .providers import DEFAULT_PROVIDER, Provider, find_provider, split_name
+from .spec import Contract, ModelSpec
 
 _MOST_BYTES = 2**20
 _MOST_PROBLEMS = 10
@@ -53,12 +55,26 @@ def _shipped(name: str) -> dict[str, Any]:
 def known_models() -> tuple[ModelSpec, ...]:
     """The models that ship with the package, the best known first."""
     vocabulary = _shipped("vocabulary.json")
-    families = ("google", "flux", "openai", "bytedance", "alibaba", "stability", "xai", "recraft", "others")
+    families = (
+        *("google", "flux", "openai", "bytedance", "alibaba", "stability", "xai", "recraft", "others"),
+        *("at_openai", "at_gemini", "at_fal"),
+    )
     return tuple(
-        ModelSpec.model_validate(_expanded(entry, vocabulary, document.get("family", "")))
+        ModelSpec.model_validate({**_sold_by(document), **_expanded(entry, vocabulary, document.get("family", ""))})
         for document in (_shipped(f"{family}.json") for family in families)
         for entry in document["models"]
     )
+
+
+def _sold_by(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {"provider": document["provider"]} if "provider" in document else {}
+
+
+@cache
+def open_contract(api: str) -> Contract:
+    """How a model is asked of which nothing is known but the protocol."""
+    vocabulary = _shipped("vocabulary.json")
+    return Contract.model_validate(_contract(vocabulary["open_contracts"][api], vocabulary))
 
 
 def _expanded(entry: Mapping[str, Any], vocabulary: Mapping[str, Any], family: str = "") -> dict[str, Any]:
@@ -107,30 +123,38 @@ def _field(name: str, field: Any, known: Mapping[str, Any]) -> Any:
     return {**known[pattern], **{key: value for key, value in field.items() if key != "like"}}
 
 
-def read_user_models(path: Path, known: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
-    """Add a user's models to the known ones, or change these.
+def read_user_models(
+    path: Path, known: tuple[ModelSpec, ...], providers: tuple[Provider, ...]
+) -> tuple[tuple[ModelSpec, ...], tuple[Provider, ...]]:
+    """Add a user's models and providers to the known ones, or change these.
 
     Raises:
         ModelFileError: The file cannot be read, or what is in it contradicts itself, or it would change what an item
             is that was bought already.
     """
-    entries = _entries(path)
+    document = _document(path)
+    entries = list(document.get("models", ()))
+    sellers = {provider.name: provider for provider in providers}
     vocabulary = _shipped("vocabulary.json")
     models = {spec.id: spec for spec in known}
     problems: list[str] = []
+    for number, entry in enumerate(document.get("providers", ()), 1):
+        try:
+            provider = _provider(entry, sellers)
+        except (ValidationError, ValueError) as error:
+            problems += _told(f"providers[{number}]", "provider", error)
+        else:
+            sellers[provider.name] = provider
     for number, entry in enumerate(entries, 1):
         where = f"models[{number}]"
         if isinstance(entry, Mapping) and isinstance(entry.get("id"), str):
             where = entry["id"]
         try:
-            spec = _one(entry, models, vocabulary)
-        except ValidationError as error:
-            problems += [
-                f"{where}: {'.'.join(map(str, one['loc'])) or 'model'}: {one['msg'].removeprefix('Value error, ')}"
-                for one in error.errors(include_url=False, include_context=False, include_input=False)
-            ]
-        except ValueError as error:
-            problems.append(f"{where}: {error}")
+            spec = _one(entry, models, vocabulary, tuple(sellers.values()))
+            if find_provider(spec.provider, tuple(sellers.values())) is None:
+                raise ValueError(f"there is no provider {spec.provider!r}")  # noqa: TRY301 - told with the others
+        except (ValidationError, ValueError) as error:
+            problems += _told(where, "model", error)
         else:
             models[spec.id] = spec
     owners: dict[str, str] = {}
@@ -140,10 +164,36 @@ def read_user_models(path: Path, known: tuple[ModelSpec, ...]) -> tuple[ModelSpe
                 problems.append(f"{spec.id}: the name {name!r} is one of {owners[name]} already")
     if problems:
         raise ModelFileError(str(path), tuple(problems))
-    return tuple(models.values())
+    return tuple(models.values()), tuple(sellers.values())
 
 
-def _entries(path: Path) -> list[Any]:
+def _told(where: str, what: str, error: ValueError) -> list[str]:
+    """What is wrong with an entry, as lines."""
+    if not isinstance(error, ValidationError):
+        return [f"{where}: {error}"]
+    return [
+        f"{where}: {'.'.join(map(str, one['loc'])) or what}: {one['msg'].removeprefix('Value error, ')}"
+        for one in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def _provider(entry: Any, known: Mapping[str, Provider]) -> Provider:
+    """A provider of the user's own; under a known name, that one with some of it changed."""
+    if not isinstance(entry, Mapping):
+        raise ValueError("not a mapping")  # noqa: TRY004 - collected with the other problems of the file
+    base = known.get(str(entry.get("name")))
+    own = {"as_of": "", "source": "a file of the user's own"}
+    if base is None:
+        return Provider.model_validate({**entry, "contract": {**own, **(entry.get("contract") or {})}})
+    if entry.get("api", base.api) != base.api:
+        raise ValueError(f"the protocol of {base.name} cannot be changed; give the provider another name")
+    contract = base.contract.model_dump()
+    if "contract" in entry:
+        contract = {**contract, **own, **entry["contract"]}
+    return Provider.model_validate({**base.model_dump(), **entry, "contract": contract})
+
+
+def _document(path: Path) -> Mapping[str, Any]:
     name = str(path)
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -161,13 +211,15 @@ def _entries(path: Path) -> list[Any]:
         raise ModelFileError(
             name, (f"{line}neither YAML nor JSON: {getattr(error, 'problem', None) or error}",)
         ) from None
-    if not isinstance(document, Mapping) or not isinstance(document.get("models"), list):
+    given = document if isinstance(document, Mapping) else {}
+    lists = [given[key] for key in ("models", "providers") if key in given]
+    if not lists or not all(isinstance(one, list) for one in lists):
         raise ModelFileError(name, ("it needs a list `models`, and `version: 1`",))
-    strange = sorted(str(key) for key in document.keys() - {"version", "models", "$comment"})
+    strange = sorted(str(key) for key in document.keys() - {"version", "models", "providers", "$comment"})
     if strange or document.get("version") != 1:
         what = f"unknown key {strange[0]!r}" if strange else f"version {document.get('version')!r} is not 1"
         raise ModelFileError(name, (what,))
-    return list(document["models"])
+    return dict(document)
 
 
 class _Loader(yaml.SafeLoader):
@@ -188,7 +240,9 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _one(entry: Any, models: Mapping[str, ModelSpec], vocabulary: Mapping[str, Any]) -> ModelSpec:
+def _one(
+    entry: Any, models: Mapping[str, ModelSpec], vocabulary: Mapping[str, Any], providers: tuple[Provider, ...]
+) -> ModelSpec:
     if not isinstance(entry, Mapping):
         raise ValueError("not a mapping")  # noqa: TRY004 - collected with the other problems of the file
     given = _expanded(entry, vocabulary)
@@ -202,7 +256,14 @@ def _one(entry: Any, models: Mapping[str, ModelSpec], vocabulary: Mapping[str, A
         pattern = by_name.get(str(pattern_name))
         if pattern is None:
             raise ValueError(f"like: there is no model {pattern_name!r}")
+    name = str(given.get("id"))
+    seller = find_provider(split_name(name)[0], providers)
+    if changed is None and seller is not None:
+        given.setdefault("provider", seller.name)
     if pattern is None:
+        if seller is not None and seller.name != DEFAULT_PROVIDER:
+            # Asked as the protocol says, where nothing more is known.
+            given = {"title": name, "default_contract": "own", "contracts": {"own": open_contract(seller.api)}, **given}
         return ModelSpec.model_validate({"lifecycle": _own_lifecycle(), "price": None, **given})
     base = pattern.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if changed is None:

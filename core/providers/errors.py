@@ -2,6 +2,7 @@
 
     ApiError
     ├── NotSent                 refused connection, DNS, TLS: the body never went out          unbilled
+    ├── CannotRecover           an earlier call that cannot be asked about                     unknown
     ├── ReplyLost               time-out or cut connection after the body went out             unknown
     ├── UnreadableReply         a 2xx that is not the JSON it should be                        unknown
     │   ├── TaskAccepted        a 2xx that names a task instead of images                      unknown
@@ -51,6 +52,10 @@ class NotSent(ApiError):
 
 class ReplyLost(ApiError):
     """The request was sent and no complete answer came. It may have been billed."""
+
+
+class CannotRecover(ApiError):
+    """The answer of an earlier call cannot be asked for again. It may have been billed."""
 
 
 class UnreadableReply(ApiError):
@@ -185,7 +190,9 @@ def envelope_of(document: Any) -> Envelope | None:
     issues = _issues(data)
     kind = data.get("kind") if isinstance(data, Mapping) else None
     request_id = document.get("requestId")
-    named = (*(inner.get(name) for name in ("code", "type", "status", "name")), document.get("code"), kind)
+    details = inner.get("details")
+    reasons = (one.get("reason") for one in details if isinstance(one, Mapping)) if isinstance(details, list) else ()
+    named = (*(inner.get(name) for name in ("code", "type", "status", "name")), document.get("code"), kind, *reasons)
     return Envelope(
         message=_message(f"{_message(message)} — {issues}" if issues else message),
         kind=str(kind) if kind is not None else None,
@@ -219,7 +226,14 @@ _CREDIT = {
     "billing_limit_user_error",
     "payment_required",
 }
-_KEY = {"invalid_api_key", "authentication_error", "invalid_authentication", "unauthenticated", "account_deactivated"}
+_KEY = {
+    "invalid_api_key",
+    "api_key_invalid",
+    "authentication_error",
+    "invalid_authentication",
+    "unauthenticated",
+    "account_deactivated",
+}
 _MODEL = {"model_not_found"}
 _RATE = {"rate_limit_exceeded", "rate_limit_error", "too_many_requests", "resource_exhausted"}
 _REFUSED = {"invalid_request_error", "image_generation_user_error", "invalid_argument", "unknown_parameter"}

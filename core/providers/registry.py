@@ -25,8 +25,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from ..errors import BadInput
-from .data import ModelFileError, known_models, read_user_models
-from .spec import ModelSpec, ResolvedModel
+from .data import ModelFileError, known_models, open_contract, read_user_models
+from .providers import DEFAULT_PROVIDER, Provider, find_provider, shipped_providers, split_name
+from .spec import Lifecycle, ModelSpec, Price, ResolvedModel
 
 MODELS_VARIABLE = "PREFECT_IMAGEN_MODELS"
 """Environment variable with the path of a user's own file of models."""
@@ -72,6 +73,7 @@ class Registry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: tuple[ModelSpec, ...]
+    providers: tuple[Provider, ...] = ()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Registry:
@@ -80,6 +82,29 @@ class Registry(BaseModel):
         if doubled:
             raise ValueError(f"names used twice: {sorted(doubled)}")
         return self
+
+    @model_validator(mode="after")
+    def _providers_are_known(self) -> Registry:
+        for spec in self.models:
+            if self.providers and find_provider(spec.provider, self.providers) is None:
+                raise ValueError(f"model {spec.id}: there is no provider {spec.provider!r}")
+        return self
+
+    def sold_by(self, provider: str) -> tuple[ModelSpec, ...]:
+        """The models of a provider."""
+        return tuple(spec for spec in self.models if spec.provider == provider)
+
+    def provider(self, name: str) -> Provider:
+        """A provider by its name, or one's own server by its protocol and host.
+
+        Raises:
+            BadInput: There is none.
+        """
+        found = find_provider(name, self.providers)
+        if found is None:
+            known = ", ".join(provider.name for provider in self.providers)
+            raise BadInput(f"there is no provider {name!r}; there are {known}, and servers such as openai.local")
+        return found
 
     def names(self) -> tuple[str, ...]:
         """Every name a model can be asked by, canonical ids first."""
@@ -118,7 +143,30 @@ class Registry(BaseModel):
             if spec.lifecycle.status == "withdrawn" and not allow_withdrawn:
                 raise WithdrawnModel(name, spec.lifecycle.withdrawn_at, spec.lifecycle.successor)
             return ResolvedModel(spec, contract)
+        unlisted = self._unlisted(base)
+        if unlisted is not None and wanted in ("", unlisted.default_contract):
+            return ResolvedModel(unlisted, unlisted.default_contract)
         raise UnknownModel(name, tuple(difflib.get_close_matches(base, self.names(), n=3, cutoff=0.5)))
+
+    def _unlisted(self, name: str) -> ModelSpec | None:
+        """A model that nobody has described, of a provider that sells more than is listed: it has no price."""
+        owner, wire_name = split_name(name)
+        provider = find_provider(owner, self.providers)
+        if provider is None or owner == DEFAULT_PROVIDER:
+            return None
+        contract = open_contract(provider.api)
+        return ModelSpec(
+            id=name,
+            title=wire_name,
+            provider=owner,
+            default_contract=_UNLISTED,
+            contracts={_UNLISTED: contract},
+            price=None,
+            lifecycle=Lifecycle(status="listed", source=contract.source),
+        )
+
+
+_UNLISTED = "open"
 
 
 def load_registry() -> Registry:
@@ -140,16 +188,23 @@ def load_registry() -> Registry:
 @lru_cache(maxsize=8)
 def _load(path: Path | None, changed: int) -> Registry:
     del changed  # a part of the key
-    models = known_models()
-    return Registry(models=models if path is None else read_user_models(path, models))
+    models, providers = known_models(), shipped_providers()
+    if path is not None:
+        models, providers = read_user_models(path, models, providers)
+    return Registry(models=models, providers=providers)
+
+
+def known_price(model: str) -> Price | None:
+    """What an image of any known model costs, withdrawn ones included; None where it is not known."""
+    try:
+        return load_registry().resolve(model, allow_withdrawn=True).spec.price
+    except BadInput:
+        return None
 
 
 def list_price(model: str, images: int) -> int:
     """Expected price of images of any known model, withdrawn ones included, in credits; 0 where it is not known."""
-    try:
-        price = load_registry().resolve(model, allow_withdrawn=True).spec.price
-    except BadInput:
-        return 0
+    price = known_price(model)
     return price.credits * images if price is not None else 0
 
 

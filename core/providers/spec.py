@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple
@@ -15,11 +16,11 @@ Size = str | tuple[Side, Side]
 """A size as a model is asked for it: a preset, or width and height in pixels."""
 
 
-class _Data(BaseModel):
+class Data(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FieldSpec(_Data):
+class FieldSpec(Data):
     """One request field of a contract.
 
     Attributes:
@@ -78,7 +79,7 @@ ReplyForm = Literal[
 """The forms of a reply that were seen; `prefect_imagen.sandbox.reply_formats` describes each."""
 
 
-class InputLimits(_Data):
+class InputLimits(Data):
     """What a model takes of each picture that goes into a request. Where nothing is documented, what most models take.
 
     Attributes:
@@ -104,7 +105,7 @@ class InputLimits(_Data):
         return min(self.side, int(max(width, height) * (self.pixels / (width * height)) ** 0.5))
 
 
-class Contract(_Data):
+class Contract(Data):
     """The request schema of a model in one era.
 
     Attributes:
@@ -149,20 +150,33 @@ class Contract(_Data):
         return self
 
 
-class Price(_Data):
+class TokenPrice(Data):
+    """USD a million tokens, of what is sent and of what comes back."""
+
+    input: Decimal = Field(ge=0)
+    output: Decimal = Field(ge=0)
+
+    def credits(self, sent: int, returned: int) -> int:
+        """What a number of tokens cost, in credits."""
+        return usd_to_credits((self.input * sent + self.output * returned) / 1_000_000)
+
+
+class Price(Data):
     """USD an image: the expected price and the highest that is known, which is what gets reserved.
 
     Attributes:
         usd: What an image of ordinary size and quality costs.
         usd_high: What the dearest one may cost: the highest price seen or computed for any of its options.
         per: What the provider counts. By tokens, the real price of an image is known from its reply only.
+        tokens: What tokens cost, for a provider whose replies count them and name no cost.
     """
 
     usd: Decimal = Field(ge=0)
-    usd_high: Decimal = Field(gt=0)
+    usd_high: Decimal = Field(ge=0)
     per: Literal["image", "megapixel", "token"] = "image"
     as_of: str
     source: str
+    tokens: TokenPrice | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Price:
@@ -180,8 +194,17 @@ class Price(_Data):
         """Highest known price of one image, in credits."""
         return usd_to_credits(self.usd_high)
 
+    def of_size(self, width: int, height: int) -> int:
+        """Price of one image in credits by its size, in whole megapixels, where that is what the provider counts."""
+        if self.per != "megapixel":
+            return self.credits
+        return usd_to_credits(self.usd * max(1, math.ceil(width * height / _MEGAPIXEL)))
 
-class Lifecycle(_Data):
+
+_MEGAPIXEL = 2**20
+
+
+class Lifecycle(Data):
     """Whether the provider still offers the model, and what to use instead."""
 
     status: Literal["listed", "deprecated", "superseded", "withdrawn"]
@@ -193,24 +216,27 @@ class Lifecycle(_Data):
     source: str
 
 
-class Alias(_Data):
+class Alias(Data):
     """Another name of a model; `contract` says which contract the name asks for (None: the default one)."""
 
     name: str
     contract: str | None = None
 
 
-class ModelSpec(_Data):
+class ModelSpec(Data):
     """All that is known of one model.
 
     Attributes:
-        id: Canonical id, the one that enters an item's identity.
+        id: Canonical id, the one that enters an item's identity. It begins with the provider and a colon, except for
+            the AI/ML API's models.
+        provider: Who sells it; see `core.providers.providers`.
         price: USD an image; None where no price is public, so that only the live catalogue can tell.
         pixels: Width and height in pixels by aspect ratio or size preset, where they are documented.
     """
 
     id: str = Field(pattern=r"^[^\s@]+$")
     title: str
+    provider: str = "aimlapi"
     family: str = ""
     aliases: tuple[Alias, ...] = ()
     default_contract: str
@@ -225,6 +251,12 @@ class ModelSpec(_Data):
         for name in named:
             if name not in self.contracts:
                 raise ValueError(f"model {self.id}: there is no contract {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_its_provider(self) -> ModelSpec:
+        if self.provider != "aimlapi" and not self.id.startswith(f"{self.provider}:"):
+            raise ValueError(f"model {self.id}: the id of a model of {self.provider} begins with '{self.provider}:'")
         return self
 
     @property
@@ -245,7 +277,7 @@ class ResolvedModel(NamedTuple):
 
     @property
     def wire_model(self) -> str:
-        return self.contract.wire_model or self.spec.id
+        return self.contract.wire_model or self.spec.id.removeprefix(f"{self.spec.provider}:")
 
     @property
     def name(self) -> str:

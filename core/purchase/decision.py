@@ -34,6 +34,7 @@ from ..providers.errors import (
     ServerError,
     StatusError,
 )
+from ..providers.spec import Price
 
 
 class NextStep(enum.Enum):
@@ -92,11 +93,14 @@ class Decision:
         return Verdict.NOTHING
 
 
-def classify_reply(raw: RawReply, *, list_price: int, trust_unbilled_5xx: bool = False) -> Decision:
+def classify_reply(
+    raw: RawReply, *, list_price: int, price: Price | None = None, trust_unbilled_5xx: bool = False
+) -> Decision:
     """Decide what a complete answer means.
 
     Args:
-        list_price: Price of the request by the registry, in credits: taken where the reply names no cost.
+        list_price: Price of the request by the registry, in credits: taken where nothing else tells its cost.
+        price: What an image costs; with it a reply that counts tokens or pixels tells its cost.
         trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
     """
     try:
@@ -106,17 +110,29 @@ def classify_reply(raw: RawReply, *, list_price: int, trust_unbilled_5xx: bool =
     except ApiError as error:
         return classify_error(error, trust_unbilled_5xx=trust_unbilled_5xx)
     if any(image.blocked is None for image in reply.images):
-        return Decision(_answered(raw, reply, list_price))
+        return Decision(_answered(raw, reply, *_cost(reply, list_price, price)))
     return Decision(_refused(raw, reply, list_price))
 
 
-def _answered(raw: RawReply, reply: Reply, list_price: int) -> Answered:
+def _cost(reply: Reply, list_price: int, price: Price | None) -> tuple[int, str]:
+    """What was billed, and who says so."""
+    if reply.credits is not None:
+        return reply.credits, "reply"
+    if price is not None and price.tokens is not None and reply.tokens is not None:
+        return price.tokens.credits(*reply.tokens), "tokens"
+    sizes = [(image.width, image.height) for image in reply.images]
+    if price is not None and price.per == "megapixel" and all(width and height for width, height in sizes):
+        return sum(price.of_size(width or 0, height or 0) for width, height in sizes), "size"
+    return list_price, "price list"
+
+
+def _answered(raw: RawReply, reply: Reply, cost: int, source: str) -> Answered:
     return Answered(
         images=[
             NewImage(image.index, image.url, image.content_type, image.prompt, image.blocked) for image in reply.images
         ],
-        credits=reply.credits if reply.credits is not None else list_price,
-        cost_source="reply" if reply.credits is not None else "price list",
+        credits=cost,
+        cost_source=source,
         seed=reply.seed,
         http_status=raw.status,
         inference_id=reply.inference_id,
@@ -130,7 +146,7 @@ def _refused(raw: RawReply, reply: Reply, list_price: int) -> Refused:
     # A picture was made and blanked: it costs, even where the reply does not say so.
     assumed = list_price if blocked else 0
     return Refused(
-        reason=f"safety: {blocked or 'the API answered with success and no image'}",
+        reason=f"safety: {blocked or reply.refusal or 'the API answered with success and no image'}",
         credits=reply.credits if reply.credits is not None else assumed,
         http_status=raw.status,
         inference_id=reply.inference_id,

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..errors import BadInput, ImagenError
@@ -19,6 +20,7 @@ from ..ledger import (
     ImageTask,
     ItemState,
     Ledger,
+    LedgerUnavailable,
     Period,
     Refused,
     Rewritten,
@@ -36,15 +38,14 @@ from ..limits import (
     StopReason,
     StopSignal,
 )
-from ..providers import ImageClient, ImageRequest, RawReply, ResolvedModel
+from ..providers import Clients, ImageClient, ImageRequest, RawReply, Recovery, ResolvedModel
 from ..providers.errors import ApiError
 from ..request import Policy, RewriteFallback
-from ..rewrite import no_second_rewriting
 from ..storage import StoreUnavailable
 from ..values import content_references
 from .decision import Decision, NextStep, Verdict
 from .replies import ReplySpool
-from .requests import PaidImageRequest, PaidRequest
+from .requests import PaidImageRequest, PaidRequest, make_request
 
 _LONGEST_CALL = 240.0
 _BUDGET_PAUSE = 0.3
@@ -74,7 +75,7 @@ class Purchaser:
     def __init__(
         self,
         *,
-        client: ImageClient,
+        client: ImageClient | Clients,
         ledger: Ledger,
         replies: ReplySpool,
         limiter: CallLimiter,
@@ -93,7 +94,7 @@ class Purchaser:
         inputs: InputShelf | None = None,
         on_images: Callable[[Sequence[ImageTask]], None] | None = None,
     ) -> None:
-        self._client = client
+        self._clients = client if isinstance(client, Clients) else Clients(client)
         self._ledger = ledger
         self._replies = replies
         self._limiter = limiter
@@ -103,7 +104,7 @@ class Purchaser:
             if gate is not None
         ]
         self._spool_gate = spool_gate
-        self._breaker = breaker or BalanceGuard(client.balance)
+        self._breaker = breaker or BalanceGuard(self._clients.main.balance)
         self._circuits = [
             (circuit, reason)
             for circuit, reason in ((calls, StopReason.CALLS), (pictures, StopReason.PICTURES))
@@ -114,15 +115,12 @@ class Purchaser:
         self._halt = halt
         self._run_id = run_id
         self._models = {one.spec.id: one for one in (*fallback_models, model)}
-        self._wire = {
-            name: value
-            for name, value in parameters.items()
-            if name in model.contract.fields and not model.contract.fields[name].identity
-        }
+        self._parameters = parameters
         self._policy = policy or Policy()
         self._backoff = backoff or Backoff()
         self._inputs = inputs
         self._on_images = on_images
+        self._origins: dict[str, str] = {}
 
     def buy(self, item: ClaimedItem) -> None:
         """Buy an item that this process has claimed. The ledger records the outcome.
@@ -170,17 +168,15 @@ class Purchaser:
         text = self._text(item)
         if text is None:
             return None
-        wire = {name: value for name, value in self._wire.items() if name in model.contract.fields}
-        own = {**wire, **item.parameters}
-        if item.rewrite is not None:
-            own = {**no_second_rewriting(model), **own}
-        request = ImageRequest.build(model, text, own)
+        request = make_request(model, text, item.parameters, self._parameters, rewritten=item.rewrite is not None)
         pictures = self._pictures_of(request)
         if pictures is None:
             return None
         rewritten = item.rewrite.text if item.rewrite is not None else None
         request = replace(request, parameters={**request.parameters, **pictures})
-        return PaidImageRequest(item, request, rewritten, self._policy.trust_unbilled_5xx)
+        client = self._clients.of(model.spec.provider)
+        trust = self._policy.trust_unbilled_5xx or client.provider.contract.bills_on_5xx == "no"
+        return PaidImageRequest(item, request, rewritten, trust)
 
     def _pictures_of(self, request: ImageRequest) -> Mapping[str, Any] | None:
         """What is sent in place of the pictures that parameters name; None where the run was halted meanwhile.
@@ -218,7 +214,8 @@ class Purchaser:
         with self._limiter.slot() as may_send:
             if not may_send or not self._store_works():
                 return None
-            intent = request.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.worker.id)
+            client = self._client_for(request)
+            intent = self._intent(request, client)
             if not self._may_go_ahead(intent.id):
                 return None
             decision = None
@@ -227,7 +224,8 @@ class Purchaser:
                 if not self._begin(intent):
                     return None
                 sent_at = time.monotonic()
-                decision = self._classify_403(intent, self._tell_limiter(self._send(request, intent), sent_at), sent_at)
+                answered = self._send(client, request, intent)
+                decision = self._classify_403(intent, self._tell_limiter(answered, sent_at), sent_at)
             finally:
                 self._tell_circuits(intent.id, decision, sent_at)
             if decision.step is NextStep.DONE:
@@ -336,9 +334,53 @@ class Purchaser:
                 return False
         return not self._halt.is_set
 
-    def _send(self, request: PaidRequest, intent: CallIntent) -> Decision:
+    def _client_for(self, request: PaidRequest) -> ImageClient:
+        return self._clients.of(request.provider) if request.provider is not None else self._clients.main
+
+    def _intent(self, request: PaidRequest, client: ImageClient) -> CallIntent:
+        """What is about to be sent: to whom, with which key, and how its answer could be asked for once more."""
+        intent = request.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.worker.id)
+        return replace(
+            intent,
+            provider=client.provider.name,
+            origin=self._origin_of(client),
+            key_fingerprint=client.fingerprint(self._ledger.id),
+            recovery=request.promise(client, intent),
+        )
+
+    def _origin_of(self, client: ImageClient) -> str | None:
+        name = client.provider.name
+        if name not in self._origins:
+            self._origins = {account.provider: account.origin for account in self._ledger.accounts}
+        return self._origins.get(name)
+
+    def _send(self, client: ImageClient, request: PaidRequest, intent: CallIntent) -> Decision:
+        recovery = intent.recovery
+
+        def remember(job: Recovery) -> None:
+            nonlocal recovery
+            recovery = job
+            try:
+                self._ledger.calls.remember(intent.id, job)
+            except LedgerUnavailable as error:
+                # Its result is still fetched, and kept in the spool; nothing more is bought.
+                self._halt.set(StopReason.LEDGER, str(error))
+
+        decision = self._read(request, intent, partial(request.send, client, intent, remember))
+        number = 0
+        while recovery is not None and isinstance(decision.outcome, Unknown) and number < self._policy.tries:
+            number += 1
+            if self._halt.sleep(self._backoff.delay(number, None)):
+                break
+            again = self._read(request, intent, partial(request.recover, client, intent, recovery))
+            if not isinstance(again.outcome, Unknown | Unbilled):
+                return again
+        return decision
+
+    def _read(self, request: PaidRequest, intent: CallIntent, ask: Callable[[], RawReply]) -> Decision:
+        """What an answer means; it is in the spool by then, if it is one that is paid for."""
         try:
-            raw = request.send(self._client, intent)
+            raw = ask()
         except ApiError as error:
             return request.classify(error)
         if 200 <= raw.status < 300:

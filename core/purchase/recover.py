@@ -1,15 +1,33 @@
-"""What a killed process left in the spool, recorded before anything new is bought."""
+"""What a killed process left: replies in the spool are recorded, and lost answers asked for once more."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 from ..errors import BadInput
-from ..ledger import ItemKind, Ledger, Outcome, RecordedCall
-from ..providers import RawReply, list_price
+from ..ledger import (
+    Answered,
+    ItemKind,
+    ItemState,
+    Ledger,
+    Outcome,
+    RecordedCall,
+    Recoverable,
+    Unbilled,
+    Unknown,
+)
+from ..providers import Clients, ImageRequest, RawReply, known_price, list_price, load_registry
 from ..providers.chat_models import ChatModel, resolve_chat_model
 from ..providers.errors import ApiError
 from .decision import classify_error, classify_reply
 from .replies import ReplySpool
+from .requests import make_request
 from .rewrite import classify_rewrite
+
+_AT_ONCE = 8
 
 
 def recover_replies(ledger: Ledger, replies: ReplySpool) -> int:
@@ -33,9 +51,79 @@ def recover_replies(ledger: Ledger, replies: ReplySpool) -> int:
     return recorded
 
 
+def recover_calls(
+    ledger: Ledger,
+    replies: ReplySpool,
+    clients: Clients,
+    *,
+    run_id: str | None = None,
+    item_ids: Sequence[str] | None = None,
+) -> int:
+    """Ask once more for answers that were lost, where the provider's contract allows it; nothing is billed again.
+
+    A job is asked for its result; a request is sent again under its key. What is answered now is recorded as if it had
+    been answered then. The rest stays unknown.
+
+    Args:
+        clients: With the keys that the calls were made with; another key's calls are left alone.
+        run_id: Calls for the items of this run only, whichever run sent them.
+
+    Returns:
+        Calls whose outcome is known now.
+    """
+    calls = ledger.calls.recoverable(run_id=run_id, item_ids=item_ids)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="imagen-recover") as pool:
+        return sum(pool.map(lambda call: _recover(ledger, replies, clients, call), calls))
+
+
+def _recover(ledger: Ledger, replies: ReplySpool, clients: Clients, call: Recoverable) -> bool:
+    client = clients.known(call.provider)
+    if client is None or client.fingerprint(ledger.id) != call.key_fingerprint:
+        return False
+    try:
+        request = _rebuilt(ledger, call)
+        raw = client.recover(call.recovery, call.id, request, seed=int(call.seed) if call.seed is not None else None)
+    except (ApiError, BadInput):
+        return False
+    if 200 <= raw.status < 300:
+        with contextlib.suppress(OSError):  # it goes on to the ledger from memory
+            replies.save(call.id, raw)
+    trusted = client.provider.contract.bills_on_5xx == "no"
+    outcome = _image_outcome(raw, call.model, call.requested, call.expected, trust_unbilled_5xx=trusted)
+    if isinstance(outcome, Unbilled):
+        if "job" not in call.recovery:
+            return False  # said of this request; the one that was lost may have been billed
+        outcome = replace(outcome, item_state=ItemState.PLANNED)
+    if isinstance(outcome, Unknown):
+        return False
+    recorded = ledger.calls.settle(call.id, outcome).recorded
+    if not isinstance(outcome, Answered):
+        replies.delete(call.id)
+    return recorded
+
+
+def _rebuilt(ledger: Ledger, call: Recoverable) -> ImageRequest:
+    """The request of a call, as it was sent."""
+    model = load_registry().resolve(f"{call.model}@{call.contract}", allow_withdrawn=True)
+    run = ledger.runs.get(call.run_id)
+    return make_request(model, call.prompt, call.parameters, run["parameters"], rewritten=call.rewritten)
+
+
+def _image_outcome(
+    raw: RawReply, model: str, requested: int, expected: int | None, *, trust_unbilled_5xx: bool = False
+) -> Outcome:
+    price = known_price(model)
+    return classify_reply(
+        raw,
+        list_price=expected if expected is not None else list_price(model, requested),
+        price=price,
+        trust_unbilled_5xx=trust_unbilled_5xx,
+    ).outcome
+
+
 def _outcome(raw: RawReply, call: RecordedCall) -> Outcome:
     if call.kind != ItemKind.REWRITE:
-        return classify_reply(raw, list_price=list_price(call.model, call.requested)).outcome
+        return _image_outcome(raw, call.model, call.requested, call.expected)
     limit, model = int(call.parameters["limit"]), _chat_model(call.model)
     try:
         return classify_rewrite(raw, limit=limit, model=model, assumed=call.reserved)[0]

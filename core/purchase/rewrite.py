@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..ledger import CallIntent, ClaimedItem, ItemState, Rewrite, Rewritten, Unbilled
-from ..providers import ImageClient, RawReply
+from ..providers import ImageClient, RawReply, Recovery
 from ..providers.chat_models import ChatModel
 from ..providers.chat_reply import ChatReply
 from ..providers.chat_request import ChatDialect, ChatForm, ChatRequest
-from ..providers.errors import ApiError, InvalidByApi
+from ..providers.errors import ApiError, CannotRecover, InvalidByApi
 from ..rewrite import TRIES, UnusableAnswer, make_request, read_answer
 from .decision import Decision, NextStep, classify_error
 
@@ -109,7 +109,15 @@ class PaidRewriteRequest:
             contract=CHAT_CONTRACT,
         )
 
-    def send(self, client: ImageClient, intent: CallIntent) -> RawReply:
+    provider: str | None = None
+
+    def promise(self, client: ImageClient, intent: CallIntent) -> Recovery | None:
+        return None
+
+    def recover(self, client: ImageClient, intent: CallIntent, recovery: Recovery) -> RawReply:
+        raise CannotRecover("texts are not asked for twice")
+
+    def send(self, client: ImageClient, intent: CallIntent, on_job: Callable[[Recovery], object]) -> RawReply:
         return client.chat(self._request.body(self._form), intent.id)
 
     def classify(self, answer: RawReply | ApiError) -> Decision:

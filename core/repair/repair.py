@@ -15,8 +15,8 @@ from typing import Any
 from ..delivery import Spool
 from ..errors import BadInput, ImagenError
 from ..ledger import ClaimedItem, ImageState, ItemState, Ledger
-from ..providers import ImageClient
-from ..purchase import recover_replies
+from ..providers import Clients, ImageClient
+from ..purchase import recover_calls, recover_replies
 from ..purchase.log import Asked, ask_log
 from ..request import RunRequest, UnknownPolicy
 from ..run.run import Run
@@ -59,6 +59,7 @@ class RepairReport:
 
     Attributes:
         replayed: Replies found in the spool and recorded now.
+        recovered: Lost answers that were asked for once more, and came.
         log: What the provider's log told.
         given_up: Unknown items that count as failed now: the next run buys them.
         bought: Calls that were sent, for unknown items, because that was asked for.
@@ -71,6 +72,7 @@ class RepairReport:
     """
 
     replayed: int = 0
+    recovered: int = 0
     log: Asked = field(default_factory=Asked)
     given_up: int = 0
     bought: int = 0
@@ -96,6 +98,7 @@ class RepairReport:
             f"{count} {what}"
             for count, what in (
                 (self.replayed, "replies recorded"),
+                (self.recovered, "lost answers asked for again"),
                 (self.log.unbilled, "calls unbilled by the API's log"),
                 (self.log.billed, "calls billed by the API's log, their answers lost"),
                 (self.given_up, "unknown items given up"),
@@ -155,12 +158,15 @@ def repair(
     if run_id is not None:
         ledger.runs.get(run_id)
     if client is not None:
-        ledger.bind(client.origin(), client.address)
+        ledger.bind(client.origin(), client.address, client.provider.name)
     elif unknown is UnknownPolicy.RETRY:
         raise BadInput("buying again needs an API key: set AIMLAPI_API_KEY")
     work = RepairSession(ledger, stores, client, (request or RunRequest()).with_("policy", unknown=unknown), run_id)
     say("recording what the spool has")
     work.settle_the_past()
+    if client is not None and ask:
+        say("asking once more for answers that were lost")
+        work.ask_again(client, item_ids)
     chosen = ledger.items.undecided(run_id, item_ids) if unknown is UnknownPolicy.RETRY else []
     if client is not None and ask:
         say("asking the API's log about unknown calls")
@@ -188,7 +194,7 @@ class RepairSession:
         self._request = request
         self._run_id = run_id
         self._began = datetime.now(UTC)
-        self.replayed = self.given_up = self.stored = 0
+        self.replayed = self.recovered = self.given_up = self.stored = 0
         self.asked = Asked()
         self._problems: dict[str, None] = {}
 
@@ -197,6 +203,15 @@ class RepairSession:
         self._ledger.release_dead_workers()
         spool = Spool(spool_folder(self._request.delivery), self._ledger.id)
         self.replayed = recover_replies(self._ledger, spool.replies)
+
+    def ask_again(self, client: ImageClient, item_ids: Sequence[str] | None) -> None:
+        """Ask for answers that were lost, where the contract of the provider allows it."""
+        spool = Spool(spool_folder(self._request.delivery), self._ledger.id)
+        clients = Clients(client)
+        try:
+            self.recovered = recover_calls(self._ledger, spool.replies, clients, run_id=self._run_id, item_ids=item_ids)
+        finally:
+            clients.close()
 
     def deliver(self, item_ids: Sequence[str], *, at: ObjectStore) -> None:
         """Bring images of items to a destination, whichever run had them made. Buys nothing."""
@@ -252,6 +267,7 @@ class RepairSession:
         bought, billed = ledger.calls.sent_since(self._began)
         return RepairReport(
             replayed=self.replayed,
+            recovered=self.recovered,
             log=self.asked,
             given_up=self.given_up,
             bought=bought,

@@ -15,7 +15,7 @@ from ..errors import BadInput
 from ..ledger import Item, Ledger, NewRevision, RegenerationKind, Revision, RevisionRequest
 from ..money import credits_to_usd, usd_to_credits
 from ..plan import RevisedRow, RevisionBatch
-from ..providers import ImageClient, ImageRequest, ResolvedModel, load_registry
+from ..providers import Endpoint, ImageClient, ImageRequest, ResolvedModel, load_registry
 from ..providers.common_parameters import to_native
 from ..request import RunRequest
 from ..run.checks import CheckedBatch, Prepared, check_batch, prepare, with_terms
@@ -107,7 +107,7 @@ def prepare_batches(
     ledger: Ledger,
     request: RunRequest,
     *,
-    connect: Callable[[], ImageClient],
+    connect: Callable[[str], ImageClient],
     store_of: Callable[[str | None], ObjectStore],
 ) -> list[Prepared]:
     """Check everything that is to be made anew, at today's prices, as a run for each model and destination.
@@ -115,7 +115,7 @@ def prepare_batches(
     Args:
         ledger: Open.
         request: For budget, limits, policy and delivery.
-        connect: Makes a client of the API.
+        connect: Makes a client of the API that sells a model.
         store_of: Opens the destination of the images that are replaced, or another one in its place.
 
     Raises:
@@ -126,8 +126,8 @@ def prepare_batches(
     budget = usd_to_credits(request.budget_usd) if request.budget_usd is not None else None
     prepared = []
     for destination, batch in open_batches(ledger, open_):
-        client = connect()
-        ready = with_terms(batch, client.base_url, offline=not request.policy.ask_catalogue)
+        client = connect(batch.model)
+        ready = with_terms(batch, Endpoint.of(client), offline=not request.policy.ask_catalogue)
         checked = CheckedBatch(ready, check_batch(ready, budget=budget))
         store = store_of(destination)
         prepared.append(prepare(request, client=client, ledger=ledger, store=store, checked=checked))

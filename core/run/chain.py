@@ -6,19 +6,20 @@ further.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BadInput
 from ..ledger import Ledger
 from ..money import format_usd
-from ..plan import AnyBatch, make_plan, open_batch
+from ..plan import AnyBatch, make_plan
 from ..plan.combinations import ParameterSet
 from ..plan.images import CATALOG
 from ..prompts.folders import COLUMN
+from ..providers import Endpoint
 from ..request import ChainStep, RunRequest
-from .checks import with_terms
+from .checks import open_terms
 
 _SAME_PROMPT = "{{ prompt }}"
 
@@ -92,13 +93,15 @@ def source_of(run_id: str) -> str:
     return f"{CATALOG}run={run_id}"
 
 
-def plan_chain(first: AnyBatch, later: Sequence[RunRequest], base_url: str, ledger: Ledger | None) -> ChainPlan:
+def plan_chain(
+    first: AnyBatch, later: Sequence[RunRequest], at: Callable[[str], Endpoint], ledger: Ledger | None
+) -> ChainPlan:
     """Count and price a chain, and check the models and parameters of all its steps.
 
     Args:
         first: The batch of the first step, checked.
         later: The requests of the others.
-        base_url: Of the API.
+        at: Where a model is bought.
         ledger: Says what is owned.
 
     Raises:
@@ -109,7 +112,7 @@ def plan_chain(first: AnyBatch, later: Sequence[RunRequest], base_url: str, ledg
     steps = [StepPlan(counted.model.name, counted.items, images, counted.price, counted.price_high)]
     cheapest = min(form.price_high for form in first.forms())
     for request in later:
-        forms = _forms(request, base_url)
+        forms = _forms(request, at(request.model))
         items = steps[-1].images * request.image.repeat
         steps.append(
             StepPlan(
@@ -124,9 +127,8 @@ def plan_chain(first: AnyBatch, later: Sequence[RunRequest], base_url: str, ledg
     return ChainPlan(tuple(steps), cheapest)
 
 
-def _forms(request: RunRequest, base_url: str) -> Sequence[ParameterSet]:
+def _forms(request: RunRequest, endpoint: Endpoint) -> Sequence[ParameterSet]:
     image = request.image
     if not image.image_columns:
         image = image.model_copy(update={"image_columns": (COLUMN,)})
-    batch = open_batch(["a picture"], request.model_copy(update={"image": image, "template": None}))
-    return with_terms(batch, base_url, offline=not request.policy.ask_catalogue).forms()
+    return open_terms(["a picture"], request.model_copy(update={"image": image, "template": None}), endpoint).forms()

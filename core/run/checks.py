@@ -15,7 +15,7 @@ from ..inputs import InputReader
 from ..ledger import Ledger
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch, BatchSpec, make_terms, open_batch
-from ..providers import ImageClient, InvalidRequest, WithdrawnModel, fetch_catalog
+from ..providers import Clients, Endpoint, ImageClient, InvalidRequest, WithdrawnModel, load_registry
 from ..providers.errors import ApiError, BadKey
 from ..request import DEFAULT_KEY_TEMPLATE, RunRequest
 from ..rewrite import make_request
@@ -77,7 +77,7 @@ def take_over() -> Prepared | None:
 def check_request(
     prompts: str | Path | Sequence[str],
     request: RunRequest,
-    base_url: str,
+    endpoint: Endpoint,
     *,
     ledger: Callable[[], Ledger] | None = None,
     store: ObjectStore | None = None,
@@ -89,7 +89,7 @@ def check_request(
     Args:
         prompts: File, object in S3, or list.
         request: What to make of them.
-        base_url: Of the API.
+        endpoint: Where it is to be bought.
         ledger: Opens the ledger, where pictures of its catalog go in.
         store: The destination, whose options reach pictures below it.
 
@@ -99,8 +99,8 @@ def check_request(
     """
     # Also where nothing else would look at it before the first image is stored.
     keys = KeyTemplate(request.delivery.key_template or DEFAULT_KEY_TEMPLATE)
-    reader = InputReader(ledger, store, trusted=(base_url,))
-    batch = with_terms(open_batch(prompts, request, reader), base_url, offline=not request.policy.ask_catalogue)
+    reader = InputReader(ledger, store, trusted=(endpoint.base_url,))
+    batch = open_terms(prompts, request, endpoint, reader)
     budget = usd_to_credits(request.budget_usd) if request.budget_usd is not None else None
     checked = CheckedBatch(batch, check_batch(batch, budget=budget))
     if isinstance(batch, BatchSpec) and batch.prompts.columns is not None:
@@ -132,18 +132,43 @@ def prepare(
     """
     adopt = request.delivery.adopt_ledger
     check_services(client, ledger, store, adopt=adopt, tags=request.tags if tags is None else tags)
+    if checked is not None:
+        _check_stand_ins(client, ledger, checked.batch)
     return Prepared(request, client, ledger, store, checked)
 
 
-def with_terms(spec: AnyBatch, base_url: str, *, offline: bool = False) -> AnyBatch:
+def open_terms(
+    prompts: str | Path | Sequence[str], request: RunRequest, endpoint: Endpoint, reader: InputReader | None = None
+) -> AnyBatch:
+    """The batch of a request to an endpoint, with what its models cost; raises what `with_terms` raises."""
+    batch = open_batch(prompts, request, reader)
+    if isinstance(batch, BatchSpec):
+        fallback = tuple(endpoint.stand_in(name) for name in batch.fallback)
+        batch = replace(batch, model=endpoint.choose(batch.model), fallback=fallback)
+    offline, price = not request.policy.ask_catalogue, request.image.price
+    return with_terms(batch, endpoint, offline=offline, price=price)
+
+
+def with_terms(spec: AnyBatch, endpoint: Endpoint, *, offline: bool = False, price: float | None = None) -> AnyBatch:
     """Ask the API's catalogue what the models of a batch cost, and which are gone; free, and quick to give up.
+
+    Args:
+        spec: The batch.
+        endpoint: Where its model is bought. Fallback models of other providers are bought at these.
+        offline: Ask nothing.
+        price: What an image of the model costs, in USD; None for what is known.
 
     Raises:
         WithdrawnModel: The model is gone, and no other may stand in for it.
         UnknownModel: One is not known.
     """
-    provider = fetch_catalog(base_url, home() / "cache", offline=offline, fresh=True)
-    ready = replace(spec, terms=make_terms(provider, (spec.model, *spec.fallback)))
+    registry = load_registry()
+    endpoint.check(registry.resolve(spec.model, allow_withdrawn=True))
+    provider = endpoint.catalog(home() / "cache", offline=offline, fresh=True)
+    terms = make_terms(provider, (spec.model, *spec.fallback), endpoint.provider.name)
+    if price is not None:
+        terms = terms.at(registry.resolve(spec.model, allow_withdrawn=True), price)
+    ready = replace(spec, terms=terms)
     try:
         ready.models()
     except WithdrawnModel as error:
@@ -217,6 +242,16 @@ def check_services(
         Unavailable: Something does not answer.
     """
     origin = client.origin()
+    _check_key(client)
+    if store is not None:
+        store.preflight(tags)
+    # Last, since it is for good: an address with a typo in it must not become a new ledger's API.
+    ledger.bind(origin, client.address, client.provider.name)
+    if store is not None:
+        Marker(ledger, store).bind(adopt=adopt)
+
+
+def _check_key(client: ImageClient) -> None:
     try:
         client.check_key()
     except BadKey as error:
@@ -224,9 +259,22 @@ def check_services(
     except ApiError:
         # The balance is a courtesy: a key without the right to see it can still buy images.
         pass
-    if store is not None:
-        store.preflight(tags)
-    # Last, since it is for good: an address with a typo in it must not become a new ledger's API.
-    ledger.bind(origin, client.address)
-    if store is not None:
-        Marker(ledger, store).bind(adopt=adopt)
+
+
+def _check_stand_ins(client: ImageClient, ledger: Ledger, batch: AnyBatch) -> None:
+    """The same for the providers of fallback models: their keys are those of the environment."""
+    others = {model.spec.provider: model.name for model in batch.models() if not batch.terms.is_withdrawn(model)}
+    clients = Clients(client)
+    try:
+        for provider, model in others.items():
+            if provider == client.provider.name:
+                continue
+            try:
+                other = clients.of(provider)
+                origin = other.origin()
+                _check_key(other)
+            except BadInput as error:
+                raise BadInput(f"fallback {model}: {error}") from None
+            ledger.bind(origin, other.address, provider)
+    finally:
+        clients.close()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..limits import StopReason
-from ..providers import WithdrawnModel
+from ..providers import Endpoint, WithdrawnModel
 from .checks import with_terms
 from .models import as_rows
 from .report import RunReport
@@ -57,7 +57,7 @@ def name_successor(run: Run, report: RunReport) -> RunReport:
         return report
     successor = batch.resolve().spec.lifecycle.successor
     try:
-        with_terms(replace(batch, fallback=()), services.client.base_url)
+        with_terms(replace(batch, fallback=()), Endpoint.of(services.client))
     except WithdrawnModel as error:
         successor = error.successor or successor
     if successor is None:

@@ -25,7 +25,7 @@ from ..ledger import BudgetWarning, ClaimedItem, ImageResult, ItemState, Ledger,
 from ..limits import StopReason
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch
-from ..purchase import recover_replies
+from ..purchase import recover_calls, recover_replies
 from ..purchase.log import ask_log
 from ..request import Delivery, Rewrite, RunRequest, UnknownPolicy
 from ..threads import in_threads
@@ -243,10 +243,12 @@ class Run:
         return planned
 
     def ask_log(self) -> None:
-        """Ask the API's log about calls of earlier runs that are unknown, for up to two minutes; free."""
-        client = self.services.client
-        if client is None:
+        """Ask about calls of earlier runs that are unknown: for their answers, else the API's log; free."""
+        clients, client = self.services.clients, self.services.client
+        if clients is None or client is None:
             return
+        if found := recover_calls(self.ledger, self.services.spool.replies, clients, run_id=self.id):
+            self.logger.info("asked again for the answers of %d unknown calls, and got them", found)
         asked = ask_log(self.ledger, client, run_id=self.id, seconds=_ASK_SECONDS)
         if asked.calls:
             self.logger.info(

@@ -20,7 +20,7 @@ from ..inputs import InputShelf
 from ..ledger import ClaimedItem, Ledger, LedgerMismatch, LedgerUnavailable, SharedQuota
 from ..limits import BalanceGuard, CallLimiter, CircuitBreaker, HealthGate, StopReason, StopSignal
 from ..provenance import trusted_roots
-from ..providers import ImageClient
+from ..providers import Clients, ImageClient
 from ..providers.chat_models import resolve_chat_model
 from ..purchase import Purchaser, Rewriter
 from ..request import DEFAULT_KEY_TEMPLATE, FOLDER_KEY_TEMPLATE, Delivery, RunRequest
@@ -83,6 +83,7 @@ class Services:
         self.spool_gate = HealthGate(self.spool.check, patience=delivery.patience)
         self.inputs = InputShelf(store if delivery.keep_inputs else None)
         self.client = client
+        self.clients = Clients(client) if client is not None else None
         self.breaker = BalanceGuard(client.balance if client is not None else lambda: None)
         self.calls = CircuitBreaker("calls", limits.concurrency, delivery.patience)
         self.pictures = CircuitBreaker("pictures", limits.concurrency, delivery.patience, lagging=True)
@@ -103,8 +104,8 @@ class Services:
 
     def _end_drain(self) -> None:
         """Cut calls whose answer has not come; they are recorded as unknown."""
-        if self.client is not None:
-            self.client.cut_off()
+        if self.clients is not None:
+            self.clients.cut_off()
         self._fetcher.cut_off()
 
     def close(self) -> None:
@@ -115,6 +116,8 @@ class Services:
         self.delivery_pool.shutdown(wait=False, cancel_futures=True)
         self.limiter.close()
         self._fetcher.close()
+        if self.clients is not None:
+            self.clients.close()
         if self._marker is not None and self.halt.reason not in (StopReason.LEDGER, StopReason.STORE):
             self._marker.close()
 
@@ -143,7 +146,7 @@ class Services:
         Raises:
             BadInput: There is no API client.
         """
-        if self.client is None:
+        if self.clients is None:
             raise BadInput("there are no API credentials to buy with")
         run = self.ledger.runs.get(self.run_id)
         models = run_models(run)
@@ -152,9 +155,10 @@ class Services:
         with self._lock:
             if limiter is None and not self._sharing:
                 self._sharing = True
-                self.limiter.use(self._shared_quota(self.client, model.spec.id, [model.wire_model]))
+                seller = self.clients.of(model.spec.provider)
+                self.limiter.use(self._shared_quota(seller, model.spec.id, [model.wire_model]))
         return Purchaser(
-            client=self.client,
+            client=self.clients,
             ledger=self.ledger,
             replies=self.spool.replies,
             limiter=limiter or self.limiter,
@@ -322,5 +326,5 @@ def _trusted(client: ImageClient | None, ledger: Ledger) -> tuple[str, ...]:
 
     Who only delivers has no client: the ledger knows where the images were bought.
     """
-    addresses = (client.address if client is not None else None, ledger.address)
+    addresses = (client.address if client is not None else None, *(account.address for account in ledger.accounts))
     return tuple(dict.fromkeys(address for address in addresses if address is not None))

@@ -143,8 +143,9 @@ class _GeminiJob(ImageJob):
 
     async def reply(self, state: SandboxState, returned: int, credits_: int) -> dict[str, Any]:
         """One candidate with the image; without one, the reason."""
-        asked = -(-len(self.prompt) // _CHARACTERS_PER_TOKEN)
-        made = _IMAGE_TOKENS[str(self.accepted.fields["imageSize"])] * returned
+        asked, made = state.stock.tokens(self.resolved.spec, self.prompt)
+        asked = (asked or -(-len(self.prompt) // _CHARACTERS_PER_TOKEN)) * returned
+        made = (made or _IMAGE_TOKENS[str(self.accepted.fields["imageSize"])]) * returned
         usage: dict[str, Any] = {
             "promptTokenCount": asked,
             "candidatesTokenCount": made,

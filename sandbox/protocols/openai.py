@@ -134,8 +134,9 @@ class _OpenAIJob(ImageJob):
                 continue
             content, mime = await inline_bytes(state, image)
             data.append({"b64_json": base64.b64encode(content).decode()})
-        tokens = -(-self.accepted.width * self.accepted.height // _PIXELS_PER_TOKEN) * returned
-        asked = -(-len(self.prompt) // _CHARACTERS_PER_TOKEN)
+        asked, made = state.stock.tokens(self.resolved.spec, self.prompt)
+        made = made or -(-self.accepted.width * self.accepted.height // _PIXELS_PER_TOKEN)
+        asked, tokens = (asked or -(-len(self.prompt) // _CHARACTERS_PER_TOKEN)) * returned, made * returned
         return {
             "created": int(time.time()),
             "background": self.accepted.fields.get("background", "opaque"),

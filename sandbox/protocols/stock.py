@@ -34,7 +34,7 @@ class ProtocolStock:
         pixels: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         self._state = state
-        self._protocol = protocol
+        self._sellers = [provider.name for provider in state.registry.providers if provider.api == protocol]
         self._makers = makers
         self._names = names
         self._pixels = pixels or {}
@@ -42,7 +42,8 @@ class ProtocolStock:
     def find(self, name: str, contract: Contract) -> ResolvedModel | None:
         """The model of a name, with what a request to it may contain; None: unknown or withdrawn."""
         other = self._names.get(name)
-        for known in (f"{self._protocol}:{name}", other, *(f"{maker}{name}" for maker in self._makers)):
+        own = (f"{seller}:{name}" for seller in self._sellers)
+        for known in (*own, other, *(f"{maker}{name}" for maker in self._makers)):
             found = self._state.model(known) if known is not None else None
             if found is not None:
                 return self._sold(found.spec, contract)
@@ -52,13 +53,13 @@ class ProtocolStock:
 
     def list_names(self) -> Iterator[str]:
         """The names of all models that can be called."""
-        own = f"{self._protocol}:"
         for spec in self._state.registry.models:
             if self._state.status_of(spec).status == "withdrawn":
                 continue
             yield from (name for name, known in self._names.items() if known == spec.id)
-            maker = next((maker for maker in (own, *self._makers) if spec.id.startswith(maker)), None)
-            if maker:
+            if spec.provider in self._sellers:
+                yield spec.id.removeprefix(f"{spec.provider}:")
+            elif maker := next((maker for maker in self._makers if maker and spec.id.startswith(maker)), None):
                 yield spec.id.removeprefix(maker)
 
     def _sold(self, spec: ModelSpec, contract: Contract) -> ResolvedModel:

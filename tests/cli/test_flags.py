@@ -19,7 +19,18 @@ COMMANDS: Any = typer.main.get_command(app)
 OPTIONS = {option.written: option for option in options_of(RunRequest) if option.has_flag}
 
 OF_THE_RUN_COMMAND = {
-    *("--to", "--catalog", "--base-url", "--models", "--yes", "--prefect", "--json", "--verbose", "--help-all"),
+    *(
+        "--to",
+        "--catalog",
+        "--api",
+        "--base-url",
+        "--models",
+        "--yes",
+        "--prefect",
+        "--json",
+        "--verbose",
+        "--help-all",
+    ),
     *(option.written for option in options_of(StoreOptions) if option.has_flag),
 }
 SCRIPTS_USE = {

@@ -1,6 +1,6 @@
 """The protocol of the AI/ML API."""
 
 from .catalog import fetch_provider_catalog
-from .client import DEFAULT_BASE_URL, AimlApiClient
+from .client import AimlApiClient
 
-__all__ = ["DEFAULT_BASE_URL", "AimlApiClient", "fetch_provider_catalog"]
+__all__ = ["AimlApiClient", "fetch_provider_catalog"]

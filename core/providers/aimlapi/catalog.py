@@ -23,8 +23,8 @@ import requests
 from ...files import AtomicFile, make_private_folder
 from ...http.sessions import SessionPool, exchange
 from ...http.transport import NoAuth, PooledAdapter
+from ..addresses import api_origin
 from ..catalog import ProviderCatalog
-from ..client import api_origin
 
 _MODELS = "/v1/models?type=openai%2Fimage-generations&include=pricing"
 _DEPRECATIONS = "/v1/models/deprecations"

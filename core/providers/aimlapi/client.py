@@ -12,23 +12,17 @@ from urllib.parse import urlencode
 
 from ...errors import BadInput
 from ...http.sessions import retry_after_seconds
-from ..client import ImageClient, RawReply
+from ..client import ImageClient, RawReply, WireRequest
 from ..errors import UnreadableReply, status_error
 from ..logs import LOG_PAGE, LogPage, read_log
 from ..request import ImageRequest
 from .catalog import fetch_provider_catalog
 
-DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class AimlApiClient(ImageClient):
-    """A client of the AI/ML API, or of a sandbox that stands in for it. Takes what `ImageClient` takes.
-
-    Example:
-        >>> AimlApiClient("secret", base_url="http://127.0.0.1:8700")
-        AimlApiClient(base_url='http://127.0.0.1:8700/v1')
-    """
+    """A client of the AI/ML API, or of a sandbox that stands in for it."""
 
     kept_headers = (
         "content-type",
@@ -42,31 +36,25 @@ class AimlApiClient(ImageClient):
         "x-request-id",
     )
     catalog = staticmethod(fetch_provider_catalog)
+    has_log = True
 
-    def __init__(self, api_key: str, *, base_url: str = DEFAULT_BASE_URL, **options: Any) -> None:
-        super().__init__(api_key, base_url=base_url, **options)
+    def wire(self, request: ImageRequest, *, seed: int | None = None) -> WireRequest:
+        """`POST /v1/images/generations` (AI/ML API docs)."""
+        return WireRequest("/images/generations", request.body(seed=seed))
 
-    def ask(self, request: ImageRequest, call_id: str, *, seed: int | None = None) -> RawReply:
-        return self.generate(request.body(seed=seed), call_id)
-
-    def generate(self, body: Mapping[str, Any], call_id: str) -> RawReply:
-        """Send one paid request, once.
-
-        `POST /v1/images/generations` (AI/ML API docs). The request id is stored and echoed by the API, it does not
-        make the call idempotent; there is no idempotency key.
+    def headers(self, call_id: str) -> dict[str, str]:
+        """The request id is stored and echoed by the API, it does not make the call idempotent.
 
         Args:
             call_id: 1 to 128 characters of `A-Za-z0-9._:-`; the API ignores any other silently.
-
-        Raises:
-            NotSent: It never left.
-            ReplyLost: It left, and no answer came.
         """
-        return self._pay("/images/generations", body, _headers(call_id))
+        if not _REQUEST_ID.fullmatch(call_id):
+            raise ValueError(f"not a client request id: {call_id!r}")
+        return {"X-Client-Request-Id": call_id, **super().headers(call_id)}
 
     def chat(self, body: Mapping[str, Any], call_id: str) -> RawReply:
         """Ask a language model, once: `POST /v1/chat/completions`, in the OpenAI form (AI/ML API docs)."""
-        return self._pay("/chat/completions", body, _headers(call_id))
+        return self._pay(WireRequest("/chat/completions", body), self.headers(call_id))
 
     def check_key(self) -> Decimal:
         """Ask for the balance: `GET /v2/billing` (AI/ML API docs)."""
@@ -93,9 +81,3 @@ class AimlApiClient(ImageClient):
             return read_log(json.loads(response.body))
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, BadInput):
             raise UnreadableReply("the API's log has a form that is not known") from None
-
-
-def _headers(call_id: str) -> dict[str, str]:
-    if not _REQUEST_ID.fullmatch(call_id):
-        raise ValueError(f"not a client request id: {call_id!r}")
-    return {"X-Client-Request-Id": call_id}

@@ -25,8 +25,7 @@ from prefect_imagen.core.images import Fetcher
 from prefect_imagen.core.ledger import ImageState, ImageTask, ItemState, Ledger
 from prefect_imagen.core.ledger.schema import deliveries
 from prefect_imagen.core.limits import Backoff, HealthGate, StopReason, StopSignal
-from prefect_imagen.core.providers import ImageRequest
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import ImageRequest, open_client
 from prefect_imagen.core.purchase.decision import classify_reply
 from prefect_imagen.core.storage import KeyTemplate, LocalStore, Stored, StoreNotUsable, StoreUnavailable
 
@@ -38,7 +37,7 @@ class Post:
 
     def __init__(self, sandbox: Any, ledger: Ledger, harness: Any, folder: Path, *, trusted: bool = True) -> None:
         self.sandbox, self.ledger, self.harness = sandbox, ledger, harness
-        self.client = AimlApiClient("key", base_url=sandbox.base_url)
+        self.client = open_client("key", base_url=sandbox.base_url)
         self.halt = StopSignal()
         self.spool = Spool(folder / "spool", ledger.id)
         self.store = LocalStore(folder / "images")
@@ -54,7 +53,7 @@ class Post:
         """Buy for real; returns the call's id."""
         (item,) = self.harness.plan(1, prefix=prompt)
         call_id = self.harness.send(item)
-        raw = self.client.generate(ImageRequest.build(MODEL, prompt, parameters).body(seed=7), call_id)
+        raw = self.client.ask(ImageRequest.build(MODEL, prompt, parameters), call_id, seed=7)
         self.spool.replies.save(call_id, raw)
         assert self.ledger.calls.settle(call_id, classify_reply(raw, list_price=1).outcome)
         self.ledger.items.release([item])
@@ -149,6 +148,15 @@ def test_base64_replies_need_no_download(post: Post) -> None:
     record(post.ledger, post.spool, [post.uploader().upload(post.downloader().download(second))])
     assert (len(post.objects()), left(post)) == (2, [])
     assert post.sandbox.stats()["cdn_gets"] == gets
+
+
+def test_a_small_image_of_a_reply_is_not_written_a_second_time(post: Post) -> None:
+    call_id = post.buy(convert_base64_to_url=False)
+    file, data = post.downloader().load(post.tasks(call_id)[0])
+    assert left(post) == [f"replies/{call_id}.reply"]
+    record(post.ledger, post.spool, [post.uploader().upload(file, data)])
+    assert data is not None
+    assert ([path.read_bytes() for path in post.objects()], left(post)) == ([data], [])
 
 
 def test_base64_with_line_breaks_is_base64(post: Post) -> None:

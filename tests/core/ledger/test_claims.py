@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +178,7 @@ def test_the_work_of_pending_grows_with_the_run_and_no_faster(
         with ledger.read() as connection:
             sqlite = connection.connection.driver_connection
             assert sqlite is not None
-            monkeypatch.setattr(ledger, "read", lambda connection=connection: nullcontext(connection))
+            monkeypatch.setattr(ledger, "ask", lambda question, connection=connection: question(connection))
             pending = ledger.items.pending("run", destination="file:///a", page=count)
             sqlite.set_progress_handler(step, 100)
             found = [next(pending) for _ in range(count)]

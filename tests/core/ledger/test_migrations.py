@@ -19,6 +19,7 @@ from prefect_imagen.core.ledger.schema import metadata
 
 OpenLedger = Callable[..., Ledger]
 DATA = Path(__file__).parents[2] / "data"
+ACCOUNT = [{"provider": "aimlapi", "origin": "https://api.aimlapi.com", "address": None}]
 REVIEW = tuple(
     f"imagen_{name}" for name in ("verdicts", "reviews", "checks", "revisions", "revision_requests", "handovers")
 )
@@ -178,6 +179,7 @@ def test_a_ledger_of_version_6_keeps_every_row_and_goes_on(version_6: str, open_
     after = everything(version_6, before)
     assert after.pop("imagen_history") == []
     assert all(after.pop(name) == [] for name in ("imagen_marks", *REVIEW))
+    assert after.pop("imagen_accounts") == ACCOUNT
     for found in (before, after):
         found["imagen_meta"] = [row for row in found["imagen_meta"] if row["key"] != "schema_version"]
     assert after == before
@@ -206,6 +208,7 @@ def test_a_ledger_of_version_7_keeps_every_row_and_gets_marks(database: str, ope
     ledger = open_ledger(database)
     after = everything(database, before)
     assert all(after.pop(name) == [] for name in ("imagen_marks", *REVIEW))
+    assert after.pop("imagen_accounts") == ACCOUNT
     for found in (before, after):
         found["imagen_meta"] = [row for row in found["imagen_meta"] if row["key"] != "schema_version"]
     assert after == before
@@ -228,11 +231,17 @@ def test_a_ledger_of_a_later_version_keeps_every_row_and_goes_on(
     ledger = open_ledger(database)
     after = everything(database, before)
     new = {name: after.pop(name) for name in set(after) - set(before)}
+    assert new.pop("imagen_accounts") == ACCOUNT
     assert set(new) == (set(REVIEW) if version < 10 else set())
     assert not any(new.values())
     for found in (before, after):
         found["imagen_meta"] = [row for row in found["imagen_meta"] if row["key"] != "schema_version"]
     assert after == before
+    with ledger.read() as connection:
+        assert connection.execute(sa.text("SELECT DISTINCT provider, origin FROM imagen_calls")).all() == [
+            (ACCOUNT[0]["provider"], ACCOUNT[0]["origin"])
+        ]
+    assert {row["api_origin"] for row in ledger.catalog.rows()} == {ACCOUNT[0]["origin"]}
     assert ledger.marks.number("file:///a") == 3
     assert ledger.marks.advance("s3://bucket/b", 40) == 41
     first, second = (f"pi-00000000000000000000000000000001-{index}" for index in (0, 1))

@@ -41,8 +41,11 @@ def test_after_the_patience_one_attempt_is_made_for_all(clock: SimpleNamespace) 
     assert [silence.error_now() for _ in range(50)] == [error] * 50
     clock.now += 5
     assert [silence.error_now() for _ in range(50)] == [None] + [error] * 49
+    # Nor does the patience begin anew for those who had not asked until now.
+    assert not Outage(silence).failed(error, began=clock.now)
     silence.heard()
     assert silence.error_now() is None
+    assert Outage(silence).failed(error, began=clock.now)
 
 
 def test_an_outage_counts_from_its_first_sign(clock: SimpleNamespace) -> None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from prefect_imagen.core.ledger import Ledger, LedgerUnavailable, SharedQuota
 from prefect_imagen.core.ledger.schema import quota_shares, quotas, workers
 from prefect_imagen.core.limits import CallLimiter, Demand, StopSignal, ThrottleEvent
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import open_client
 
 OpenLedger = Callable[..., Ledger]
 MODEL = "google/imagen4/preview"
@@ -157,12 +157,12 @@ def test_a_machine_that_is_silent_frees_its_slots(database: str, open_ledger: Op
 
 def test_the_key_is_not_in_the_database(sqlite: str, open_ledger: OpenLedger) -> None:
     ledger = open_ledger(sqlite)
-    client = AimlApiClient("a-very-secret-key", base_url="http://127.0.0.1:9")
+    client = open_client("a-very-secret-key", base_url="http://127.0.0.1:9")
     one, other = client.fingerprint(ledger.id), client.fingerprint("another ledger")
     assert "secret" not in one
     assert one != other
-    assert one == AimlApiClient("a-very-secret-key").fingerprint(ledger.id)
-    assert one != AimlApiClient("another-key").fingerprint(ledger.id)
+    assert one == open_client("a-very-secret-key").fingerprint(ledger.id)
+    assert one != open_client("another-key").fingerprint(ledger.id)
 
 
 @pytest.mark.slow

@@ -173,6 +173,28 @@ def test_a_server_that_went_away_and_came_back(postgres: str, open_ledger: OpenL
     assert keys(ledger) == {"a", "b"}
 
 
+def test_a_question_whose_connection_breaks_is_asked_again(postgres: str, open_ledger: OpenLedger) -> None:
+    import psycopg
+
+    ledger = open_ledger(postgres)
+    asked: list[None] = []
+
+    def question(connection: sa.Connection) -> int:
+        asked.append(None)
+        if len(asked) == 1:
+            pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            with psycopg.connect(postgres, autocommit=True) as admin:
+                admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        return int(connection.exec_driver_sql("SELECT 7").scalar_one())
+
+    with pytest.raises(LedgerUnavailable, match="does not answer"):
+        ledger.ask(question)
+    asked.clear()
+    ledger.be_patient(60)
+    assert ledger.ask(question) == 7
+    assert len(asked) == 2
+
+
 def test_a_locked_sqlite_file_is_unavailable(
     sqlite: str, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

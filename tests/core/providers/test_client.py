@@ -23,9 +23,8 @@ from pathlib import Path
 import pytest
 from prefect_imagen.core.errors import BadInput, Unavailable
 from prefect_imagen.core.http.sessions import WatchedBody, retry_after_seconds, user_agent
-from prefect_imagen.core.providers import RawReply
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
-from prefect_imagen.core.providers.client import api_origin, normalise_base_url
+from prefect_imagen.core.providers import ImageClient, ImageRequest, RawReply, open_client
+from prefect_imagen.core.providers.addresses import api_origin, normalise_base_url
 from prefect_imagen.core.providers.errors import (
     BadKey,
     NotSent,
@@ -37,7 +36,7 @@ from prefect_imagen.core.providers.errors import (
 )
 
 KEY = "sk-very-secret-0123456789"
-BODY = {"model": "google/imagen4/preview", "prompt": "ein Füchslein 🦊"}
+REQUEST = ImageRequest.build("google/imagen4/preview", "ein Füchslein 🦊")
 Answer = Callable[[socket.socket], None]
 
 
@@ -117,11 +116,11 @@ def serve() -> Iterator[Callable[..., WireServer]]:
 
 
 @pytest.fixture
-def client() -> Iterator[Callable[..., AimlApiClient]]:
-    clients: list[AimlApiClient] = []
+def client() -> Iterator[Callable[..., ImageClient]]:
+    clients: list[ImageClient] = []
 
-    def make(url: str, **options: float) -> AimlApiClient:
-        clients.append(AimlApiClient(KEY, base_url=url, **options))  # type: ignore[arg-type]
+    def make(url: str, **options: float) -> ImageClient:
+        clients.append(open_client(KEY, base_url=url, **options))  # type: ignore[arg-type]
         return clients[-1]
 
     yield make
@@ -130,15 +129,15 @@ def client() -> Iterator[Callable[..., AimlApiClient]]:
 
 
 Serve = Callable[..., WireServer]
-Client = Callable[..., AimlApiClient]
+Client = Callable[..., ImageClient]
 
 
 def test_a_key_that_an_answer_quotes_is_not_kept(
-    serve: Callable[..., WireServer], client: Callable[..., AimlApiClient]
+    serve: Callable[..., WireServer], client: Callable[..., ImageClient]
 ) -> None:
     said = json.dumps({"error": {"message": f"no such key: Bearer {KEY}"}}).encode()
     made = client(serve(reply(said, "401 Unauthorized", f"x-inference-id: {KEY}")).url)
-    answer = made.generate(BODY, "pi-1")
+    answer = made.ask(REQUEST, "pi-1")
     assert (answer.body, answer.headers["x-inference-id"]) == (said.replace(KEY.encode(), b"***"), "***")
     with pytest.raises(BadKey, match=r"no such key: Bearer \*\*\*"):
         made.check_key()
@@ -147,11 +146,11 @@ def test_a_key_that_an_answer_quotes_is_not_kept(
 def test_what_is_sent(serve: Serve, client: Client) -> None:
     server = serve(reply(GOOD, "200 OK", "X-Request-Id: r", "X-Inference-Id: i", "Set-Cookie: a=b"))
     made = client(server.url)
-    raw = made.generate(BODY, "pi-1")
-    made.generate(BODY, "pi-2")
+    raw = made.ask(REQUEST, "pi-1")
+    made.ask(REQUEST, "pi-2")
     line, headers, body = server.requests[0]
     assert line == "POST /v1/images/generations HTTP/1.1"
-    assert json.loads(body) == BODY
+    assert json.loads(body) == REQUEST.body()
     assert "Füchslein 🦊".encode() in body, "escaped, a prompt would be longer than it is"
     wanted = {
         "authorization": f"Bearer {KEY}",
@@ -178,7 +177,7 @@ def test_netrc_does_not_replace_the_key(
     monkeypatch.setenv("HOME", str(tmp_path))
     server = serve(reply(b'{"current_balance": 1.5}', "200 OK", "Server: somebody"))
     made = client(server.url)
-    made.generate(BODY, "pi-1")
+    made.ask(REQUEST, "pi-1")
     assert made.check_key() == Decimal("1.5")
     made.origin()
     keys = [headers.get("authorization") for _, headers, _ in server.requests]
@@ -189,7 +188,7 @@ def test_netrc_does_not_replace_the_key(
 def test_no_redirect_is_followed(serve: Serve, client: Client, status: str) -> None:
     other = serve(reply(GOOD))
     server = serve(reply(b"x" * 10_000_000, status, f"Location: {other.url}/images/generations"))
-    raw = client(server.url).generate(BODY, "pi-1")
+    raw = client(server.url).ask(REQUEST, "pi-1")
     with pytest.raises(UnexpectedStatus):
         raw.read()
     assert len(raw.body) <= 2**18
@@ -204,12 +203,12 @@ def test_a_refused_port_is_not_sent(client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(NotSent, match=f"cannot reach the API at 127.0.0.1:{port}: ConnectionError"):
-        client(f"http://127.0.0.1:{port}").generate(BODY, "pi-1")
+        client(f"http://127.0.0.1:{port}").ask(REQUEST, "pi-1")
 
 
 def test_a_name_that_does_not_exist_is_not_sent(client: Client) -> None:
     with pytest.raises(NotSent):
-        client("http://no-such-host.invalid").generate(BODY, "pi-1")
+        client("http://no-such-host.invalid").ask(REQUEST, "pi-1")
 
 
 @pytest.mark.parametrize("read_body", [True, False])
@@ -218,7 +217,7 @@ def test_a_cut_after_the_request_is_a_lost_reply_and_not_repeated(
 ) -> None:
     server = serve(cut, read_body=read_body)
     with pytest.raises(ReplyLost, match="was sent"):
-        client(server.url).generate(BODY, "pi-1")
+        client(server.url).ask(REQUEST, "pi-1")
     assert len(server.requests) == 1
 
 
@@ -227,9 +226,9 @@ def test_a_kept_connection_that_is_cut_is_not_repeated_either(serve: Serve, clie
     answers = [reply(GOOD), cut]
     server = serve(lambda connection: answers.pop(0)(connection))
     made = client(server.url)
-    made.generate(BODY, "pi-1")
+    made.ask(REQUEST, "pi-1")
     with pytest.raises(ReplyLost):
-        made.generate(BODY, "pi-2")
+        made.ask(REQUEST, "pi-2")
     assert len(server.requests) == 2
 
 
@@ -237,7 +236,7 @@ def test_silence_is_a_lost_reply(serve: Serve, client: Client) -> None:
     done = threading.Event()
     server = serve(lambda _connection: done.wait(5) and None)
     with pytest.raises(ReplyLost, match="ReadTimeout"):
-        client(server.url, read_timeout=0.2).generate(BODY, "pi-1")
+        client(server.url, read_timeout=0.2).ask(REQUEST, "pi-1")
     done.set()
 
 
@@ -248,7 +247,7 @@ def test_half_a_head_is_a_lost_reply(serve: Serve, client: Client) -> None:
 
     server = serve(half)
     with pytest.raises((ReplyLost, UnreadableReply)):
-        client(server.url).generate(BODY, "pi-1").read()
+        client(server.url).ask(REQUEST, "pi-1").read()
 
 
 @pytest.mark.parametrize("chunked", [True, False])
@@ -259,7 +258,7 @@ def test_a_body_that_is_cut_is_known_to_be_cut(serve: Serve, client: Client, chu
         connection.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n" + body)
         cut(connection)
 
-    raw = client(serve(half).url).generate(BODY, "pi-1")
+    raw = client(serve(half).url).ask(REQUEST, "pi-1")
     assert raw.body == GOOD
     assert "broke within the body" in str(raw.cut)
     with pytest.raises(UnreadableReply, match="broke within the body"):
@@ -276,7 +275,7 @@ def test_chunked_and_compressed_bodies_are_read(serve: Serve, client: Client) ->
         parts = [packed[:10], packed[10:]]
         connection.sendall(head + b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in parts) + b"0\r\n\r\n")
 
-    raw = client(serve(answer).url).generate(BODY, "pi-1")
+    raw = client(serve(answer).url).ask(REQUEST, "pi-1")
     assert (raw.body, raw.cut) == (GOOD, None)
 
 
@@ -292,7 +291,7 @@ def test_a_body_that_drips_ends_at_the_deadline(serve: Serve, client: Client, ch
             connection.sendall(b"1\r\n{\r\n" if chunked else b"{")
 
     server = serve(drip)
-    raw = client(server.url, connect_timeout=0.2, read_timeout=0.3).generate(BODY, "pi-1")
+    raw = client(server.url, connect_timeout=0.2, read_timeout=0.3).ask(REQUEST, "pi-1")
     stop.set()
     assert "longer than the time allowed" in str(raw.cut)
     assert 5 < len(raw.body) < 100
@@ -322,7 +321,7 @@ def test_no_way_to_drip_outlasts_the_deadline(serve: Serve, client: Client, answ
     """Neither of a paid answer, which is unknown then, nor of a free one."""
     slow = client(serve(answer).url, connect_timeout=0.2, read_timeout=0.3)
     try:
-        raw = slow.generate(BODY, "pi-1")
+        raw = slow.ask(REQUEST, "pi-1")
     except ReplyLost:
         pass
     else:
@@ -364,26 +363,26 @@ def test_interim_answers_are_skipped(serve: Serve, client: Client) -> None:
         connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n")
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(GOOD) + GOOD)
 
-    raw = client(serve(answer).url).generate(BODY, "pi-1")
+    raw = client(serve(answer).url).ask(REQUEST, "pi-1")
     assert (raw.status, raw.body, raw.cut) == (200, GOOD, None)
 
 
 @pytest.mark.parametrize("encoding", ["none", "utf-8", "gzip", "identity, none"])
 def test_an_encoding_that_is_none_leaves_the_bytes(serve: Serve, client: Client, encoding: str) -> None:
-    raw = client(serve(reply(GOOD, "200 OK", f"content-encoding: {encoding}")).url).generate(BODY, "pi-1")
+    raw = client(serve(reply(GOOD, "200 OK", f"content-encoding: {encoding}")).url).ask(REQUEST, "pi-1")
     assert (raw.body, raw.cut) == (GOOD, None)
 
 
 def test_an_error_page_is_bounded(serve: Serve, client: Client) -> None:
     server = serve(reply(b"<html>" + b"x" * 10_000_000, "502 Bad Gateway"))
-    raw = client(server.url).generate(BODY, "pi-1")
+    raw = client(server.url).ask(REQUEST, "pi-1")
     assert len(raw.body) == 2**18
     with pytest.raises(ServerError):
         raw.read()
 
 
 def test_a_reply_without_end_is_bounded(serve: Serve, client: Client) -> None:
-    raw = client(serve(reply(b"x" * 3_000_000)).url, max_reply_bytes=1_000_000).generate(BODY, "pi-1")
+    raw = client(serve(reply(b"x" * 3_000_000)).url, max_reply_bytes=1_000_000).ask(REQUEST, "pi-1")
     assert len(raw.body) == 1_000_000
     with pytest.raises(UnreadableReply, match="larger than 1,000,000"):
         raw.read()
@@ -400,14 +399,14 @@ def test_tls_that_fails_is_not_sent(serve: Serve, client: Client, tmp_path: Path
         context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
     server = serve(cut, tls=context)
     with pytest.raises(NotSent):
-        client(f"https://127.0.0.1:{server.port}/v1", connect_timeout=0.5).generate(BODY, "pi-1")
+        client(f"https://127.0.0.1:{server.port}/v1", connect_timeout=0.5).ask(REQUEST, "pi-1")
     assert not any(body for _, _, body in server.requests)
 
 
 def test_threads_share_the_client(serve: Serve, client: Client) -> None:
     server = serve(reply(GOOD))
     made = client(server.url)
-    threads = [threading.Thread(target=made.generate, args=(BODY, f"pi-{n}")) for n in range(16)]
+    threads = [threading.Thread(target=made.ask, args=(REQUEST, f"pi-{n}")) for n in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -418,7 +417,7 @@ def test_threads_share_the_client(serve: Serve, client: Client) -> None:
 @pytest.mark.parametrize("wrong", ["", "a b", "ä", "x" * 129, "a\r\nX-Evil: 1"])
 def test_a_request_id_the_api_would_ignore_is_refused(client: Client, wrong: str) -> None:
     with pytest.raises(ValueError, match="not a client request id"):
-        client("http://127.0.0.1:9").generate(BODY, wrong)
+        client("http://127.0.0.1:9").ask(REQUEST, wrong)
 
 
 def test_the_key_shows_nowhere(serve: Serve, client: Client, caplog: pytest.LogCaptureFixture) -> None:
@@ -429,8 +428,8 @@ def test_the_key_shows_nowhere(serve: Serve, client: Client, caplog: pytest.LogC
     away = client("http://127.0.0.1:9")
     failures: list[Callable[[], object]] = [
         made.check_key,
-        made.generate(BODY, "pi-1").read,
-        lambda: away.generate(BODY, "pi-1"),
+        made.ask(REQUEST, "pi-1").read,
+        lambda: away.ask(REQUEST, "pi-1"),
         away.check_key,
     ]
     for fails in failures:
@@ -450,14 +449,14 @@ def test_a_client_is_not_pickled_or_copied(client: Client) -> None:
 @pytest.mark.parametrize("key", ["", "  \n", "schlüssel", "a\nb", "a\x7fb"])
 def test_keys_that_no_header_carries(key: str) -> None:
     with pytest.raises(BadInput) as caught:
-        AimlApiClient(key)
+        open_client(key)
     assert key.strip() not in str(caught.value) or not key.strip()
 
 
 def test_white_space_around_a_key_is_a_slip(serve: Serve) -> None:
     server = serve(reply(GOOD))
-    made = AimlApiClient(f" {KEY}\n", base_url=server.url)
-    made.generate(BODY, "pi-1")
+    made = open_client(f" {KEY}\n", base_url=server.url)
+    made.ask(REQUEST, "pi-1")
     made.close()
     assert server.requests[0][1]["authorization"] == f"Bearer {KEY}"
 
@@ -561,7 +560,7 @@ def test_a_call_in_flight_can_be_cut_off(serve: Serve, client: Client) -> None:
 
     def send() -> None:
         try:
-            sending.generate(BODY, "pi-1")
+            sending.ask(REQUEST, "pi-1")
         except ReplyLost as error:
             failures.append(error)
 
@@ -571,7 +570,7 @@ def test_a_call_in_flight_can_be_cut_off(serve: Serve, client: Client) -> None:
     sending.cut_off()
     thread.join(10)
     assert len(failures) == 1
-    assert sending.generate(BODY, "pi-2").status == 200
+    assert sending.ask(REQUEST, "pi-2").status == 200
     go.set()
 
 
@@ -581,13 +580,11 @@ def test_a_compression_bomb_is_bounded(serve: Serve, client: Client) -> None:
     layer = zlib.compressobj(9, wbits=31)
     bomb = b"".join([layer.compress(b" " * 2**24) for _ in range(64)]) + layer.flush()
     assert len(bomb) < 2 * 2**20
-    raw = client(serve(reply(bomb, "200 OK", "content-encoding: gzip")).url, max_reply_bytes=2**20).generate(
-        BODY, "pi-1"
-    )
+    raw = client(serve(reply(bomb, "200 OK", "content-encoding: gzip")).url, max_reply_bytes=2**20).ask(REQUEST, "pi-1")
     assert len(raw.body) <= 2**20
     with pytest.raises(UnreadableReply, match="larger than"):
         raw.read()
-    failed = client(serve(reply(bomb, "500 Oops", "content-encoding: gzip")).url).generate(BODY, "pi-2")
+    failed = client(serve(reply(bomb, "500 Oops", "content-encoding: gzip")).url).ask(REQUEST, "pi-2")
     assert len(failed.body) <= 256 * 2**10
 
 
@@ -595,6 +592,6 @@ def test_a_compression_bomb_is_bounded(serve: Serve, client: Client) -> None:
 @pytest.mark.parametrize("status", ["200 OK", "400 Bad Request"])
 def test_deeply_nested_json_is_no_crash(serve: Serve, client: Client, status: str, depth: int) -> None:
     nested = b'{"data": ' + b"[" * depth + b"]" * depth + b', "status": 400, "message": "m"}'
-    raw = client(serve(reply(nested, status)).url).generate(BODY, "pi-1")
+    raw = client(serve(reply(nested, status)).url).ask(REQUEST, "pi-1")
     with pytest.raises(UnreadableReply if status.startswith("200") else StatusError):
         raw.read()

@@ -16,8 +16,13 @@ from prefect_imagen.core.images import Fetcher
 from prefect_imagen.core.ledger import Item, ItemState, Ledger, RunItem, RunSpec
 from prefect_imagen.core.limits import Backoff, CallLimiter, HealthGate, StopSignal
 from prefect_imagen.core.money import format_usd
-from prefect_imagen.core.providers import ImageRequest, ModelSpec, ResolvedModel, load_registry
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import (
+    ImageRequest,
+    ModelSpec,
+    ResolvedModel,
+    load_registry,
+    open_client,
+)
 from prefect_imagen.core.providers.spec import Price
 from prefect_imagen.core.purchase import Purchaser
 from prefect_imagen.core.storage import KeyTemplate, LocalStore
@@ -25,7 +30,7 @@ from prefect_imagen.sandbox import SandboxServer
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 BEGIN, END = "<!-- every model: written by a test -->\n", "<!-- end -->\n"
-MODELS = [spec for spec in load_registry().models if spec.lifecycle.status != "withdrawn"]
+MODELS = [spec for spec in load_registry().sold_by("aimlapi") if spec.lifecycle.status != "withdrawn"]
 ASKED = [
     (spec, contract)
     for spec in MODELS
@@ -41,7 +46,7 @@ class Counter:
 
     def __init__(self, sandbox: SandboxServer, ledger: Ledger, folder: Path) -> None:
         self.sandbox, self.ledger = sandbox, ledger
-        self.client = AimlApiClient("key", base_url=sandbox.base_url)
+        self.client = open_client("key", base_url=sandbox.base_url)
         self.halt, self.spool, self.store = (
             StopSignal(),
             Spool(folder / "spool", ledger.id),
@@ -158,7 +163,7 @@ def test_asked_replied_delivered(spec: ModelSpec, contract: str, counter: Counte
     body, reply = schemas(counter.sandbox.origin, model)
     request = ImageRequest.build(model, "a red fox in the snow", parameters)
     jsonschema.validate(request.body(seed=request.seed(item_id)), body)
-    raw = counter.client.generate(request.body(seed=request.seed(item_id)), "again")
+    raw = counter.client.ask(request, "again", seed=request.seed(item_id))
     jsonschema.validate(raw_body := requests.models.complexjson.loads(raw.body), reply)
     assert set(raw_body) == set(reply["properties"]), "the reply has other keys than its schema"
     DONE[f"{spec.id}@{contract}"] = _line(model, files[0])

@@ -16,7 +16,7 @@ import pytest
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.plan import BatchSpec, ModelAvailability, make_terms, open_batch
 from prefect_imagen.core.prompts import PromptSpec
-from prefect_imagen.core.providers import ImageRequest, UnknownModel, WithdrawnModel, load_registry
+from prefect_imagen.core.providers import Endpoint, ImageRequest, UnknownModel, WithdrawnModel, load_registry
 from prefect_imagen.core.providers.aimlapi.catalog import fetch_provider_catalog
 from prefect_imagen.core.providers.catalog import DeprecationNotice, ProviderCatalog
 from prefect_imagen.core.providers.request import UnknownPrice
@@ -117,14 +117,14 @@ def test_megapixels_are_reserved_for_the_largest_image() -> None:
 def test_what_cannot_be_quoted_leaves_the_registrys_price(pricing: Any) -> None:
     assert quoted(pricing) == REGISTRY.resolve(IMAGEN).spec.price
     assert quoted(pricing, "luma/uni-1") is None
-    terms = make_terms(ProviderCatalog("x", pricing={"luma/uni-1": pricing}), ["luma/uni-1"])
+    terms = make_terms(ProviderCatalog("x", pricing={"luma/uni-1": pricing}), ["luma/uni-1"], "aimlapi")
     with pytest.raises(UnknownPrice):
         BatchSpec(PromptSpec(["a fox"]), "luma/uni-1", terms=terms).candidates()
 
 
 def test_a_quoted_price_is_enough_to_buy() -> None:
     pricing = {"kind": "fixed", "currency": "USD", "units": [{"name": "image", "price": 0.25, "per": 1}]}
-    terms = make_terms(ProviderCatalog("x", pricing={"luma/uni-1": pricing}), ["luma/uni-1"])
+    terms = make_terms(ProviderCatalog("x", pricing={"luma/uni-1": pricing}), ["luma/uni-1"], "aimlapi")
     (form,) = BatchSpec(PromptSpec(["a fox"]), "luma/uni-1", terms=terms).forms()
     assert form.price_high == 500_000
 
@@ -230,19 +230,21 @@ def batch(**options: Any) -> Any:
 def test_a_withdrawn_model_names_its_successor_and_what_it_cannot_do(sandbox: SandboxServer, labels: Any) -> None:
     labels(**{IMAGEN: {"status": "withdrawn", "shutdown_at": "2026-11-01"}})
     with pytest.raises(WithdrawnModel, match=f"2026-11-01.*--fallback {NANO} buys") as caught:
-        with_terms(batch(), sandbox.base_url)
+        with_terms(batch(), Endpoint.find(base_url=sandbox.base_url))
     assert not caught.value.lenient
     with pytest.raises(WithdrawnModel, match=f"--fallback {NANO} --lenient, since"):
-        with_terms(batch(set={"seed": 7}), sandbox.base_url)
+        with_terms(batch(set={"seed": 7}), Endpoint.find(base_url=sandbox.base_url))
     labels(**{IMAGEN: {"status": "withdrawn", "replaced_by": "x/y"}})
     with pytest.raises(WithdrawnModel, match="Its successor is x/y"):
-        with_terms(batch(), sandbox.base_url)
+        with_terms(batch(), Endpoint.find(base_url=sandbox.base_url))
     assert sandbox.calls() == []
 
 
 def test_whoever_stands_in_is_bought_from(sandbox: SandboxServer, labels: Any) -> None:
     labels(**{IMAGEN: {"status": "withdrawn"}, NANO: {"status": "withdrawn"}, "flux/dev": {"price_usd": "0.5"}})
-    ready = with_terms(batch(fallback=f"{NANO},flux/dev", set={"seed": 7}, lenient=True), sandbox.base_url)
+    ready = with_terms(
+        batch(fallback=f"{NANO},flux/dev", set={"seed": 7}, lenient=True), Endpoint.find(base_url=sandbox.base_url)
+    )
     assert (ready.active_index, ready.resolve().spec.id) == (2, "flux/dev")
     assert [form.price_high for form in ready.forms()] == [1_000_000]
     (first, _) = ready.run_items()
@@ -254,7 +256,7 @@ def test_whoever_stands_in_is_bought_from(sandbox: SandboxServer, labels: Any) -
 
 def test_a_dearer_price_is_reserved_and_a_retiring_model_is_told_of(sandbox: SandboxServer, labels: Any) -> None:
     labels(**{IMAGEN: {"status": "deprecated", "shutdown_at": "2099-01-01", "price_usd": "0.2"}})
-    ready = with_terms(batch(), sandbox.base_url)
+    ready = with_terms(batch(), Endpoint.find(base_url=sandbox.base_url))
     assert ready.forms()[0].price_high == 400_000
     assert f"{IMAGEN} is deprecated and will be withdrawn on 2099-01-01" in ready.terms.notes[0]
     assert ready.terms.retiring[IMAGEN].shutdown == date(2099, 1, 1)
@@ -275,20 +277,22 @@ def test_what_cannot_stand_in_is_found_before_anything_is_sent(
 ) -> None:
     prompts = options.pop("prompts", ["a fox"])
     with pytest.raises(error, match=said):
-        with_terms(open_batch(prompts, RunRequest.by_flag(options)), sandbox.base_url, offline=True).check()
+        with_terms(
+            open_batch(prompts, RunRequest.by_flag(options)), Endpoint.find(base_url=sandbox.base_url), offline=True
+        ).check()
     assert sandbox.calls() == []
 
 
 def test_combinations_that_a_successor_cannot_tell_apart_are_refused(sandbox: SandboxServer) -> None:
     two = batch(matrix={"seed": [1, 2]}, fallback=NANO, lenient=True)
     with pytest.raises(BadInput, match="are the same purchase"):
-        with_terms(two, sandbox.base_url).check()
+        with_terms(two, Endpoint.find(base_url=sandbox.base_url)).check()
 
 
 def test_terms_travel() -> None:
     import pickle
 
-    terms = make_terms(ProviderCatalog("x"), [IMAGEN, "dall-e-2"])
+    terms = make_terms(ProviderCatalog("x"), [IMAGEN, "dall-e-2"], "aimlapi")
     assert pickle.loads(pickle.dumps(terms)) == terms
     assert replace(terms, notes=()) != ModelAvailability()
     assert ImageRequest.build(terms.priced(REGISTRY.resolve(IMAGEN)), "a fox").price == 104_000

@@ -17,8 +17,7 @@ from prefect_imagen.core.ledger.schema import calls, items, rewrites
 from prefect_imagen.core.limits import Backoff, BalanceGuard, CallLimiter, HealthGate, StopSignal
 from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
-from prefect_imagen.core.providers import ImageRequest, load_registry
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import ImageClient, ImageRequest, load_registry, open_client
 from prefect_imagen.core.providers.chat_models import resolve_chat_model
 from prefect_imagen.core.purchase import Purchaser, ReplySpool, Rewriter
 from prefect_imagen.core.request import Policy
@@ -36,7 +35,7 @@ class PurchaseHarness:
     """One process that buys for one run."""
 
     sandbox: SandboxServer
-    client: AimlApiClient
+    client: ImageClient
     ledger: Ledger
     replies: ReplySpool
     model: str
@@ -169,7 +168,7 @@ def make_harness(
             spool_gate: HealthGate | None = None,
             **options: Any,
         ) -> PurchaseHarness:
-            client = AimlApiClient("secret-key", base_url=options.pop("base_url", sandbox.base_url), read_timeout=20)
+            client = open_client("secret-key", base_url=options.pop("base_url", sandbox.base_url), read_timeout=20)
             stack.callback(client.close)
             policy = Policy(**options.pop("policy", {}))
             ledger = open_ledger(options.pop("database", str(tmp_path / "ledger.db")))

@@ -16,8 +16,9 @@ from prefect_imagen.core.ledger.workers import Worker, release_dead_workers, thi
 from prefect_imagen.core.limits import StopReason
 from prefect_imagen.core.plan import BatchSpec
 from prefect_imagen.core.prompts import PromptSpec
-from prefect_imagen.core.providers import RawReply
+from prefect_imagen.core.providers import ImageClient, ImageRequest, RawReply
 from prefect_imagen.core.providers.chat_models import resolve_chat_model
+from prefect_imagen.core.providers.client import WireRequest
 from prefect_imagen.core.purchase import recover_replies
 from prefect_imagen.core.purchase.rewrite import classify_rewrite
 from prefect_imagen.core.request import RewriteFallback, UnknownPolicy
@@ -265,12 +266,22 @@ def test_the_provider_does_not_rewrite_once_more(make_harness: MakeHarness) -> N
     harness = make_harness(2, rewrite=MINI)
     harness.rewrite_all()
     bodies: list[dict[str, Any]] = []
-    send = harness.client.generate
-    harness.client.generate = lambda body, call: (bodies.append(dict(body)), send(body, call))[1]
+
+    def remember(client: ImageClient) -> None:
+        wire = client.wire
+
+        def remembering(request: ImageRequest, *, seed: int | None = None) -> WireRequest:
+            sent = wire(request, seed=seed)
+            bodies.append(dict(sent.body))
+            return sent
+
+        client.wire = remembering  # type: ignore[method-assign]
+
+    remember(harness.client)
     harness.buy_all()
     assert [body["enhance_prompt"] for body in bodies] == [False, False]
     asked = make_harness(2, rewrite=MINI, enhance_prompt=True)
-    asked.client.generate = lambda body, call: (bodies.append(dict(body)), send(body, call))[1]
+    remember(asked.client)
     asked.rewrite_all()
     asked.buy_all()
     assert [body["enhance_prompt"] for body in bodies[2:]] == [True, True], "what the user asks for goes before"

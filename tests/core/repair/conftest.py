@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.ledger import CostSummary, Ledger
 from prefect_imagen.core.ledger.schema import calls, images, items
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import ImageClient, open_client
 from prefect_imagen.core.repair import RepairReport, Stores, repair
 from prefect_imagen.core.request import Delivery, RunRequest, UnknownPolicy
 from prefect_imagen.sandbox import SandboxServer
@@ -27,7 +27,7 @@ class Workshop:
     sandbox: SandboxServer
     ledger: Ledger
     folder: Path
-    client: AimlApiClient
+    client: ImageClient
     store: str = field(default="")
 
     def __post_init__(self) -> None:
@@ -91,6 +91,6 @@ class Workshop:
 def workshop(
     sandbox: SandboxServer, sqlite: str, open_ledger: Callable[..., Ledger], tmp_path: Path
 ) -> Iterator[Workshop]:
-    with_key = AimlApiClient("key-of-the-tests", base_url=sandbox.base_url, read_timeout=20)
+    with_key = open_client("key-of-the-tests", base_url=sandbox.base_url, read_timeout=20)
     yield Workshop(sandbox, open_ledger(sqlite), tmp_path, with_key)
     with_key.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from prefect_imagen.core.ledger import Ledger
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import open_client
 from prefect_imagen.sandbox import SandboxServer
 
 from ...chain import as_process
@@ -36,7 +36,7 @@ def killed(
     slow_sandbox.clear_faults()
     slow_sandbox.reset()
     ledger = open_ledger(request.getfixturevalue(request.param))
-    client = AimlApiClient("key-of-the-tests", base_url=slow_sandbox.base_url, read_timeout=20)
+    client = open_client("key-of-the-tests", base_url=slow_sandbox.base_url, read_timeout=20)
     yield Workshop(slow_sandbox, ledger, tmp_path, client)
     client.close()
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.ledger import Answered, ItemState, Ledger, NewImage
 from prefect_imagen.core.ledger.schema import calls, items
-from prefect_imagen.core.providers.aimlapi import AimlApiClient
+from prefect_imagen.core.providers import open_client
 from prefect_imagen.core.purchase.log import FAILED_REASON, LOST_REASON
 from prefect_imagen.core.repair import Asked, ask_log
 from prefect_imagen.core.request import UnknownPolicy
@@ -95,7 +95,7 @@ def test_a_silent_log_changes_nothing(
 ) -> None:
     with SandboxServer(pictures="fast", log_lag=3600) as lagging:
         workshop = Workshop(
-            lagging, open_ledger(sqlite), tmp_path, AimlApiClient("key-of-the-tests", base_url=lagging.base_url)
+            lagging, open_ledger(sqlite), tmp_path, open_client("key-of-the-tests", base_url=lagging.base_url)
         )
         lagging.set_faults([{"fault": "cut_after_billing"}])
         workshop.run(3, log=False)
@@ -108,7 +108,7 @@ def test_a_silent_log_changes_nothing(
 def test_another_key_sees_nothing(workshop: Workshop) -> None:
     workshop.sandbox.set_faults([{"fault": "cut_after_billing"}])
     workshop.run(2, log=False)
-    other = AimlApiClient("another-key", base_url=workshop.sandbox.base_url)
+    other = open_client("another-key", base_url=workshop.sandbox.base_url)
     assert ask_log(workshop.ledger, other).silent == 2
     other.close()
 
@@ -140,7 +140,7 @@ def test_it_stops_in_time(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -
 def test_a_log_that_cannot_be_asked_is_no_answer(workshop: Workshop) -> None:
     workshop.sandbox.set_faults([{"fault": "cut_after_billing"}])
     workshop.run(1, log=False)
-    nobody = AimlApiClient("key", base_url="http://127.0.0.1:9")
+    nobody = open_client("key", base_url="http://127.0.0.1:9")
     asked = ask_log(workshop.ledger, nobody)
     assert asked.silent == 1
     assert "cannot reach the API" in asked.problem

@@ -1,0 +1,5 @@
+"""The protocol of Google's Gemini API."""
+
+from .client import GeminiClient
+
+__all__ = ["GeminiClient"]

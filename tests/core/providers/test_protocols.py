@@ -1,0 +1,212 @@
+"""Each protocol, from the prompt to the stored picture: what is on the bill is on the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect_imagen.core.errors import BadInput
+from prefect_imagen.core.ledger import Ledger, LedgerMismatch
+from prefect_imagen.core.ledger.ledger import SANDBOX
+from prefect_imagen.core.providers import Endpoint, ImageRequest, UnknownModel, load_registry, open_client
+from prefect_imagen.core.providers.registry import MODELS_VARIABLE
+from prefect_imagen.sandbox import SandboxServer
+
+from ...chain import run_chain
+
+FACES = {"aimlapi": "/v1", "openai": "/openai/v1", "gemini": "/gemini/v1beta", "queue": "/queue"}
+MODELS = ("google/imagen4/preview", "openai:gpt-image-2", "gemini:gemini-3.1-flash-image", "fal:fal-ai/flux/schnell")
+KEYED = {
+    "version": 1,
+    "providers": [{"name": "openai", "contract": {"recover": "key"}}],
+    "models": [
+        {"id": "openai.local:sd", "price": {"usd": "0.01", "usd_high": "0.01", "as_of": "2026", "source": "us"}}
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[SandboxServer]:
+    with SandboxServer(pictures="fast", idempotency="replay", any_model_usd="0.01") as server:
+        yield server
+
+
+@pytest.fixture
+def ledger(open_ledger: Callable[..., Ledger], sqlite: str, shop: SandboxServer) -> Ledger:
+    shop.clear_faults()
+    shop.reset()
+    return open_ledger(sqlite)
+
+
+@pytest.fixture
+def keyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenAI as a provider that keeps to idempotency keys."""
+    path = tmp_path / "models.json"
+    path.write_text(json.dumps(KEYED))
+    monkeypatch.setenv(MODELS_VARIABLE, str(path))
+
+
+def face(shop: SandboxServer, model: str) -> str:
+    """Where the sandbox sells a model."""
+    return shop.origin + FACES[Endpoint.find(model=model).provider.api]
+
+
+def buy(
+    shop: SandboxServer, ledger: Ledger, folder: Path, model: str, count: int = 4, **options: Any
+) -> dict[str, int]:
+    ended = run_chain(
+        catalog=ledger,
+        base_url=options.pop("base_url", None) or face(shop, model),
+        store=str(folder / "images"),
+        spool=str(folder / "spool"),
+        count=count,
+        model=model,
+        **options,
+    )
+    states: dict[str, int] = ended["states"]
+    return states
+
+
+def closes(shop: SandboxServer, ledger: Ledger) -> None:
+    """The sum of the account is the provider's bill."""
+    costs, bill = ledger.costs.of(), shop.bill()
+    assert costs.billed <= bill["credits"] <= costs.billed_at_most
+    if not costs.unknown.calls:
+        assert costs.billed == bill["credits"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_bought_and_delivered(shop: SandboxServer, ledger: Ledger, tmp_path: Path, model: str) -> None:
+    assert buy(shop, ledger, tmp_path, model) == {"delivered": 4}
+    assert len(shop.bill()["entries"]) == 4
+    closes(shop, ledger)
+    assert buy(shop, ledger, tmp_path, model) == {"delivered": 4}, "the same again"
+    assert len(shop.bill()["entries"]) == 4, "is not bought again"
+    rows = ledger.catalog.rows()
+    assert {row["provider"] for row in rows} == {Endpoint.find(model=model).provider.name}
+    assert {row["api_origin"] for row in rows} == {SANDBOX}
+    assert all(Path(str(row["uri"]).removeprefix("file://")).stat().st_size == row["bytes"] for row in rows)
+
+
+def test_a_server_of_ones_own_needs_a_price_and_no_list(shop: SandboxServer, ledger: Ledger, tmp_path: Path) -> None:
+    model, url = "openai.local:sd", shop.origin + FACES["openai"]
+    with pytest.raises(BadInput, match="price"):
+        buy(shop, ledger, tmp_path, model, base_url=url)
+    assert shop.bill()["entries"] == []
+    assert buy(shop, ledger, tmp_path, model, base_url=url, price=0.01) == {"delivered": 4}
+    closes(shop, ledger)
+
+
+@pytest.mark.parametrize("model", MODELS[1:])
+def test_a_filter_that_says_no_refuses_the_item(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, model: str
+) -> None:
+    shop.set_faults([{"fault": "safety_block", "form": "http_400", "times": 1}])
+    assert buy(shop, ledger, tmp_path, model, concurrency=1) == {"delivered": 3, "refused": 1}
+    closes(shop, ledger)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_key_that_is_refused_stops_before_anything_is_sent(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, model: str
+) -> None:
+    with SandboxServer(pictures="fast", keys=["right"]) as strict, pytest.raises(BadInput, match="refuses the key"):
+        buy(strict, ledger, tmp_path, model, base_url=face(strict, model), key="wrong")
+
+
+@pytest.mark.usefixtures("keyed")
+@pytest.mark.parametrize("model", ["openai:gpt-image-2", "fal:fal-ai/flux/schnell"])
+@pytest.mark.parametrize("fault", ["cut_after_billing", "server_error"])
+def test_a_lost_answer_is_asked_for_again(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, model: str, fault: str
+) -> None:
+    more = {"billed": True} if fault == "server_error" else {}
+    shop.set_faults([{"fault": fault, "times": 3, **more}])
+    assert buy(shop, ledger, tmp_path, model, 6) == {"delivered": 6}
+    assert len(shop.bill()["entries"]) == 6, "and nothing is bought twice"
+    closes(shop, ledger)
+
+
+def test_without_a_promise_it_stays_unknown(shop: SandboxServer, ledger: Ledger, tmp_path: Path) -> None:
+    shop.set_faults([{"fault": "cut_after_billing", "times": 2}])
+    assert buy(shop, ledger, tmp_path, "openai:gpt-image-2") == {"delivered": 2, "unknown": 2}
+    assert len(shop.bill()["entries"]) == 4
+    closes(shop, ledger)
+
+
+def test_providers_share_a_ledger_and_their_sums_are_told_apart(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path
+) -> None:
+    for model in MODELS:
+        assert buy(shop, ledger, tmp_path, model, 2) == {"delivered": 2}
+    closes(shop, ledger)
+    assert len({row["item_id"] for row in ledger.catalog.rows()}) == 8, "the same picture from four shops"
+    by_provider = {line.provider: line for line in ledger.costs.by_account()}
+    assert set(by_provider) == {"aimlapi", "openai", "gemini", "fal"}
+    assert sum(line.billed for line in by_provider.values()) == shop.bill()["credits"]
+    assert all(line.calls == 2 and line.origin == SANDBOX for line in by_provider.values())
+
+
+def test_a_sandbox_never_looks_like_the_real_thing(open_ledger: Callable[..., Ledger], sqlite: str) -> None:
+    ledger = open_ledger(sqlite)
+    ledger.bind("https://api.openai.com", None, "openai")
+    ledger.bind("https://queue.fal.run", None, "fal")
+    with pytest.raises(LedgerMismatch, match="another catalog"):
+        ledger.bind(SANDBOX, None, "gemini")
+    with pytest.raises(LedgerMismatch, match="another catalog"):
+        ledger.bind("https://elsewhere.example", None, "openai")
+    assert [account.provider for account in ledger.accounts] == ["fal", "openai"]
+
+
+def test_who_is_meant_by_what_is_said() -> None:
+    own = {"api": "openai", "base_url": "http://127.0.0.1:8080/v1"}
+    assert Endpoint.find(**own, model="sd").model("sd") == "openai.local:sd"
+    assert Endpoint.find(**own, model="gpt-image-2").model("gpt-image-2") == "openai:gpt-image-2"
+    elsewhere = Endpoint.find(api="openai", base_url="http://gpu-box.lan:8000", model="sd")
+    assert (elsewhere.model("sd"), elsewhere.base_url) == ("openai.gpu-box.lan:sd", "http://gpu-box.lan:8000/v1")
+    assert Endpoint.find(model="fal:fal-ai/flux/dev").base_url == "https://queue.fal.run"
+    assert Endpoint.find().provider.name == "aimlapi"
+    assert Endpoint.find(base_url="http://127.0.0.1:8080").provider.name == "aimlapi"
+    with pytest.raises(BadInput, match="protocol queue, not openai"):
+        Endpoint.find(api="openai", model="fal:fal-ai/flux/dev")
+    with pytest.raises(BadInput, match="one of aimlapi, openai"):
+        Endpoint.find(api="telepathy")
+    with pytest.raises(BadInput, match="no provider 'nobody'"):
+        Endpoint.find(model="nobody:sd")
+    with pytest.raises(UnknownModel):
+        load_registry().resolve("nobody:sd")
+
+
+def test_keys_are_wanted_at_a_providers_own_address_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(BadInput, match="OPENAI_API_KEY"):
+        open_client(None, api="openai")
+    open_client(None, api="openai", base_url="http://127.0.0.1:8080/v1").close()
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-openai")
+    client = open_client(None, api="openai")
+    assert "a-key-of-openai" not in repr(client)
+    client.close()
+
+
+def test_requests_in_the_words_of_each_protocol() -> None:
+    asked = {"aspect_ratio": "16:9", "seed": 7}
+    gemini = open_client("key", api="gemini")
+    wire = gemini.wire(ImageRequest.build(MODELS[2], "a fox", {**asked, "resolution": "2K"}), seed=7)
+    assert wire.path == "/models/gemini-3.1-flash-image:generateContent"
+    assert wire.body["contents"] == [{"role": "user", "parts": [{"text": "a fox"}]}]
+    assert wire.body["generationConfig"] == {
+        "responseModalities": ["IMAGE"],
+        "seed": 7,
+        "imageConfig": {"aspectRatio": "16:9", "imageSize": "2K"},
+    }
+    queue = open_client("key", api="queue")
+    wire = queue.wire(ImageRequest.build(MODELS[3], "a fox", asked), seed=7)
+    assert wire.path == "/fal-ai/flux/schnell"
+    assert wire.body == {"prompt": "a fox", "image_size": "landscape_16_9", "seed": 7}
+    assert wire.payload == queue.wire(ImageRequest.build(MODELS[3], "a fox", asked), seed=7).payload
+    for client in (gemini, queue):
+        client.close()
