@@ -18,7 +18,7 @@ def read_chosen(ledger: Ledger, given: Given, run: str | None) -> ImageChoice:
     Args:
         ledger: Knows the runs.
         given: Flags of `ImageChoice`.
-        run: Id of a run, or how it begins; None for all.
+        run: Id of a run, or the beginning of it; None for all.
 
     Raises:
         BadInput: A value that is not allowed, an unknown run, or a run or catalog without a stored image.

@@ -51,7 +51,7 @@ def export(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Write the catalog, a row an image, as CSV, JSON Lines or Parquet.
+    """Write the catalog, one row per image, as CSV, JSON Lines or Parquet.
 
     [dim]prefect-imagen export images.parquet --edition 2026-03-01[/dim]
 

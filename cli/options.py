@@ -41,7 +41,7 @@ Store = Annotated[Given, FlagsOf(StoreOptions)]
 Chosen = Annotated[Given, FlagsOf(ImageChoice)]
 ChosenOfRun = Annotated[Given, FlagsOf(ImageChoice, without={"run"})]
 OfRun = Annotated[
-    str | None, typer.Argument(metavar="RUN", help="Id of a run, or how it begins; all images if left out.")
+    str | None, typer.Argument(metavar="RUN", help="Id of a run, or the beginning of it; all images if left out.")
 ]
 Order = Annotated[
     str | None,

@@ -25,7 +25,9 @@ def repair(
     given: Annotated[Given, FlagsOf(RunRequest, only={"unknown", "key_template", "concurrency"})],
     items: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ITEM]...", help="Decide on these items only: item or request ids, or how they begin."),
+        typer.Argument(
+            metavar="[ITEM]...", help="Decide on these items only: item or request ids, or unique beginnings of them."
+        ),
     ] = None,
     no_log: Annotated[
         bool,
@@ -36,7 +38,7 @@ def repair(
         typer.Option("--lost", help="Also try again to fetch images that are lost or were unreadable."),
     ] = False,
     run: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Only this run's items: its id, or how it begins.")
+        str | None, typer.Option(metavar="RUN", help="Only this run's items: its id, or the beginning of it.")
     ] = None,
     catalog: options.Catalog = None,
     api: options.Api = None,

@@ -24,7 +24,7 @@ _UNKNOWN_SHOWN = 20
 
 def status(
     run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="Id of a run, or how it begins; the latest if left out.")
+        str | None, typer.Argument(metavar="RUN", help="Id of a run, or the beginning of it; the latest if left out.")
     ] = None,
     catalog: options.Catalog = None,
     all_runs: Annotated[bool, typer.Option("--all", help="List all runs.", rich_help_panel="Output")] = False,
@@ -39,7 +39,7 @@ def status(
         typer.Option(
             "--history",
             metavar="ITEM",
-            help="What happened to an item and its calls, by its id or a call's, or how it begins.",
+            help="What happened to an item and its calls, by its id or a call's, or the beginning of one.",
             rich_help_panel="Output",
         ),
     ] = None,

@@ -25,7 +25,7 @@ _STATE_STYLE = {
 }
 _HALT_ADVICE = {
     StopReason.CREDIT: "Top up the account, then the same command buys the rest:",
-    StopReason.KEY: "Give a key that is accepted (AIMLAPI_API_KEY), then the same command buys the rest:",
+    StopReason.KEY: "Give a key that is accepted (by its environment variable), then the same command buys the rest:",
     StopReason.MODEL: "The API does not serve this model; `prefect-imagen models` lists others.",
     StopReason.RATE: "The API asked for a longer pause than is worth waiting. Later, or with --requests-per-minute:",
     StopReason.API: "When the API can be reached, the same command buys the rest:",
@@ -37,8 +37,9 @@ _HALT_ADVICE = {
     StopReason.BEHIND: "Once the catalog has taken in what was bought, the same command buys the rest:",
     StopReason.BUDGET: "The same command buys the rest under a new budget of the same size:",
 }
-_REACH = ("--catalog", "--base-url", "--models", "--endpoint-url", "--role-arn", "--external-id", "--key-template")
-"""Options of `run` that `repair` needs, too."""
+_LOOK = ("--catalog", "--endpoint-url", "--role-arn", "--external-id")
+"""Options of `run` that say where its ledger and its images are."""
+_REPAIR = (*_LOOK, "--base-url", "--models", "--key-template")
 _NOT_BEGUN = frozenset({ItemState.PLANNED, ItemState.CLAIMED})
 _TO_DO = (ItemState.PLANNED, ItemState.CLAIMED, ItemState.SENT, ItemState.GENERATED, ItemState.FAILED)
 
@@ -61,18 +62,18 @@ def again(arguments: Sequence[str], **changes: str) -> str:
     return shlex.join([program(), *kept, *added])
 
 
-def repair_command(arguments: Sequence[str]) -> str:
-    """`repair` for the run of a command line: of the same ledger, API and stores.
+def after(arguments: Sequence[str], *command: str, keep: Sequence[str]) -> str:
+    """A command for the run of a command line, which keeps what says where its ledger, API and stores are.
 
     Example:
-        >>> repair_command(["run", "p.csv", "--to", "x", "--catalog=l.db", "--base-url", "http://localhost:8700/v1"])
-        'prefect-imagen repair --catalog=l.db --base-url http://localhost:8700/v1'
+        >>> after(["run", "p.csv", "--to", "x", "--catalog=l.db", "--tag", "a=b"], "review", keep=("--catalog",))
+        'prefect-imagen review --catalog=l.db'
     """
-    kept = ["repair"]
+    kept = list(command)
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if word in _REACH:
+        if word in keep:
             kept += [word, following]
-        elif word.startswith(tuple(f"{flag}=" for flag in _REACH)):
+        elif word.startswith(tuple(f"{flag}=" for flag in keep)):
             kept.append(word)
     return shlex.join([program(), *kept])
 
@@ -141,6 +142,7 @@ def print_summary(console: Console, report: RunReport, arguments: Sequence[str])
             ("stored in", report.destination or ""),
             ("catalog", report.catalog),
             ("run", report.run_id),
+            ("look at them", after(arguments, "review", report.run_id, keep=_LOOK) if report.images else ""),
         ],
     )
     print_open(console, report)
@@ -188,7 +190,7 @@ def next_steps(report: RunReport, arguments: Sequence[str]) -> list[tuple[str, s
             (
                 f"{count} {'item' if count == 1 else 'items'} may have been billed without an answer. To ask the API's "
                 "log about them, which costs nothing:",
-                repair_command(arguments),
+                after(arguments, "repair", keep=_REPAIR),
             )
         )
         steps.append(

@@ -438,7 +438,9 @@ class ImageChoice(Options):
     section: ClassVar[str] = "Which images"
 
     run: Annotated[
-        str | None, Field(description="Of this run, owned ones too: its id, or how it begins."), Flag(metavar="RUN")
+        str | None,
+        Field(description="Of this run, owned ones too: its id, or the beginning of it."),
+        Flag(metavar="RUN"),
     ] = None
     edition: Annotated[str | None, Field(description="Of this edition."), Flag(metavar="TEXT")] = None
     tags: Annotated[

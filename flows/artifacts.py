@@ -111,6 +111,12 @@ def _links(report: RunReport) -> list[str]:
         "```sh",
         f"prefect-imagen export images.parquet --run {report.run_id}",
         "```",
+        "",
+        "A page to look at its pictures, and to judge them:",
+        "",
+        "```sh",
+        f"prefect-imagen review {report.run_id}",
+        "```",
     ]
 
 

@@ -34,7 +34,7 @@ class ImageFile:
     """An image after its download.
 
     Attributes:
-        state: READY (verified, in the spool), BAD (twice not an image: quarantined), GONE (its URL is dead),
+        state: READY (verified, in the spool), BAD (twice no image: quarantined), GONE (its URL is dead),
             LATER (the source does not answer now).
         damage: What is wrong with the picture, or could not be checked; None for a whole one.
         checked: Whether it was drawn, or its pixels counted.

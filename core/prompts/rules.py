@@ -10,7 +10,7 @@ r"""Exclusions: which combinations are not wanted, "snow & beach".
 - `*` stands for any characters: `*snow*`. In quotes all characters are plain: `"R&D"`.
 - `place=beach` holds if the row's column `place` has that text; `place=""` if it is empty or null. Numbers and booleans
   are compared as they are printed. A rule that is only about columns leaves out rows before a template sees them.
-- `!` turns a term round: `snow & !mountain` leaves out snow where no mountain is.
+- `!` negates a term: `snow & !mountain` leaves out snow where no mountain is.
 
 A term that nothing in any prompt fits is an error: a mistyped rule would leave in what was meant to stay out.
 

@@ -58,7 +58,7 @@ class Omission:
 
 
 def _some_model_can(name: str, value: Any) -> bool:
-    """Whether it is something that a model can be asked for at all: a slip of the pen is never left out."""
+    """Whether it is something that a model can be asked for at all: a typing mistake is never left out."""
     return any(
         not to_native(ResolvedModel(spec, contract), {name: value}).problems
         for spec in load_registry().models

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import BadInput
 from ..files import Fetched, HashedFile, SpoolUnavailable, remove_left_over
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
+from .folder_index import FolderIndex
 from .keys import check_key
 from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored
 
@@ -26,8 +27,9 @@ _CONFIGURATION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDI
 class LocalStore(ObjectStore):
     """A folder. An object is a file, fsynced before it appears under its key by a hard link, which never replaces.
 
-    Content types are told from extensions, hashes are computed when asked for, metadata is not kept (the catalog has
-    it). Files being written live in `.prefect-imagen-tmp`; what a crash leaves there, `preflight` deletes.
+    Content types are told from extensions, hashes are computed when asked for; of the metadata the ids are kept, in a
+    file of the folder (the catalog has the rest). Files being written live in `.prefect-imagen-tmp`; what a crash
+    leaves there, `preflight` deletes.
 
     Args:
         root: The folder; `preflight` makes it. Later it must exist: a vanished mount is not written into silently.
@@ -35,6 +37,7 @@ class LocalStore(ObjectStore):
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.abspath(root.expanduser()))  # noqa: PTH100 - resolve() would follow symlinks
+        self._index = FolderIndex(self.root)
 
     def __repr__(self) -> str:
         return f"LocalStore({str(self.root)!r})"
@@ -67,6 +70,7 @@ class LocalStore(ObjectStore):
                         out.write(chunk)
             if out.sha256 != sha256:
                 raise ChecksumMismatch(dest.as_uri())
+            self._note(key, dest, metadata or {})
             try:
                 out.commit(create_only=not overwrite)
                 created = True
@@ -82,7 +86,8 @@ class LocalStore(ObjectStore):
             if not path.is_file():
                 return None
             size = path.stat().st_size
-        return ObjectInfo(key, size, self._hash(path), mimetypes.guess_type(path.name)[0] or "")
+        kind = mimetypes.guess_type(path.name)[0] or ""
+        return ObjectInfo(key, size, self._hash(path), kind, metadata=self._index.get(key))
 
     def list(self) -> Iterator[ObjectInfo]:
         with _told(self.root):
@@ -94,7 +99,8 @@ class LocalStore(ObjectStore):
                         continue
                     with contextlib.suppress(FileNotFoundError):
                         key = path.relative_to(self.root).as_posix()
-                        yield ObjectInfo(key, path.stat().st_size, None, mimetypes.guess_type(name)[0] or "")
+                        kind = mimetypes.guess_type(name)[0] or ""
+                        yield ObjectInfo(key, path.stat().st_size, None, kind, metadata=self._index.get(key))
 
     def get(self, key: str, dest: Path) -> Fetched:
         path = self._path(key)
@@ -201,6 +207,14 @@ class LocalStore(ObjectStore):
                 yield out
         except SpoolUnavailable as error:
             raise StoreUnavailable(str(error)) from error.__cause__
+
+    def _note(self, key: str, dest: Path, metadata: Mapping[str, str]) -> None:
+        """Note the ids of an image before it is there: a file without them could not be taken in again."""
+        try:
+            if not dest.exists():
+                self._index.add(key, metadata)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot write beside {dest.as_uri()}: {error.strerror}") from error
 
     @staticmethod
     def _hash(path: Path) -> str:

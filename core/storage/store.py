@@ -59,7 +59,7 @@ class ObjectInfo:
         size: Bytes.
         sha256: Hex digits, or None where the store does not know.
         content_type: As stored (S3) or told from the extension (folder); empty if unknown.
-        metadata: User metadata, without the `sha256` that `put` adds. Always empty in a folder.
+        metadata: User metadata, without the `sha256` that `put` adds. In a folder: the ids of an image.
     """
 
     key: str
