@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,48 @@ def test_who_is_meant_by_what_is_said() -> None:
         Endpoint.find(model="nobody:sd")
     with pytest.raises(UnknownModel):
         load_registry().resolve("nobody:sd")
+
+
+def test_a_provider_of_ones_own_is_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[3] / "docs" / "providers.md"
+    (text,) = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "models.yaml"
+    path.write_text(text)
+    monkeypatch.setenv(MODELS_VARIABLE, str(path))
+    endpoint = Endpoint.find(model="lab:sdxl")
+    assert endpoint.base_url == "http://gateway.lan:4000/v1"
+    assert endpoint.provider.contract.recover == "key"
+    model = load_registry().resolve("lab:sdxl")
+    assert (model.wire_model, model.spec.price and model.spec.price.credits) == ("sdxl", 4_000)
+    path.write_text(text.replace("recover: key", "recover: magic"))
+    monkeypatch.setenv(MODELS_VARIABLE, str(path.rename(tmp_path / "other.yaml")))
+    with pytest.raises(BadInput, match=r"providers\[1\]: contract.recover"):
+        load_registry()
+
+
+def test_another_provider_stands_in(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, other = MODELS[1], MODELS[3]
+    shop.set_faults([{"fault": "withdrawn_model", "match": {"model": "gpt-image-2"}}])
+    options = {"options": {"fallback": [other], "aspect_ratio": "1:1"}}
+    monkeypatch.delenv("FAL_KEY", raising=False)
+    monkeypatch.setenv("FAL_QUEUE_URL", shop.origin + FACES["queue"])
+    monkeypatch.setenv("FAL_KEY", "another-key")
+    assert buy(shop, ledger, tmp_path, wanted, 3, **options) == {"delivered": 3}
+    assert {row["model"] for row in ledger.catalog.rows()} == {other}
+    closes(shop, ledger)
+    assert [line.provider for line in ledger.costs.by_account() if line.billed] == ["fal"]
+
+
+def test_a_stand_in_without_a_key_is_refused_before_anything_is_sent(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FAL_KEY", "FAL_QUEUE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(BadInput, match=r"fallback .*FAL_KEY"):
+        buy(shop, ledger, tmp_path, MODELS[1], options={"fallback": [MODELS[3]]})
+    assert shop.bill()["entries"] == []
 
 
 def test_keys_are_wanted_at_a_providers_own_address_only(monkeypatch: pytest.MonkeyPatch) -> None:
