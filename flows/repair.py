@@ -29,7 +29,7 @@ def imagen_repair(
     ] = None,
     credentials: Annotated[
         ApiCredentials | None,
-        Field(description="To ask the API's log, and to buy again. None: AIMLAPI_API_KEY of the environment."),
+        Field(description="To ask the API's log, and to buy again. None: the key of the environment."),
     ] = None,
     catalog: Catalog = None,
     run_id: Annotated[str | None, Field(description="Only this run's items. None: the whole ledger.")] = None,
