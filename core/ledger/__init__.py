@@ -29,7 +29,7 @@ from .items import ClaimedItem, LeasedItem, Transition, describe_workers
 from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
 from .rebuilding import RebuiltCall, RebuiltImage
-from .review import PAGE_SIZE, PageStarts, ReviewCounts, ReviewOverview
+from .review import PAGE_SIZE, ReviewCounts, ReviewOverview
 from .revisions import NewRevision, Revision, RevisionRequest
 from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
 from .runs import OpenItem, RunItem, RunProgress, RunSpec
@@ -80,7 +80,6 @@ __all__ = [
     "NewRevision",
     "OpenItem",
     "Outcome",
-    "PageStarts",
     "Period",
     "RebuiltCall",
     "RebuiltImage",
