@@ -45,10 +45,11 @@ COLUMNS = (
     "duplicate_group",
     "revision",
     "parent_image_id",
+    "inputs",
 )
 """What the page shows of a picture."""
 
-_JSON = ("parameters", "tags", "source_row", "flags", "flag_details")
+_JSON = ("parameters", "tags", "source_row", "flags", "flag_details", "inputs")
 PLACE = ("sha256", "state", "uri", "content_type")
 """What says where a picture is."""
 

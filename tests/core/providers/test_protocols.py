@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import Ledger, LedgerMismatch
 from prefect_imagen.core.ledger.ledger import SANDBOX
@@ -253,3 +255,22 @@ def test_requests_in_the_words_of_each_protocol() -> None:
     assert wire.payload == queue.wire(ImageRequest.build(MODELS[3], "a fox", asked), seed=7).payload
     for client in (gemini, queue):
         client.close()
+
+
+def test_pictures_go_in_as_a_form_with_their_mask(shop: SandboxServer, ledger: Ledger, tmp_path: Path) -> None:
+    hashes = {}
+    for name, colour in (("a", "teal"), ("b", "olive"), ("mask", "white")):
+        Image.new("RGBA", (32, 32), colour).save(tmp_path / f"{name}.png")
+        hashes[name] = hashlib.sha256((tmp_path / f"{name}.png").read_bytes()).hexdigest()
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("prompt,picture,mask\none,a.png,mask.png\ntwo,a.png|b.png,\n")
+    how = {"image_column": ["picture"], "mask_column": "mask"}
+    for _ in range(2):
+        states = buy(shop, ledger, tmp_path, "openai:gpt-image-1", 0, prompts=str(prompts), options=how)
+        assert states == {"delivered": 2}
+    assert len(shop.bill()["entries"]) == 2
+    closes(shop, ledger)
+    received = {frozenset(call["inputs"]) for call in shop.calls()}
+    assert received == {frozenset({hashes["a"], hashes["mask"]}), frozenset({hashes["a"], hashes["b"]})}
+    found = {row["prompt"]: [one["field"] for one in json.loads(row["inputs"])] for row in ledger.catalog.rows()}
+    assert found == {"one": ["images", "mask"], "two": ["images", "images"]}
