@@ -9,6 +9,7 @@
   const PAGES_KEPT = 40;
   const PAGES_AT_ONCE = 2;
   const NEWS = 2000; // milliseconds between two looks at what others say
+  const PATIENCE = 1000; // milliseconds that the index waits for the first picture
   const UNKNOWN = 255;
   const MOST_SELECTED = 5000;
   const MOVES = {
@@ -78,6 +79,7 @@
       this.showCounts();
       this.queue.tell();
       this.queue.flush();
+      await this.firstPicture();
       await this.loadIndex(generation);
     }
 
@@ -93,6 +95,16 @@
         await new Promise((resolve) => { setTimeout(resolve, pause); });
       }
       return null;
+    }
+
+    /** Until the picture in focus is there: where all the others are can wait for it, but not for long. */
+    firstPicture() {
+      const image = this.grid.tiles.get(this.grid.current)?.image;
+      if (!image?.src || image.complete) return null;
+      return new Promise((resolve) => {
+        for (const end of ["load", "error"]) image.addEventListener(end, resolve, { once: true });
+        setTimeout(resolve, PATIENCE);
+      });
     }
 
     async loadIndex(generation) {
