@@ -1,6 +1,7 @@
 """What does each fault of the API cost: `imagen_pipeline` beside a plain loop with retries?
 
     python bench/faults.py --items 400 --share 0.05 --seed 1 --out bench-faults
+    python bench/faults.py --table protocols --only mix    # one table, or one fault
 
 Each fault alone on a share of the calls, and the mix of 5 % connections cut after billing, 3 % billed 502s, 5 % 429s,
 against the sandbox. The faults are drawn from the seed and the prompt, so that all contestants meet the same ones:
@@ -18,7 +19,10 @@ Counted on the sandbox's own bill, prompt by prompt:
 * lost: prompts that were billed, have no image, and that nobody was told of;
 * bought twice: billed calls beyond the first of a prompt.
 
-Writes `faults.md`, `faults.json` and `faults.png` into the folder of `--out`.
+A second table has `imagen_pipeline` as it is (`hold`) through each protocol, by what the contract promises for an
+answer that is lost: nothing, the id of a job, or an idempotency key.
+
+Writes `faults.md`, `protocols.md`, `faults.json` and `faults.png` into the folder of `--out`.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -42,6 +47,7 @@ import requests
 from PIL import Image, ImageDraw, ImageFont
 from prefect_imagen.cli.prefect_server import LocalPrefect
 from prefect_imagen.sandbox import SandboxServer
+from prefect_imagen.sandbox.call_log import Protocol
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
@@ -53,6 +59,9 @@ MIX = (
     {"fault": "bad_gateway_billed", "rate": 0.03},
     {"fault": "rate_limited", "rate": 0.05},
 )
+_LOST = "connection cut|billed 502|reply cut|HTML page with status 200|unbilled 500|429|the mix"
+"""Scenarios that are about answers, not about pictures: what a protocol makes a difference to."""
+
 _ALONE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("connection cut after billing", {"fault": "cut_after_billing"}),
     ("connection cut before billing", {"fault": "cut_before_billing"}),
@@ -66,6 +75,29 @@ _ALONE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("download answers 500", {"fault": "download_500"}),
     ("download is a damaged image", {"fault": "corrupt_image"}),
     ("download is an HTML page", {"fault": "html_download"}),
+)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A provider as it is asked, and what its contract promises for an answer that is lost."""
+
+    api: Protocol
+    model: str
+    recover: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.api}, {self.recover}"
+
+
+_AIMLAPI = Lane("aimlapi", _MODEL, "none")
+_LANES = (
+    _AIMLAPI,
+    Lane("openai", "openai:gpt-image-2", "none"),
+    Lane("openai", "openai:gpt-image-2", "key"),
+    Lane("gemini", "gemini:gemini-3.1-flash-image", "none"),
+    Lane("queue", "fal:fal-ai/flux/schnell", "job"),
 )
 
 
@@ -125,9 +157,11 @@ def plain_loop(base_url: str, prompts: list[str], folder: Path, threads: int) ->
         return {prompt for prompt in pool.map(one, prompts) if prompt is not None}
 
 
-def pipeline(base_url: str, prompts: list[str], folder: Path, threads: int, unknown: str) -> tuple[set[str], set[str]]:
+def pipeline(
+    lane: Lane, base_url: str, prompts: list[str], folder: Path, threads: int, unknown: str
+) -> tuple[set[str], set[str]]:
     """`imagen_pipeline`. Returns the prompts that have an image, and those that are listed as unknown."""
-    from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, LocalImageStore
+    from prefect_imagen.blocks import ImageApiCredentials, ImageCatalog, LocalImageStore
     from prefect_imagen.core.request import Policy, PromptOptions, UnknownPolicy
     from prefect_imagen.flows import imagen_pipeline
     from pydantic import SecretStr
@@ -136,8 +170,9 @@ def pipeline(base_url: str, prompts: list[str], folder: Path, threads: int, unkn
     imagen_pipeline(
         prompts,
         LocalImageStore(folder=str(folder / "images")),
-        AimlApiCredentials(api_key=SecretStr(_KEY), base_url=base_url),
+        ImageApiCredentials(api=lane.api, api_key=SecretStr(_KEY), base_url=base_url),
         catalog,
+        model=lane.model,
         concurrency=threads,
         select=PromptOptions(variants=False),
         policy=Policy(unknown=UnknownPolicy(unknown)),
@@ -185,6 +220,8 @@ def measure(
         started = time.monotonic()
         return function(), time.monotonic() - started
 
+    from prefect_imagen.core.ledger import close_ledgers
+
     with tempfile.TemporaryDirectory(prefix="imagen-bench-") as name:
         folder = Path(name)
         sandbox.reset()
@@ -194,19 +231,58 @@ def measure(
 
         sandbox.reset()
         sandbox.set_faults(rules, seed)
-        (delivered, unknown), seconds = timed(lambda: pipeline(sandbox.base_url, prompts, folder, threads, "hold"))
+        (delivered, unknown), seconds = timed(
+            lambda: pipeline(_AIMLAPI, sandbox.base_url, prompts, folder, threads, "hold")
+        )
         rows.append(_count(sandbox, fault, "hold", delivered, unknown, seconds))
         more = 0.0
         for _ in range(8):
             if not unknown:
                 break
-            (delivered, unknown), again = timed(lambda: pipeline(sandbox.base_url, prompts, folder, threads, "retry"))
+            (delivered, unknown), again = timed(
+                lambda: pipeline(_AIMLAPI, sandbox.base_url, prompts, folder, threads, "retry")
+            )
             more += again
         rows.append(_count(sandbox, fault, "retry", delivered, unknown, seconds + more))
-        from prefect_imagen.core.ledger import close_ledgers
-
         close_ledgers()
     return rows
+
+
+def measure_lanes(
+    sandbox: SandboxServer, fault: str, rules: list[dict[str, Any]], *, items: int, seed: int, threads: int
+) -> list[Row]:
+    """The pipeline through each protocol under one fault."""
+    from prefect_imagen.core.ledger import close_ledgers
+    from prefect_imagen.core.providers.registry import MODELS_VARIABLE
+
+    prompts = [f"prompt {number}" for number in range(items)]
+    rows = []
+    for lane in _LANES:
+        with tempfile.TemporaryDirectory(prefix="imagen-bench-") as name:
+            folder = Path(name)
+            contract = {"name": lane.model.partition(":")[0], "contract": {"recover": lane.recover}}
+            providers = [] if lane is _AIMLAPI else [contract]
+            (folder / "models.json").write_text(json.dumps({"version": 1, "providers": providers, "models": []}))
+            os.environ[MODELS_VARIABLE] = str(folder / "models.json")
+            sandbox.reset()
+            sandbox.set_faults(rules, seed)
+            started = time.monotonic()
+            url = sandbox.url(lane.api)
+            delivered, unknown = pipeline(lane, url, prompts, folder, threads, "hold")
+            rows.append(_count(sandbox, fault, lane.name, delivered, unknown, time.monotonic() - started))
+            close_ledgers()
+            del os.environ[MODELS_VARIABLE]
+    return rows
+
+
+def as_columns(rows: list[Row]) -> str:
+    """The table of the docs with a column for each protocol: delivered, unknown, bought twice."""
+    names = list(dict.fromkeys(row.contestant for row in rows))
+    lines = [f"| fault | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for fault in dict.fromkeys(row.fault for row in rows):
+        cells = [f"{row.delivered} · {row.unknown} · {row.bought_twice}" for row in rows if row.fault == fault]
+        lines.append(f"| {fault} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def as_markdown(rows: list[Row]) -> str:
@@ -268,32 +344,45 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--only", help="scenarios whose name contains this")
+    parser.add_argument("--table", choices=["contestants", "protocols"], help="one of the two tables alone")
     parser.add_argument("--out", type=Path, default=Path("bench-faults"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
+    columns: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="imagen-bench-home-") as home:
         os.environ |= {"PREFECT_HOME": f"{home}/prefect", "PREFECT_IMAGEN_HOME": f"{home}/imagen"}
         os.environ |= {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         prefect = LocalPrefect(Path(home) / "prefect.log").start()
-        with SandboxServer(pictures="fast", balance_usd=100_000) as sandbox:
+        with SandboxServer(pictures="fast", balance_usd=100_000, idempotency="replay") as sandbox:
             try:
                 prefect.wait()
                 for name, rules in scenarios(options.share):
                     if options.only and options.only not in name:
                         continue
                     settings = {"items": options.items, "seed": options.seed, "threads": options.threads}
-                    found = measure(sandbox, name, rules, **settings)
-                    for row in found:
-                        print(row, file=sys.stderr, flush=True)
-                    rows += found
+                    if options.table != "protocols":
+                        rows += _shown(measure(sandbox, name, rules, **settings))
+                    if options.table != "contestants" and re.match(_LOST, name):
+                        columns += _shown(measure_lanes(sandbox, name, rules, **settings))
             finally:
                 prefect.stop()
     about = {"items": options.items, "share": options.share, "seed": options.seed, "threads": options.threads}
-    (options.out / "faults.json").write_text(json.dumps({**about, "rows": [asdict(row) for row in rows]}, indent=1))
-    (options.out / "faults.md").write_text(as_markdown(rows))
-    draw(rows, options.out / "faults.png")
-    print(as_markdown(rows))
+    figures = {**about, "rows": [asdict(row) for row in rows], "protocols": [asdict(row) for row in columns]}
+    (options.out / "faults.json").write_text(json.dumps(figures, indent=1))
+    if rows:
+        (options.out / "faults.md").write_text(as_markdown(rows))
+        draw(rows, options.out / "faults.png")
+        print(as_markdown(rows))
+    if columns:
+        (options.out / "protocols.md").write_text(as_columns(columns))
+        print(as_columns(columns))
+
+
+def _shown(rows: list[Row]) -> list[Row]:
+    for row in rows:
+        print(row, file=sys.stderr, flush=True)
+    return rows
 
 
 if __name__ == "__main__":

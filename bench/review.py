@@ -205,7 +205,7 @@ def main() -> None:
             **os.environ,
             "PREFECT_IMAGEN_HOME": str(home / "home"),
             "PREFECT_IMAGEN_CATALOG": str(home / "ledger.db"),
-            "IMAGEN_REVIEWER": "bench",
+            "PREFECT_IMAGEN_REVIEWER": "bench",
         }
         begun = time.perf_counter()
         _fill(home / "ledger.db", home / "pictures", arguments.pictures)

@@ -12,7 +12,8 @@ server, in turns, each round in a process of its own:
 * `no decode`: the same without looking at the picture, for information;
 * `pipeline`: `imagen_pipeline`, from prompts to its report;
 * `mapped`: what Prefect's tutorial leads to, three mapped tasks an image;
-* `litellm`: `bare`, with the call made by LiteLLM; where it is installed.
+* `litellm`: `bare`, with the call made by LiteLLM; where it is installed;
+* `bare bytes` and `pipeline bytes`: the same two where the picture is in the reply, in base64, as OpenAI sends it.
 
 Servers get one half of the processors, the measured process the other. Reported are images a second (median, lowest and
 highest of the rounds), processor time an image of the measured process, and its peak memory. Machines differ and are
@@ -43,10 +44,17 @@ from typing import Any
 
 _KEY = "bench"
 _MODEL = "google/imagen4/preview"
+_BYTES_MODEL = "gpt-image-2"
 _WARM_UP = 64
 _GOALS = {
     "slow": "0.5 s an answer, 1 MiB an image",
     "fast": "answers at once, 150 KB an image",
+    "bytes": "0.5 s an answer, 1 MiB an image, at a URL or in the reply",
+}
+_KINDS_OF = {
+    "slow": ("bare", "same check", "no decode", "pipeline", "mapped", "litellm"),
+    "fast": ("bare", "same check", "no decode", "pipeline", "mapped", "litellm"),
+    "bytes": ("bare", "bare bytes", "pipeline", "pipeline bytes"),
 }
 
 Work = dict[str, Any]
@@ -70,7 +78,7 @@ def _s3(work: Work) -> Any:
     )
 
 
-def _loop(work: Work, prompts: Sequence[str], look: Callable[[bytes], Any], ask: Callable[[Any, str], str]) -> None:
+def _loop(work: Work, prompts: Sequence[str], look: Callable[[bytes], Any], get: Callable[[Any, str], bytes]) -> None:
     """The loop one would write if nothing could go wrong."""
     import requests
 
@@ -80,7 +88,7 @@ def _loop(work: Work, prompts: Sequence[str], look: Callable[[bytes], Any], ask:
     def one(prompt: str) -> None:
         if not hasattr(local, "session"):
             local.session = requests.Session()
-        data = local.session.get(ask(local.session, prompt), timeout=60).content
+        data = get(local.session, prompt)
         look(data)
         digest = hashlib.sha256(data).digest()
         s3.put_object(
@@ -109,6 +117,27 @@ def _post(work: Work) -> Callable[[Any, str], str]:
     return ask
 
 
+def _fetched(ask: Callable[[Any, str], str]) -> Callable[[Any, str], bytes]:
+    """The picture at the URL that a call gives."""
+    return lambda session, prompt: session.get(ask(session, prompt), timeout=60).content
+
+
+def _inline(work: Work) -> Callable[[Any, str], bytes]:
+    """The picture in the reply."""
+
+    def get(session: Any, prompt: str) -> bytes:
+        answer = session.post(
+            f"{work['base_url']}/images/generations",
+            json={"model": _BYTES_MODEL, "prompt": prompt},
+            headers={"Authorization": f"Bearer {_KEY}"},
+            timeout=60,
+        )
+        answer.raise_for_status()
+        return base64.b64decode(answer.json()["data"][0]["b64_json"])
+
+    return get
+
+
 def _decode(data: bytes) -> None:
     from PIL import Image
 
@@ -116,17 +145,21 @@ def _decode(data: bytes) -> None:
 
 
 def _bare(work: Work, prompts: Sequence[str]) -> None:
-    _loop(work, prompts, _decode, _post(work))
+    _loop(work, prompts, _decode, _fetched(_post(work)))
+
+
+def _bare_bytes(work: Work, prompts: Sequence[str]) -> None:
+    _loop(work, prompts, _decode, _inline(work))
 
 
 def _same_check(work: Work, prompts: Sequence[str]) -> None:
     from prefect_imagen.core.images import inspect
 
-    _loop(work, prompts, inspect, _post(work))
+    _loop(work, prompts, inspect, _fetched(_post(work)))
 
 
 def _no_decode(work: Work, prompts: Sequence[str]) -> None:
-    _loop(work, prompts, len, _post(work))
+    _loop(work, prompts, len, _fetched(_post(work)))
 
 
 def _litellm(work: Work, prompts: Sequence[str]) -> None:
@@ -139,11 +172,19 @@ def _litellm(work: Work, prompts: Sequence[str]) -> None:
         )
         return str(answer.data[0].url)
 
-    _loop(work, prompts, _decode, ask)
+    _loop(work, prompts, _decode, _fetched(ask))
 
 
 def _pipeline(work: Work, prompts: Sequence[str]) -> None:
-    from prefect_imagen.blocks import AimlApiCredentials, S3ImageStore
+    _buy(work, prompts, "aimlapi", _MODEL)
+
+
+def _pipeline_bytes(work: Work, prompts: Sequence[str]) -> None:
+    _buy(work, prompts, "openai", f"openai:{_BYTES_MODEL}")
+
+
+def _buy(work: Work, prompts: Sequence[str], api: Any, model: str) -> None:
+    from prefect_imagen.blocks import ImageApiCredentials, S3ImageStore
     from prefect_imagen.flows import imagen_pipeline
     from pydantic import SecretStr
 
@@ -157,8 +198,9 @@ def _pipeline(work: Work, prompts: Sequence[str]) -> None:
             access_key_id=SecretStr(work["access_key"]),
             secret_access_key=SecretStr(work["secret_key"]),
         ),
-        AimlApiCredentials(api_key=SecretStr(_KEY), base_url=work["base_url"]),
+        ImageApiCredentials(api=api, api_key=SecretStr(_KEY), base_url=work["base_url"]),
         work["catalog"],
+        model=model,
         concurrency=work["concurrency"],
         return_state=True,
     )
@@ -227,6 +269,8 @@ _KINDS: dict[str, Callable[[Work, Sequence[str]], None]] = {
     "pipeline": _pipeline,
     "mapped": _mapped,
     "litellm": _litellm,
+    "bare bytes": _bare_bytes,
+    "pipeline bytes": _pipeline_bytes,
 }
 
 
@@ -328,8 +372,8 @@ class _Bench:
 
 
 def _speed(bench: _Bench, name: str, options: argparse.Namespace) -> dict[str, list[Row]]:
-    latency, size = (0.5, 2**20) if name == "slow" else (0.0, 150_000)
-    kinds = [kind for kind in ("bare", "same check", "no decode", "pipeline", "mapped", "litellm") if bench.can(kind)]
+    latency, size = (0.0, 150_000) if name == "fast" else (0.5, 2**20)
+    kinds = [kind for kind in _KINDS_OF[name] if bench.can(kind)]
     results: dict[str, list[Row]] = {kind: [] for kind in kinds}
     with bench.sandbox(latency, size) as sandbox:
         ceiling = bench.round("ceiling", sandbox.base_url, options.items, 2 * options.concurrency)
@@ -337,17 +381,18 @@ def _speed(bench: _Bench, name: str, options: argparse.Namespace) -> dict[str, l
             for kind, rounds in results.items():
                 # The mapped flow keeps every image in memory: as many as it takes to measure it.
                 items = min(options.items, 200) if kind == "mapped" else options.items
-                rounds.append(bench.round(kind, sandbox.base_url, items, options.concurrency))
+                url = sandbox.url("openai" if kind.endswith("bytes") else "aimlapi")
+                rounds.append(bench.round(kind, url, items, options.concurrency))
     print(f"\n{_GOALS[name]}; {options.items:,} items, {options.concurrency} in flight, {options.rounds} rounds")
     print(f"the sandbox alone, asked by {2 * options.concurrency} threads: {ceiling['images_per_second']:.0f} images/s")
-    print(f"{'':12}{'images/s':>10}{'low':>8}{'high':>8}{'CPU ms/image':>14}{'peak MiB':>10}{'of bare':>9}")
+    print(f"{'':15}{'images/s':>10}{'low':>8}{'high':>8}{'CPU ms/image':>14}{'peak MiB':>10}{'of bare':>9}")
     bare = _median(results["bare"], "images_per_second")
     for kind, rounds in results.items():
         speeds = [found["images_per_second"] for found in rounds]
         median = statistics.median(speeds)
         cpu, peak = _median(rounds, "cpu_ms"), max(found["peak_mib"] for found in rounds)
         print(
-            f"{kind:12}{median:10.1f}{min(speeds):8.1f}{max(speeds):8.1f}{cpu:14.1f}{peak:10.0f}{median / bare:9.2f}",
+            f"{kind:15}{median:10.1f}{min(speeds):8.1f}{max(speeds):8.1f}{cpu:14.1f}{peak:10.0f}{median / bare:9.2f}",
             flush=True,
         )
     ratios = [
@@ -357,8 +402,10 @@ def _speed(bench: _Bench, name: str, options: argparse.Namespace) -> dict[str, l
     extra = [b["cpu_ms"] - a["cpu_ms"] for a, b in zip(results["bare"], results["pipeline"], strict=True)]
     print(f"pipeline / bare, round by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
     print(f"CPU beyond bare, ms an image:    {', '.join(f'{value:+.1f}' for value in extra)}")
-    mapped = _median(results["mapped"], "images_per_second")
-    print(f"pipeline / mapped:               {_median(results['pipeline'], 'images_per_second') / mapped:.1f}")
+    for other in ("mapped", "pipeline bytes"):
+        if other in results:
+            beside = _median(results["pipeline"], "images_per_second") / _median(results[other], "images_per_second")
+            print(f"{f'pipeline / {other}:':33}{beside:.2f}")
     return results
 
 
@@ -418,6 +465,8 @@ def _plot(results: dict[str, dict[str, list[Row]]], path: Path) -> None:
         "pipeline": "#1f6feb",
         "mapped": "#d97706",
         "litellm": "#7c3aed",
+        "bare bytes": "#98a4ae",
+        "pipeline bytes": "#0b8043",
     }
     bars = [(name, kind, rounds) for name, kinds in results.items() for kind, rounds in kinds.items()]
     height, left, width = 34, 190, 900

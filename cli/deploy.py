@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from json import dumps as quoted
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,8 +71,6 @@ def init(
     What is missing is asked for in a terminal. Nothing that exists is overwritten.
     """
     del verbose
-    from json import dumps as quoted
-
     from .. import deployments
     from ..core.ledger.budgets import zone_of
     from ..core.money import usd_to_credits
@@ -106,6 +105,7 @@ def init(
         r'(?<=cron: )"30 0 \* \* \*"': quoted(cron),
         r"(?<=timezone: )Europe/Berlin( # CHANGE.*)?": timezone,
         r"(?<=budget_usd: )\d+( # CHANGE)?": f"{budget_usd:g}",
+        r"(?<=regenerate_usd: )\d+( # CHANGE)?": f"{budget_usd:g}",
     }
     text = _filled_in((Path(deployments.__path__[0]) / _FILE).read_text(encoding="utf-8"), changes)
     file.write_text(text, encoding="utf-8")
@@ -169,6 +169,7 @@ def _changes(
         r"s3-image-store/main": f"{store.get_block_type_slug()}/{blocks}",
         r"image-catalog/main": f"image-catalog/{blocks}",
         r"where: \[.*\] # CHANGE": "where: [] # all of the store",
+        r"(?<=to: )s3://\S+ # CHANGE": quoted(_beside(store.get_store().destination)),
     }
     if activate:
         changes |= {r"active: false": "active: true", r"enabled: false": "enabled: true"}
@@ -176,6 +177,12 @@ def _changes(
         # A fan-out needs a catalog that several machines reach.
         changes[r"\n  # The shards of imagen_fanout(.|\n)*\Z"] = ""
     return changes
+
+
+def _beside(destination: str) -> str:
+    """A place for approved images that is not the one where runs store theirs."""
+    is_whole_bucket = destination.count("/") == len("//")
+    return f"{destination}{'/' if is_whole_bucket else '-'}approved"
 
 
 def _filled_in(text: str, changes: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 _PACKAGE = "prefect_imagen."
-_BUYS = ("imagen_pipeline", "imagen_chain", "imagen_fanout", "imagen_regenerate")
+_BUYS = ("imagen_pipeline", "imagen_chain", "imagen_fanout", "imagen_regenerate", "imagen_review_chain")
 _PAGE = 200
 
 
@@ -55,8 +55,13 @@ def _starts(deployment: DeploymentResponse) -> str:
     schedules = [one for one in deployment.schedules or () if one.active]
     if deployment.paused or not schedules:
         return "would begin; started by hand or by a trigger, no schedule is active"
-    times = ", ".join(str(getattr(one.schedule, "cron", one.schedule)) for one in schedules)
+    times = ", ".join(_times(one.schedule) for one in schedules)
     return f"would begin; on the schedule {times}"
+
+
+def _times(schedule: Any) -> str:
+    interval = getattr(schedule, "interval", None)
+    return str(getattr(schedule, "cron", schedule)) if interval is None else f"every {interval}"
 
 
 @dataclass
@@ -140,7 +145,7 @@ class _Look:
         from ..core.run.checks import check_request
 
         given: Mapping[str, Any] = deployment.parameters
-        options = given.get("request", {}) if flow == "imagen_fanout" else given
+        options = given.get("request", given)  # all of it in one parameter, or each option as one
         request = RunRequest.read({name: value for name, value in options.items() if name in RunRequest.model_fields})
         ledger = catalog_block(_slug(given.get("catalog"))).get_ledger()
         if request.budget_usd is None and not ledger.budgets.states():

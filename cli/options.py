@@ -18,8 +18,8 @@ _OUTPUT = "Output"
 
 _PROMPTS = typer.Argument(
     metavar="PROMPTS",
-    help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`; or the prompts "
-    "themselves, each in quotes; or - for standard input.",
+    help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`; a folder or "
+    "'pattern' of pictures, or catalog:CRITERIA; or the prompts themselves, each in quotes; or - for standard input.",
 )
 Prompts = Annotated[list[str], _PROMPTS]
 OptionalPrompts = Annotated[list[str] | None, _PROMPTS]

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..core.errors import Unavailable
 from ..core.files import make_private_folder
 from ..core.processes import end_process
+from ..core.providers import load_registry
 
 _START_SECONDS = 120.0
 _ASK_SECONDS = 2.0
@@ -143,7 +144,8 @@ class LocalPrefect:
         }
         if not self._ui:
             quiet["PREFECT__SERVER_EPHEMERAL"] = "1"
-        kept = {name: value for name, value in os.environ.items() if name != "AIMLAPI_API_KEY"}
+        secret = {provider.key_variable for provider in load_registry().providers}
+        kept = {name: value for name, value in os.environ.items() if name not in secret}
         return {**kept, **quiet}
 
     def _answers(self) -> bool:

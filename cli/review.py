@@ -39,7 +39,7 @@ def review(
     reviewer: Annotated[
         str | None,
         typer.Option(
-            envvar="IMAGEN_REVIEWER",
+            envvar="PREFECT_IMAGEN_REVIEWER",
             metavar="NAME",
             help="Who judges; by default the user of this machine.",
             rich_help_panel=_PAGE,
@@ -137,7 +137,9 @@ def _reviewer(name: str | None) -> str:
         with contextlib.suppress(OSError, KeyError):
             name = getpass.getuser()
     if not (name or "").strip():
-        raise BadInput("a verdict needs the name of its reviewer: --reviewer NAME, or IMAGEN_REVIEWER; or --read-only")
+        raise BadInput(
+            "a verdict needs the name of its reviewer: --reviewer NAME, or PREFECT_IMAGEN_REVIEWER; or --read-only"
+        )
     return str(name).strip()
 
 

@@ -68,7 +68,8 @@ def read_prompts(arguments: Sequence[str], format_: str | None) -> str | list[st
 def _is_prompt(argument: str) -> bool:
     """Whether an argument can only be a prompt: several words, and no file or address."""
     words = len(argument.split()) > 1
-    return words and "://" not in argument and not _SUFFIX.search(argument) and not Path(argument).exists()
+    named = "://" in argument or argument.startswith("catalog:")
+    return words and not named and not _SUFFIX.search(argument) and not Path(argument).exists()
 
 
 def _standard_input(format_: str | None) -> str:

@@ -24,15 +24,15 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from ..core.errors import BadInput
-from ..flows.events import BudgetWarning, ModelRetiring, Payload, RunIncomplete, UnknownWaiting
+from ..flows.events import BudgetWarning, ModelRetiring, Payload, ReviewRequested, RunIncomplete, UnknownWaiting
 
-_FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout", "imagen_shard")
+_FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout", "imagen_shard", "imagen_review_chain")
 # A fan-out starts its shards again by itself, and a shard without its fan-out has nobody to report to.
-_RESTARTED = ("imagen_pipeline", "imagen_repair")
+_RESTARTED = ("imagen_pipeline", "imagen_repair", "imagen_review_chain")
 # A fan-out reports what became of its shards.
 _TOLD = (
     "imagen_pipeline", "imagen_chain", "imagen_fanout", "imagen_regenerate", "imagen_repair", "imagen_deliver",
-    "imagen_provenance",
+    "imagen_provenance", "imagen_review", "imagen_review_chain",
 )  # fmt: skip
 _FAILURES = ("Failed", "Crashed", "TimedOut", "Cancelled", "Late")
 """Names of Prefect's own states. A run that ends as Incomplete, BudgetReached or Blocked sends an event of ours."""
@@ -42,7 +42,7 @@ _LINK = "{% if event.payload.flow_run_url %}\n{{ event.payload.flow_run_url }}{%
 
 
 def notifications(block_id: UUID) -> list[AutomationCore]:
-    """Tell people: a run is incomplete or failed, money runs low, calls wait for a decision, a model goes away.
+    """Tell people: a run is incomplete or failed, money runs low, calls or images wait for them, a model goes away.
 
     Args:
         block_id: Document id of a notification block.
@@ -85,6 +85,14 @@ def notifications(block_id: UUID) -> list[AutomationCore]:
             "{{ event.payload.message }}"
             "{% if event.payload.shutdown_date %}\nLast day: {{ event.payload.shutdown_date }}{% endif %}"
             "{% if event.payload.successor %}\nInstead: {{ event.payload.successor }}{% endif %}",
+        ),
+        _tell(
+            ReviewRequested,
+            "imagen: images wait for a review",
+            block_id,
+            "imagen: {{ event.payload.unreviewed }} of {{ event.payload.images }} images wait for a review",
+            "{% if event.payload.link %}{{ event.payload.link }}{% else %}"
+            "`prefect-imagen review` opens the page.{% endif %}" + _LINK,
         ),
     ]
 

@@ -7,6 +7,8 @@ from .pipeline import imagen_pipeline
 from .provenance import imagen_provenance
 from .regenerate import imagen_regenerate
 from .repair import imagen_repair
+from .review import imagen_review, imagen_review_resume
+from .review_chain import imagen_review_chain
 
 __all__ = [
     "imagen_chain",
@@ -16,5 +18,8 @@ __all__ = [
     "imagen_provenance",
     "imagen_regenerate",
     "imagen_repair",
+    "imagen_review",
+    "imagen_review_chain",
+    "imagen_review_resume",
     "imagen_shard",
 ]

@@ -7,6 +7,8 @@
     prefect-imagen.budget.warning     four fifths of a cap are spent
     prefect-imagen.unknown.waiting    calls that may have been billed wait for a decision
     prefect-imagen.model.retiring     a model in use will be withdrawn
+    prefect-imagen.review.requested   a flow run waits until images are reviewed
+    prefect-imagen.review.completed   it goes on
 
 Each payload is a model of this module, and docs/events.md shows its fields. Amounts are US dollars as numbers, so that
 a template or a trigger can use them; the ledger has the exact credits. Sending is best effort: a Prefect server that is
@@ -164,6 +166,33 @@ class ModelRetiring(Payload):
     @property
     def resource(self) -> str:
         return f"prefect-imagen.model.{self.model}"
+
+
+class _Review(Payload):
+    flow_run_id: str = Field(description="The flow run that waits, or has waited.")
+    flow_run_url: str | None = Field(description="The flow run in Prefect's UI, where its address is known.")
+    catalog: str = Field(description="Address of the ledger, without its password.")
+    images: int = Field(description="Images that are meant.")
+    approved: int = Field(description="Approved ones.")
+    rejected: int = Field(description="Rejected ones.")
+    unreviewed: int = Field(description="Images without a verdict.")
+
+    @property
+    def resource(self) -> str:
+        return f"prefect-imagen.review.{self.flow_run_id}"
+
+
+class ReviewRequested(_Review):
+    """A flow run waits until people have reviewed images."""
+
+    event: ClassVar[str] = "prefect-imagen.review.requested"
+    link: str | None = Field(default=None, description="Address of the review page, where one was given.")
+
+
+class ReviewCompleted(_Review):
+    """The images that a flow run waited for are reviewed, or somebody has let it go on."""
+
+    event: ClassVar[str] = "prefect-imagen.review.completed"
 
 
 def emit_run_ended(report: RunReport, *, model: str, edition: str, tags: Mapping[str, str]) -> None:

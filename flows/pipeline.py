@@ -86,9 +86,10 @@ class TaskRuns:
         return ended, outcome if isinstance(outcome, BaseException) else None
 
 
-def _run_name() -> str:
+def run_name() -> str:
     """`<prompts> · <model> · <edition>`, from the flow's parameters."""
-    parameters = prefect.runtime.flow_run.parameters or {}
+    parameters = dict(prefect.runtime.flow_run.parameters or {})
+    parameters |= dict(parameters.get("request") or {})  # where all of it is one parameter
     prompts = parameters.get("prompts")
     if isinstance(prompts, list):
         # No prompt: the name is in events, which outlive whatever is erased.
@@ -106,7 +107,7 @@ def _run_name() -> str:
 
 @flow(
     name="imagen_pipeline",
-    flow_run_name=_run_name,
+    flow_run_name=run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=MAX_CHUNKS),  # type: ignore[arg-type]
     validate_parameters=True,
 )
@@ -169,6 +170,21 @@ def imagen_pipeline(
         policy=policy,
         delivery=delivery,
     )
+    return final_state(generate(prompts, request, store, credentials, catalog), request.policy.on_incomplete)
+
+
+def generate(
+    prompts: str | list[str],
+    request: RunRequest,
+    store: S3ImageStore | LocalImageStore | str,
+    credentials: ApiCredentials | None,
+    catalog: ImageCatalog | str | None,
+) -> RunReport:
+    """Within a flow: carry its run out, and publish it. The run has the id of the flow run.
+
+    Raises:
+        BadInput: Anything that is wrong with the input.
+    """
     with opened(prompts, request, store, credentials, catalog) as (run, refs):
         planned = expand_prompts(prompts, run.request, store=refs[1], catalog=refs[2], run_id=run.id)
         announce_model(run)
@@ -183,7 +199,7 @@ def imagen_pipeline(
                 emit_end(run.report(), run)
             raise
         publish(report, run, source=prompts if isinstance(prompts, str) else None)
-    return final_state(report, request.policy.on_incomplete)
+    return report
 
 
 def scheduled_start() -> datetime:

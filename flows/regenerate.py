@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
@@ -12,11 +13,12 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from ..blocks import LocalImageStore, S3ImageStore
+from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
 from ..blocks.credentials import ApiCredentials
 from ..blocks.references import catalog_block, credentials_block, image_store_block, references
 from ..core import request as options
 from ..core.errors import BadInput, ImagenError
+from ..core.ledger import Ledger
 from ..core.providers import ImageClient
 from ..core.request import Delivery, ImageChoice, Limits, Policy, RunRequest
 from ..core.review.choice import image_filter
@@ -73,6 +75,36 @@ def imagen_regenerate(
     if images is not None:
         found = [row["image_id"] for row in ledger.review.all(image_filter(ledger, images), columns=())]
         ask(ledger, [Regeneration(image_id, reviewer) for image_id in found])
+    return buy_revisions(ledger, request, store, credentials, catalog)
+
+
+def buy_revisions(
+    ledger: Ledger,
+    request: RunRequest,
+    store: S3ImageStore | LocalImageStore | str | None,
+    credentials: ApiCredentials | None,
+    catalog: ImageCatalog | str | None,
+    *,
+    of: Collection[str] | None = None,
+    spent: int = 0,
+) -> State[Any]:
+    """Within a flow: buy what is to be made anew.
+
+    Args:
+        ledger: That of `catalog`, open.
+        request: For budget, tags, limits, policy and delivery.
+        store: Where the new images go; None for where those are that they replace.
+        credentials: Block; None for the environment.
+        catalog: Block or address.
+        of: Only what replaces one of these images; None for all that reviewers asked for.
+        spent: Credits of the budget that earlier runs have spent, or may have.
+
+    Returns:
+        What `imagen_regenerate` returns.
+
+    Raises:
+        BadInput: As `imagen_regenerate`.
+    """
 
     def store_of(destination: str | None) -> ObjectStore:
         place = store or destination
@@ -83,9 +115,8 @@ def imagen_regenerate(
     def connect(model: str) -> ImageClient:
         return credentials_block(credentials, model).get_client(model)
 
-    prepared = prepare_batches(ledger, request, connect=connect, store_of=store_of)
+    prepared = prepare_batches(ledger, request, connect=connect, store_of=store_of, of=of)
     reports = []
-    spent = 0
     for whole in prepared:
         affordable = with_budget_left(whole, spent)
         if affordable is None:
@@ -97,7 +128,7 @@ def imagen_regenerate(
     for report in reports:
         if not report.complete:
             get_run_logger().warning(report.summary())
-            if policy.on_incomplete == "fail":
+            if request.policy.on_incomplete == "fail":
                 return Failed(name=report.outcome, message=report.summary(), data=IncompleteRun(report))
     count = sum(report.images for report in reports)
     return Completed(message=f"{count:,} images made anew", data=reports)

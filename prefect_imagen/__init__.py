@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from .flows import imagen_provenance as imagen_provenance
     from .flows import imagen_regenerate as imagen_regenerate
     from .flows import imagen_repair as imagen_repair
+    from .flows import imagen_review as imagen_review
+    from .flows import imagen_review_chain as imagen_review_chain
+    from .flows import imagen_review_resume as imagen_review_resume
     from .tasks import catalog_images as catalog_images
     from .tasks import check_images as check_images
     from .tasks import check_provenance as check_provenance
@@ -56,7 +59,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "flows": """imagen_chain imagen_deliver imagen_fanout imagen_pipeline imagen_provenance imagen_regenerate
-        imagen_repair""",
+        imagen_repair imagen_review imagen_review_chain imagen_review_resume""",
     "tasks": """catalog_images check_images check_provenance download_images expand_prompts generate_images
         make_thumbnails rewrite_prompts upload_images""",
     "blocks": "AimlApiCredentials ImageApiCredentials ImageCatalog LocalImageStore S3ImageStore SigningCertificate",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,20 @@ def run_chain(
             ledger.close()
 
 
+def run_steps(steps: Sequence[Mapping[str, Any]], **common: Any) -> list[dict[str, Any]]:
+    """Run the steps of a chain, each with options of its own; the pictures of one go into the next."""
+    ended: list[dict[str, Any]] = []
+    for options in steps:
+        source = f"catalog:run={ended[-1]['run']}" if ended else None
+        ended.append(run_chain(**common, prompts=source, options=options))
+    return ended
+
+
 def as_process(options: Mapping[str, Any]) -> list[str]:
     """The command line of a process that runs the chain and prints what came of it."""
     return [sys.executable, str(Path(__file__)), json.dumps(dict(options))]
 
 
 if __name__ == "__main__":
-    print(json.dumps(run_chain(**json.loads(sys.argv[1]))))
+    given = json.loads(sys.argv[1])
+    print(json.dumps(run_steps(**given) if "steps" in given else run_chain(**given)))

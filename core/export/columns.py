@@ -30,14 +30,14 @@ requested_at answered_at stored_at reason source_url client_request_id inference
 wire_model contract run_id flow_run_id flow_run_name tags source_file source_line source_row api_origin source_prompt
 rewritten_by variation flow_run_url damage verdict stars reviewer reviewed_at review_reason review_note reviewed_sha256
 flags flag_count flag_details duplicate_group run_duplicate_group checked_at revision parent_item_id parent_image_id
-c2pa c2pa_issuer digital_source_type marked provider
+c2pa c2pa_issuer digital_source_type marked inputs provider
 """
 _KINDS = {
     Kind.INTEGER: """repeat_number image_index images_requested images_returned width height bytes cost_credits
         call_number source_line variation stars flag_count revision""",
     Kind.REAL: "cost_usd",
     Kind.TIME: "requested_at answered_at stored_at reviewed_at checked_at",
-    Kind.JSON: "parameters tags source_row flags flag_details",
+    Kind.JSON: "parameters tags source_row flags flag_details inputs",
 }
 _SPECIAL = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 

@@ -28,9 +28,21 @@ class RowInputs:
 
     Attributes:
         pictures: By what they are for (`images`, `mask`): where each was found, and what it is.
+        columns: The columns that name them.
     """
 
     pictures: Mapping[str, tuple[tuple[str, Picture], ...]] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+
+    def without_secrets(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The row as it may be kept: no signatures of addresses, and no pictures themselves."""
+        changed = {}
+        for column in self.columns:
+            cells = _cell(row, column)
+            kept = [_without_secrets(cell) for cell in cells]
+            if kept != cells:
+                changed[column] = kept if isinstance(row[column], list | tuple) else " | ".join(kept)
+        return {**row, **changed} if changed else row
 
     @property
     def words(self) -> dict[str, list[str]]:
@@ -102,7 +114,7 @@ class InputSpec:
                 raise InputRefused(f"{self.mask_column}: {len(masks)} masks; a request has one")
             if masks:
                 found["mask"] = (self._one(masks[0], self.base),)
-        inputs = RowInputs(found)
+        inputs = RowInputs(found, (*self.columns, *filter(None, [self.mask_column])))
         self._check(inputs, models)
         return inputs
 
@@ -142,6 +154,13 @@ def shown(where: str) -> str:
     if where[:5].lower() == "data:":
         return "data:…"
     return redact_url(where) if "://" in where else where[:_SHOWN]
+
+
+def _without_secrets(where: str) -> str:
+    if where[:5].lower() == "data:":
+        return "data:…"
+    # What stands behind a question mark may be a signature.
+    return redact_url(where) if where.startswith(("http://", "https://")) and "?" in where else where
 
 
 def _cell(row: Mapping[str, Any], column: str) -> list[str]:

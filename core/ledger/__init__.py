@@ -17,7 +17,7 @@ from .calls import (
     Unknown,
 )
 from .checks import Checked, Grouped, Known
-from .costs import CostLine, CostSummary
+from .costs import AccountLine, CostLine, CostSummary
 from .deliveries import ImageStatus, StoredImage
 from .engine import has_password, normalise_url
 from .erasure import ErasableObject, ErasurePreview
@@ -29,7 +29,7 @@ from .items import ClaimedItem, LeasedItem, Transition, describe_workers
 from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
 from .rebuilding import RebuiltCall, RebuiltImage
-from .review import PAGE_SIZE, PageStarts, ReviewCounts, ReviewOverview
+from .review import PAGE_SIZE, ReviewCounts, ReviewOverview
 from .revisions import NewRevision, Revision, RevisionRequest
 from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
 from .runs import OpenItem, RunItem, RunProgress, RunSpec
@@ -42,6 +42,7 @@ __all__ = [
     "LEASE_SECONDS",
     "MOST_STARS",
     "PAGE_SIZE",
+    "AccountLine",
     "Answered",
     "BeginResult",
     "BudgetState",
@@ -79,7 +80,6 @@ __all__ = [
     "NewRevision",
     "OpenItem",
     "Outcome",
-    "PageStarts",
     "Period",
     "RebuiltCall",
     "RebuiltImage",

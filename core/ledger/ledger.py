@@ -6,6 +6,7 @@ import atexit
 import os
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -118,8 +119,7 @@ class Ledger(Database):
             self.write(migrate)
         elif self._has_untimed_images():
             self.write(fill_request_times)
-        with self.read() as connection:
-            return str(connection.scalar(sa.select(meta.c.value).where(meta.c.key == "ledger_id")))
+        return str(self.ask(lambda connection: connection.scalar(_value_of("ledger_id"))))
 
     def _has_untimed_images(self) -> bool:
         with self.read() as connection:
@@ -165,14 +165,14 @@ class Ledger(Database):
     @property
     def origin(self) -> str | None:
         """The API this ledger was bound to first; None before the first run."""
-        with self.read() as connection:
-            return connection.scalar(sa.select(meta.c.value).where(meta.c.key == "api_origin"))
+        origin: str | None = self.ask(lambda connection: connection.scalar(_value_of("api_origin")))
+        return origin
 
     @property
     def accounts(self) -> tuple[Account, ...]:
         """The APIs that were bought from, by provider."""
-        with self.read() as connection:
-            rows = connection.execute(sa.select(accounts).order_by(accounts.c.provider)).all()
+        query = sa.select(accounts).order_by(accounts.c.provider)
+        rows = self.ask(lambda connection: connection.execute(query).all())
         return tuple(Account(row.provider, row.origin, row.address) for row in rows)
 
     def mismatch(self, origin: str, provider: str) -> str | None:
@@ -188,8 +188,7 @@ class Ledger(Database):
     @property
     def has_readable_names(self) -> bool:
         """Whether images in folders are named after their prompts: not in a ledger that is older than such names."""
-        with self.read() as connection:
-            return connection.scalar(sa.select(meta.c.value).where(meta.c.key == "folder_names")) is not None
+        return self.ask(lambda connection: connection.scalar(_value_of("folder_names"))) is not None
 
     def adopt_id(self, ledger_id: str) -> bool:
         """Continue as the ledger of an id, if this one has no calls of its own. Returns whether it has none."""
@@ -236,3 +235,7 @@ def close_ledgers() -> None:
         ledgers = [_open.pop(key) for key in mine]
     for ledger in ledgers:
         ledger.close()
+
+
+def _value_of(key: str) -> sa.Select[Any]:
+    return sa.select(meta.c.value).where(meta.c.key == key)

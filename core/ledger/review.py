@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,22 +20,29 @@ from .verdicts import image_key
 
 PAGE_SIZE = 500
 
-
-@dataclass(frozen=True, slots=True)
-class PageStarts:
-    """Where each page of a list of images begins.
-
-    Attributes:
-        total: Number of images.
-        size: Number of images on a page.
-        after: For each page, the image before its first: what `Review.page` is given to read it. None for the first.
-        first_unreviewed: Place of the first image without a verdict, from 0; None if there is none.
-    """
-
-    total: int
-    size: int
-    after: tuple[str | None, ...]
-    first_unreviewed: int | None
+# The view without the tables that say what was bought. SQLite looks into these for every image even where nothing of
+# them is asked for, and a page waits for 100,000 images.
+_JUDGED = sa.text(
+    """(
+    SELECT
+        im.call_id || '-' || im.idx     AS image_id,
+        im.item_id                      AS item_id,
+        im.state                        AS state,
+        im.requested_at                 AS requested_at,
+        im.call_id                      AS client_request_id,
+        im.idx                          AS image_index,
+        COALESCE(rv.verdict, 'none')    AS verdict,
+        COALESCE(rv.stars, 0)           AS stars,
+        ch.flags                        AS flags,
+        COALESCE(ch.flagged, 0)         AS flag_count,
+        ch.duplicate_group              AS duplicate_group,
+        ch.run_duplicate_group          AS run_duplicate_group
+    FROM imagen_images im
+    LEFT JOIN imagen_reviews rv ON rv.call_id = im.call_id AND rv.idx = im.idx
+    LEFT JOIN imagen_checks ch ON ch.call_id = im.call_id AND ch.idx = im.idx
+    ) AS catalog"""
+)
+_JUDGED_ORDERS = (ImageOrder.TIME, ImageOrder.FLAGS, ImageOrder.STARS, ImageOrder.ITEM, ImageOrder.DUPLICATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,44 +141,20 @@ class ReviewPages(Part):
             yield from page
             after = page[-1]["image_id"]
 
-    def starts(self, images: ImageFilter, *, order: ImageOrder = ImageOrder.TIME, size: int = PAGE_SIZE) -> PageStarts:
-        """Count the images, and find where each page begins and where the first unreviewed one is."""
-        after: list[str | None] = [None]
-        total, first, last = 0, None, ""
-        with self._database.read() as connection:
-            query = _listed(connection, images).add_columns(column("verdict")).order_by(*order.keys)
-            streaming = connection.execution_options(stream_results=True, yield_per=5000)
-            with streaming.execute(query) as found:
-                for image_id, verdict in found:
-                    if total and total % size == 0:
-                        after.append(last)
-                    if first is None and verdict == VerdictValue.NONE:
-                        first = total
-                    total, last = total + 1, image_id
-        return PageStarts(total, size, tuple(after), first)
-
     def overview(self, images: ImageFilter, *, order: ImageOrder = ImageOrder.TIME) -> ReviewOverview:
-        """Count the images by verdict, and find the first without one: in one pass, since a page waits for it."""
-        number = sa.func.row_number().over(order_by=order.keys).label("number")
+        """Count the images by verdict, and find the first without one. A page waits for it."""
+        verdict = column("verdict")
+        unreviewed = replace(images, verdicts=(VerdictValue.NONE,))
         with self._database.read() as connection:
-            listed = _listed(connection, images).add_columns(number, column("verdict").label("verdict")).subquery()
-            query = sa.select(listed.c.verdict, sa.func.count(), sa.func.min(listed.c.number))
-            found = {row[0]: (row[1], row[2]) for row in connection.execute(query.group_by(listed.c.verdict))}
-        first = found.get(VerdictValue.NONE)
-        counts = {value: found[value][0] if value in found else 0 for value in VerdictValue}
-        return ReviewOverview(counts, None if first is None else first[1] - 1)
-
-    def place(self, images: ImageFilter, image_id: str, *, order: ImageOrder = ImageOrder.TIME) -> int:
-        """Number of the images that come before one.
-
-        Raises:
-            BadInput: There is no such image.
-        """
-        with self._database.read() as connection:
-            before = ~_is_after(connection, image_id, order)
-            query = sa.select(sa.func.count()).select_from(sa.table("catalog"))
-            query = query.where(*images.conditions(connection), before, column("image_id") != image_id)
-            return int(connection.scalar(query) or 0)
+            query: sa.Select[Any] = sa.select(verdict, sa.func.count()).select_from(_source(images, order))
+            query = query.where(*images.conditions(connection)).group_by(verdict)
+            found = dict(map(tuple, connection.execute(query)))
+            counts = {value: found.get(value, 0) for value in VerdictValue}
+            if not counts[VerdictValue.NONE]:
+                return ReviewOverview(counts, None)
+            query = sa.select(column("image_id")).select_from(_source(images, order))
+            query = query.where(*unreviewed.conditions(connection)).order_by(*order.keys).limit(1)
+            return ReviewOverview(counts, _place(connection, images, str(connection.scalar(query)), order))
 
     def counts(self, images: ImageFilter) -> ReviewCounts:
         """Count images by verdict, stars and flag."""
@@ -192,6 +175,18 @@ class ReviewPages(Part):
 def _listed(connection: Connection, images: ImageFilter) -> sa.Select[Any]:
     query: sa.Select[Any] = sa.select(column("image_id").label("image_id")).select_from(sa.table("catalog"))
     return query.where(*images.conditions(connection))
+
+
+def _source(images: ImageFilter, order: ImageOrder) -> Any:
+    """Where the images are read from if nothing but which and how many is asked for."""
+    return _JUDGED if images.is_judgement and order in _JUDGED_ORDERS else sa.table("catalog")
+
+
+def _place(connection: Connection, images: ImageFilter, image_id: str, order: ImageOrder) -> int:
+    query: sa.Select[Any] = sa.select(sa.func.count()).select_from(_source(images, order))
+    before = ~_is_after(connection, image_id, order)
+    query = query.where(*images.conditions(connection), before, column("image_id") != image_id)
+    return int(connection.scalar(query) or 0)
 
 
 def _is_after(connection: Connection, image_id: str, order: ImageOrder) -> sa.ColumnElement[bool]:

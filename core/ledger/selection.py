@@ -163,6 +163,12 @@ class ImageFilter(Selection):
         for image_id in self.image_ids:
             image_key(image_id)
 
+    @property
+    def is_judgement(self) -> bool:
+        """Whether only runs, verdicts, stars, flags, duplicates, times and ids of images matter."""
+        others = (self.edition, self.before, self.model, self.text or None, self.cost_from, self.cost_to)
+        return all(value is None for value in others)
+
     def conditions(self, connection: Connection) -> list[sa.ColumnElement[bool]]:
         """Conditions on rows of the view `catalog`."""
         found = self._of_items(connection)

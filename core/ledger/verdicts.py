@@ -123,6 +123,26 @@ class Verdicts(Part):
         call_id, index = image_key(image_id)
         return [_verdict(row) for row in self._rows(_ALL.where(verdicts.c.call_id == call_id, verdicts.c.idx == index))]
 
+    def since(self, number: int | None, *, limit: int) -> tuple[int, list[str]]:
+        """Images on which something was said after a verdict, by the number of that one.
+
+        On PostgreSQL a verdict may become visible after one with a higher number. So who asks again and again gives
+        the number of the answer before the last one.
+
+        Args:
+            number: None for no image, and the number of the last verdict.
+            limit: Read so many verdicts at most.
+
+        Returns:
+            The number of the last verdict that was read, and the ids of the images.
+        """
+        if number is None:
+            return self._scalar(sa.select(sa.func.max(verdicts.c.number))) or 0, []
+        query = sa.select(verdicts.c.number, verdicts.c.call_id, verdicts.c.idx).order_by(verdicts.c.number)
+        rows = self._rows(query.where(verdicts.c.number > number).limit(limit))
+        ids = dict.fromkeys(f"{row.call_id}-{row.idx}" for row in rows)
+        return rows[-1].number if rows else number, list(ids)
+
     def all(self, among: sa.ColumnElement[bool] | None = None) -> Iterator[Verdict]:
         """All verdicts in the order in which they were recorded, read in pages."""
         query = _ALL if among is None else _ALL.where(among)

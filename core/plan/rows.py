@@ -175,6 +175,7 @@ class BatchBase:
     ) -> Iterator[PlannedRow]:
         """The rows of a prompt: by text, then combination, then repeat."""
         pictures = [inputs.native(candidate.model) for candidate in candidates]
+        kept = inputs.without_secrets(prompt.row)
         texts = [texts_of(prompt.text, candidate.model, self.rewrite) for candidate in candidates]
         numbers = product(range(len(texts[0])), range(len(candidates[0].forms)), range(1, self.repeat + 1))
         for offset, (text, number, repeat) in enumerate(numbers):
@@ -194,7 +195,7 @@ class BatchBase:
                 item=items[0],
                 source=prompt.source,
                 line=prompt.line,
-                row=prompt.row,
+                row=kept,
                 choices=prompt.choices,
                 inputs=inputs.places,
                 alternatives=tuple(items[1:]),

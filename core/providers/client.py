@@ -7,12 +7,13 @@ its own. Each protocol has a folder here, with a client that knows how to ask an
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -21,6 +22,7 @@ from typing import Any, ClassVar, NoReturn
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.filepost import encode_multipart_formdata
 
 from ..errors import BadInput, ImagenError, Unavailable
 from ..http.sessions import Answer, KeyAuth, SessionPool, WatchedBody, exchange, retry_after_seconds
@@ -100,15 +102,38 @@ class NoKey(BadInput):
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """A request as it is sent: the path behind the base URL, and the body."""
+    """A request as it is sent: the path behind the base URL, and the body.
+
+    Attributes:
+        files: Names and data URIs of files, which make a form of the body (RFC 7578).
+    """
 
     path: str
     body: Mapping[str, Any] = field(repr=False)
+    files: Sequence[tuple[str, str]] = field(default=(), repr=False)
 
     @property
     def payload(self) -> bytes:
         """The body's bytes: the same ones each time."""
-        return json.dumps(self.body, ensure_ascii=False).encode()
+        return self._encoded()[0]
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the body."""
+        return self._encoded()[1]
+
+    def _encoded(self) -> tuple[bytes, str]:
+        if not self.files:
+            return json.dumps(self.body, ensure_ascii=False).encode(), "application/json"
+        plain = [(name, str(value)) for name, value in self.body.items()]
+        files = []
+        for number, (name, uri) in enumerate(self.files):
+            head, _, data = uri.partition(",")
+            kind = head.removeprefix("data:").removesuffix(";base64")
+            files.append((name, (f"picture-{number}.{kind.rpartition('/')[2]}", base64.b64decode(data), kind)))
+        # Of the content: a request that is sent again has the same bytes.
+        boundary = hashlib.sha256(repr((plain, self.files)).encode()).hexdigest()[:32]
+        return encode_multipart_formdata([*plain, *files], boundary)
 
 
 Recovery = Mapping[str, str]
@@ -323,7 +348,8 @@ class ImageClient(ABC):
         return int(left * CREDITS_PER_USD) if left is not None else None
 
     def _pay(self, wire: WireRequest, headers: Mapping[str, str]) -> RawReply:
-        return self._exchange("POST", f"{self.base_url}{wire.path}", headers, WatchedBody(wire.payload))
+        kind = {"Content-Type": wire.content_type}
+        return self._exchange("POST", f"{self.base_url}{wire.path}", {**kind, **headers}, WatchedBody(wire.payload))
 
     def _exchange(
         self, method: str, url: str, headers: Mapping[str, str], body: WatchedBody | None = None, *, key: bool = True

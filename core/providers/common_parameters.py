@@ -102,7 +102,8 @@ def to_native(model: ResolvedModel, parameters: Mapping[str, Any]) -> Translatio
             continue
         field = contract.field_for(name)
         if field is not None:
-            put(field, name, _as_taken(contract.fields[field], value) if name in PICTURES else value)
+            spec = contract.fields[field]
+            put(field, name, _as_taken(spec, value) if name in PICTURES or spec.means in PICTURES else value)
         elif name in PICTURES:
             what = "images" if name == "images" else "mask"
             problems.append(Problem(name, value, f"this model takes no {what}"))

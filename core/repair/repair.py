@@ -160,7 +160,7 @@ def repair(
     if client is not None:
         ledger.bind(client.origin(), client.address, client.provider.name)
     elif unknown is UnknownPolicy.RETRY:
-        raise BadInput("buying again needs an API key: set AIMLAPI_API_KEY")
+        raise BadInput("buying again needs credentials: there is no API key")
     work = RepairSession(ledger, stores, client, (request or RunRequest()).with_("policy", unknown=unknown), run_id)
     say("recording what the spool has")
     work.settle_the_past()

@@ -45,10 +45,11 @@ COLUMNS = (
     "duplicate_group",
     "revision",
     "parent_image_id",
+    "inputs",
 )
 """What the page shows of a picture."""
 
-_JSON = ("parameters", "tags", "source_row", "flags", "flag_details")
+_JSON = ("parameters", "tags", "source_row", "flags", "flag_details", "inputs")
 PLACE = ("sha256", "state", "uri", "content_type")
 """What says where a picture is."""
 
@@ -58,6 +59,8 @@ _WORDS = {
     RegenerationKind.PROMPT: "an edited prompt",
     RegenerationKind.PARAMETERS: "other parameters",
 }
+_SAID = ("image_id", "verdict", "stars", "reviewer", "review_reason", "review_note")
+_NEWS = 500
 _INDEX_SIZE = 5000
 _BEFORE = 48
 _AFTER = 100
@@ -78,6 +81,7 @@ class LedgerDesk:
     def start(self, filters: Mapping[str, str]) -> dict[str, Any]:
         """Who reviews what, and the rows around the first picture without a verdict."""
         wanted, order = read_filter(self._ledger, filters)
+        last, _ = self._ledger.verdicts.since(None, limit=0)  # first: what is said meanwhile is news
         found = self._ledger.review.overview(wanted, order=order)
         at = found.first_unreviewed or 0
         offset = max(0, at - _BEFORE)
@@ -91,6 +95,7 @@ class LedgerDesk:
             "at": at,
             "offset": offset,
             "rows": self._shown(rows),
+            "last": last,
             "counts": {value.value: found.verdicts[value] for value in VerdictValue},
         }
 
@@ -104,6 +109,11 @@ class LedgerDesk:
     def rows(self, image_ids: list[str]) -> list[dict[str, Any]]:
         """All that is known of pictures."""
         return self._shown(self._ledger.review.rows(image_ids, columns=COLUMNS))
+
+    def news(self, after: int) -> dict[str, Any]:
+        """What has been said of pictures since, by whomever; `last` is what to ask with later on."""
+        last, ids = self._ledger.verdicts.since(after, limit=_NEWS)
+        return {"last": last, "rows": self._ledger.review.rows(ids, columns=_SAID)}
 
     def _shown(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Rows with what was asked for in place of each picture, and what has come of it."""

@@ -6,8 +6,9 @@ of its own, whose id says which image it replaces. Two reviewers who ask for the
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,6 +110,7 @@ def prepare_batches(
     *,
     connect: Callable[[str], ImageClient],
     store_of: Callable[[str | None], ObjectStore],
+    of: Collection[str] | None = None,
 ) -> list[Prepared]:
     """Check everything that is to be made anew, at today's prices, as a run for each model and destination.
 
@@ -117,12 +119,18 @@ def prepare_batches(
         request: For budget, limits, policy and delivery.
         connect: Makes a client of the API that sells a model.
         store_of: Opens the destination of the images that are replaced, or another one in its place.
+        of: Only what replaces one of these images. What another run has bought of it meanwhile is asked for, too: it
+            is owned and costs nothing, and the run that asks for it has it among its images.
 
     Raises:
         BadInput: A revision that does not fit its model any more; a budget below the price of one.
         Unavailable: A service does not answer.
     """
     open_ = ledger.revisions.open(retry_refused=request.policy.retry_refused)
+    if of is not None:
+        there, wanted = set(of), {one.item_id for one in open_}
+        replacing = itertools.chain.from_iterable(ledger.revisions.of_images(there).values())
+        open_ = [one for one in replacing if one.item_id in wanted or not there.issuperset(one.images)]
     budget = usd_to_credits(request.budget_usd) if request.budget_usd is not None else None
     prepared = []
     for destination, batch in open_batches(ledger, open_):

@@ -30,6 +30,7 @@ _FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 _NEVER = {"cache-control": "no-store"}
 _MAX_BODY = 4 * 1024 * 1024
 _MAX_ROWS = 500
+_DIGITS = 18
 _READ_AT_ONCE = 4
 _GRACE_SECONDS = 2
 
@@ -45,6 +46,9 @@ class Desk(Protocol):
 
     def rows(self, image_ids: list[str]) -> list[dict[str, Any]]:
         """All that is known of pictures."""
+
+    def news(self, after: int) -> dict[str, Any]:
+        """What has been said of pictures after a verdict, by the number of that one."""
 
     def choices(self) -> dict[str, Any]:
         """What can be filtered by."""
@@ -80,6 +84,7 @@ def create_app(desk: Desk, pictures: Pictures, thumbnails: Thumbnails, access: A
             Route("/api/start", app.start),
             Route("/api/index", app.index),
             Route("/api/rows", app.rows, methods=["POST"]),
+            Route("/api/news", app.news),
             Route("/api/choices", app.choices),
             Route("/api/verdicts", app.verdicts, methods=["POST"]),
             Route("/api/requests", app.requests, methods=["POST"]),
@@ -114,6 +119,12 @@ class _App:
         if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids) or len(ids) > _MAX_ROWS:
             raise BadInput(f"ids: a list of at most {_MAX_ROWS} ids of images")
         return _json({"rows": await to_thread.run_sync(self._desk.rows, ids)})
+
+    async def news(self, request: Request) -> Response:
+        after = request.query_params.get("after", "")
+        if not after.isascii() or not after.isdigit() or len(after) > _DIGITS:
+            raise BadInput("after: the number of a verdict")
+        return _json(await to_thread.run_sync(self._desk.news, int(after)))
 
     async def choices(self, request: Request) -> Response:
         return _json(await to_thread.run_sync(self._desk.choices))

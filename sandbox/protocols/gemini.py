@@ -50,14 +50,6 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     ),
     "imageConfig": frozenset({"aspectRatio", "imageSize", "personGeneration"}),
 }
-_NAMES = {
-    "gemini-2.5-flash-image": "google/gemini-2.5-flash-image",
-    "gemini-3.1-flash-image": "google/nano-banana-2",
-    "gemini-3.1-flash-image-preview": "google/nano-banana-2",
-    "gemini-3.1-flash-lite-image": "google/gemini-3-1-flash-lite-image",
-    "gemini-3-pro-image": "google/nano-banana-pro",
-    "gemini-3-pro-image-preview": "google/nano-banana-pro",
-}
 _IMAGE_TOKENS = {"1K": 1120, "2K": 1120, "4K": 2000}
 _CHARACTERS_PER_TOKEN = 4
 _STATUSES = {
@@ -177,7 +169,7 @@ class GenerateContent(PaidEndpoint):
 
     def __init__(self, state: SandboxState) -> None:
         super().__init__(state)
-        self.stock = ProtocolStock(state, "gemini", (), _NAMES)
+        self.stock = ProtocolStock(state, "gemini")
 
     def _read(self, request: Request, raw: bytes, call: Call) -> Job | Failure:
         body = read_object(raw)

@@ -161,13 +161,12 @@ class OpenAIImages(PaidEndpoint):
 
     def __init__(self, state: SandboxState) -> None:
         super().__init__(state)
-        self.stock = ProtocolStock(state, "openai", ("openai/", "x-ai/", ""), {"gpt-image-1.5": "openai/gpt-image-1-5"})
+        self.stock = ProtocolStock(state, "openai")
 
     def prepare(self, body: Mapping[str, Any]) -> Job | Failure:
         """Check a body; a parameter that does not exist is refused, unlike by the AI/ML API."""
         model = body["model"]
-        # GPT Image has no response_format, and Grok no size.
-        absent = {"response_format"} if "gpt-image" in model else {"size"} if model.startswith("grok") else set()
+        absent = {"response_format"} if model.startswith("gpt-image") else set()
         for name in body:
             if name not in _PARAMETERS or name in absent:
                 return invalid_payload([_issue(name, "unknown_parameter", "Unknown parameter")])
@@ -184,8 +183,7 @@ class OpenAIImages(PaidEndpoint):
         job = _OpenAIJob.of(self._state, model, self.stock.find(model, _CONTRACT), given)
         if isinstance(job, Failure):
             return job
-        wanted = job.accepted.fields.get("response_format", "url" if model.startswith("grok") else "b64_json")
-        return replace(job, urls=wanted == "url")
+        return replace(job, urls=job.accepted.fields.get("response_format") == "url")
 
 
 class OpenAIEdits(OpenAIImages):

@@ -88,17 +88,6 @@ _SIZE = _number("Size.", 64, 4096, kind="size", choices=tuple(_PRESETS), default
 _SOURCE: dict[str, Any] = {"since": "2026-11-01", "source": "fal's pages", "prompt_limit": 32_000}
 _SIZED = Contract(**_SOURCE, fields={**_FIELDS, "image_size": _SIZE})
 _SHAPED = Contract(**_SOURCE, fields={**_FIELDS, "aspect_ratio": _text("Shape.")})
-_NAMES = {
-    "fal-ai/flux/schnell": "flux/schnell",
-    "fal-ai/flux/dev": "flux/dev",
-    "fal-ai/flux-pro/v1.1": "flux-pro/v1.1",
-    "fal-ai/flux-2": "blackforestlabs/flux-2",
-    "fal-ai/flux-2-pro": "blackforestlabs/flux-2-pro",
-    "fal-ai/imagen4/preview": "google/imagen4/preview",
-    "fal-ai/nano-banana-2": "google/nano-banana-2",
-    "fal-ai/nano-banana-pro": "google/nano-banana-pro",
-    "fal-ai/recraft/v3/text-to-image": "recraft-v3",
-}
 
 
 class QueueDialect(JsonDialect):
@@ -207,7 +196,7 @@ class Queue(PaidEndpoint):
 
     def __init__(self, state: SandboxState) -> None:
         super().__init__(state)
-        self._models = ProtocolStock(state, "queue", (), _NAMES, _PRESETS)
+        self._models = ProtocolStock(state, "queue", _PRESETS)
         self._jobs: dict[str, _Queued] = {}
         self._places = asyncio.Semaphore(state.options.concurrent_calls or 1_000_000)
 

@@ -1,4 +1,4 @@
-"""The models that the protocols sell: those of the registry, under the names that their makers call them by.
+"""The models that the protocols sell: those of the providers in the registry that speak them.
 
 What a request may contain is the protocol's own contract, not the registry's: a mistake in the registry has to show.
 """
@@ -19,32 +19,21 @@ class ProtocolStock:
 
     Args:
         state: The sandbox.
-        protocol: Its models have ids that begin with this name and a colon.
-        makers: What the AI/ML API puts before the names of the same models.
-        names: The names of models that the AI/ML API calls otherwise, with its name for them.
+        protocol: Its name.
         pixels: The sizes that the protocol has names for.
     """
 
     def __init__(
-        self,
-        state: SandboxState,
-        protocol: Protocol,
-        makers: tuple[str, ...],
-        names: Mapping[str, str],
-        pixels: Mapping[str, tuple[int, int]] | None = None,
+        self, state: SandboxState, protocol: Protocol, pixels: Mapping[str, tuple[int, int]] | None = None
     ) -> None:
         self._state = state
         self._sellers = [provider.name for provider in state.registry.providers if provider.api == protocol]
-        self._makers = makers
-        self._names = names
         self._pixels = pixels or {}
 
     def find(self, name: str, contract: Contract) -> ResolvedModel | None:
         """The model of a name, with what a request to it may contain; None: unknown or withdrawn."""
-        other = self._names.get(name)
-        own = (f"{seller}:{name}" for seller in self._sellers)
-        for known in (*own, other, *(f"{maker}{name}" for maker in self._makers)):
-            found = self._state.model(known) if known is not None else None
+        for seller in self._sellers:
+            found = self._state.model(f"{seller}:{name}")
             if found is not None:
                 return self._sold(found.spec, contract)
         if self._state.options.any_model_usd is None:
@@ -54,13 +43,8 @@ class ProtocolStock:
     def list_names(self) -> Iterator[str]:
         """The names of all models that can be called."""
         for spec in self._state.registry.models:
-            if self._state.status_of(spec).status == "withdrawn":
-                continue
-            yield from (name for name, known in self._names.items() if known == spec.id)
-            if spec.provider in self._sellers:
+            if spec.provider in self._sellers and self._state.status_of(spec).status != "withdrawn":
                 yield spec.id.removeprefix(f"{spec.provider}:")
-            elif maker := next((maker for maker in self._makers if maker and spec.id.startswith(maker)), None):
-                yield spec.id.removeprefix(maker)
 
     def _sold(self, spec: ModelSpec, contract: Contract) -> ResolvedModel:
         pixels = {**spec.pixels, **self._pixels}

@@ -35,12 +35,18 @@ def test_a_folder_on_one_machine(here: Here, terminal: Terminal, name: str) -> N
     said = here("deploy", "init", "mine", "--blocks", name, "--budget-usd", "3", "--timezone", "Europe/Berlin")
     assert said.code == 0, said.err
     rows = written(terminal)
-    assert rows.keys() == {"nightly", "on-demand", "on-event", "repair", "provenance"}, "a fan-out needs PostgreSQL"
+    reviews = {"review-chain", "review", "review-resume"}
+    assert rows.keys() == {"nightly", "on-demand", "on-event", "repair", "provenance", *reviews}, (
+        "a fan-out needs PostgreSQL"
+    )
     assert {row["schedules"][0]["active"] for row in rows.values() if "schedules" in row} == {False}
     assert rows["on-event"]["triggers"][0]["enabled"] is False
     nightly = rows["nightly"]["parameters"]
     assert nightly["store"] == {"$ref": {"block_document_slug": f"local-image-store/{name}"}}
     assert (nightly["budget_usd"], nightly["edition_timezone"]) == (3, "Europe/Berlin")
+    chain = rows["review-chain"]["parameters"]
+    assert (chain["request"]["budget_usd"], chain["regenerate_usd"]) == (3, 3)
+    assert chain["to"] == f"{(terminal.folder / 'out').as_uri()}-approved"
     assert Path(nightly["prompts"]).read_text().startswith("prompt\n")
     assert "CHANGE\n" not in (terminal.folder / "mine" / "prefect.yaml").read_text().partition("active: false")[0]
     assert "prefect --no-prompt deploy --all --prefect-file mine/prefect.yaml" in said.out
@@ -51,13 +57,14 @@ def test_a_folder_on_one_machine(here: Here, terminal: Terminal, name: str) -> N
 
 
 def test_a_bucket_and_many_machines_that_start_by_themselves(here: Here, terminal: Terminal, name: str) -> None:
-    S3ImageStore(bucket="my-images", prefix="out").save(name)
+    S3ImageStore(bucket="my-images").save(name)
     ImageCatalog(url=SecretStr("postgresql://imagen@db/imagen")).save(name, overwrite=True)
     given = ("--prompts", "s3://my-images/p.csv", "--pool", "night shift", "--cron", "5 4 * * *", "--activate")
     said = here("deploy", "init", "mine", "--blocks", name, "--budget-usd", "20", *given)
     assert said.code == 0, said.err
     rows = written(terminal)
     assert {"fanout", "imagen-shard"} <= rows.keys()
+    assert rows["review-chain"]["parameters"]["to"] == "s3://my-images/approved"
     assert rows["fanout"]["parameters"]["request"]["budget_usd"] == 20
     assert {row["work_pool"]["name"] for row in rows.values()} == {"night shift"}
     assert rows["nightly"]["schedules"] == [{"cron": "5 4 * * *", "timezone": "UTC", "slug": "nightly", "active": True}]

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
+from prefect_imagen.core.ledger import Ledger
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
@@ -29,6 +31,8 @@ DEPLOYMENTS = ROOT / "deployments"
 KEY = "sk-office-never-to-be-seen-4711"
 BUCKET = "my-images"
 NIGHTLY = "s3://my-images/prompts/nightly.csv"
+_FLOW_OF = {"repair": "imagen_repair", "review-chain": "imagen_review_chain"}
+"""Flows of deployments, but for those of `imagen_pipeline`."""
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
@@ -42,6 +46,7 @@ class Office:
     s3: LocalS3
     server_database: str
     _workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
     def database(self) -> Path:
@@ -119,7 +124,15 @@ class Office:
         self._workers.append(worker)
         return worker
 
+    def restart_worker(self) -> None:
+        """Kill the worker with what it runs, and start another one."""
+        worker = self._workers.pop()
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+        self.start_worker()
+
     def stop(self) -> None:
+        self._stack.close()
         for worker in self._workers:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGTERM)
@@ -136,8 +149,7 @@ class Office:
         return ask(f"{self.api}{path}")
 
     def deployment(self, name: str) -> Any:
-        flow = "imagen_repair" if name == "repair" else "imagen_pipeline"
-        return self.get(f"/deployments/name/{flow}/{name}")
+        return self.get(f"/deployments/name/{_FLOW_OF.get(name, 'imagen_pipeline')}/{name}")
 
     def runs(self, deployment: str) -> list[Any]:
         """Flow runs of a deployment, the oldest first; no future ones of its schedule."""
@@ -183,6 +195,22 @@ class Office:
         )  # fmt: skip
         return run
 
+    def when_suspended(self, run_id: str, *, bought: int = 0) -> Ledger:
+        """The ledger, once a flow run is suspended and at least so much is bought."""
+        run: Any = {}
+
+        def is_suspended() -> bool:
+            run.update(self.run(run_id))
+            assert run["state"]["type"] not in OVER, f"{run['state']}\n{self.log()}"
+            if run["state"]["name"] != "Suspended" or len(self.sandbox.bill()["entries"]) < bought:
+                return False
+            # Its process saves the form a moment later, and is not needed after that.
+            form = run["state"]["state_details"]["run_input_keyset"]["schema"]
+            return httpx.get(f"{self.api}/flow_runs/{run_id}/input/{form}").is_success
+
+        until(is_suspended, f"flow run {run_id} to be suspended", seconds=180, pause=0.3, details=self.log)
+        return self._stack.enter_context(contextlib.closing(Ledger(str(self.database), create=False)))
+
     def log(self) -> str:
         log = self.folder / "worker.log"
         return log.read_text(errors="replace")[-3000:] if log.exists() else ""
@@ -213,17 +241,22 @@ class Office:
         assert len(bought) == len(set(bought))
 
 
-@contextlib.contextmanager
-def prefect_server(folder: Path, **environment: str) -> Iterator[str]:
-    """A Prefect server of a test's own; gives its API's URL."""
+def free_port() -> int:
+    """A port that nobody listens on."""
     import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def prefect_server(folder: Path, port: int | None = None, **environment: str) -> Iterator[str]:
+    """A Prefect server of a test's own; gives its API's URL. The same folder and port again make the same server."""
+    port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "server.log"
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         server = subprocess.Popen(
             [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
             env={**os.environ, "PREFECT_HOME": str(folder), **environment},

@@ -60,6 +60,14 @@ CASES = [
         "imagen: google/imagen4/preview is being withdrawn",
         "upstream ends\nLast day: 2026-08-17\nInstead: google/x",
     ),
+    (
+        events.ReviewRequested(
+            flow_run_id="f1", flow_run_url="http://prefect/f1", catalog="c", images=24, approved=3, rejected=1,
+            unreviewed=20, link="http://page/?tag=review-chain%3Df1",
+        ),
+        "imagen: 20 of 24 images wait for a review",
+        "http://page/?tag=review-chain%3Df1\nhttp://prefect/f1",
+    ),
 ]  # fmt: skip
 
 
@@ -106,9 +114,9 @@ def test_made_once_and_updated_after(
     for word in ("created", "updated"):
         assert main(["--notify", "custom-webhook/phone", "--restart"]) == 0
         said[word] = capsys.readouterr().out
-        assert [line.split()[0] for line in said[word].splitlines()] == [word] * 7
+        assert [line.split()[0] for line in said[word].splitlines()] == [word] * 8
     found = [row for row in ask(f"{prefect_api}/automations/filter", {}) if row["name"].startswith("imagen: ")]
-    assert len(found) == 7
+    assert len(found) == 8
 
 
 def test_a_block_that_is_not_there(prefect_api: str, capsys: pytest.CaptureFixture[str]) -> None:

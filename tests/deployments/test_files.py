@@ -37,7 +37,10 @@ def _yaml(name: str) -> Any:
 def test_entrypoints_are_flows_and_blocks_are_references() -> None:
     document = _yaml("prefect.yaml")
     names = [deployment["name"] for deployment in document["deployments"]]
-    assert names == ["nightly", "on-demand", "on-event", "repair", "provenance", "imagen-shard", "fanout"]
+    assert names == [
+        *("nightly", "on-demand", "on-event", "repair", "provenance"),
+        *("review-chain", "review", "review-resume", "imagen-shard", "fanout"),
+    ]
     # Elsewhere than in this process, whose import path is the tests' own.
     points = sorted({deployment["entrypoint"] for deployment in document["deployments"]})
     script = "import pkgutil, sys\nfor name in sys.argv[1:]: print(type(pkgutil.resolve_name(name)).__name__)"
@@ -54,7 +57,7 @@ def test_entrypoints_are_flows_and_blocks_are_references() -> None:
 
 def test_deployed_as_it_stands_nothing_starts_by_itself() -> None:
     deployments = _yaml("prefect.yaml")["deployments"]
-    assert [one["active"] for row in deployments for one in row.get("schedules", ())] == [False] * 3
+    assert [one["active"] for row in deployments for one in row.get("schedules", ())] == [False] * 4
     assert [one["enabled"] for row in deployments for one in row.get("triggers", ())] == [False]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -14,9 +15,13 @@ from zoneinfo import ZoneInfo
 
 import psutil
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_imagen.core.ledger import ImageFilter, Verdict, VerdictValue
+from prefect_imagen.flows.review import resume_reviewed
 
+from ..asking import ask
 from ..waiting import until
-from .conftest import NIGHTLY, Office, open_office, prefect_server
+from .conftest import NIGHTLY, Office, free_port, open_office, prefect_server
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]
 BEAT = 30  # the shortest that Prefect allows
@@ -195,6 +200,48 @@ def test_a_worker_that_is_told_to_stop(own_office: Office) -> None:
         assert delivered >= 56
     finally:
         office.stop()
+
+
+def test_a_chain_outlives_its_worker_and_the_server(tmp_path: Path) -> None:
+    """Killed while it buys; killed again while it waits, the server restarted: each image is bought once."""
+    port = free_port()
+    with contextlib.ExitStack() as server:
+        api = server.enter_context(prefect_server(tmp_path / "server", port))
+        with open_office(api, tmp_path, "", latency=1.0) as office:
+            office.prompts("prompts/many.txt", "".join(f"a fox on trial number {n}\n" for n in range(60)))
+            worker = office.start_worker()
+            request = {"budget_usd": 5, "limits": {"concurrency": 4}, "policy": {"on_incomplete": "warn"}}
+            run_id = office.create_run("review-chain", prompts="s3://my-images/prompts/many.txt", request=request)
+            until(lambda: _bought(office, 12), "twelve bought images", details=office.log)
+            _kill(worker)
+            assert len(office.sandbox.bill()["entries"]) < 60
+            # What the watchdog does, and `--restart`.
+            for state in ({"type": "CRASHED"}, {"type": "SCHEDULED", "name": "AwaitingRetry"}):
+                ask(f"{api}/flow_runs/{run_id}/set_state", {"state": state, "force": True})
+            worker = office.start_worker()
+            ledger = office.when_suspended(run_id)
+            bought = len(office.sandbox.bill()["entries"])
+            assert bought <= 60
+            _kill(worker)
+            server.close()
+            assert server.enter_context(prefect_server(tmp_path / "server", port)) == api
+            office.start_worker()
+            found = [
+                row["image_id"] for row in ledger.review.all(ImageFilter(tags={"review-chain": run_id}), columns=())
+            ]
+            assert len(found) >= 56
+            verdicts = [VerdictValue.REJECTED] * 3 + [VerdictValue.APPROVED] * (len(found) - 3)
+            ledger.verdicts.record([Verdict(*one) for one in zip(found, ["ann"] * len(found), verdicts, strict=True)])
+            with temporary_settings({PREFECT_API_URL: api}):
+                resume_reviewed(ledger)  # if the deployment `review-resume` was not quicker
+            office.when_suspended(run_id, bought=bought + 3)
+            ask(f"{api}/flow_runs/{run_id}/resume", {"run_input": {"unreviewed": "approve", "reviewer": "ben"}})
+            run = office.wait(run_id)
+            assert run["state"]["name"] == "Completed", run["state"]["message"] + office.log()
+            assert len(office.sandbox.bill()["entries"]) == bought + 3
+            office.assert_nothing_bought_twice()
+            listed = office.s3.client().list_objects_v2(Bucket="my-images", Prefix="out-approved/")["Contents"]
+            assert sum(item["Key"].endswith(".png") for item in listed) == len(found)
 
 
 def _alive(run_id: str) -> list[Any]:

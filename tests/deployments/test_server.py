@@ -11,7 +11,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_imagen.core.ledger import ImageFilter, Verdict, VerdictValue
 from prefect_imagen.deployments.trigger import handler as trigger
+from prefect_imagen.flows.review import WAITING, resume_reviewed
 
 from ..asking import ask
 from ..waiting import until
@@ -200,6 +203,55 @@ def test_a_second_repair_is_cancelled_while_one_is_active(day: Day, office: Offi
     third = office.wait(office.create_run("repair"))
     assert third["state"]["name"] == "Completed", third["state"]["message"] + office.log()
     assert len(office.sandbox.bill()["entries"]) == bill
+
+
+def test_a_chain_waits_for_people_and_goes_on(office: Office) -> None:
+    """Suspended twice, its worker killed meanwhile: each image is bought once, and what is approved is delivered."""
+    before = len(office.sandbox.bill()["entries"])
+    run_id = office.create_run("review-chain", prompts=["a fox to be judged", "an owl to be judged"])
+    ledger = office.when_suspended(run_id)
+    office.restart_worker()
+    own = {"tags": {"review-chain": run_id}}
+    (fox,), (owl,) = (ledger.review.all(ImageFilter(text=word, **own), columns=()) for word in ("fox", "owl"))
+    ledger.verdicts.record([Verdict(fox["image_id"], "ann", VerdictValue.APPROVED)])
+    with temporary_settings({PREFECT_API_URL: office.api}):
+        assert resume_reviewed(ledger) == 0
+        ledger.verdicts.record([Verdict(owl["image_id"], "ann", VerdictValue.REJECTED)])
+        resume_reviewed(ledger)  # if the deployment `review-resume` was not quicker
+    office.when_suspended(run_id, bought=before + 3)
+    # Now by the form of Prefect's UI, which refuses what it does not offer.
+    refused = ask(f"{office.api}/flow_runs/{run_id}/resume", {"run_input": {"unreviewed": "burn"}})
+    assert refused["status"] == "REJECT"
+    ask(f"{office.api}/flow_runs/{run_id}/resume", {"run_input": {"unreviewed": "approve", "reviewer": "ben"}})
+    run = office.wait(run_id)
+    assert run["state"]["name"] == "Completed", run["state"]["message"] + office.log()
+    assert f"2 images at s3://{BUCKET}/out-approved: 2 copied" in run["state"]["message"]
+    assert len(office.sandbox.bill()["entries"]) == before + 3
+    assert {WAITING, f"review-chain={run_id}"} < set(run["tags"])
+    office.assert_nothing_bought_twice()
+    columns = ("prompt", "revision", "verdict", "reviewer")
+    found = ledger.review.all(ImageFilter(**own), columns=columns)
+    assert sorted(tuple(row[name] for name in columns) for row in found) == [
+        ("a fox to be judged", 1, "approved", "ann"),
+        ("an owl to be judged", 1, "rejected", "ann"),
+        ("an owl to be judged", 2, "approved", "ben"),
+    ]
+    listed = office.s3.client().list_objects_v2(Bucket=BUCKET, Prefix="out-approved/").get("Contents", [])
+    assert sum(item["Key"].endswith(".png") for item in listed) == 2, listed
+    told = [("requested", 2), ("completed", 2), ("requested", 3), ("completed", 3)]
+    until(lambda: _reviews(office, run_id) == told, f"the events {told}", details=lambda: _reviews(office, run_id))
+    pages = ask(f"{office.api}/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
+    assert sum(f"prefect-imagen review --tag=review-chain={run_id}" in str(page["data"]) for page in pages) == 2
+
+
+def _reviews(office: Office, run_id: str) -> list[tuple[str, int]]:
+    """What the events of a flow run's reviews say, the oldest first. They reach the server a moment later."""
+    wanted = {"resource": {"id": [f"prefect-imagen.review.{run_id}"]}}
+    events = ask(f"{office.api}/events/filter", {"filter": wanted})["events"]
+    return [
+        (event["event"].rpartition(".")[2], event["payload"]["images"])
+        for event in sorted(events, key=lambda event: str(event["occurred"]))
+    ]
 
 
 def test_no_secret_in_the_servers_database(day: Day, office: Office) -> None:

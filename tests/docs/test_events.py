@@ -21,6 +21,8 @@ PAYLOADS: list[type[events.Payload]] = [
     events.BudgetWarning,
     events.UnknownWaiting,
     events.ModelRetiring,
+    events.ReviewRequested,
+    events.ReviewCompleted,
 ]
 _HEADING = "## Payloads\n"
 

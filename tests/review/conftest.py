@@ -171,7 +171,7 @@ def _environment(folder: Path, catalog: str, base_url: str) -> dict[str, str]:
         "PREFECT_IMAGEN_CATALOG": catalog,
         "AIMLAPI_API_KEY": "any",
         "AIMLAPI_BASE_URL": base_url,
-        "IMAGEN_REVIEWER": "ada",
+        "PREFECT_IMAGEN_REVIEWER": "ada",
     }
 
 

@@ -111,6 +111,12 @@ def test_two_browsers_at_once_lose_nothing(desk_on: Desks, browse: Browse, postg
     press(ben, "Home", "x")
     for page in (ada, ben):
         all_sent(page)
+    # Each shows what the other has said, without being loaded again.
+    for page in (ada, ben):
+        expect(page.locator("#counts")).to_have_text("4 to review · 9 approved · 11 rejected")
+        page.keyboard.press("Home")
+        expect(page.locator('[aria-current="true"]')).to_have_attribute("data-verdict", "rejected")
+        expect(page.locator('[aria-current="true"]')).to_have_attribute("data-stars", "5")
     with desk.ledger() as ledger:
         counts = ledger.review.counts(ImageFilter()).verdicts
         assert (counts[VerdictValue.APPROVED], counts[VerdictValue.REJECTED]) == (9, 11)

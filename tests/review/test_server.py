@@ -102,6 +102,11 @@ def test_a_verdict_that_cannot_be_recorded_holds_up_no_other(desk_of: Desks) -> 
         assert answer["recorded"] == ["good"]
         assert sorted(answer["refused"]) == ["gone", "other", "star", "when", "word"]
         assert "not the picture any more" in answer["refused"]["other"]
+        news = guest.get(f"{origin}/api/news?after=0").json()
+        assert [(one["image_id"], one["verdict"]) for one in news["rows"]] == [(row["image_id"], "approved")]
+        assert guest.get(f"{origin}/api/news?after={news['last']}").json() == {"last": news["last"], "rows": []}
+        for after in ("", "-1", "x", "9" * 30, "²"):
+            assert guest.get(f"{origin}/api/news", params={"after": after}).status_code == 400
         # A repeat is recorded, once.
         assert guest.post(f"{origin}/api/verdicts", json={"verdicts": [good]}).json()["recorded"] == ["good"]
         for body in (b"[]", b"nonsense", b'{"verdicts": 1}', b"{" * 5_000_000):

@@ -66,6 +66,32 @@ def api(sandbox: SandboxServer) -> Iterator[Api]:
     client.session.close()
 
 
+@pytest.fixture(scope="session")
+def keyed_server() -> Iterator[SandboxServer]:
+    """One that knows a key, and honours idempotency keys; for what the protocols have beside the AI/ML API's."""
+    with SandboxServer(
+        keys=["right"],
+        anonymous=True,
+        any_model_usd="0.01",
+        idempotency="replay",
+        webhook_deliveries=10,
+        concurrent_calls=4,
+        latency=0.05,
+        pictures="fast",
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def keyed(keyed_server: SandboxServer) -> Iterator[Api]:
+    """A client of it, with an empty call log and no faults."""
+    keyed_server.clear_faults()
+    keyed_server.reset()
+    client = Api(keyed_server)
+    yield client
+    client.session.close()
+
+
 @pytest.fixture
 def start(request: pytest.FixtureRequest) -> Any:
     """Starts a sandbox with options of its own; it is stopped after the test."""

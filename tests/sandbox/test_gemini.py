@@ -133,16 +133,16 @@ def test_a_damaged_image(api, client):
         _opened(_ask(client).parts[0])
 
 
-def test_keys(start):
-    api = start(keys=["right"])
-    with _client(api.server, "right") as client:
+def test_keys(api, keyed):
+    with _client(keyed.server, "right") as client:
         assert _ask(client).parts
-    with _client(api.server, "wrong") as client, pytest.raises(errors.ClientError, match="API_KEY_INVALID") as refused:
+    with _client(keyed.server, "no") as client, pytest.raises(errors.ClientError, match="API_KEY_INVALID") as refused:
         _ask(client)
     assert refused.value.code == 400
-    url = f"{api.server.origin}/gemini/v1beta/models/{MODEL}:generateContent"
+    assert len(keyed.server.bill()["entries"]) == 1
+    url = f"{api.server.url('gemini')}/models/{MODEL}:generateContent"
     body = {"contents": [{"parts": [{"text": "A fox"}]}]}
     assert requests.post(url, json=body, timeout=20).status_code == 403
-    reply = requests.post(url, json={**body, "generationConfig": {"n": 1}}, params={"key": "right"}, timeout=20)
+    reply = requests.post(url, json={**body, "generationConfig": {"n": 1}}, params={"key": "any"}, timeout=20)
     assert "Unknown name \"n\" at 'generationConfig'" in reply.json()["error"]["message"]
-    assert len(api.server.bill()["entries"]) == 1
+    assert api.server.bill()["entries"] == []

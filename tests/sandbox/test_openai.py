@@ -6,35 +6,24 @@ import base64
 import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import openai
 import pytest
 from PIL import Image
-from prefect_imagen.sandbox import SandboxServer
 
 from .conftest import Api
 
 MODEL = "gpt-image-2"
 
 
-def client_of(api: Api) -> openai.OpenAI:
-    return openai.OpenAI(base_url=api.server.url("openai"), api_key="any", max_retries=0)
+def client_of(api: Api, key: str = "any") -> openai.OpenAI:
+    return openai.OpenAI(base_url=api.server.url("openai"), api_key=key, max_retries=0)
 
 
 def opened(item) -> Image.Image:
     picture = Image.open(io.BytesIO(base64.b64decode(item.b64_json, validate=True)))
     picture.load()
     return picture
-
-
-@pytest.fixture(scope="module")
-def keyed():
-    """A sandbox that honours idempotency keys, and takes any model without a key."""
-    with SandboxServer(idempotency="replay", anonymous=True, any_model_usd="0.01", keys=["right"]) as server:
-        api = Api(server)
-        yield api
-        api.session.close()
 
 
 @pytest.fixture
@@ -128,9 +117,8 @@ def test_a_damaged_image_in_a_reply(api, client):
 
 
 def test_one_key_is_billed_once(keyed):
-    keyed.server.reset()
     key = {"Idempotency-Key": "call-1"}
-    with client_of(keyed).with_options(api_key="right") as client:
+    with client_of(keyed, "right") as client:
         # The answer is lost twice, in two ways; what was asked for arrives with the third request.
         keyed.server.set_faults(
             [{"fault": "cut_after_billing", "times": 1}, {"fault": "bad_gateway_billed", "times": 1}]
@@ -154,18 +142,15 @@ def test_one_key_is_billed_once(keyed):
         assert len(keyed.server.bill()["entries"]) == 2
 
 
-def test_a_second_request_under_a_key_waits_for_the_first():
-    with SandboxServer(idempotency="replay", latency=0.5) as server:
-        api = Api(server)
-        with ThreadPoolExecutor(4) as pool, client_of(api) as client:
-            ask = partial(client.images.generate, model=MODEL, prompt="A fox", extra_headers={"Idempotency-Key": "k"})
-            replies = list(pool.map(lambda _: ask().data[0].b64_json, range(4)))
-        assert len(set(replies)) == len(server.bill()["entries"]) == 1
-        api.session.close()
+def test_a_second_request_under_a_key_waits_for_the_first(keyed):
+    keyed.server.set_faults([{"fault": "slow_reply", "seconds": 0.5}])
+    ask = {"model": MODEL, "prompt": "A fox", "extra_headers": {"Idempotency-Key": "call-1"}}
+    with client_of(keyed, "right") as client, ThreadPoolExecutor(4) as pool:
+        replies = list(pool.map(lambda _: client.images.generate(**ask).data[0].b64_json, range(4)))
+    assert len(set(replies)) == len(keyed.server.bill()["entries"]) == 1
 
 
 def test_a_server_of_ones_own(keyed):
-    keyed.server.reset()
     reply = keyed.post(
         "/openai/v1/images/generations", {"model": "sd-turbo", "prompt": "A fox", "size": "256x192"}, None
     )

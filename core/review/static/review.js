@@ -8,6 +8,8 @@
   const PAGE = 100; // rows that are asked for together
   const PAGES_KEPT = 40;
   const PAGES_AT_ONCE = 2;
+  const NEWS = 2000; // milliseconds between two looks at what others say
+  const PATIENCE = 1000; // milliseconds that the index waits for the first picture
   const UNKNOWN = 255;
   const MOST_SELECTED = 5000;
   const MOVES = {
@@ -33,6 +35,7 @@
       this.turn = 0;
       this.advances = true;
       this.generation = 0;
+      this.recorded = 0; // how often the ledger has taken verdicts of this page
       this.counts = { approved: 0, rejected: 0, none: 0 };
       this.grid = new Grid(byId("grid"), byId("canvas"), (tile, index, moving) => this.fill(tile, index, moving));
       this.loupe = new Loupe(this);
@@ -48,6 +51,7 @@
       const start = await this.patiently(() => this.source.start(String(this.filters)), generation);
       if (!start) return;
       this.start = start;
+      this.heard = [start.last, start.last];
       this.readOnly = start.read_only;
       document.body.dataset.readOnly = this.readOnly;
       byId("title").textContent = start.title;
@@ -75,6 +79,7 @@
       this.showCounts();
       this.queue.tell();
       this.queue.flush();
+      await this.firstPicture();
       await this.loadIndex(generation);
     }
 
@@ -90,6 +95,16 @@
         await new Promise((resolve) => { setTimeout(resolve, pause); });
       }
       return null;
+    }
+
+    /** Until the picture in focus is there: where all the others are can wait for it, but not for long. */
+    firstPicture() {
+      const image = this.grid.tiles.get(this.grid.current)?.image;
+      if (!image?.src || image.complete) return null;
+      return new Promise((resolve) => {
+        for (const end of ["load", "error"]) image.addEventListener(end, resolve, { once: true });
+        setTimeout(resolve, PATIENCE);
+      });
     }
 
     async loadIndex(generation) {
@@ -115,6 +130,51 @@
         this.grid.current = Math.max(0, Math.min(this.grid.current, at - 1));
         this.grid.render();
       }
+      this.recount();
+    }
+
+    /** Show what others have said, for as long as the page is looked at. */
+    async listenToOthers() {
+      const recorded = this.recorded;
+      const { generation, heard } = this;
+      if (!document.hidden && heard) {
+        try {
+          const news = await this.source.news(heard[0]);
+          // What was recorded here meanwhile may not be in this answer: the next one has it.
+          if (generation === this.generation && recorded === this.recorded) this.hear(news);
+        } catch { /* what is away is said where verdicts are sent */ }
+      }
+      setTimeout(() => this.listenToOthers(), NEWS);
+    }
+
+    hear(news) {
+      // Verdicts may appear a moment later than one with a higher number: each is asked for twice.
+      this.heard = [this.heard[1], news.last];
+      if (!news.rows.length) return;
+      const said = new Map(news.rows.map((row) => [row.image_id, row]));
+      let changed = false;
+      this.ids.forEach((id, index) => {
+        const row = said.get(id);
+        if (!row) return;
+        const before = this.marks[index];
+        this.setMark(index, VERDICTS.indexOf(row.verdict) + 4 * row.stars);
+        changed ||= before !== this.marks[index];
+        const shown = this.rows.get(index);
+        if (shown) Object.assign(shown, row, { review_reason: row.review_reason || "", review_note: row.review_note || "" });
+      });
+      if (!changed) return;
+      this.recount();
+      this.draw();
+    }
+
+    /** Count the verdicts of all pictures, once they are known. */
+    recount() {
+      const marks = this.marks.subarray(0, this.ids.length);
+      if (marks.includes(UNKNOWN)) return;
+      const counts = [0, 0, 0];
+      for (const mark of marks) counts[mark & 3] += 1;
+      VERDICTS.forEach((verdict, at) => { this.counts[verdict] = counts[at]; });
+      this.showCounts();
     }
 
     grow(length) {
@@ -273,6 +333,7 @@
       if (problem && problem !== this.problem) this.say(`${problem}: verdicts are kept in this browser`);
       this.problem = problem;
       if (!answer) return;
+      this.recorded += 1;
       for (const verdict of batch) {
         // Only what is still the newest of this picture: another one may be on its way.
         if (this.local.get(verdict.image_id)?.id === verdict.id) this.local.delete(verdict.image_id);
@@ -626,6 +687,7 @@
     }
     desk.listen();
     desk.open();
+    if (source.news) desk.listenToOthers();
     window.Imagen.desk = desk;
   }
 

@@ -54,6 +54,10 @@ window.Imagen = window.Imagen || {};
       return ask("api/requests", request);
     }
 
+    news(after) {
+      return ask(`api/news?after=${after}`);
+    }
+
     choices() {
       return ask("api/choices");
     }

@@ -65,6 +65,7 @@
       ["row", show(row.source_row)],
       ["edition", row.edition],
       ["tags", show(row.tags)],
+      ["made from", (row.inputs || []).map((one) => `${one.field}: ${one.sha256.slice(0, 16)}…`).join("\n")],
       ["made in place of", row.parent_image_id],
       ["revision", row.revision > 1 ? row.revision : ""],
       ["asked for", row.asked],

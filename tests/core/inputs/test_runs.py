@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from prefect_imagen.core.erase import erase
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.ledger import Verdict, VerdictValue
-from prefect_imagen.core.plan import InvalidPrompts, PlanWriter, open_batch
+from prefect_imagen.core.inputs import RowInputs
+from prefect_imagen.core.ledger import Selection, Verdict, VerdictValue
+from prefect_imagen.core.plan import InvalidPrompts, PlanWriter, make_plan, open_batch
 from prefect_imagen.core.provenance import source_type_of
 from prefect_imagen.core.providers import InvalidRequest
 from prefect_imagen.core.request import RunRequest
+from prefect_imagen.core.review.regenerate import Regeneration, ask
+from prefect_imagen.core.values import content_references
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 from .conftest import MODEL, Desk, encoded, moving, picture
@@ -282,3 +286,43 @@ def test_images_of_the_catalog_are_a_source(desk: Desk) -> None:
         with pytest.raises(BadInput, match=message):
             desk.run(source, **how)
     assert desk.bought == 5
+
+
+def test_the_ledger_keeps_neither_pictures_nor_signatures(desk: Desk) -> None:
+    data = f"data:image/png;base64,{base64.b64encode(picture(1)).decode()}"
+    desk.run(desk.table(("a", f"{data} | {desk.put('b.png', picture(2))}")))
+    (row,) = desk.ledger.catalog.rows()
+    assert json.loads(row["source_row"]) == {"prompt": "a", "picture": "data:… | b.png"}
+    inputs = RowInputs({}, ("picture",))
+    signed = {"prompt": "a", "picture": ["https://cdn.example/a.png?sig=secret", "b.png"]}
+    assert inputs.without_secrets(signed) == {**signed, "picture": ["https://cdn.example/a.png?…", "b.png"]}
+
+
+def test_what_is_erased_takes_its_pictures_along(desk: Desk) -> None:
+    both, alone = desk.put("both.png", picture(1)), desk.put("alone.png", picture(2))
+    desk.run(desk.table(("a", both), ("b", f"{both}|{alone}")), edition="may")
+    desk.run(desk.table(("c", both)), edition="june")
+    kept = desk.folder / "images/inputs"
+    assert {path.name for path in kept.iterdir()} == {sha256(picture(1)), sha256(picture(2))}
+    done = erase(desk.ledger, Selection(edition="may"))
+    assert (done.items, done.failed) == (2, {})
+    assert {path.name for path in kept.iterdir()} == {sha256(picture(1))}
+    assert {row["inputs"] for row in desk.ledger.catalog.rows() if row["edition"] == "may"} == {None}
+    erase(desk.ledger, Selection(edition="june"))
+    assert not kept.exists()
+
+
+def test_an_image_that_is_made_anew_starts_from_the_same_picture(desk: Desk) -> None:
+    desk.run(desk.table(("a", desk.put("a.png", picture(1)))))
+    (row,) = desk.ledger.catalog.rows()
+    (revision,) = ask(desk.ledger, [Regeneration(row["image_id"], "ann")])
+    assert content_references(revision.parameters) == {"image_urls": (sha256(picture(1)),)}
+
+
+def test_a_plan_says_what_goes_in(desk: Desk) -> None:
+    desk.put("large.png", encoded(Image.new("RGB", (5000, 400), "teal"), "PNG"))
+    source = desk.table(("a", desk.put("a.png", picture(1))), ("b", "a.png"), ("c", "large.png"), ("d", "none.png"))
+    plan = make_plan(open_batch(source, RunRequest.by_flag({"model": MODEL, "image_column": ["picture"]})))
+    assert plan.inputs is not None
+    assert (plan.items, plan.inputs.pictures, len(plan.inputs.copies), len(plan.invalid)) == (3, 2, 1, 1)
+    assert "the model takes 4,096 along its longer side" in plan.inputs.copies[0]

@@ -30,7 +30,7 @@ def put(key: str) -> Callable[[sa.Connection], str]:
 
 def keys(ledger: Ledger) -> set[str]:
     with ledger.read() as connection:
-        return set(connection.scalars(sa.select(meta.c.key))) - {"schema_version", "ledger_id"}
+        return set(connection.scalars(sa.select(meta.c.key))) - {"schema_version", "ledger_id", "folder_names"}
 
 
 def queued(ledger: Ledger, count: int) -> None:

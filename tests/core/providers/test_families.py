@@ -171,7 +171,7 @@ def test_asked_replied_delivered(spec: ModelSpec, contract: str, counter: Counte
 
 def _line(model: ResolvedModel, file: Any) -> tuple[str, ...]:
     spec, contract = model.spec, model.contract
-    size = "aspect_ratio" if "aspect_ratio" in contract.fields else f"`{contract.sizing}`"
+    size = "aspect_ratio" if "aspect_ratio" in contract.fields else contract.sizing or "–"
     count = contract.field_for("num_images")
     most = contract.fields[count].maximum if count else 1
     price = load_registry().resolve(spec.id).spec.price
@@ -180,7 +180,7 @@ def _line(model: ResolvedModel, file: Any) -> tuple[str, ...]:
     pictures = "–" if taken is None else f"{taken.maximum or 1}"
     return (
         f"`{model.wire_model}`",
-        size.strip("`"),
+        size,
         f"{most}" if count in (None, "num_images") else f"{most} (`{count}`)",
         f"{pictures}, needed" if taken is not None and taken.required else pictures,
         "yes" if "seed" in contract.fields else "–",

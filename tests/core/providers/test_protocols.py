@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import Ledger, LedgerMismatch
 from prefect_imagen.core.ledger.ledger import SANDBOX
@@ -180,6 +183,48 @@ def test_who_is_meant_by_what_is_said() -> None:
         load_registry().resolve("nobody:sd")
 
 
+def test_a_provider_of_ones_own_is_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[3] / "docs" / "providers.md"
+    (text,) = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "models.yaml"
+    path.write_text(text)
+    monkeypatch.setenv(MODELS_VARIABLE, str(path))
+    endpoint = Endpoint.find(model="lab:sdxl")
+    assert endpoint.base_url == "http://gateway.lan:4000/v1"
+    assert endpoint.provider.contract.recover == "key"
+    model = load_registry().resolve("lab:sdxl")
+    assert (model.wire_model, model.spec.price and model.spec.price.credits) == ("sdxl", 4_000)
+    path.write_text(text.replace("recover: key", "recover: magic"))
+    monkeypatch.setenv(MODELS_VARIABLE, str(path.rename(tmp_path / "other.yaml")))
+    with pytest.raises(BadInput, match=r"providers\[1\]: contract.recover"):
+        load_registry()
+
+
+def test_another_provider_stands_in(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, other = MODELS[1], MODELS[3]
+    shop.set_faults([{"fault": "withdrawn_model", "match": {"model": "gpt-image-2"}}])
+    options = {"options": {"fallback": [other], "aspect_ratio": "1:1"}}
+    monkeypatch.delenv("FAL_KEY", raising=False)
+    monkeypatch.setenv("FAL_QUEUE_URL", shop.origin + FACES["queue"])
+    monkeypatch.setenv("FAL_KEY", "another-key")
+    assert buy(shop, ledger, tmp_path, wanted, 3, **options) == {"delivered": 3}
+    assert {row["model"] for row in ledger.catalog.rows()} == {other}
+    closes(shop, ledger)
+    assert [line.provider for line in ledger.costs.by_account() if line.billed] == ["fal"]
+
+
+def test_a_stand_in_without_a_key_is_refused_before_anything_is_sent(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FAL_KEY", "FAL_QUEUE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(BadInput, match=r"fallback .*FAL_KEY"):
+        buy(shop, ledger, tmp_path, MODELS[1], options={"fallback": [MODELS[3]]})
+    assert shop.bill()["entries"] == []
+
+
 def test_keys_are_wanted_at_a_providers_own_address_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -210,3 +255,22 @@ def test_requests_in_the_words_of_each_protocol() -> None:
     assert wire.payload == queue.wire(ImageRequest.build(MODELS[3], "a fox", asked), seed=7).payload
     for client in (gemini, queue):
         client.close()
+
+
+def test_pictures_go_in_as_a_form_with_their_mask(shop: SandboxServer, ledger: Ledger, tmp_path: Path) -> None:
+    hashes = {}
+    for name, colour in (("a", "teal"), ("b", "olive"), ("mask", "white")):
+        Image.new("RGBA", (32, 32), colour).save(tmp_path / f"{name}.png")
+        hashes[name] = hashlib.sha256((tmp_path / f"{name}.png").read_bytes()).hexdigest()
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("prompt,picture,mask\none,a.png,mask.png\ntwo,a.png|b.png,\n")
+    how = {"image_column": ["picture"], "mask_column": "mask"}
+    for _ in range(2):
+        states = buy(shop, ledger, tmp_path, "openai:gpt-image-1", 0, prompts=str(prompts), options=how)
+        assert states == {"delivered": 2}
+    assert len(shop.bill()["entries"]) == 2
+    closes(shop, ledger)
+    received = {frozenset(call["inputs"]) for call in shop.calls()}
+    assert received == {frozenset({hashes["a"], hashes["mask"]}), frozenset({hashes["a"], hashes["b"]})}
+    found = {row["prompt"]: [one["field"] for one in json.loads(row["inputs"])] for row in ledger.catalog.rows()}
+    assert found == {"one": ["images", "mask"], "two": ["images", "images"]}

@@ -107,6 +107,9 @@ def test_every_criterion(shelf: Any) -> None:
             continue
         assert found == [images[place] for place in places], criteria
         assert shelf.ledger.review.counts(wanted).images == len(places), criteria
+        unreviewed = [at for at, place in enumerate(places) if place not in (0, 1, 5)]
+        overview = shelf.ledger.review.overview(wanted)
+        assert (overview.images, overview.first_unreviewed) == (len(places), min(unreviewed, default=None)), criteria
         with shelf.ledger.catalog.batches(["image_id"], wanted) as batches:
             assert sorted(row.image_id for batch in batches for row in batch) == sorted(found), criteria
 
@@ -133,15 +136,16 @@ def test_every_order_is_whole_however_it_is_cut(shelf: Any) -> None:
         if order in first:
             assert whole == [shelf.shelf[place] for place in first[order]], order
         for size in (1, 3, 8):
-            starts = shelf.ledger.review.starts(ImageFilter(), order=order, size=size)
-            assert (starts.total, len(starts.after)) == (8, -(-8 // size))
-            pages = [
-                shelf.ledger.review.page(ImageFilter(), columns=["image_id"], after=after, order=order, limit=size)
-                for after in starts.after
-            ]
-            assert [row["image_id"] for page in pages for row in page] == whole
-        for place, image_id in enumerate(whole):
-            assert shelf.ledger.review.place(ImageFilter(), image_id, order=order) == place
+            pages: list[str] = []
+            while page := shelf.ledger.review.page(
+                ImageFilter(), columns=["image_id"], after=pages[-1] if pages else None, order=order, limit=size
+            ):
+                pages += [row["image_id"] for row in page]
+            assert pages == whole
+        reviewed = [shelf.shelf[place] for place in (0, 1, 5)]
+        first_left = next(place for place, image_id in enumerate(whole) if image_id not in reviewed)
+        assert shelf.ledger.review.overview(ImageFilter(), order=order).first_unreviewed == first_left, order
+        assert shelf.ledger.review.overview(ImageFilter(verdicts=(YES, NO)), order=order).first_unreviewed is None
 
 
 def test_a_page_goes_on_where_it_was_although_the_list_changed(shelf: Any) -> None:
@@ -149,7 +153,7 @@ def test_a_page_goes_on_where_it_was_although_the_list_changed(shelf: Any) -> No
     page = shelf.ledger.review.page
     first = [row["image_id"] for row in page(unreviewed, columns=["image_id"], limit=2)]
     assert first == [shelf.shelf[2], shelf.shelf[3]]
-    assert shelf.ledger.review.starts(ImageFilter()).first_unreviewed == 2
+    assert shelf.ledger.review.overview(ImageFilter()).first_unreviewed == 2
     shelf.ledger.verdicts.record([Verdict(image, "ann", YES) for image in first])
     second = [row["image_id"] for row in page(unreviewed, columns=["image_id"], after=first[-1], limit=2)]
     assert second == [shelf.shelf[4], shelf.shelf[6]]

@@ -93,6 +93,22 @@ def test_a_group_that_is_sent_again_is_not_doubled(harness: Any) -> None:
     assert len(harness.rows(verdicts)) == 5
 
 
+def test_what_was_said_since_is_told_in_parts(harness: Any) -> None:
+    one, other, third = bought(harness, 3)
+    harness.ledger.verdicts.record([Verdict(one, "ann", YES)])
+    since = harness.ledger.verdicts.since
+    begun, nothing = since(None, limit=10)
+    assert (since(begun, limit=10), nothing) == ((begun, []), [])
+    harness.ledger.verdicts.record([Verdict(image, "ben", NO) for image in (other, third, other)])
+    harness.ledger.verdicts.record([Verdict(other, "ben", stars=2)])
+    middle, images = since(begun, limit=2)
+    assert images == [other, third]
+    end, images = since(middle, limit=2)
+    assert images == [other]
+    assert since(end, limit=2) == (end, [])
+    assert since(None, limit=2)[0] == end
+
+
 def test_unknown_and_changed_images_are_named_and_the_others_recorded(harness: Any) -> None:
     one, other = bought(harness, 2)
     seen = harness.image(one.rpartition("-")[0]).sha256
