@@ -16,6 +16,8 @@ from .flags import FlagsOf, Given, with_flags
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..core.ledger import Ledger
+    from ..core.providers import ImageClient
     from ..core.repair import RepairReport
 
 
@@ -55,7 +57,6 @@ def repair(
     Exit code: 0 nothing is left to repair, 1 something is (it says what), 2 bad input.
     """
     del verbose
-    from ..core.providers import Endpoint
     from ..core.repair import Stores
     from ..core.repair import repair as repair_items
     from .catalogs import existing_ledger
@@ -63,13 +64,10 @@ def repair(
     from .typed import read_request, read_store
 
     request = read_request(given)
-    endpoint = Endpoint.find(api=api, base_url=base_url)
-    key = endpoint.provider.key()
-    if request.policy.unknown is UnknownPolicy.RETRY and not key and endpoint.provider.wants_key(endpoint.base_url):
-        raise BadInput(f"--unknown retry buys, and needs a key: set {endpoint.provider.key_variable}")
-    client = endpoint.open(key) if key or not endpoint.provider.wants_key(endpoint.base_url) else None
+    client: ImageClient | None = None
     try:
         with existing_ledger(catalog) as ledger:
+            client = _client(ledger, api, base_url, buys=request.policy.unknown is UnknownPolicy.RETRY)
             report = repair_items(
                 ledger,
                 Stores(options=read_store(store)),
@@ -90,6 +88,25 @@ def repair(
     else:
         _show(stdout(), report, asked=client is not None and not no_log)
     return OK if report.complete else INCOMPLETE
+
+
+def _client(ledger: Ledger, api: str | None, base_url: str | None, *, buys: bool) -> ImageClient | None:
+    """Whom to ask: the API that is named, else one that the ledger has bought from and that there is a key for.
+
+    Raises:
+        BadInput: It is to be bought from, and there is no key.
+    """
+    from ..core.providers import Endpoint, client_of_any
+
+    if api is None and base_url is None:
+        client = client_of_any([account.provider for account in ledger.accounts])
+        if client is not None or not buys:
+            return client
+    endpoint = Endpoint.find(api=api, base_url=base_url)
+    key, needed = endpoint.provider.key(), endpoint.provider.wants_key(endpoint.base_url)
+    if buys and needed and not key:
+        raise BadInput(f"--unknown retry buys, and needs a key: set {endpoint.provider.key_variable}")
+    return endpoint.open(key) if key or not needed else None
 
 
 def _show(console: Console, report: RepairReport, *, asked: bool) -> None:

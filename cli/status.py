@@ -16,7 +16,7 @@ from .exit_codes import OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.ledger import BudgetState, CostSummary, Fruitless, Ledger, ReviewCounts, Transition
+    from ..core.ledger import AccountLine, BudgetState, CostSummary, Fruitless, Ledger, ReviewCounts, Transition
     from ..core.run.report import RunReport
 
 _UNKNOWN_SHOWN = 20
@@ -82,7 +82,7 @@ def status(
         report = make_report(ledger, row["run_id"], outcome=row["outcome"] or "In progress, or interrupted")
         unknown = ledger.calls.unknown()
         fruitless = dict(zip(("calls", "pictures"), ledger.calls.without_success(row["run_id"]), strict=True))
-        whole = ledger.costs.of()
+        whole, accounts = ledger.costs.of(), ledger.costs.by_account()
         budgets = ledger.budgets.states(row["run_id"])
         reviewed = ledger.review.counts(ImageFilter(run_id=row["run_id"]))
         if json:
@@ -91,6 +91,7 @@ def status(
                     **report.as_dict(),
                     "run": row,
                     "ledger": _account(whole),
+                    "accounts": [asdict(account) for account in accounts],
                     "budgets": [as_dict(state) for state in budgets],
                     "unknown": [dict(call) for call in unknown],
                     "review": {**reviewed.as_dict(), "regenerations": len(ledger.revisions.open())},
@@ -98,7 +99,7 @@ def status(
                 }
             )
         else:
-            _show(stdout(), row, report, whole, unknown, budgets, reviewed, fruitless)
+            _show(stdout(), row, report, whole, accounts, unknown, budgets, reviewed, fruitless)
     return OK
 
 
@@ -175,6 +176,7 @@ def _show(
     row: Mapping[str, Any],
     report: RunReport,
     whole: CostSummary,
+    accounts: list[AccountLine],
     unknown: list[dict[str, Any]],
     budgets: list[BudgetState],
     reviewed: ReviewCounts,
@@ -236,6 +238,10 @@ def _show(
             )
     money.add_section()
     money.add_row("billed", "", format_usd(report.account.billed), "", format_usd(whole.billed), style="bold")
+    for account in accounts if len(accounts) > 1 else ():
+        key = f", key {account.key_fingerprint[:6]}" if account.key_fingerprint else ""
+        name = f"of it {account.provider or account.origin}{key}"
+        money.add_row(name, "", "", f"{account.calls:,}", format_usd(account.billed))
     console.print(money)
     waiting = [call for call in unknown if call["item_state"] == "unknown"]
     if waiting:

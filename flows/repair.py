@@ -13,7 +13,7 @@ from ..blocks import LocalImageStore, S3ImageStore
 from ..blocks.credentials import ApiCredentials
 from ..blocks.references import catalog_block, credentials_block, image_store_block
 from ..core import request as options
-from ..core.providers import Endpoint
+from ..core.providers import ImageClient, client_of_any
 from ..core.repair import IncompleteRepair, Stores, repair
 from ..core.request import Delivery, Limits, RunRequest, UnknownPolicy
 from .parameters import document_parameters
@@ -56,11 +56,16 @@ def imagen_repair(
     """
     logger = get_run_logger()
     ledger = catalog_block(catalog).get_ledger()
-    keyless = credentials is None and not Endpoint.find().provider.key() and unknown is not UnknownPolicy.RETRY
+    if credentials is not None:
+        client: ImageClient | None = credentials_block(credentials).get_client()
+    else:
+        client = client_of_any([account.provider for account in ledger.accounts])
+        if client is None and unknown is UnknownPolicy.RETRY:
+            client = credentials_block(None).get_client()  # says what is missing
     report = repair(
         ledger,
         Stores(image_store_block(store).get_store() if store is not None else None),
-        client=None if keyless else credentials_block(credentials).get_client(),
+        client=client,
         request=RunRequest(
             limits=Limits(concurrency=concurrency), delivery=Delivery(patience=patience, key_template=key_template)
         ),

@@ -17,7 +17,7 @@ from .calls import (
     Unknown,
 )
 from .checks import Checked, Grouped, Known
-from .costs import CostLine, CostSummary
+from .costs import AccountLine, CostLine, CostSummary
 from .deliveries import ImageStatus, StoredImage
 from .engine import has_password, normalise_url
 from .erasure import ErasableObject, ErasurePreview
@@ -42,6 +42,7 @@ __all__ = [
     "LEASE_SECONDS",
     "MOST_STARS",
     "PAGE_SIZE",
+    "AccountLine",
     "Answered",
     "BeginResult",
     "BudgetState",

@@ -3,7 +3,7 @@
 from .addresses import normalise_base_url
 from .client import ImageClient, RawReply, Recovery
 from .clients import Clients
-from .protocols import PROTOCOLS, Endpoint, open_client
+from .protocols import PROTOCOLS, Endpoint, client_of_any, open_client
 from .registry import UnknownModel, WithdrawnModel, known_price, list_price, load_registry, pixels_asked_for
 from .reply import Reply
 from .request import ImageRequest, InvalidRequest
@@ -23,6 +23,7 @@ __all__ = [
     "ResolvedModel",
     "UnknownModel",
     "WithdrawnModel",
+    "client_of_any",
     "known_price",
     "list_price",
     "load_registry",

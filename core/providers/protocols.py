@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput
+from ..errors import BadInput, ImagenError
 from ..request import DEFAULT_MODEL
 from .addresses import normalise_base_url
 from .aimlapi import AimlApiClient
@@ -161,3 +162,11 @@ def open_client(
 ) -> ImageClient:
     """Make the client of an API; sends nothing. See `Endpoint.find` and `Endpoint.open`."""
     return Endpoint.find(api=api, base_url=base_url, model=model).open(api_key, **options)
+
+
+def client_of_any(providers: Sequence[str]) -> ImageClient | None:
+    """The client of the first provider for which the environment has what it takes; None for none of them."""
+    for name in providers or (DEFAULT_PROVIDER,):
+        with contextlib.suppress(ImagenError):
+            return Endpoint.of_provider(name).open()
+    return None

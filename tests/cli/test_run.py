@@ -44,9 +44,9 @@ def test_a_run_its_repetition_and_what_the_others_say(user: Terminal, here: Call
     in_prefect = "PREFECT_API_URL" in user.environment
     lines = first.err.splitlines()
     assert first.err.startswith(NO_PREFECT) is not in_prefect
-    assert [line[10:] for line in lines[:-1] if f"{line}\n" != NO_PREFECT] == ["starting Prefect"] * in_prefect + [
-        "planning"
-    ]
+    # A slow machine also sees lines of progress.
+    said = [line[10:] for line in lines if f"{line}\n" != NO_PREFECT and " of 3 images; " not in line]
+    assert said == ["starting Prefect"] * in_prefect + ["planning"]
     assert "3 of 3 images; 3 delivered; $0.156 billed" in lines[-1]
 
     # The same again, as a person sees it; also with all of Prefect's log, neither shows the key.

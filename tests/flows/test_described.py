@@ -15,6 +15,6 @@ FLOWS = [getattr(flows, name) for name in flows.__all__ if isinstance(getattr(fl
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: str(flow.name))
 def test_every_parameter_is_described(flow: Flow[Any, Any]) -> None:
     properties = parameter_schema(flow).properties
-    assert len(properties) > 2
+    assert properties
     for name, schema in properties.items():
         assert (schema.get("description") or "").endswith("."), name

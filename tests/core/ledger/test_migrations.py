@@ -120,7 +120,7 @@ def test_the_fixture_is_a_ledger_of_version_1(version_1: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize(("version", "create"), [(1, True), (1, False), *((n, True) for n in range(6, 11))])
+@pytest.mark.parametrize(("version", "create"), [(1, True), (1, False), *((n, True) for n in range(6, 13))])
 def test_a_migrated_ledger_is_like_a_new_one(
     database: str, new: str, open_ledger: OpenLedger, version: int, create: bool
 ) -> None:
@@ -222,7 +222,7 @@ def test_a_ledger_of_version_7_keeps_every_row_and_gets_marks(database: str, ope
     assert (ledger.marks.number("file:///a"), ledger.marks.number("file:///b")) == (9, 0)
 
 
-@pytest.mark.parametrize("version", [8, 9, 10])
+@pytest.mark.parametrize("version", [8, 9, 10, 11, 12])
 def test_a_ledger_of_a_later_version_keeps_every_row_and_goes_on(
     database: str, open_ledger: OpenLedger, version: int
 ) -> None:
@@ -247,13 +247,16 @@ def test_a_ledger_of_a_later_version_keeps_every_row_and_goes_on(
     first, second = (f"pi-00000000000000000000000000000001-{index}" for index in (0, 1))
     assert {row["image_id"] for row in ledger.catalog.rows() if row["damage"]} == ({second} if version > 8 else set())
     assert ledger.images.count_damaged("first") == (version > 8)
+    row = next(row for row in ledger.catalog.rows() if row["image_id"] == first)
+    assert row["c2pa_issuer"] == ("Provider" if version > 10 else None)
+    assert row["inputs"] == (f'{{"image": "{"cd" * 32}"}}' if version > 11 else None)
     known = ledger.verdicts.latest([first, second])
     assert {image: (str(one.verdict), one.stars, one.note) for image, one in known.items()} == (
-        {first: ("approved", 4, "for the cover"), second: ("rejected", 0, None)} if version == 10 else {}
+        {first: ("approved", 4, "for the cover"), second: ("rejected", 0, None)} if version >= 10 else {}
     )
     ledger.verdicts.record([Verdict(first, "eve", stars=1)])
     assert [one.stars for one in ledger.verdicts.of(first)][-1] == 1
-    assert [one.reviewers for one in ledger.revisions.open()] == ([("bob",)] if version == 10 else [])
+    assert [one.reviewers for one in ledger.revisions.open()] == ([("bob",)] if version >= 10 else [])
 
 
 @pytest.mark.parametrize(
