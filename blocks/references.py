@@ -98,7 +98,7 @@ def credentials_block(reference: ApiCredentials | str | None, model: str = DEFAU
     if reference.startswith(_PREFIX):
         block = _unsaved_block(reference, "credentials block")
         if not isinstance(block, ApiCredentials):
-            raise BadInput(f"credentials are needed here, not a {type(block).__name__}")
+            raise BadInput(f"AimlApiCredentials are needed here, or ImageApiCredentials, not a {type(block).__name__}")
         return block
     if reference.startswith(f"{ImageApiCredentials.get_block_type_slug()}/"):
         return _load(reference, ImageApiCredentials)
