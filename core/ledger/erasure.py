@@ -264,8 +264,8 @@ def _redact_items(connection: Connection, which: sa.ColumnElement[bool], now: da
 
 
 def _redact_calls(connection: Connection, which: sa.ColumnElement[bool]) -> None:
-    """Remove the provider's reasons, which may quote the prompt. Amounts, times and request ids are kept."""
-    connection.execute(sa.update(calls).where(which).values(reason=None, prompt=None))
+    """Remove reasons, which may quote the prompt, and addresses of results. Amounts, times and request ids are kept."""
+    connection.execute(sa.update(calls).where(which).values(reason=None, prompt=None, recovery=None))
 
 
 def _redact_reviews(connection: Connection, batch: Sequence[str], calls_of: sa.Select[tuple[str]]) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from PIL import Image
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import Ledger, LedgerMismatch
 from prefect_imagen.core.ledger.ledger import SANDBOX
+from prefect_imagen.core.ledger.schema import calls
 from prefect_imagen.core.providers import Endpoint, ImageRequest, UnknownModel, load_registry, open_client
 from prefect_imagen.core.providers.registry import MODELS_VARIABLE
 from prefect_imagen.sandbox import SandboxServer
@@ -131,6 +133,20 @@ def test_a_lost_answer_is_asked_for_again(
     assert buy(shop, ledger, tmp_path, model, 6) == {"delivered": 6}
     assert len(shop.bill()["entries"]) == 6, "and nothing is bought twice"
     closes(shop, ledger)
+
+
+def test_what_is_erased_is_not_asked_for_again(shop: SandboxServer, ledger: Ledger, tmp_path: Path) -> None:
+    assert buy(shop, ledger, tmp_path, MODELS[3], 1) == {"delivered": 1}
+    (row,) = ledger.catalog.rows()
+    ledger.calls.remember(
+        row["client_request_id"], {"job": "1", "status_url": "http://x/1", "response_url": "http://x"}
+    )
+    with ledger.read() as connection:
+        query = sa.select(calls.c.recovery)
+        assert connection.scalar(query)["job"] == "1"
+    ledger.erasure.redact(ledger.erasure.lock([row["item_id"]]))
+    with ledger.read() as connection:
+        assert connection.scalar(query) is None
 
 
 def test_without_a_promise_it_stays_unknown(shop: SandboxServer, ledger: Ledger, tmp_path: Path) -> None:
