@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 INDEX = ".prefect-imagen-images.jsonl"
-_KEPT = ("ledger-id", "item-id", "call-id", "image-index", "model")
+_KEPT = ("item-id", "call-id", "image-index", "model")
 
 
 class FolderIndex:
     """A file beside the images with a line for each: a hash of its key, and the ids of its purchase. Thread-safe.
 
-    It has neither prompts nor names, so nothing is left in it of what is erased. Lines are appended in one write each,
-    by any number of processes; a line that cannot be read is left out.
+    A folder belongs to the ledger that its marker names, so the lines need not say which. They have neither prompts nor
+    names, so nothing is left in them of what is erased. Each is appended in one write, by any number of processes; a
+    line that cannot be read is left out.
 
     Args:
         folder: Where the images are.

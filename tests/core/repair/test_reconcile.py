@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from prefect_imagen.core.ledger import ItemState
 from prefect_imagen.core.ledger.schema import deliveries, images, items
 from prefect_imagen.core.repair import ReconcileReport, Stores, reconcile
-from prefect_imagen.core.request import Delivery, RunRequest
+from prefect_imagen.core.request import DEFAULT_MODEL, Delivery, RunRequest
 from prefect_imagen.core.storage import LocalStore
 
 from .conftest import Workshop
@@ -114,7 +114,9 @@ def test_orphans_are_adopted_and_strangers_taken_in(workshop: Workshop) -> None:
             )
         )
     Path(workshop.store, "holiday.jpg").write_bytes(b"mine")
-    strange = Path(workshop.files()[0].parent, f"pi-{'0' * 32}-0.png")
+    # By its long name, which a folder's index need not know.
+    strange = Path(workshop.store, DEFAULT_MODEL, kept.item_id, f"pi-{'0' * 32}-0.png")
+    strange.parent.mkdir(parents=True)
     strange.write_bytes(workshop.files()[0].read_bytes())
     report = compare(workshop)
     assert report.counts == {"orphan": 2, "foreign": 1, "stranger": 1}

@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect_imagen.core.storage import LocalStore
 from prefect_imagen.core.storage.folder_index import INDEX
 
-IDS = {"ledger-id": "l", "item-id": "i", "call-id": "pi-1", "image-index": "0", "model": "m"}
+IDS = {"item-id": "i", "call-id": "pi-1", "image-index": "0", "model": "m"}
 
 
 def put(store: LocalStore, key: str, **metadata: str) -> None:
@@ -25,7 +25,7 @@ def found(store: LocalStore, key: str) -> dict[str, str]:
 def test_ids_are_found_by_name_and_prompts_are_not_kept(tmp_path: Path) -> None:
     store, other = LocalStore(tmp_path), LocalStore(tmp_path)
     store.preflight()
-    put(store, "2026/a-red-fox.png", **IDS, prompt="a red fox of our secret client")
+    put(store, "2026/a-red-fox.png", **IDS, **{"ledger-id": "l"}, prompt="a red fox of our secret client")
     assert found(store, "2026/a-red-fox.png") == found(other, "2026/a-red-fox.png") == IDS
     put(other, "2026/a-blue-fox.png", **{**IDS, "item-id": "j"})
     assert found(store, "2026/a-blue-fox.png")["item-id"] == "j", "read on where it was left"
