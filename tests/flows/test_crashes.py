@@ -49,7 +49,8 @@ class Runner:
         self.idle_in_the_end = True
         self._command = [
             str(IMAGEN),
-            *("run", str(PARTI), "--limit", "200", "--to", "s3://crash/out", "--endpoint-url", s3.endpoint_url),
+            *("run", str(PARTI), "--limit", "200", "--yes"),
+            *("--to", "s3://crash/out", "--endpoint-url", s3.endpoint_url),
             *("--base-url", sandbox.base_url, "--catalog", str(home / "ledger.db"), "--concurrency", "8", "--json"),
         ]
         self._alone = {
