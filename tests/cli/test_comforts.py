@@ -21,14 +21,14 @@ Here = Callable[..., Said]
 def test_prompts_are_arguments(here: Here, alone: Terminal) -> None:
     said = here("plan", "a {red|blue} fox", "a dog in the rain", "--json")
     assert (said.code, json.loads(said.out)["to_buy"]) == (0, 3)
-    assert here("run", "a red fox", "--to", "images").code == 0
+    assert alone.run("run", "a red fox", "--to", "images").code == 0
     assert [call["prompt"] for call in alone.sandbox.calls()] == ["a red fox"]
     alone.write("foxes.txt", "a fox\n")
     said = here("plan", "a red fox", "foxes.txt")
     assert (said.code, "foxes.txt is no prompt" in said.err) == (2, True)
     # A name that is spelled wrong is never bought as a prompt.
-    for name in ("my foxes.csv", "foxes", "s3://my-images/a fox"):
-        assert here("plan", name, "--endpoint-url", "http://127.0.0.1:9").code == 2
+    for name in ("my foxes.csv", "foxes"):
+        assert here("plan", name).code == 2
 
 
 def test_prompts_come_from_standard_input(here: Here, alone: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,9 +37,19 @@ def test_prompts_come_from_standard_input(here: Here, alone: Terminal, monkeypat
 
     typed("a fox\na {big|small} dog\n")
     assert json.loads(here("plan", "-", "--json").out)["to_buy"] == 3
-    typed("product,light\nmug,soft\n")
-    said = here("run", "-", "--format", "csv", "--template", "{{ product }} in {{ light }} light", "--to", "images")
-    assert said.code == 0, said.err
+    command = [
+        IMAGEN,
+        "run",
+        "-",
+        "--format",
+        "csv",
+        "--template",
+        "{{ product }} in {{ light }} light",
+        "--to",
+        "images",
+    ]
+    piped = "product,light\nmug,soft\n"
+    subprocess.run(command, input=piped, text=True, cwd=alone.folder, env=alone.environment, check=True, timeout=180)
     assert [call["prompt"] for call in alone.sandbox.calls()] == ["mug in soft light"]
     typed("")
     assert here("plan", "-").code == 2
@@ -60,7 +70,7 @@ def test_help_has_two_levels(here: Here, command: str) -> None:
 def test_the_list_of_runs(here: Here, alone: Terminal) -> None:
     alone.write("foxes.txt", "a fox\n")
     assert here("runs").code == 2, "there is no ledger yet"
-    assert here("run", "foxes.txt", "--to", "images").code == 0
+    assert alone.run("run", "foxes.txt", "--to", "images").code == 0
     assert "1 run in " in here("runs").out
     assert [run["outcome"] for run in json.loads(here("runs", "--json").out)] == ["Completed"]
 

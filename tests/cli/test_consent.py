@@ -26,8 +26,8 @@ def test_without_a_terminal_a_run_above_ten_dollars_says_what_to_type(
 
 
 def test_a_budget_of_the_run_or_of_the_day_is_a_yes(alone: Terminal, here: Callable[..., Said], many: str) -> None:
-    assert here("run", many, "--to", "images", "--budget-usd", "0.1").code == 1
+    assert alone.run("run", many, "--to", "images", "--budget-usd", "0.1").code == 1
     assert len(alone.sandbox.calls()) == 1
     assert here("budget", "--day", "0.15").code == 0
-    assert here("run", many, "--to", "images").code == 1
+    assert alone.run("run", many, "--to", "images").code == 1
     assert len(alone.sandbox.calls()) == 2

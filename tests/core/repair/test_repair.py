@@ -111,7 +111,7 @@ def test_a_store_that_is_gone_is_a_problem_with_a_name_and_nothing_is_bought(wor
 
 
 def test_buying_needs_a_key(workshop: Workshop) -> None:
-    with pytest.raises(BadInput, match="AIMLAPI_API_KEY"):
+    with pytest.raises(BadInput, match="buying again needs credentials"):
         workshop.repair(unknown="retry", keyless=True)
     with pytest.raises(KeyError):
         workshop.repair(run_id="no such run")
