@@ -69,7 +69,7 @@ def test_an_answer_in_the_spool_of_a_dead_process_is_not_bought_again(harness: F
     dead.items.claim([item.id])
     intent = CallIntent("pi-" + "7" * 32, item.id, "dead", dead.worker.id, 106_000, 1, 7, MODEL, "2025-11")
     assert dead.calls.begin(intent) is BeginResult.YES
-    raw = harness.credentials.get_client().generate(ImageRequest.build(MODEL, item.prompt, {}).body(seed=7), intent.id)
+    raw = harness.credentials.get_client().ask(ImageRequest.build(MODEL, item.prompt, {}), intent.id, seed=7)
     ReplySpool(spool_folder(Delivery()) / dead.id / "replies").save(intent.id, raw)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
