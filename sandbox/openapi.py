@@ -14,14 +14,12 @@ _KINDS = {"choice": "string", "text": "string", "url": "string"}
 
 
 def _bounds(spec: FieldSpec, low: str, high: str) -> dict[str, Any]:
-    found = {low: spec.minimum, high: spec.maximum}
+    found = {low: spec.minimum, high: spec.maximum, "multipleOf": spec.multiple_of}
     return {name: bound for name, bound in found.items() if bound is not None}
 
 
 def _size(spec: FieldSpec) -> dict[str, Any]:
     side: dict[str, Any] = {"type": "integer", **_bounds(spec, "minimum", "maximum")}
-    if spec.multiple_of is not None:
-        side["multipleOf"] = spec.multiple_of
     pixels = {"type": "object", "properties": {"width": side, "height": side}}
     return {"anyOf": [pixels, {"type": "string", "enum": list(spec.choices)}]}
 

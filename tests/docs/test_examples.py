@@ -80,6 +80,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Ite
     (folder / "key.pem").write_bytes(studio.key)
     with SandboxServer(pictures="fast") as sandbox, LocalS3(folder / "s3") as s3:
         s3.create_bucket("my-images")
+        s3.client().put_object(Bucket="my-images", Key="prompts/nightly.csv", Body=b"prompt\nA lighthouse\n")
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -19,6 +19,9 @@ MODELS = [
     for name, contract in spec.contracts.items()
     if spec.lifecycle.status != "withdrawn" and (name == spec.default_contract or contract.wire_model)
 ]
+PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+)
 # What is not in a schema: a prompt's length in JSON Schema counts characters, in the API (and here) UTF-16 units.
 PLAIN = st.text(st.characters(codec="ascii", exclude_characters="\x00"), min_size=1, max_size=60)
 QUICK = settings(
@@ -83,7 +86,7 @@ def values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         case "object":
             return objects(schema, schema["properties"])
         case _ if "pattern" in schema:
-            return st.sampled_from(["https://example.org/a.png", "http://h/x", "data:image/png;base64,AAAA"])
+            return st.sampled_from(["https://example.org/a.png", "http://h/x", PICTURE])
         case _:
             return st.text(max_size=min(40, schema.get("maxLength", 40)), min_size=schema.get("minLength", 0))
 
