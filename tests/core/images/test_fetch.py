@@ -279,7 +279,7 @@ class TestBodies:
         with pytest.raises(FetchTransient, match=r"not finished within 1\.5 s"):
             fetch(serve(reply).url, deadline=1.5)
         stop.set()
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 5
 
     def test_50_gb_declared(self, serve: Serve, fetch: Any) -> None:
         server = serve(answer(body=b"x", Content_Length=str(50 * 10**9)))
