@@ -261,11 +261,9 @@ def main() -> int:
                 with _tree_at(options.against, folder) as tree:
                     before = bench.per_image(_importable(tree, folder / "that"), lambda: progress.advance(task))
             else:
-                before = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+                before = json.loads(KEPT.read_text())
     if options.write:
         KEPT.write_text(json.dumps(counts, indent=2, sort_keys=True) + "\n")
-    if not before:
-        before = counts
     return 0 if _compare(counts, before, options.against or "kept") or options.write else 1
 
 

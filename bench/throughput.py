@@ -103,18 +103,25 @@ def _loop(work: Work, prompts: Sequence[str], look: Callable[[bytes], Any], get:
         list(pool.map(one, prompts))
 
 
-def _post(work: Work) -> Callable[[Any, str], str]:
-    def ask(session: Any, prompt: str) -> str:
+def _paid(work: Work, model: str) -> Callable[[Any, str], dict[str, Any]]:
+    """One call; the first picture of its reply."""
+
+    def ask(session: Any, prompt: str) -> dict[str, Any]:
         answer = session.post(
             f"{work['base_url']}/images/generations",
-            json={"model": _MODEL, "prompt": prompt},
+            json={"model": model, "prompt": prompt},
             headers={"Authorization": f"Bearer {_KEY}"},
             timeout=60,
         )
         answer.raise_for_status()
-        return str(answer.json()["data"][0]["url"])
+        return dict(answer.json()["data"][0])
 
     return ask
+
+
+def _post(work: Work) -> Callable[[Any, str], str]:
+    paid = _paid(work, _MODEL)
+    return lambda session, prompt: str(paid(session, prompt)["url"])
 
 
 def _fetched(ask: Callable[[Any, str], str]) -> Callable[[Any, str], bytes]:
@@ -124,18 +131,8 @@ def _fetched(ask: Callable[[Any, str], str]) -> Callable[[Any, str], bytes]:
 
 def _inline(work: Work) -> Callable[[Any, str], bytes]:
     """The picture in the reply."""
-
-    def get(session: Any, prompt: str) -> bytes:
-        answer = session.post(
-            f"{work['base_url']}/images/generations",
-            json={"model": _BYTES_MODEL, "prompt": prompt},
-            headers={"Authorization": f"Bearer {_KEY}"},
-            timeout=60,
-        )
-        answer.raise_for_status()
-        return base64.b64decode(answer.json()["data"][0]["b64_json"])
-
-    return get
+    paid = _paid(work, _BYTES_MODEL)
+    return lambda session, prompt: base64.b64decode(paid(session, prompt)["b64_json"])
 
 
 def _decode(data: bytes) -> None:

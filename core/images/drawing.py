@@ -148,7 +148,11 @@ class _Decoder:
         self._process.wait()
 
 
-_slots = threading.BoundedSemaphore(max(1, min(_DECODERS, os.cpu_count() or 1)))
+def _new_slots() -> threading.BoundedSemaphore:
+    return threading.BoundedSemaphore(max(1, min(_DECODERS, os.cpu_count() or 1)))
+
+
+_slots = _new_slots()
 _idle: IdleProcesses[_Decoder] = IdleProcesses(most=_DECODERS)
 
 
@@ -160,7 +164,7 @@ def close_decoders() -> None:
 def _start_anew() -> None:
     """A forked process has slots and a budget of its own."""
     global _slots
-    _slots = threading.BoundedSemaphore(max(1, min(_DECODERS, os.cpu_count() or 1)))
+    _slots = _new_slots()
     decoding_budget.cache_clear()
 
 
