@@ -412,6 +412,16 @@ class Delivery(Options):
         Field(description="Keep the pictures that go into requests under inputs/ of the destination."),
         Flag("--no-keep-inputs", off=True, help="Keep the pictures that go into requests on this machine only."),
     ] = True
+    sign_inputs_above: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1000,
+            description="Pictures of more than so many megabytes are not sent with the request, but as a signed address "
+            "of the destination in S3, which lives for an hour; 0: all of them.",
+        ),
+        Flag(metavar="MB"),
+    ] = None
     credit: Annotated[
         str | None, Field(max_length=1000, description="Credit line of the marks."), Flag(metavar="TEXT")
     ] = None

@@ -92,7 +92,7 @@ class ImageRequest:
 
     model: ResolvedModel
     prompt: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Any] = field(repr=False)
     omitted: tuple[Omission, ...] = field(default=())
 
     @classmethod

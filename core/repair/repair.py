@@ -14,6 +14,7 @@ from typing import Any
 
 from ..delivery import Spool
 from ..errors import BadInput, ImagenError
+from ..inputs import InputShelf
 from ..ledger import ClaimedItem, ImageState, ItemState, Ledger
 from ..providers import Clients, ImageClient
 from ..purchase import recover_calls, recover_replies
@@ -209,7 +210,14 @@ class RepairSession:
         spool = Spool(spool_folder(self._request.delivery), self._ledger.id)
         clients = Clients(client)
         try:
-            self.recovered = recover_calls(self._ledger, spool.replies, clients, run_id=self._run_id, item_ids=item_ids)
+            self.recovered = recover_calls(
+                self._ledger,
+                spool.replies,
+                clients,
+                inputs_of=lambda where: InputShelf(self._stores.open(where) if where is not None else None),
+                run_id=self._run_id,
+                item_ids=item_ids,
+            )
         finally:
             clients.close()
 

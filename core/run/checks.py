@@ -12,6 +12,7 @@ from ..delivery import Marker
 from ..errors import BadInput
 from ..files import home
 from ..inputs import InputReader
+from ..inputs.shelf import check_addresses
 from ..ledger import Ledger
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch, BatchSpec, make_terms, open_batch
@@ -134,6 +135,8 @@ def prepare(
     check_services(client, ledger, store, adopt=adopt, tags=request.tags if tags is None else tags)
     if checked is not None:
         _check_stand_ins(client, ledger, checked.batch)
+        delivery, models = request.delivery, checked.batch.models() if checked.batch.input_words else ()
+        check_addresses(store, models, wanted=delivery.sign_inputs_above is not None, kept=delivery.keep_inputs)
     return Prepared(request, client, ledger, store, checked)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 from botocore.config import Config
@@ -21,25 +21,31 @@ from .s3_role import as_role
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-_clients: dict[tuple[int, S3Options, bool], S3Client] = {}
+_Purpose = Literal["work", "probe", "sign"]
+_clients: dict[tuple[int, S3Options, _Purpose], S3Client] = {}
 _lock = threading.Lock()
 
 
 def working_client(options: S3Options) -> S3Client:
     """The client for reading and writing: at most two attempts, 5 s to connect, 20 s without a byte."""
-    return _client(options, probe=False)
+    return _client(options, "work")
 
 
 def probe_client(options: S3Options) -> S3Client:
     """The client for asking whether the store answers: one attempt, 2 s to connect, 5 s without a byte."""
-    return _client(options, probe=True)
+    return _client(options, "probe")
 
 
-def _client(options: S3Options, *, probe: bool) -> S3Client:
-    key = (os.getpid(), options, probe)
+def signing_client(options: S3Options) -> S3Client:
+    """The client for signed addresses, which sends nothing; for many services botocore's default is an older form."""
+    return _client(options, "sign")
+
+
+def _client(options: S3Options, purpose: _Purpose) -> S3Client:
+    key = (os.getpid(), options, purpose)
     with _lock:
         if key not in _clients:
-            _clients[key] = _make(options, probe=probe)
+            _clients[key] = _make(options, purpose)
         return _clients[key]
 
 
@@ -47,7 +53,8 @@ def _reveal(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-def _make(options: S3Options, *, probe: bool) -> S3Client:
+def _make(options: S3Options, purpose: _Purpose) -> S3Client:
+    probe = purpose == "probe"
     session = boto3.session.Session(
         aws_access_key_id=_reveal(options.access_key_id),
         aws_secret_access_key=_reveal(options.secret_access_key),
@@ -66,6 +73,7 @@ def _make(options: S3Options, *, probe: bool) -> S3Client:
         "request_checksum_calculation": "when_required",
         "response_checksum_validation": "when_required",
         "s3": {"addressing_style": options.addressing_style},
+        **({"signature_version": "s3v4"} if purpose == "sign" else {}),
     }
     client = session.client("s3", endpoint_url=options.endpoint_url, config=Config(**settings))
     if client.meta.endpoint_url.startswith("https:"):
