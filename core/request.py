@@ -417,8 +417,8 @@ class Delivery(Options):
         Field(
             ge=0,
             le=1000,
-            description="Pictures of more than so many megabytes are not sent with the request, but as a signed address "
-            "of the destination in S3, which lives for an hour; 0: all of them.",
+            description="Pictures of more than so many megabytes are not sent with the request, but fetched at a "
+            "signed address of the destination in S3, which lives for an hour; 0: all of them.",
         ),
         Flag(metavar="MB"),
     ] = None

@@ -1,8 +1,8 @@
 """Where pictures that go into requests are kept: once each, by their content, at the destination of the run.
 
 So a purchase can be explained and repeated, and every worker that buys has what it sends. A picture goes into the
-request itself; or, where the model or the user wants it, as a signed address of the destination. Such an address is made
-anew for each send, and is in no file, log or row.
+request itself; or, where the model or the user wants it, as a signed address of the destination. Such an address is
+made anew for each send, and is in no file, log or row.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from ..limits import (
     StopReason,
     StopSignal,
 )
-from ..providers import Clients, ImageClient, ImageRequest, RawReply, Recovery, ResolvedModel
+from ..providers import Clients, ImageClient, RawReply, Recovery, ResolvedModel
 from ..providers.errors import ApiError
 from ..request import Policy, RewriteFallback
 from ..storage import StoreUnavailable
@@ -175,18 +175,19 @@ class Purchaser:
         return PaidImageRequest(item, request, rewritten, trust)
 
     def _with_pictures(self, paid: PaidRequest, client: ImageClient) -> PaidRequest | None:
-        """A request as it is sent: with the pictures that it names; made for each send, since addresses do not live long.
+        """A request as it is sent, with the pictures that it names: made for each send, for addresses do not live long.
 
         Returns:
             None where the run was halted meanwhile, or a picture is gone or cannot be sent: then the item has failed.
         """
         if not isinstance(paid, PaidImageRequest) or not content_references(paid.request.parameters):
             return paid
+        if self._inputs is None:
+            self._ledger.items.fail(paid.item.id, "the pictures that go into the request are not at hand here")
+            return None
         same_bytes = client.provider.contract.recover == "key"
         while True:
             try:
-                if self._inputs is None:
-                    raise BadInput("the pictures that go into the request are not at hand here")
                 return replace(paid, request=filled(paid.request, self._inputs, same_bytes=same_bytes))
             except StoreUnavailable as error:
                 for gate, reason in self._gates:
