@@ -14,6 +14,7 @@ from ..core.errors import ImagenError
 from .backup import backup
 from .blocks import blocks
 from .budget import budget
+from .chain import chain
 from .check import check
 from .console import stderr, stdout
 from .deliver import deliver
@@ -55,6 +56,7 @@ app.command("sandbox", rich_help_panel=_TRY)(sandbox)
 app.add_typer(models, name="models", rich_help_panel=_WORK)
 app.command("plan", rich_help_panel=_WORK)(plan)
 app.command("run", rich_help_panel=_WORK)(run)
+app.command("chain", rich_help_panel=_WORK)(chain)
 app.command("status", rich_help_panel=_WORK)(status)
 app.command("runs", rich_help_panel=_WORK)(runs)
 app.command("repair", rich_help_panel=_WORK)(repair)

@@ -28,7 +28,7 @@ _FOLDER = "inputs"
 _HELD = 64 * 2**20
 """Bytes of pictures, as they are sent, that are kept in memory for the next request."""
 ADDRESS_SECONDS = 3600
-"""Life of a signed address. A call waits up to 4 minutes for the budget and takes as long; a queue adds to that."""
+"""Life of a signed address. A call takes 17 minutes at most, and waits 4 for the budget before; queues take longer."""
 _MEGABYTE = 1_000_000
 
 
@@ -83,14 +83,10 @@ class InputShelf:
     Args:
         store: Of the run's images; None to keep them in a folder of this user's.
         sign_above: Megabytes above which a picture is sent as an address; None to do so only where a model wants it.
-        seconds: Life of an address.
     """
 
-    def __init__(
-        self, store: ObjectStore | None, sign_above: float | None = None, seconds: int = ADDRESS_SECONDS
-    ) -> None:
+    def __init__(self, store: ObjectStore | None, sign_above: float | None = None) -> None:
         self._sign_above = sign_above
-        self._seconds = seconds
         self._store = store or _local_store()
         self._lock = threading.Lock()
         self._sent: OrderedDict[tuple[str, str, str, bool], str] = OrderedDict()
@@ -120,7 +116,11 @@ class InputShelf:
             raise BadInput(str(error)) from None
 
     def filled(
-        self, model: ResolvedModel, parameters: Mapping[str, Any], *, same_bytes: bool = False
+        self,
+        model: ResolvedModel,
+        parameters: Mapping[str, Any],
+        *,
+        same_bytes: bool = False,
     ) -> dict[str, Any]:
         """The parameters that name pictures, with what is sent in their place.
 
@@ -159,7 +159,7 @@ class InputShelf:
                     self._size += len(text)
                 while self._size > _HELD and len(self._sent) > 1:
                     self._size -= len(self._sent.popitem(last=False)[1])
-        return text if text.startswith("data:") else self._store.signed_address(text, self._seconds)
+        return text if text.startswith("data:") else self._store.signed_address(text, ADDRESS_SECONDS)
 
     def _made(self, model: ResolvedModel, sha256: str, *, is_mask: bool, same_bytes: bool) -> str:
         """A picture as a model takes it: a data URI, or the key of what is fetched."""

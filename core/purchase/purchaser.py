@@ -185,10 +185,9 @@ class Purchaser:
         if self._inputs is None:
             self._ledger.items.fail(paid.item.id, "the pictures that go into the request are not at hand here")
             return None
-        same_bytes = client.provider.contract.recover == "key"
         while True:
             try:
-                return replace(paid, request=filled(paid.request, self._inputs, same_bytes=same_bytes))
+                return replace(paid, request=filled(paid.request, self._inputs, client))
             except StoreUnavailable as error:
                 for gate, reason in self._gates:
                     if reason is StopReason.STORE:

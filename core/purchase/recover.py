@@ -92,7 +92,9 @@ def _recover(
     if client is None or client.fingerprint(ledger.id) != call.key_fingerprint:
         return False
     try:
-        request = _rebuilt(ledger, call, inputs_of if client.provider.contract.recover == "key" else None)
+        request = _rebuilt(ledger, call)
+        if client.provider.contract.recover == "key" and content_references(request.parameters):
+            request = filled(request, inputs_of(ledger.runs.get(call.run_id)["destination"]), client)
         raw = client.recover(call.recovery, call.id, request, seed=int(call.seed) if call.seed is not None else None)
     except (ApiError, BadInput, StoreUnavailable):
         return False
@@ -113,14 +115,11 @@ def _recover(
     return recorded
 
 
-def _rebuilt(ledger: Ledger, call: Recoverable, inputs_of: Callable[[str | None], InputShelf] | None) -> ImageRequest:
-    """The request of a call, as it was sent; its pictures only where `inputs_of` gives them."""
+def _rebuilt(ledger: Ledger, call: Recoverable) -> ImageRequest:
+    """The request of a call, without the pictures that it names."""
     model = load_registry().resolve(f"{call.model}@{call.contract}", allow_withdrawn=True)
     run = ledger.runs.get(call.run_id)
-    request = make_request(model, call.prompt, call.parameters, run["parameters"], rewritten=call.rewritten)
-    if inputs_of is None or not content_references(request.parameters):
-        return request
-    return filled(request, inputs_of(run["destination"]), same_bytes=True)
+    return make_request(model, call.prompt, call.parameters, run["parameters"], rewritten=call.rewritten)
 
 
 def _image_outcome(

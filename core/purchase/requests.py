@@ -66,8 +66,9 @@ def make_request(
     return ImageRequest.build(model, prompt, {**no_second_rewriting(model), **own} if rewritten else own)
 
 
-def filled(request: ImageRequest, inputs: InputShelf, *, same_bytes: bool) -> ImageRequest:
-    """A request with the pictures that it names; see `InputShelf.filled`."""
+def filled(request: ImageRequest, inputs: InputShelf, client: ImageClient) -> ImageRequest:
+    """A request with the pictures that it names, as a client sends it; see `InputShelf.filled`."""
+    same_bytes = client.provider.contract.recover == "key"
     pictures = inputs.filled(request.model, request.parameters, same_bytes=same_bytes)
     return replace(request, parameters={**request.parameters, **pictures})
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import BadInput
 from ..ledger import Ledger
-from ..money import format_usd, usd_to_credits
+from ..money import credits_to_usd, format_usd, usd_to_credits
 from ..plan import AnyBatch, make_plan
 from ..plan.combinations import ParameterSet
 from ..plan.images import CATALOG
@@ -25,6 +25,7 @@ from .checks import CheckedBatch, Prepared, check_request, open_terms, prepare, 
 from .report import RunReport
 
 _SAME_PROMPT = "{{ prompt }}"
+_UNITS: dict[str, Callable[[int], float]] = {"credits": int, "usd": lambda credits_: float(credits_to_usd(credits_))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,23 @@ class ChainPlan:
         """The most, in credits."""
         return sum(step.price_high for step in self.steps)
 
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        steps = [
+            {"model": step.model, "items": step.items, "images": step.images, **_priced(step.price, step.price_high)}
+            for step in self.steps
+        ]
+        return {"steps": steps, "images": self.images, **_priced(self.price, self.price_high)}
+
     def summary(self) -> str:
         """In a sentence."""
         steps = "; ".join(f"{step.items:,} of {step.model}: {format_usd(step.price)}" for step in self.steps)
         return f"{format_usd(self.price)} expected, {format_usd(self.price_high)} at most: {steps}"
+
+
+def _priced(price: int, price_high: int) -> dict[str, Any]:
+    prices = {"price": price, "price_high": price_high}
+    return {f"{name}_{unit}": to(credits_) for name, credits_ in prices.items() for unit, to in _UNITS.items()}
 
 
 class BudgetUsedUp(BadInput):
@@ -149,11 +163,7 @@ class Chain:
         return check_request(prompts, request, endpoint, ledger=lambda: self._ledger, store=self._store)
 
     def _at(self, model: str) -> Endpoint:
-        client = self._connect(model)
-        try:
-            return Endpoint.of(client)
-        finally:
-            client.close()
+        return Endpoint.of(self._connect(model))
 
 
 def _step_requests(request: RunRequest, steps: Sequence[ChainStep]) -> list[RunRequest]:
