@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import ImagenError
 from ..files import Fetched, SpoolUnavailable
 from ..http.errors import FetchGone, FetchRefused, FetchTransient
+from ..http.memory import reading_needs, working_budget
 from ..images import DecoderUnavailable, Fetcher, NotAnImage, save_bytes
 from ..ledger import ImageTask, this_host
 from ..limits import Backoff, CircuitBreaker, StopReason, StopSignal
@@ -148,6 +149,10 @@ class Downloader:
             return ImageFile(task, FileState.LATER, reason=str(error)), None
 
     def _from_reply(self, task: ImageTask, path: Path, in_memory: int) -> tuple[ImageFile, bytes | None]:
+        with working_budget().holding(reading_needs(self._spool.replies.size(task.call_id))):
+            return self._from_loaded_reply(task, path, in_memory)
+
+    def _from_loaded_reply(self, task: ImageTask, path: Path, in_memory: int) -> tuple[ImageFile, bytes | None]:
         raw = self._spool.replies.load(task.call_id)
         if raw is None:
             if task.sent_from not in (None, this_host()):
