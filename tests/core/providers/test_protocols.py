@@ -280,6 +280,17 @@ def test_requests_in_the_words_of_each_protocol() -> None:
         client.close()
 
 
+def test_a_mask_without_transparency_is_refused_where_transparency_marks(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path
+) -> None:
+    Image.new("RGB", (32, 32), "teal").save(tmp_path / "a.png")
+    (tmp_path / "prompts.csv").write_text("prompt,picture,mask\none,a.png,a.png\n")
+    how = {"image_column": ["picture"], "mask_column": "mask"}
+    with pytest.raises(BadInput, match="the mask has no transparency"):
+        buy(shop, ledger, tmp_path, "openai:gpt-image-1", 0, prompts=str(tmp_path / "prompts.csv"), options=how)
+    assert shop.calls() == []
+
+
 def test_pictures_go_in_as_a_form_with_their_mask(shop: SandboxServer, ledger: Ledger, tmp_path: Path) -> None:
     hashes = {}
     for name, colour in (("a", "teal"), ("b", "olive"), ("mask", "white")):
