@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from ..core.request import RunRequest
 from . import options
+from .commands import Commands, Group
 from .console import facts, print_json, stdout, table
 from .exit_codes import INCOMPLETE, OK
 from .flags import FlagsOf, Given, with_flags
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SOON = 90
 
 
-class _Models(TyperGroup):
+class _Models(Group):
     """`models NAME` is `models show NAME`, as it was before there were other words."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -30,7 +30,7 @@ class _Models(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-models = typer.Typer(cls=_Models, name="models")
+models = Commands(cls=_Models, name="models")
 
 _OneModel = Annotated[str, typer.Argument(metavar="MODEL", help="Id, alias or MODEL@CONTRACT.")]
 
@@ -56,9 +56,9 @@ def listing(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """List the known models, or those that can do something.
+    """List the models, their prices and what they can do.
 
-    [dim]prefect-imagen models --takes seed --aspect-ratio 16:9 --max-usd 0.05[/dim]
+    prefect-imagen models --takes seed --aspect-ratio 16:9 --max-usd 0.05
     """
     del verbose, models
     if context.invoked_subcommand is not None:
@@ -97,9 +97,9 @@ def show(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Show everything that can be asked of one model, and its other contracts.
+    """Show the fields of one model, and its other contracts.
 
-    [dim]prefect-imagen models show google/imagen4/preview[/dim]
+    prefect-imagen models show google/imagen4/preview
     """
     del verbose, models
     from ..core.providers import load_registry
@@ -117,7 +117,7 @@ def show(
 def check(
     given: Annotated[Given, FlagsOf(RunRequest, only={"offline"})],
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Which; by default all that the catalog has used.")
+        list[str] | None, typer.Argument(metavar="MODEL", help="Which; by default all that the catalog has used.")
     ] = None,
     catalog: options.Catalog = None,
     base_url: options.BaseUrl = None,
@@ -126,12 +126,13 @@ def check(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Show which models will go, when, and what comes after them.
+    """Show which models are being retired, when, and what replaces them.
 
-    [dim]prefect-imagen models check --days 30[/dim]
+      prefect-imagen models check --days 30
 
-    Asks the API's catalogue; without an answer, what this package knows. Exit code 1 if one that is used is withdrawn,
-    shut down by its maker, or will be within --days.
+    The API's catalogue is asked. If it does not answer, the dates are those of this package.
+
+    Exit code: 0 no model that you use is retired within --days, 1 one is, 2 bad input.
     """
     del verbose, models
     from datetime import UTC, datetime
