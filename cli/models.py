@@ -84,7 +84,7 @@ def listing(
     if json:
         print_json([_document(spec) for spec in found])
     elif found:
-        _show_all(stdout(), tuple(found))
+        _show_all(stdout(), tuple(sorted(found, key=_order)))
     else:
         stdout().print("No model can do all of that.")
     return OK
@@ -195,40 +195,35 @@ def _document(spec: ModelSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json")
 
 
-def _ratios(resolved: ResolvedModel) -> str:
-    field = resolved.contract.fields.get("aspect_ratio")
-    return " ".join(field.choices if field is not None else resolved.contract.aspect_ratios or ())
+def _order(spec: ModelSpec) -> tuple[bool, bool, int, str]:
+    """Those that can be used first, the cheapest first."""
+    gone = spec.lifecycle.status == "withdrawn" or spec.lifecycle.upstream_shutdown is not None
+    return gone, spec.price is None, spec.price.credits if spec.price is not None else 0, spec.id
 
 
 def _show_all(console: Console, specs: tuple[ModelSpec, ...]) -> None:
     from ..core.money import format_usd
     from ..core.providers.spec import ResolvedModel
 
-    rows = table("model", "an image", "aspect ratios", "prompt", "state", right=("an image", "prompt"))
+    rows = table("model", "an image", "prompt", "state", right=("an image", "prompt"))
+    rows.columns[0].no_wrap = True  # an id is there to be copied
     notes: dict[str, None] = {}
     for spec in specs:
-        resolved = ResolvedModel(spec, spec.default_contract)
-        limit = resolved.contract.prompt_limit
-        names = "\n".join((spec.id, *(f"  = {alias.name}" for alias in spec.aliases)))
+        limit = ResolvedModel(spec, spec.default_contract).contract.prompt_limit
         state: str = spec.lifecycle.status
         if spec.lifecycle.withdrawn_at:
-            state = f"withdrawn {spec.lifecycle.withdrawn_at}\nnow {spec.lifecycle.successor}"
+            state = f"withdrawn {spec.lifecycle.withdrawn_at}, now {spec.lifecycle.successor}"
         elif spec.lifecycle.upstream_shutdown:
-            state = f"{state}; upstream\nshut {spec.lifecycle.upstream_shutdown}"
+            state = f"shut down {spec.lifecycle.upstream_shutdown}"
         if spec.lifecycle.note:
             notes[spec.lifecycle.note] = None
-        rows.add_row(
-            names,
-            format_usd(spec.price.credits) if spec.price else "ask",
-            _ratios(resolved),
-            f"≤ {limit}" if limit else "any",
-            state,
-        )
+        price = format_usd(spec.price.credits) if spec.price else "ask"
+        rows.add_row(spec.id, price, f"≤ {limit}" if limit else "any", state)
     console.print(rows)
     for note in notes:
         console.print("Note  ", style="bold yellow", end="")
         console.print(note, soft_wrap=True)
-    console.print("\n`prefect-imagen models show MODEL` has every field, and its other contracts.", style="dim")
+    console.print("\n`prefect-imagen models show MODEL` shows its fields, shapes, aliases and contracts.", style="dim")
 
 
 def _show_one(console: Console, resolved: ResolvedModel) -> None:
