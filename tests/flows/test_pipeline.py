@@ -81,9 +81,7 @@ def test_duplicates_are_bought_once_and_stay_traceable(either: FlowHarness) -> N
     assert lines == [(1,), (2,), (3,)]
 
 
-def test_prompts_beyond_the_limit_are_all_reported_before_anything_is_sent(
-    either: FlowHarness, tmp_path: Path
-) -> None:
+def test_prompts_beyond_the_limit_are_all_reported_before_anything_is_sent(either: FlowHarness, tmp_path: Path) -> None:
     path = tmp_path / "prompts.csv"
     path.write_text("prompt,style\n" + "".join(f"{'long ' * n},oil\n" for n in (1, 90, 2, 100)), encoding="utf-8")
     template = "{{ prompt }} in {{ style }}"
