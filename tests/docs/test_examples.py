@@ -48,7 +48,7 @@ class Example:
 
 
 def _examples(*languages: str) -> list[Example]:
-    """The examples of all pages; what several pages say alike once."""
+    """The examples of all pages; those that several pages share once."""
     found: dict[tuple[str, str], Example] = {}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -56,8 +56,15 @@ def _examples(*languages: str) -> list[Example]:
             if match[1] in languages:
                 line = text.count("\n", 0, match.start()) + 2
                 example = Example(page.relative_to(ROOT).as_posix(), match[1], match[2], line)
-                found.setdefault((match[1], match[2]), example)
+                done = "\n".join(_commands(match[2])) if match[1] == "sh" else match[2]
+                found.setdefault((match[1], done or str(example)), example)
     return list(found.values())
+
+
+def _commands(text: str) -> list[str]:
+    """The lines of a shell example that are carried out."""
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    return [line for line in lines if line.strip() and not line.startswith((*_NOT_RUN, "#"))]
 
 
 @dataclass(frozen=True)
@@ -131,10 +138,7 @@ def test_the_pages_have_examples_to_run() -> None:
 @pytest.mark.parametrize("example", _examples("sh"), ids=str)
 def test_shell_examples(example: Example, workplace: Workplace) -> None:
     shutil.rmtree(workplace.folder / "imagen", ignore_errors=True)  # each page's own deployments
-    lines = re.sub(r"\\\n\s*", "", example.text).splitlines()
-    for line in lines:
-        if not line.strip() or line.startswith((*_NOT_RUN, "#")):
-            continue
+    for line in _commands(example.text):
         if line.startswith("sqlite3 ") and shutil.which("sqlite3") is None:
             pytest.skip("there is no sqlite3 on this machine")
         workplace.run(line)
