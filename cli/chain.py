@@ -47,22 +47,19 @@ def chain(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Generate, cut out, enlarge: what one step has made goes into the next one.
+    """Make pictures, and others of these: generate, cut out, enlarge.
 
-    [dim]prefect-imagen chain steps.yaml prompts.csv --to ./chained --budget-usd 5[/dim]
+      prefect-imagen chain steps.yaml prompts.csv --to ./chained --budget-usd 5
 
-    STEPS is a list. Each step has a model and, where wanted, a template, an aspect_ratio and the options of
-    `run` for images under image:
+    STEPS is a list with a model for each step, in YAML. What one step makes goes into the next; PROMPTS are those of
+    the first. A step may have a template, an aspect_ratio, and options of the model:
 
-    [dim]- model: google/imagen4/preview[/dim]
-    [dim]- model: klingai/image-o1[/dim]
-    [dim]  template: "{{ prompt }}, without its background"[/dim]
-    [dim]- model: topaz-labs/sharpen[/dim]
-    [dim]  image: {parameters: {mode: Standard}}[/dim]
+      [{model: google/imagen4/preview}, {model: klingai/image-o1, template: "{{ prompt }}, cut out"},
+      {model: topaz-labs/sharpen, image: {parameters: {mode: Standard}}}]
 
-    PROMPTS are those of the first step. All steps are checked and priced before the first one buys, and --budget-usd is
-    for all of them together. Each step is a run of its own: the same command again buys only what is missing. A picture
-    that a step does not deliver costs nothing further. In Prefect, the flow imagen_chain does the same.
+    All steps are checked and priced before the first one buys, and the budget is for all of them together; --plan shows
+    it and buys nothing. Each step is a run of its own: the same command again buys only what is missing. A picture that
+    a step does not deliver costs nothing further. In Prefect, the flow imagen_chain does the same.
 
     Exit code: 0 all delivered, 1 something is missing (the reports say what), 2 bad input.
     """

@@ -13,7 +13,7 @@ from ..files import Fetched
 from .errors import StoreNotUsable
 
 PROBE_KEY = ".prefect-imagen-probe"
-"""The one object that `preflight` overwrites."""
+"""The one object that `preflight` overwrites. It stays in S3, where a run need not have the right to delete."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,13 @@ def test_much_is_bought_only_after_a_yes(terminal: Terminal, here: Callable[...,
     assert terminal.sandbox.calls() == []
 
 
-def test_the_help_shows_what_a_file_of_steps_looks_like(here: Callable[..., Said]) -> None:
+def test_the_steps_that_the_help_shows_can_be_run(
+    terminal: Terminal, chain: Callable[..., Said], here: Callable[..., Said]
+) -> None:
     said = here("chain", "--help")
     assert said.code == 0
-    assert all(line.strip("- ") in said.out for line in STEPS.splitlines())
+    terminal.write("steps.yaml", said.out[said.out.index("[{") : said.out.index("}]") + 2])
+    planned = json.loads(chain("--plan", "--json").out)["plan"]
+    assert [step["model"] for step in planned["steps"]] == [
+        "google/imagen4/preview", "klingai/image-o1", "topaz-labs/sharpen",
+    ]  # fmt: skip
