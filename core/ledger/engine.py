@@ -31,6 +31,9 @@ _SHOWN = re.compile(
 )
 """What may stand in a URL's query without being a secret, or leading to one. Everything else is never shown."""
 
+_READ_ONLY = "25006"
+"""SQLSTATE of a server that is read and not written: a standby, until it takes over."""
+
 _TOO_SHORT = 2
 """Characters of what is no secret worth the name, and stands in many words."""
 
@@ -204,12 +207,15 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether it is an outage that may pass: no connection, a locked file, a full disk.
+    """Whether it is an outage that may pass: no connection, a locked file, a full disk, a server that is only read.
 
     The loser of two conflicting transactions is not away: it is run again at once.
     """
     if isinstance(error, DBAPIError):
-        conflict = str(getattr(error.orig, "sqlstate", None) or "").startswith("40")
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        if state == _READ_ONLY:
+            return True
+        conflict = state.startswith("40")
         # A mistake is in the statement: no such table.
         mistake = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
         return error.connection_invalidated or (isinstance(error, OperationalError) and not (conflict or mistake))
