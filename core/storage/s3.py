@@ -44,7 +44,7 @@ class S3Store(ObjectStore):
 
     Every object is written with `If-None-Match: *`, so that nothing is ever overwritten, and with its SHA-256, which
     the server compares with what it received; from `multipart_bytes` on in parts. One call takes at most two attempts
-    of 20 s without a byte.
+    of 20 s without a byte; a put of bytes one more, past boto3 (see `s3_direct`).
 
     Args:
         bucket: Its name.

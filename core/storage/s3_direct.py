@@ -14,6 +14,7 @@ import threading
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies
@@ -44,6 +45,7 @@ _OWN = frozenset(
 )
 """Headers that belong to one object or one attempt, beside those with its metadata."""
 _METADATA = "x-amz-meta-"
+_TAKEN = frozenset({HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,15 @@ class DirectPuts:
             headers = {**dict(request.headers.items()), "Content-Length": str(len(body))}
             answer = self._pool.urlopen("PUT", request.url, body=body, headers=headers, redirect=False)
         except (HTTPError, BotoCoreError, OSError):
-            return None
-        return answer.headers.get("ETag", "").strip('"') if answer.status == 200 else None
+            status = 0
+        else:
+            status = answer.status
+            if status == HTTPStatus.OK:
+                return answer.headers.get("ETag", "").strip('"')
+        if status not in _TAKEN:
+            # While the server is in trouble, no put is tried once more than boto3 would.
+            self._patterns.pop(kind, None)
+        return None
 
     @contextmanager
     def learning(self, kind: Hashable, key: str) -> Iterator[None]:
