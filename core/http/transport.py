@@ -106,7 +106,7 @@ class TimedRequest(requests.PreparedRequest):
         deadline: float,
         method: str,
         url: str,
-        headers: Mapping[str, str],
+        headers: Mapping[str, str | bytes],
         *,
         body: IO[bytes] | None = None,
         auth: AuthBase | None = None,

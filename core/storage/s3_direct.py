@@ -71,7 +71,7 @@ class _Signer(S3SigV4Auth):
         self._sha256 = sha256
 
     def payload(self, request: AWSRequest) -> str:
-        return UNSIGNED_PAYLOAD if request.url.startswith("https:") else self._sha256
+        return UNSIGNED_PAYLOAD if str(request.url).startswith("https:") else self._sha256
 
 
 class DirectPuts:
@@ -117,9 +117,10 @@ class DirectPuts:
         pattern = self._patterns.get(kind)
         if pattern is None or self._credentials is None:
             return None
+        url = pattern.address + _quoted(key)
         request = AWSRequest(
             "PUT",
-            pattern.address + _quoted(key),
+            url,
             headers={
                 **pattern.headers,
                 **{_METADATA + name: value for name, value in metadata.items()},
@@ -132,7 +133,7 @@ class DirectPuts:
             keys = self._credentials.get_frozen_credentials()
             _Signer(keys, pattern.region, sha256).add_auth(request)
             headers = {**dict(request.headers.items()), "Content-Length": str(len(body))}
-            answer = self._pool.urlopen("PUT", request.url, body=body, headers=headers, redirect=False)
+            answer = self._pool.urlopen("PUT", url, body=body, headers=headers, redirect=False)
         except (HTTPError, BotoCoreError, OSError):
             status = 0
         else:

@@ -102,7 +102,7 @@ class Told:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_PUT(self) -> None:  # noqa: N802
+            def do_PUT(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 told.requests.append({name.lower(): value for name, value in self.headers.items()})
                 answer = told.answers.pop(0) if told.answers else 200
