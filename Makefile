@@ -46,6 +46,7 @@ test-quick: $(VENV)/.ready ## the tests that start no server, in under a minute
 
 test-long: $(VENV)/.ready docs $(VENV)-litellm/.ready build/aimock/.ready ## the kill, fault and scale matrices
 	$(BIN)/python -m pytest -m long
+	$(MAKE) bench-quick
 
 # Servers of others, which the tests put before the product. The gateway wants other versions of much that is here.
 $(VENV)-litellm/.ready: Makefile
@@ -59,7 +60,6 @@ build/aimock/.ready: Makefile
 	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix build/aimock @copilotkit/aimock@1.43.0; \
 	else echo "npm is not here: the tests with aimock are skipped"; fi
 	@touch $@
-	$(MAKE) bench-quick
 
 FUZZ_SECONDS ?= 60
 
