@@ -12,36 +12,43 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from pydantic import SecretStr
 
 from ..store_options import S3Options
+from .s3_direct import DirectPuts
 from .s3_role import as_role
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _Purpose = Literal["work", "probe", "sign"]
-_clients: dict[tuple[int, S3Options, _Purpose], S3Client] = {}
+_clients: dict[tuple[int, S3Options, _Purpose], tuple[S3Client, DirectPuts]] = {}
 _lock = threading.Lock()
 
 
 def working_client(options: S3Options) -> S3Client:
     """The client for reading and writing: at most two attempts, 5 s to connect, 20 s without a byte."""
-    return _client(options, "work")
+    return _client(options, "work")[0]
+
+
+def direct_puts(options: S3Options) -> DirectPuts:
+    """The way past boto3 for puts as the working client makes them."""
+    return _client(options, "work")[1]
 
 
 def probe_client(options: S3Options) -> S3Client:
     """The client for asking whether the store answers: one attempt, 2 s to connect, 5 s without a byte."""
-    return _client(options, "probe")
+    return _client(options, "probe")[0]
 
 
 def signing_client(options: S3Options) -> S3Client:
     """The client for signed addresses, which sends nothing; for many services botocore's default is an older form."""
-    return _client(options, "sign")
+    return _client(options, "sign")[0]
 
 
-def _client(options: S3Options, purpose: _Purpose) -> S3Client:
+def _client(options: S3Options, purpose: _Purpose) -> tuple[S3Client, DirectPuts]:
     key = (os.getpid(), options, purpose)
     with _lock:
         if key not in _clients:
@@ -53,9 +60,11 @@ def _reveal(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-def _make(options: S3Options, purpose: _Purpose) -> S3Client:
+def _make(options: S3Options, purpose: _Purpose) -> tuple[S3Client, DirectPuts]:
     probe = purpose == "probe"
+    core = botocore.session.Session()
     session = boto3.session.Session(
+        botocore_session=core,
         aws_access_key_id=_reveal(options.access_key_id),
         aws_secret_access_key=_reveal(options.secret_access_key),
         aws_session_token=_reveal(options.session_token),
@@ -82,7 +91,15 @@ def _make(options: S3Options, purpose: _Purpose) -> S3Client:
         # since environment and profile may name an endpoint, too.
         client.meta.config.s3["payload_signing_enabled"] = False  # type: ignore[attr-defined]
     client.meta.events.register_last("before-call.s3.PutObject", _send_at_once)
-    return client
+    direct = DirectPuts(
+        session.get_credentials(),
+        ca_bundle=core.get_config_variable("ca_bundle"),
+        connect_timeout=settings["connect_timeout"],
+        read_timeout=settings["read_timeout"],
+        connections=settings["max_pool_connections"],
+    )
+    client.meta.events.register_last("before-send.s3.PutObject", direct.see)
+    return client, direct
 
 
 def _send_at_once(params: dict[str, Any], **_: Any) -> None:
