@@ -87,6 +87,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Ite
             "HOME": str(folder),
             "PREFECT_API_URL": prefect_api,
             "PREFECT_IMAGEN_HOME": str(folder / ".prefect-imagen"),
+            "PREFECT_IMAGEN_MODEL": "",  # the default is what the pages speak of
             "AIMLAPI_API_KEY": "key-of-the-tests",
             "AIMLAPI_BASE_URL": sandbox.base_url,
             "OPENAI_API_KEY": "key-of-the-tests",
