@@ -161,8 +161,8 @@ class Run:
         self.on_budget_warning: Callable[[str, BudgetWarning], None] = lambda _, __: None
         self.on_pause: Callable[[str, str, str | None], None] = lambda _, __, ___: None
         """Told, with the run and `calls` or `pictures`, why buying pauses, and with None that it goes on."""
-        for circuit in (services.calls, services.pictures, services.texts):
-            circuit.on_change = partial(self._tell_pause, circuit.of)
+        services.accounts.on_change = self._tell_pause
+        services.texts.on_change = partial(self._tell_pause, services.texts.of)
         self._checked = checked
 
     @classmethod
