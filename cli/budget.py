@@ -28,6 +28,10 @@ def budget(
         str | None,
         typer.Option(metavar="ZONE", help="Where days and months begin at midnight, such as Europe/Berlin.  [UTC]"),
     ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="For what is bought from one provider, such as openai; else for all calls."),
+    ] = None,
     catalog: options.Catalog = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
@@ -37,11 +41,13 @@ def budget(
     [dim]prefect-imagen budget --day 20 --month 300 --timezone Europe/Berlin[/dim]
 
     Every paid call is reserved at its highest price in each budget before it is sent; what is unknown stays reserved.
-    A run that reaches one ends as BudgetReached and says when it frees; the same command then goes on.
+    A run that reaches one ends as BudgetReached and says when it frees; the same command then goes on. A budget for one
+    provider leaves a fallback of another one to be bought from.
     """
     del verbose
     from ..core.ledger import Ledger, Period
     from ..core.money import usd_to_credits
+    from ..core.providers import load_registry
     from .catalogs import catalog_url, existing_ledger
 
     wanted = {Period.DAY: day, Period.MONTH: month}
@@ -52,14 +58,18 @@ def budget(
     }
     if timezone is not None and not any(limit is not None for limit in limits.values()):
         raise BadInput("--timezone goes with --day or --month")
+    if provider is not None:
+        if not limits:
+            raise BadInput("--provider goes with --day or --month")
+        load_registry().provider(provider)
     if limits:
         ledger = Ledger(catalog_url(catalog))
         try:
             for period, limit in limits.items():
                 if limit is None:
-                    ledger.budgets.clear(period)
+                    ledger.budgets.clear(period, provider=provider)
                 else:
-                    ledger.budgets.set(period, limit, timezone or "UTC")
+                    ledger.budgets.set(period, limit, timezone or "UTC", provider=provider)
             states = ledger.budgets.states()
         finally:
             ledger.close()
@@ -79,6 +89,7 @@ def as_dict(state: BudgetState) -> dict[str, Any]:
 
     return {
         "period": state.period.value,
+        "provider": state.provider,
         "window": state.window,
         "timezone": state.timezone,
         "limit_credits": state.limit,
@@ -99,6 +110,7 @@ def _show(states: list[BudgetState]) -> None:
         return
     rows = table(
         "budget",
+        "provider",
         "window",
         "limit",
         "billed",
@@ -110,6 +122,7 @@ def _show(states: list[BudgetState]) -> None:
     for state in states:
         rows.add_row(
             state.period.value,
+            state.provider or "all",
             f"{state.window} ({state.timezone})",
             format_usd(state.limit),
             format_usd(state.spent),

@@ -286,14 +286,21 @@ class Purchaser:
                 # Looked at once more: the last call in flight may have ended between the two questions.
                 begun = self._ledger.calls.begin(intent)
                 if begun.period is not None:
-                    self._halt.set(StopReason.BUDGET, self._reached(begun.period), budget=begun.period.value)
+                    self._stop_at_budget(intent, begun.period)
                 return begun is BeginResult.YES
             if self._halt.sleep(_BUDGET_PAUSE) or not self._store_works():
                 return False
 
-    def _reached(self, period: Period) -> str:
-        states = {state.period: state for state in self._ledger.budgets.states(self._run_id)}
-        return str(states.get(period, f"the {period}'s budget was reached"))
+    def _stop_at_budget(self, intent: CallIntent, period: Period) -> None:
+        """Stop the run, and say which budget it was. One for this provider alone leaves others to be bought from."""
+        reached = [
+            state
+            for state in self._ledger.budgets.states(self._run_id)
+            if state.period is period and state.provider in (None, intent.provider) and state.left < intent.reserve
+        ]
+        message = str(reached[0]) if reached else f"the {period}'s budget was reached"
+        account = self._account if reached and reached[0].provider is not None else None
+        self._halt.set(StopReason.BUDGET, message, budget=period.value, account=account)
 
     def _tell_limiter(self, decision: Decision, sent_at: float) -> Decision:
         """Let the limiter learn from the answer. 429s without end are a reason to stop."""

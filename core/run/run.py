@@ -352,7 +352,7 @@ class Run:
         for warning in warnings:
             state = warning.state
             used, limit = format_usd(state.used), format_usd(state.limit)
-            self.logger.warning("%s of the %s's budget of %s are used", used, state.period.value, limit)
+            self.logger.warning("%s of %s of %s are used", used, state.name, limit)
             self.on_budget_warning(self.id, warning)
 
     # --- the steps of a chunk -------------------------------------------------------------------------------------

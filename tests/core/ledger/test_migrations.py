@@ -17,6 +17,7 @@ from prefect_imagen.core.ledger import ItemState, Ledger, LedgerNotUsable, Verdi
 from prefect_imagen.core.ledger.engine import normalise_url
 from prefect_imagen.core.ledger.schema import metadata
 
+RENAMED = {"imagen_caps": "imagen_budgets", "imagen_spending": "imagen_budget_windows"}
 OpenLedger = Callable[..., Ledger]
 DATA = Path(__file__).parents[2] / "data"
 ACCOUNT = [{"provider": "aimlapi", "origin": "https://api.aimlapi.com", "address": None}]
@@ -164,11 +165,14 @@ def everything(ledger_url: str, known: dict[str, list[dict[str, Any]]] | None = 
         inspector = sa.inspect(connection)
         names = [name for name in inspector.get_table_names() if name.startswith("imagen_")]
         found: dict[str, list[Any]] = {}
+        assert known is None or not set(names) & set(RENAMED)
         for name in (*names, "catalog"):
             rows_there = connection.execute(sa.text(f"SELECT * FROM {name}")).mappings()
             had = (known or {}).get(name, [])
             columns = had[0].keys() if had else rows_there.keys()
-            found[name] = sorted(({column: row[column] for column in columns} for row in rows_there), key=repr)
+            found[RENAMED.get(name, name)] = sorted(
+                ({column: row[column] for column in columns} for row in rows_there), key=repr
+            )
     engine.dispose()
     return found
 
