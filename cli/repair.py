@@ -52,7 +52,8 @@ def repair(
 
     [dim]prefect-imagen repair --unknown retry[/dim]
 
-    Nothing is bought, except with --unknown retry. The log is asked if there is a key (AIMLAPI_API_KEY).
+    Nothing is bought, except with --unknown retry. Each provider that was bought
+    from is asked, for its log or its jobs, if the environment has its key (AIMLAPI_API_KEY, FAL_KEY).
 
     Exit code: 0 nothing is left to repair, 1 something is (it says what), 2 bad input.
     """

@@ -290,7 +290,7 @@ class Calls(Part):
         query = (
             sa.select(
                 calls.c.id.label("client_request_id"),
-                *(calls.c[name] for name in ("run_id", "sent_at", "ended_at", "reserved", "http_status")),
+                *(calls.c[name] for name in ("provider", "run_id", "sent_at", "ended_at", "reserved", "http_status")),
                 calls.c.request_id.label("provider_request_id"),
                 calls.c.reason,
                 calls.c.wire_model.label("model"),
