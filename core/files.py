@@ -220,6 +220,7 @@ class Fetched:
         sha256: Their SHA-256, 64 lower-case hex digits.
         content_type: What the sender claimed, without parameters; a hint, never evidence. None if nothing was claimed.
         data: The bytes themselves, where they were only wanted in memory; then there is no file.
+        cut: How the sender announced more than came; None where all of it came.
     """
 
     path: Path
@@ -227,6 +228,7 @@ class Fetched:
     sha256: str
     content_type: str | None
     data: bytes | None = field(default=None, repr=False)
+    cut: str | None = None
 
     @property
     def source(self) -> Path | bytes:

@@ -104,6 +104,10 @@ class Cdn:
         match fault:
             case WrongContentType():
                 media_type = fault.content_type
+            case OtherBytes(missing=missing) if missing:
+                short = TruncatedResponse(fault.data + bytes(missing), media_type=fault.content_type)
+                short.missing = missing
+                return short
             case OtherBytes():
                 data, media_type = fault.data, fault.content_type
             case EncodedDownload(encoding=encoding, really=really):

@@ -344,11 +344,12 @@ class PrivateRedirect(_DownloadRule):
 
 
 class OtherBytes(_DownloadRule):
-    """Some bytes of your own instead of the image: `data`, in base64."""
+    """Some bytes of your own instead of the image: `data`, in base64. `missing` more are announced and never come."""
 
     fault: Literal["other_bytes"]
     data: Base64Bytes
     content_type: str = "image/png"
+    missing: Annotated[int, Field(ge=0)] = 0
 
 
 class SlowDownload(_DownloadRule):

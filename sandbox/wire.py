@@ -55,13 +55,16 @@ class CutResponse(Response):
 
 
 class TruncatedResponse(Response):
-    """A response whose connection is closed in the middle of the body."""
+    """A response whose connection is closed within the body: in its middle, or `missing` bytes before its end."""
+
+    missing: int | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the head with the full length and half of the body, then close the socket."""
+        """Send the head with the full length and the first part of the body, then close the socket."""
         body = bytes(self.body)
+        sent = len(body) // 2 if self.missing is None else len(body) - self.missing
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+        await send({"type": "http.response.body", "body": body[:sent], "more_body": True})
         scope["state"]["transport"].close()
         await _disconnected(receive)
 

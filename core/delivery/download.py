@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ImagenError
 from ..files import Fetched, SpoolUnavailable
 from ..http.errors import FetchGone, FetchRefused, FetchTransient
+from ..http.memory import reading_needs, working_budget
 from ..images import DecoderUnavailable, Fetcher, NotAnImage, save_bytes
 from ..ledger import ImageTask, this_host
 from ..limits import Backoff, CircuitBreaker, StopReason, StopSignal
@@ -94,12 +97,18 @@ class Downloader:
     ) -> tuple[ImageFile, bytes | None]:
         broken = 0
         damaged = page = False
+        cut: set[str] = set()
         for number in range(1, self._tries + 1):
             retry_after = None
             began = time.monotonic()
             try:
-                fetched = self._fetcher.fetch(url, path, in_memory=in_memory)
-                file = self._verified(task, fetched)
+                fetched = self._fetcher.fetch(url, path, in_memory=in_memory, cut_too=True)
+                if fetched.cut is None:
+                    file = self._verified(task, fetched)
+                else:
+                    again = fetched.sha256 in cut
+                    cut.add(fetched.sha256)
+                    file = self._cut(task, fetched, again=again, last=number == self._tries)
             except NotAnImage as error:
                 page = fetched.content_type in _PAGES
                 broken += not page
@@ -113,7 +122,7 @@ class Downloader:
                 retry_after = error.retry_after
             else:
                 _report(pictures, file, began)
-                if not (file.damage and file.checked) or damaged or number == self._tries:
+                if not (file.damage and file.checked) or damaged or fetched.cut or number == self._tries:
                     return file, fetched.data
                 # Perhaps it was damaged on its way: what comes a second time is what there is.
                 damaged, page, file = True, False, ImageFile(task, FileState.LATER, reason=file.damage)
@@ -148,6 +157,10 @@ class Downloader:
             return ImageFile(task, FileState.LATER, reason=str(error)), None
 
     def _from_reply(self, task: ImageTask, path: Path, in_memory: int) -> tuple[ImageFile, bytes | None]:
+        with working_budget().holding(reading_needs(self._spool.replies.size(task.call_id))):
+            return self._from_loaded_reply(task, path, in_memory)
+
+    def _from_loaded_reply(self, task: ImageTask, path: Path, in_memory: int) -> tuple[ImageFile, bytes | None]:
         raw = self._spool.replies.load(task.call_id)
         if raw is None:
             if task.sent_from not in (None, this_host()):
@@ -173,6 +186,19 @@ class Downloader:
             if fetched.data is not None:
                 save_bytes(fetched.data, fetched.path)  # to be looked at
             raise
+
+    def _cut(self, task: ImageTask, fetched: Fetched, *, again: bool, last: bool) -> ImageFile:
+        """A body shorter than its server announced: it is what there is if it comes so twice, or is a whole picture.
+
+        Raises:
+            FetchTransient: More of it may come another time.
+        """
+        with contextlib.suppress(NotAnImage):
+            file = self._verified(task, fetched) if again or last else None
+            if file is not None and (again or file.damage is None):
+                return replace(file, damage="; ".join(filter(None, [fetched.cut, file.damage])))
+        self._spool.discard(task.image_id)
+        raise FetchTransient(fetched.cut or "")
 
     def _bad(self, task: ImageTask, reason: str) -> ImageFile:
         kept = self._spool.move_to_quarantine(task.image_id)

@@ -90,6 +90,6 @@ def _inflate(part: Any, body: bytes, max_bytes: int, before: int = 0) -> bytes:
 
 def _unbase64(body: bytes) -> bytes:
     try:
-        return base64.b64decode(b"".join(body.split()), validate=True)
+        return base64.b64decode(body.translate(None, b" \t\n\r\v\f"), validate=True)
     except binascii.Error:
         return body

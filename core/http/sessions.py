@@ -25,11 +25,16 @@ import requests
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
+from ..memory import Share
 from .encodings import BadEncoding, decode
+from .memory import answers_budget, working_budget
 from .transport import PooledAdapter, TimedRequest
 
 _CHUNK = 2**16
 _HOSTS = 64
+_LATE = "the body took longer than the time allowed"
+_MOST_INFLATED = 1040
+"""Times of its length that a deflated body can come to (zlib's technical details)."""
 
 
 def user_agent() -> str:
@@ -135,12 +140,14 @@ class Answer:
 
     Attributes:
         cut: Why the body is not complete, or None.
+        share: What the body takes of the memory for all answers, until nothing refers to it.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     cut: str | None = None
+    share: Share | None = field(default=None, repr=False, compare=False)
 
 
 def exchange(
@@ -176,36 +183,60 @@ def exchange(
         raise requests.ConnectionError(error) from error
     with response:
         most = max_bytes(response.status_code)
-        content, cut = read_bounded(response, max_bytes=most, deadline=deadline)
-        if cut is None:
-            try:
-                content = decode(content, response.headers.get("Content-Encoding"), most)
-            except BadEncoding as error:
-                cut = str(error)
-        return Answer(response.status_code, response.headers, content, cut)
+        share = answers_budget().share()
+        content, cut = read_bounded(response, max_bytes=most, deadline=deadline, share=share)
+        encoding = response.headers.get("Content-Encoding")
+        if cut is None and encoding is not None:
+            content, cut = _decoded(content, encoding, most, deadline, share)
+        share.end(len(content))
+        return Answer(response.status_code, response.headers, content, cut, share)
 
 
-def read_bounded(response: requests.Response, *, max_bytes: int, deadline: float) -> tuple[bytes, str | None]:
+def _decoded(content: bytes, encoding: str, most: int, deadline: float, share: Share) -> tuple[bytes, str | None]:
+    """Undo the encoding of a body. Room for what it may become is had before, since nothing tells how much it is."""
+    room = min(most, _MOST_INFLATED * len(content)) if "," not in encoding else most
+    if not _grown(share, room, deadline):
+        return content, _LATE
+    with working_budget().holding(2 * room):
+        try:
+            return decode(content, encoding, most), None
+        except BadEncoding as error:
+            return content, str(error)
+
+
+def _grown(share: Share, size: int, deadline: float) -> bool:
+    """Room for a body; one that is no larger than what is read at once has it always."""
+    return size <= _CHUNK or share.grow(size, deadline)
+
+
+def read_bounded(
+    response: requests.Response, *, max_bytes: int, deadline: float, share: Share
+) -> tuple[bytes, str | None]:
     """Collect a streamed body, still encoded, up to a size and a moment (`time.monotonic`).
+
+    Args:
+        share: Grows with it. While all bodies together are too large, this one is not read any further.
 
     Returns:
         The bytes so far, and why the rest was not read (None: it is complete). A connection that breaks is a reason,
         too: the caller knows from the status what a partial body is worth.
     """
-    content = bytearray()
+    content = io.BytesIO()  # it hands its bytes over without a copy
+    size = 0
+    cut = None
     try:
         # read1 returns what has arrived; iter_content would wait until a chunk is full, however slowly it fills.
-        while chunk := response.raw.read1(_CHUNK, decode_content=False):
-            content += chunk
-            if len(content) > max_bytes:
-                return bytes(memoryview(content)[:max_bytes]), f"the body is larger than {max_bytes:,} bytes"
-            if time.monotonic() > deadline:
-                return bytes(content), "the body took longer than the time allowed"
+        while cut is None and (chunk := response.raw.read1(_CHUNK, decode_content=False)):
+            size += len(chunk)
+            if size > max_bytes:
+                chunk, cut = chunk[: max_bytes - size], f"the body is larger than {max_bytes:,} bytes"
+            elif not _grown(share, size, deadline) or time.monotonic() > deadline:
+                cut = _LATE
+            content.write(chunk)
     except (HTTPError, OSError) as error:
-        if time.monotonic() >= deadline:
-            return bytes(content), "the body took longer than the time allowed"
-        return bytes(content), f"the connection broke within the body ({type(error).__name__})"
-    return bytes(content), None
+        broken = f"the connection broke within the body ({type(error).__name__})"
+        cut = _LATE if time.monotonic() >= deadline else broken
+    return content.getvalue(), cut
 
 
 def retry_after_seconds(value: str | None) -> float | None:

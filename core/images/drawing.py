@@ -9,21 +9,20 @@ the next picture; handing one over costs about a millisecond.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ..errors import BadInput, ImagenError, Unavailable
+from ..errors import ImagenError, Unavailable
+from ..memory import Budget, bytes_from_environment, once_per_process
 from ..processes import IdleProcesses, environment_without_secrets
 from .signature import Format, NotAnImage, read_header
 
@@ -48,41 +47,14 @@ class DecoderUnavailable(Unavailable):
     """The system does not start the process in which pictures are drawn."""
 
 
-class Budget:
-    """So many bytes for all threads of this process. Those who wait are served in turn, and nobody waits for ever."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._turn = threading.Lock()
-        self._changed = threading.Condition()
-        self._used = 0
-
-    @contextmanager
-    def holding(self, amount: int) -> Iterator[None]:
-        """Hold an amount; what exceeds the limit is held alone."""
-        amount = min(amount, self.limit)
-        with self._turn, self._changed:
-            self._changed.wait_for(lambda: self._used + amount <= self.limit)
-            self._used += amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._used -= amount
-                self._changed.notify_all()
-
-
-@functools.cache
+@once_per_process
 def decoding_budget() -> Budget:
     """The budget of this process.
 
     Raises:
         BadInput: The environment asks for what is no number of bytes.
     """
-    text = os.environ.get(BUDGET_VARIABLE, "").strip() or str(DEFAULT_BUDGET)
-    if not text.isdecimal() or len(text) > 15 or int(text) < _LEAST_BUDGET:
-        raise BadInput(f"{BUDGET_VARIABLE}={text[:40]!r}: give a number of bytes, at least {_LEAST_BUDGET:,}")
-    return Budget(int(text))
+    return Budget(bytes_from_environment(BUDGET_VARIABLE, DEFAULT_BUDGET, _LEAST_BUDGET))
 
 
 class _Decoder:
@@ -162,10 +134,9 @@ def close_decoders() -> None:
 
 
 def _start_anew() -> None:
-    """A forked process has slots and a budget of its own."""
+    """A forked process has slots of its own."""
     global _slots
     _slots = _new_slots()
-    decoding_budget.cache_clear()
 
 
 if hasattr(os, "register_at_fork"):

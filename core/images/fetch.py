@@ -8,11 +8,13 @@ from one hour to seven days (`Expires`, `X-Amz-Expires`, SAS `se` in the URLs of
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -94,11 +96,13 @@ class Fetcher:
         self._deadline = deadline
         self._max_bytes = max_bytes
 
-    def fetch(self, url: str, dest: Path, *, in_memory: int = 0) -> Fetched:
+    def fetch(self, url: str, dest: Path, *, in_memory: int = 0, cut_too: bool = False) -> Fetched:
         """Download `url` to `dest`, which appears whole or not at all.
 
         Args:
             in_memory: A body of at most so many bytes is returned as it is, and not written to `dest`.
+            cut_too: Return a body that ends too early as well, and say so (`Fetched.cut`). Some servers announce more
+                than they have.
 
         Raises:
             FetchGone: 4xx, or another status that brings no image.
@@ -111,7 +115,7 @@ class Fetcher:
         for _ in range(MAX_REDIRECTS + 1):
             with closing(self._answer(hop, give_up)) as response:
                 if response.status_code not in _REDIRECTS:
-                    return self._save(response, hop, dest, in_memory)
+                    return self._save(response, hop, dest, in_memory, cut_too=cut_too)
                 location = response.headers.get("Location")
             if not location:
                 raise FetchGone(f"{hop} answered {response.status_code} without saying where to go")
@@ -155,28 +159,32 @@ class Fetcher:
         except (requests.RequestException, HTTPError) as error:
             self._raise_transient(error, hop, give_up)
 
-    def _save(self, response: requests.Response, hop: WireUrl, dest: Path, in_memory: int) -> Fetched:
+    def _save(self, response: requests.Response, hop: WireUrl, dest: Path, in_memory: int, *, cut_too: bool) -> Fetched:
         """Judge status and headers, then stream the body."""
         self._check_status(response, hop)
         declared: int | None = response.raw.length_remaining
         if declared is not None and declared > self._max_bytes:
             raise FetchRefused(f"{hop}: {declared:,} bytes declared, more than the {self._max_bytes:,} allowed")
-        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        chunks = self._chunks(response, hop)
+        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
-        if encoding not in ("", "identity"):
-            data = b"".join(chunks)
-            self._check_size(len(data), declared, hop)
-            return save_bytes(self._decoded(data, encoding, hop), dest, content_type or None, in_memory=in_memory)
-        if declared is None or declared > in_memory:
-            with HashedFile(dest) as out:
-                for chunk in chunks:
+        encoded = encoding not in ("", "identity")
+        size = 0
+        with HashedFile(dest) if (declared is None or declared > in_memory) and not encoded else io.BytesIO() as out:
+            cut = None
+            try:
+                for chunk in self._chunks(response, hop):
                     out.write(chunk)
-                self._check_size(out.size, declared, hop)
-                return out.fetched(content_type or None)
-        data = b"".join(chunks)
-        self._check_size(len(data), declared, hop)
-        return save_bytes(data, dest, content_type or None, in_memory=in_memory)
+                    size += len(chunk)
+            except FetchTransient as error:
+                if not cut_too:
+                    raise
+                came = f"{size:,} bytes of {declared:,}" if declared is not None else f"{size:,} bytes, and no end,"
+                cut = f"{came} came: {error.reason.removeprefix(f'{hop}: ')}"
+            if isinstance(out, HashedFile):
+                return replace(out.fetched(content_type), cut=cut)
+            data = out.getvalue()
+        data = self._decoded(data, encoding, hop) if encoded else data
+        return replace(save_bytes(data, dest, content_type, in_memory=in_memory), cut=cut)
 
     def _decoded(self, data: bytes, encoding: str, hop: WireUrl) -> bytes:
         try:
@@ -190,18 +198,14 @@ class Fetcher:
         """The body, under the cap."""
         size = 0
         try:
-            for chunk in response.raw.stream(_CHUNK, decode_content=False):
+            # read1 returns what has arrived: what came before a failure is not lost with it.
+            while chunk := response.raw.read1(_CHUNK, decode_content=False):
                 size += len(chunk)
                 if size > self._max_bytes:
                     raise FetchRefused(f"{hop}: the body is larger than the {self._max_bytes:,} bytes allowed")
                 yield chunk
         except HTTPError as error:
             self._raise_transient(error, hop, response.request.deadline)  # type: ignore[attr-defined]
-
-    @staticmethod
-    def _check_size(size: int, declared: int | None, hop: WireUrl) -> None:
-        if declared is not None and size != declared:
-            raise FetchTransient(f"{hop}: {size:,} bytes of {declared:,} arrived")
 
     @staticmethod
     def _check_status(response: requests.Response, hop: WireUrl) -> None:

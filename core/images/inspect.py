@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import SpoolUnavailable
+from ..memory import Budget
 from . import signature
-from .drawing import Budget, TooLarge, draw, memory_needed
+from .drawing import TooLarge, draw, memory_needed
 from .jpeg import Scans, read_scans
 from .png import read_png
 from .signature import Format, Header, NotAnImage, read_header

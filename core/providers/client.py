@@ -25,8 +25,10 @@ import requests
 from urllib3.filepost import encode_multipart_formdata
 
 from ..errors import BadInput, ImagenError, Unavailable
+from ..http.memory import MOST_ANSWER
 from ..http.sessions import Answer, KeyAuth, SessionPool, WatchedBody, exchange, retry_after_seconds
 from ..http.transport import NoAuth, PooledAdapter
+from ..memory import Share
 from ..money import CREDITS_PER_USD
 from .addresses import api_origin, is_loopback, normalise_base_url
 from .catalog import ProviderCatalog
@@ -50,6 +52,7 @@ class RawReply:
         headers: The headers that matter, names in lower case.
         cut: Why the body is not complete, or None.
         url: Where the request was sent.
+        share: What the body takes of the memory for all answers, until nothing refers to it.
     """
 
     status: int
@@ -57,6 +60,7 @@ class RawReply:
     body: bytes = field(repr=False)
     cut: str | None = None
     url: str = ""
+    share: Share | None = field(default=None, repr=False, compare=False)
 
     def read(self) -> Reply:
         """Normalise the answer.
@@ -170,7 +174,7 @@ class ImageClient(ABC):
         connect_timeout: float = 10.0,
         read_timeout: float = 180.0,
         pool_size: int = 512,
-        max_reply_bytes: int = 128 * 2**20,
+        max_reply_bytes: int = MOST_ANSWER,
     ) -> None:
         self.provider = provider
         self.base_url = normalise_base_url(base_url or provider.base_url or "", self.default_path)
@@ -374,7 +378,7 @@ class ImageClient(ABC):
             for name in self.kept_headers
             if name in answer.headers
         }
-        return RawReply(answer.status, kept, self._auth.taken_from(answer.body), answer.cut, url)
+        return RawReply(answer.status, kept, self._auth.taken_from(answer.body), answer.cut, url, answer.share)
 
     def _raise_lost(self, error: requests.RequestException, *, sent: bool) -> NoReturn:
         host = urlsplit(self.base_url).netloc

@@ -65,6 +65,14 @@ _BASE64 = (
 _LEAVES = frozenset({*_URLS, *_BASE64} - {"data", "result"})
 _DEEPEST = 8
 _MOST_ENTRIES = 1000
+MOST_VALUES = 250_000
+"""Values of a JSON document. Each of them takes many times the bytes that it has in the document."""
+
+MOST_EVENTS = 50_000
+"""Lines of a stream of events, or of a reply that is JSON by the line."""
+
+MOST_ESCAPES = 1_000_000
+"""Percent signs of a JSON document, which may stand for escaped bytes of a picture."""
 _STATES = ("status", "state", "task_status")
 _TASK_IDS = ("id", "uuid", "task_id", "taskId", "generation_id", "request_id", "job_id", "prediction_id")
 _TASK_STATES = frozenset({
@@ -130,7 +138,7 @@ def _read_document(body: bytes, headers: Mapping[str, str]) -> Mapping[str, Any]
     try:
         found = _read_json(body)
     except UnreadableReply:
-        if lines := _best(body.decode("utf-8", "replace").splitlines()):
+        if body.count(b"\n") <= MOST_EVENTS and (lines := _best(body.decode("utf-8", "replace").split("\n"))):
             return lines
         raise
     if isinstance(found, str) and found.lstrip()[:1] in ("{", "["):
@@ -159,6 +167,9 @@ def read_object(body: bytes) -> Mapping[str, Any]:
 
 
 def _read_json(body: bytes) -> Any:
+    for what, marks, most in (("values", b",[{", MOST_VALUES), ("percent signs", b"%", MOST_ESCAPES)):
+        if sum(body.count(mark) for mark in marks) > most:
+            raise UnreadableReply(f"the API answered with success, and with more than {most:,} {what}")
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -253,8 +264,10 @@ def _is_event_stream(body: bytes, headers: Mapping[str, str]) -> bool:
 
 def _read_events(body: bytes) -> Mapping[str, Any]:
     """The last of the server-sent events (WHATWG HTML, section 9.2) that has a picture, else the last one."""
+    if body.count(b"\n") > MOST_EVENTS:
+        raise UnreadableReply(f"the API answered with events, and with more than {MOST_EVENTS:,} lines of them")
     texts = []
-    for event in re.split(r"\r?\n\r?\n", body.decode("utf-8", "replace").replace("\r\n", "\n")):
+    for event in body.decode("utf-8", "replace").replace("\r\n", "\n").split("\n\n"):
         lines = (line.partition(":") for line in event.split("\n"))
         texts.append("\n".join(value.removeprefix(" ") for name, _, value in lines if name == "data"))
     found = _best(texts)
@@ -269,8 +282,8 @@ def _best(texts: Iterable[str]) -> Mapping[str, Any]:
     best: Mapping[str, Any] | None = None
     for text in texts:
         try:
-            document = json.loads(text)
-        except (ValueError, RecursionError):
+            document = _read_json(text.encode("utf-8", "surrogatepass"))
+        except UnreadableReply:
             continue
         if isinstance(document, Mapping):
             last = document
@@ -380,7 +393,7 @@ def decode_base64(text: str, *, partial: bool = False) -> bytes:
         with suppress(ValueError):
             # As nearly all of them come; the rest takes three times as long.
             return base64.b64decode(text, validate=True)
-    plain = "".join(text.split()).strip(_SPACE)
+    plain = re.sub(r"\s+", "", text).strip(_SPACE)
     if "%" in plain:
         plain = unquote(plain)
     plain = plain.translate(_FROM_URL_ALPHABET).rstrip("=")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
+from ..http.memory import reading_needs, working_budget
 from ..ledger import Answered, ItemState, NewImage, Outcome, Refused, Rewritten, Unbilled, Unknown
 from ..limits import StopReason
 from ..providers import RawReply, Reply
@@ -103,15 +104,16 @@ def classify_reply(
         price: What an image costs; with it a reply that counts tokens or pixels tells its cost.
         trust_unbilled_5xx: Believe the provider's docs that a 500, 502, 503 or 504 is not billed.
     """
-    try:
-        reply = raw.read()
-    except ErrorReply as error:
-        return _error_reply(raw, error)
-    except ApiError as error:
-        return classify_error(error, trust_unbilled_5xx=trust_unbilled_5xx)
-    if any(image.blocked is None for image in reply.images):
-        return Decision(_answered(raw, reply, *_cost(reply, list_price, price)))
-    return Decision(_refused(raw, reply, list_price))
+    with working_budget().holding(reading_needs(len(raw.body))):
+        try:
+            reply = raw.read()
+        except ErrorReply as error:
+            return _error_reply(raw, error)
+        except ApiError as error:
+            return classify_error(error, trust_unbilled_5xx=trust_unbilled_5xx)
+        if any(image.blocked is None for image in reply.images):
+            return Decision(_answered(raw, reply, *_cost(reply, list_price, price)))
+        return Decision(_refused(raw, reply, list_price))
 
 
 def _cost(reply: Reply, list_price: int, price: Price | None) -> tuple[int, str]:

@@ -46,7 +46,8 @@ class ReplySpool:
     def load(self, call_id: str) -> RawReply | None:
         """Read a reply back; None if it is not here (or was cut by a crash before it was complete)."""
         try:
-            head, _, body = self._path(call_id).read_bytes().partition(b"\n")
+            with self._path(call_id).open("rb") as file:
+                head, body = file.readline(), file.read()
         except FileNotFoundError:
             return None
         try:
@@ -56,6 +57,13 @@ class ReplySpool:
             )
         except (ValueError, KeyError, TypeError):
             return None
+
+    def size(self, call_id: str) -> int:
+        """Bytes of a reply; 0 if it is not here."""
+        try:
+            return self._path(call_id).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def delete(self, call_id: str) -> None:
         """Forget a reply whose images are dealt with."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..http.memory import reading_needs, working_budget
 from ..ledger import CallIntent, ClaimedItem, ItemState, Rewrite, Rewritten, Unbilled
 from ..providers import ImageClient, RawReply, Recovery
 from ..providers.chat_models import ChatModel
@@ -38,7 +39,8 @@ def classify_rewrite(raw: RawReply, *, limit: int, model: ChatModel | None, assu
     Raises:
         ApiError: The answer is an error.
     """
-    reply = raw.read_chat()
+    with working_budget().holding(reading_needs(len(raw.body))):
+        reply = raw.read_chat()
     cost, source = _cost(reply, model, assumed)
     text, reason, state, cut = None, None, ItemState.REFUSED, False
     try:

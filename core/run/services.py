@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from ..delivery import DeliveryQueue, Downloader, Marker, Spool, Uploader
 from ..errors import BadInput, ImagenError
 from ..files import home
+from ..http.memory import answers_budget
 from ..http.sessions import user_agent
 from ..images import Fetcher, decoding_budget
 from ..inputs import InputShelf
@@ -67,7 +68,7 @@ class Services:
         self.halt = StopSignal()
         self._lock = threading.RLock()
         ledger.be_patient(delivery.patience)
-        decoding_budget()  # a mistake in its size is found before anything is bought
+        decoding_budget(), answers_budget()  # a mistake in a size is found before anything is bought
         self.spool = Spool(spool_folder(delivery), ledger.id, delivery.spool_max_bytes)
         # Chunks overlap and share these threads, first come, first served, so that chunks end in order.
         # A few more threads than calls may be in flight: some are busy writing down what the API has answered.

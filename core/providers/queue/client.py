@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from ...http.memory import reading_needs, working_budget
 from ...http.sessions import KeyAuth
 from ..addresses import api_origin
 from ..client import ImageClient, RawReply, Recovery, WireRequest
-from ..errors import BadKey, CannotRecover, NotSent, ReplyLost, status_error
+from ..errors import BadKey, CannotRecover, NotSent, ReplyLost, UnreadableReply, status_error
+from ..reply import read_object
 from ..request import ImageRequest
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -58,6 +60,7 @@ class QueueClient(ImageClient):
         job = _job_of(submitted)
         if job is None:
             return submitted
+        del submitted  # its memory is given back before more is asked for
         if on_job is not None:
             on_job(job)
         return self._result(job)
@@ -130,8 +133,6 @@ def _state(answer: RawReply) -> str:
 
 
 def _object(answer: RawReply) -> Mapping[str, Any]:
-    try:
-        document = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, Mapping) else {}
+    with suppress(UnreadableReply), working_budget().holding(reading_needs(len(answer.body))):
+        return read_object(answer.body)
+    return {}

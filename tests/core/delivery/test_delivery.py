@@ -29,6 +29,8 @@ from prefect_imagen.core.providers import ImageRequest, open_client
 from prefect_imagen.core.purchase.decision import classify_reply
 from prefect_imagen.core.storage import KeyTemplate, LocalStore, Stored, StoreNotUsable, StoreUnavailable
 
+from ...bill import check_bill
+
 MODEL = "google/imagen4/preview"
 
 
@@ -239,6 +241,51 @@ def test_what_can_be_shown_is_stored_as_it_is_and_what_is_wrong_is_said(
     assert post.ledger.images.count_damaged(row["run_id"]) == (damage is not None)
     assert post.harness.state(row["item_id"]) is ItemState.DELIVERED
     assert left(post) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "damage"),
+    [
+        (_picture("PNG"), None),
+        (_picture("JPEG"), None),
+        (_picture("WEBP"), None),
+        (_picture("PNG", cut=12), "its end is missing"),
+    ],
+    ids=["PNG", "JPEG", "WebP", "PNG without its end"],
+)
+def test_a_picture_shorter_than_its_server_announces_is_stored_if_that_is_all_there_is(
+    post: Post, data: bytes, damage: str | None
+) -> None:
+    encoded = base64.b64encode(data).decode()
+    post.sandbox.set_faults([{"fault": "other_bytes", "data": encoded, "missing": 77, "first_attempts": None}])
+    call_id = post.buy()
+    before = post.sandbox.stats()["cdn_gets"]
+    post.deliver(call_id)
+    assert post.sandbox.stats()["cdn_gets"] == before + 2, "what comes short is asked for once more"
+    (row,) = post.ledger.catalog.rows()
+    short = f"{len(data):,} bytes of {len(data) + 77:,} came: the body was cut after {len(data):,} bytes"
+    assert (row["state"], row["damage"]) == ("stored", f"{short}; {damage}" if damage else short)
+    assert Path(row["uri"].removeprefix("file://")).read_bytes() == data
+    assert post.harness.state(row["item_id"]) is ItemState.DELIVERED
+    assert left(post) == []
+    check_bill(post.ledger, post.sandbox, settled=True)
+
+
+def test_a_picture_that_is_cut_elsewhere_each_time_is_stored_once_it_is_whole(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last time of asking, no more is to be had: then a whole picture is enough, and a damaged one is not."""
+    data, fetch = _picture("PNG"), Fetcher.fetch
+    cuts = iter([12, 30, 11, 0, 12, 30, 11, 16])
+
+    def cut_elsewhere(fetcher: Fetcher, *args: Any, **options: Any) -> Any:
+        encoded = base64.b64encode(data[: len(data) - next(cuts)]).decode()
+        post.sandbox.set_faults([{"fault": "other_bytes", "data": encoded, "missing": 77, "first_attempts": None}])
+        return fetch(fetcher, *args, **options)
+
+    monkeypatch.setattr(Fetcher, "fetch", cut_elsewhere)
+    states = [post.deliver(post.buy(prompt))[0].state for prompt in ("a fox", "an owl")]
+    assert states == [FileState.READY, FileState.LATER]
 
 
 def test_what_was_damaged_on_its_way_is_stored_whole(post: Post) -> None:

@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.images import DecoderUnavailable, NotAnImage, drawing, inspect, thumbnail
-from prefect_imagen.core.images.drawing import BUDGET_VARIABLE, Budget, close_decoders, decoding_budget
+from prefect_imagen.core.images.drawing import BUDGET_VARIABLE, close_decoders, decoding_budget
 from prefect_imagen.core.images.signature import JPEG, WEBP
+from prefect_imagen.core.memory import Budget
 
 from ...waiting import until
 

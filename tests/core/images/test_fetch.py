@@ -50,9 +50,9 @@ def fetch(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Fetch a URL of a trusted server into `tmp_path / "image"`."""
     made: list[Fetcher] = []
 
-    def run(url: str, trust: list[str] | None = None, in_memory: int = 0, **options: Any) -> Any:
+    def run(url: str, trust: list[str] | None = None, in_memory: int = 0, cut_too: bool = False, **options: Any) -> Any:
         made.append(Fetcher([url] if trust is None else trust, **options))
-        return made[-1].fetch(url, tmp_path / "image", in_memory=in_memory)
+        return made[-1].fetch(url, tmp_path / "image", in_memory=in_memory, cut_too=cut_too)
 
     yield run
     for fetcher in made:
@@ -236,6 +236,34 @@ class TestBodies:
 
         with pytest.raises(FetchTransient):
             fetch(serve(reply).url)
+
+    @pytest.mark.parametrize(
+        ("head", "came"),
+        [
+            (b"Content-Length: 1000", b"abc"),
+            (b"Content-Length: 1000", b""),
+            (b"Transfer-Encoding: chunked", b"3\r\nabc\r\n"),
+            (b"Content-Encoding: gzip\r\nContent-Length: 1000", gzip.compress(b"abc")),
+        ],
+    )
+    @pytest.mark.parametrize("silent", [True, False])
+    def test_a_cut_body_that_is_asked_for(
+        self, serve: Serve, fetch: Any, head: bytes, came: bytes, silent: bool
+    ) -> None:
+        """Whether the connection ends, or is kept open for what never comes."""
+        stop = threading.Event()
+
+        def reply(out: BinaryIO, _: bytes) -> None:
+            out.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n" + came)
+            if silent:
+                out.flush()
+                stop.wait(5)
+            cut(out)
+
+        got = fetch(serve(reply).url, read_timeout=0.2, cut_too=True)
+        stop.set()
+        assert got.path.read_bytes() == (b"abc" if came else b"")
+        assert ("silent for 0.2 s" if silent else "cut") in got.cut
 
     def test_cut_before_any_answer(self, serve: Serve, fetch: Any) -> None:
         with pytest.raises(FetchTransient, match="cut"):

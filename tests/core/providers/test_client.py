@@ -14,6 +14,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,7 +23,9 @@ from pathlib import Path
 
 import pytest
 from prefect_imagen.core.errors import BadInput, Unavailable
+from prefect_imagen.core.http import sessions
 from prefect_imagen.core.http.sessions import WatchedBody, retry_after_seconds, user_agent
+from prefect_imagen.core.memory import GrowingBudget
 from prefect_imagen.core.providers import ImageClient, ImageRequest, RawReply, open_client
 from prefect_imagen.core.providers.addresses import api_origin, normalise_base_url
 from prefect_imagen.core.providers.errors import (
@@ -386,6 +389,60 @@ def test_a_reply_without_end_is_bounded(serve: Serve, client: Client) -> None:
     assert len(raw.body) == 1_000_000
     with pytest.raises(UnreadableReply, match="larger than 1,000,000"):
         raw.read()
+
+
+def test_many_replies_without_end_take_no_more_than_one_budget(
+    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come to their end one after the other, each cut at its own cap; what is dropped is room for the next."""
+    budget, seen = GrowingBudget(6_000_000, most=2_000_000), []
+    monkeypatch.setattr(sessions, "answers_budget", lambda: budget)
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(b"x" * 2**16)
+            seen.append(budget.used)
+
+    asked = client(serve(answer).url, max_reply_bytes=2_000_000)
+    with ThreadPoolExecutor(12) as threads:
+        replies = [threads.submit(asked.ask, REQUEST, f"pi-{n}") for n in range(12)]
+        for reply_ in as_completed(replies):
+            raw = reply_.result()
+            assert (len(raw.body), raw.cut) == (2_000_000, "the body is larger than 2,000,000 bytes")
+            replies.remove(reply_)
+            del raw, reply_
+    assert 2_000_000 <= max(seen) <= 6_000_000
+    assert budget.used == 0
+
+
+def test_a_reply_for_which_there_is_no_room_ends_at_the_deadline(
+    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of an ordinary length go on."""
+    budget = GrowingBudget(2_000_000, most=2_000_000)
+    monkeypatch.setattr(sessions, "answers_budget", lambda: budget)
+    other = budget.share()
+    assert other.grow(1_000_000, 0)
+    times = {"connect_timeout": 0.1, "read_timeout": 0.2}
+    raw = client(serve(reply(b"x" * 1_500_000)).url, **times).ask(REQUEST, "pi-1")
+    assert raw.cut == "the body took longer than the time allowed"
+    assert client(serve(reply(GOOD)).url, **times).ask(REQUEST, "pi-2").body == GOOD
+    del other, raw
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_encoded_reply_holds_what_it_came_to(
+    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    budget = GrowingBudget(400_000_000, most=200_000_000)
+    monkeypatch.setattr(sessions, "answers_budget", lambda: budget)
+    body = b"x" * 300_000
+    sent = zlib.compress(body, wbits=31) if packed else body
+    raw = client(serve(reply(sent, "200 OK", "content-encoding: gzip")).url).ask(REQUEST, "pi-1")
+    assert raw.body == body
+    assert budget.used == 300_000
 
 
 @pytest.mark.parametrize("wrong", ["no TLS", "untrusted"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -399,3 +400,24 @@ def test_no_json_object_makes_it_fail(document: dict[str, Any]) -> None:
 def test_no_bytes_make_it_fail_otherwise(body: bytes) -> None:
     with contextlib.suppress(UnreadableReply):
         read_reply(body, {})
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"data": [' + b"[]," * 10**6 + b"0]}", "250,000 values"),
+        (b'{"data": [{"url": "data:image/svg+xml,' + b"%20" * (10**6 + 1) + b'"}]}', "1,000,000 percent signs"),
+        (b"data: {}\n\n" * 10**5, "50,000 lines"),
+        (b"\n" * 10**6, "not with JSON"),
+        (b"\xe2\x80\xa8" * 10**6, "not with JSON"),
+    ],
+    ids=["values", "escapes", "events", "lines", "separators"],
+)
+def test_a_reply_that_would_take_many_times_its_size_is_unreadable(body: bytes, why: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnreadableReply, match=why):
+            RawReply(200, {}, body).read()
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(body)
+    finally:
+        tracemalloc.stop()
