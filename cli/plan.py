@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 _PARTS = frozenset({"model", "template", "aspect_ratio", "edition", "edition_timezone", "select", "image", "rewrite"})
 _COPIES = 5
+_ARRIVES = {
+    "url": "by address, fetched from the provider's servers",
+    "bytes": "in the reply; until it is stored, the spool of the worker has the only copy",
+}
 _ALSO = frozenset({"rewrite_fallback", "concurrency", "requests_per_minute", "offline"})
 
 
@@ -155,6 +159,7 @@ def _plan_regenerations(
 
 def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[str, Any]:
     from ..core.money import credits_to_usd
+    from ..core.providers import load_registry
 
     spec = made.model.spec
     items = ("items", "duplicates", "owned", "to_copy", "paid", "held", "refused", "erased", "to_buy")
@@ -168,6 +173,7 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
         "column": made.column,
         "inputs": asdict(made.inputs) if made.inputs is not None else None,
         "lifecycle": spec.lifecycle.model_dump(),
+        "returns": load_registry().provider(spec.provider).contract.returns,
         "destination": destination,
         "catalog": catalog,
         **{name: getattr(made, name) for name in counted},
@@ -201,6 +207,7 @@ def _show(
     budgets: Sequence[BudgetState] = (),
 ) -> None:
     from ..core.money import format_usd
+    from ..core.providers import load_registry
     from ..core.run.progress import duration
 
     spec = made.model.spec
@@ -234,6 +241,7 @@ def _show(
                 for state in budgets
             ),
             ("size", size),
+            ("arrives", _ARRIVES[load_registry().provider(spec.provider).contract.returns]),
             ("at risk", _at_risk(made, at_risk)),
             ("prompts", f"{made.prompts:,}{each}"),
             ("from column", made.column or ""),
