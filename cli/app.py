@@ -3,77 +3,69 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
-from importlib.metadata import version as package_version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..core.errors import ImagenError
-from .backup import backup
-from .blocks import blocks
-from .budget import budget
-from .check import check
-from .console import stderr, stdout
-from .deliver import deliver
-from .demo import demo
-from .deploy import deploy
-from .doctor import doctor
-from .erase import erase
+from .commands import Commands, Group, Later
+from .console import stderr
 from .exit_codes import BAD_INPUT, INCOMPLETE, INTERRUPTED, Terminated
-from .export import export
-from .gallery import gallery
-from .models import models
-from .plan import plan
-from .provenance import provenance
-from .reconcile import reconcile
-from .regenerate import regenerate
-from .repair import repair
-from .review import review
-from .run import run
-from .sandbox import sandbox
-from .sentences import explain, next_command, sentence
-from .signals import exit_within
-from .status import runs, status
-from .thumbnails import thumbnails
-from .verdicts import verdicts
 
-app = typer.Typer(
-    name="prefect-imagen",
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 _EXIT_SECONDS = 20.0
-_TRY = "Try it first"
-_WORK = "Work"
-_LOOK = "Look and judge"
-_SET_UP = "Set up"
-app.command("demo", rich_help_panel=_TRY)(demo)
-app.command("sandbox", rich_help_panel=_TRY)(sandbox)
-app.add_typer(models, name="models", rich_help_panel=_WORK)
-app.command("plan", rich_help_panel=_WORK)(plan)
-app.command("run", rich_help_panel=_WORK)(run)
-app.command("status", rich_help_panel=_WORK)(status)
-app.command("runs", rich_help_panel=_WORK)(runs)
-app.command("repair", rich_help_panel=_WORK)(repair)
-app.command("reconcile", rich_help_panel=_WORK)(reconcile)
-app.command("budget", rich_help_panel=_WORK)(budget)
-app.command("export", rich_help_panel=_WORK)(export)
-app.command("check", rich_help_panel=_WORK)(check)
-app.command("verdicts", rich_help_panel=_WORK)(verdicts)
-app.command("regenerate", rich_help_panel=_WORK)(regenerate)
-app.command("deliver", rich_help_panel=_WORK)(deliver)
-app.command("backup", rich_help_panel=_WORK)(backup)
-app.add_typer(provenance, name="provenance", rich_help_panel=_WORK)
-app.command("erase", rich_help_panel=_WORK)(erase)
-app.command("review", rich_help_panel=_LOOK)(review)
-app.command("gallery", rich_help_panel=_LOOK)(gallery)
-app.command("thumbnails", rich_help_panel=_LOOK)(thumbnails)
-app.command("doctor", rich_help_panel=_SET_UP)(doctor)
-app.add_typer(blocks, name="blocks", rich_help_panel=_SET_UP)
-app.add_typer(deploy, name="deploy", rich_help_panel=_SET_UP)
+_LISTED = {
+    "Try it first": {
+        "demo": "Run the whole job on this machine, without a key or a bill.",
+        "sandbox": "Start a server that answers like the image APIs, for free.",
+    },
+    "Work": {
+        "plan": "Show what a run would buy and what it would cost.",
+        "run": "Buy, verify and store an image for every prompt.",
+        "status": "Show how a run stands: items, money, unknown calls.",
+        "runs": "List all runs of a ledger, the latest first.",
+        "repair": "Deliver what is paid for, and settle unknown calls.",
+        "reconcile": "Compare the ledger and the catalog with the store.",
+        "budget": "Show, set or remove what a day and a month may cost.",
+        "export": "Write the catalog as CSV, JSON Lines or Parquet.",
+        "backup": "Copy a SQLite ledger while runs use it.",
+        "erase": "Erase images for good: objects, prompts, links and rows.",
+        "models": "List the models, their prices and what they can do.",
+        "provenance": "Show what pictures say of their origin: C2PA, XMP, sidecars.",
+    },
+    "Look and judge": {
+        "review": "Open a page to look at images, judge them and order others.",
+        "check": "Flag images that are blank, blurred, alike or badly shaped.",
+        "verdicts": "List what reviewers said about images, or read it from a file.",
+        "regenerate": "Buy new images in place of others.",
+        "deliver": "Copy approved images to a prefix, a folder or a ZIP file.",
+        "gallery": "Write the page of `review` as files for a disk or a static host.",
+        "thumbnails": "Make the thumbnails of the review page in advance.",
+    },
+    "Set up": {
+        "doctor": "Check everything that runs and deployments need.",
+        "blocks": "Create the Prefect blocks that deployments use.",
+        "deploy": "Write the files of your deployments.",
+    },
+}
+"""Every command, by the heading that it is listed under: the first paragraph of its own help."""
+_MODULES = {"runs": "status"}
+"""Modules of commands whose name is not that of their module."""
+
+
+class _All(Group):
+    """All commands, none of them loaded."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for panel, commands in _LISTED.items():
+            for name, summary in commands.items():
+                self.add_command(Later(name, _MODULES.get(name, name), summary, panel))
+
+
+app = Commands(
+    name="prefect-imagen", cls=_All, add_completion=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -84,14 +76,16 @@ def _start(
 ) -> None:
     """Bulk image generation that never pays twice: prompts in, verified images in S3 and a catalog out.
 
-    Start with [bold]prefect-imagen demo[/bold]: the whole job on this machine, without a key and without a bill.
+    Start with `prefect-imagen demo`: the whole job on this machine, without a key and without a bill.
     """
     del verbose  # read by `main`, which must know it even where the command line cannot be parsed
     if version:
-        stdout().print(f"prefect-imagen {package_version('prefect-imagen')}")
+        from .. import __version__
+
+        typer.echo(f"prefect-imagen {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        stdout().print(context.get_help().rstrip())
+        typer.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     code = _run(given)
     if arguments is None and "prefect" in sys.modules:
+        from .signals import exit_within
+
         exit_within(_EXIT_SECONDS, code)
     return code
 
@@ -119,16 +115,22 @@ def _run(given: list[str]) -> int:
         return INTERRUPTED
     except ImagenError as error:
         # Whatever a command lets through was found before anything was sent.
+        from .sentences import next_command, sentence
+
         _say(sentence(error))
         if (command := next_command(error, given)) is not None:
             stderr().print(f"  {command}", style="bold", soft_wrap=True)
         return BAD_INPUT
     except Exception as error:  # noqa: BLE001 - the last resort of the command line
+        from .sentences import explain
+
         message = explain(error)
         if message is not None:
             _say(message)
             return BAD_INPUT
         if "--verbose" in given:
+            import traceback
+
             stderr().print(traceback.format_exc().rstrip(), soft_wrap=True)
         _say(f"this should not have happened: {type(error).__name__}: {error}")
         if "--verbose" not in given:

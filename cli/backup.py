@@ -20,11 +20,12 @@ def backup(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Copy a ledger in SQLite while runs use it: a file of one moment, which only its owner may read.
+    """Copy a SQLite ledger while runs use it.
 
-    [dim]prefect-imagen backup ledger-2026-03-01.db[/dim]
+      prefect-imagen backup ledger-2026-03-01.db
 
-    A ledger in PostgreSQL: pg_dump. How to restore either: docs/account.md.
+    The copy is consistent, and only you can read it. For a ledger in PostgreSQL use pg_dump. docs/account.md says how
+    to restore either.
 
     Exit code: 0 the copy is there, 2 bad input.
     """

@@ -12,6 +12,7 @@ import typer
 from ..core.errors import BadInput, ImagenError
 from ..core.store_options import StoreOptions
 from . import options
+from .commands import Commands
 from .console import print_json, stdout, table
 from .exit_codes import OK
 from .flags import FlagsOf, Given, with_flags
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 
 _BLOCKS = "Blocks"
 
-blocks = typer.Typer(no_args_is_help=False, help="The blocks that deployments refer to.")
+blocks = Commands()
 
 
 @blocks.callback(invoke_without_command=True)
 def _start(context: typer.Context) -> None:
-    """The blocks that deployments refer to: key, destination, catalog."""
+    """Create the Prefect blocks that deployments use."""
     if context.invoked_subcommand is None:
-        stdout().print(context.get_help().rstrip())
+        typer.echo(context.get_help())
 
 
 @blocks.command("create")
@@ -63,12 +64,13 @@ def create(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Make or update the blocks, each checked against its service first; nothing is saved unless all are right.
+    """Create or update the three blocks: key, destination, catalog.
 
-    [dim]prefect-imagen blocks create --to s3://my-images/spring --catalog postgresql://imagen:…@db/imagen[/dim]
+      prefect-imagen blocks create --to s3://my-images/spring
 
-    The API key comes from AIMLAPI_API_KEY (OPENAI_API_KEY, GEMINI_API_KEY, FAL_KEY with --api), or is asked for
-    without being shown. What is missing is asked for in a terminal, and is an error elsewhere.
+    Each block is tried against its service first. Nothing is saved unless all of them work. The API key comes from
+    AIMLAPI_API_KEY (with --api from OPENAI_API_KEY, GEMINI_API_KEY or FAL_KEY). On a terminal you are asked for what
+    is missing, and a key is not shown; elsewhere it is an error.
     """
     del verbose
     from ..core.providers import Endpoint

@@ -36,13 +36,14 @@ def budget(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Show, set or remove what a day and a month may cost, over all runs of a ledger.
+    """Show, set or remove what a day and a month may cost.
 
-    [dim]prefect-imagen budget --day 20 --month 300 --timezone Europe/Berlin[/dim]
+      prefect-imagen budget --day 20 --month 300 --timezone Europe/Berlin
 
-    Every paid call is reserved at its highest price in each budget before it is sent; what is unknown stays reserved.
-    A run that reaches one ends as BudgetReached and says when it frees; the same command then goes on. A budget for one
-    provider leaves a fallback of another one to be bought from.
+    A budget counts all runs of a ledger. Before a call is sent, its highest price is reserved in each budget. A call
+    whose outcome is unknown stays reserved. A run that reaches a budget ends as BudgetReached and says when money is
+    free again; the same command then goes on. A budget for one provider leaves a fallback of another one to be bought
+    from.
     """
     del verbose
     from ..core.ledger import Ledger, Period

@@ -22,12 +22,12 @@ def check(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Flag images that are blank, blurred, of a wrong shape, with a border, or alike. Buys nothing, deletes nothing.
+    """Flag images that are blank, blurred, alike or badly shaped.
 
-    [dim]prefect-imagen check --edition spring --check mychecks:has_text[/dim]
+      prefect-imagen check --edition spring --check mychecks:has_text
 
-    Flags are in the catalog, sort the review, and hold a delivery with --hold-flagged.
-    What was checked before is not looked at again.
+    Flags are written to the catalog. They sort the review, and `deliver --hold-flagged` holds such images back. An
+    image that was checked before is not checked again. Nothing is bought or deleted.
 
     Exit code: 0 all were checked, 1 a check of your own failed on some, 2 bad input.
     """

@@ -14,12 +14,12 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 _PIPE_WIDTH = 160
 # Control characters but tab and line feed, and those that turn the direction of what follows.
@@ -31,13 +31,15 @@ def harmless(text: str) -> str:
     return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-class _Console(Console):
-    def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(harmless(text), **options)
-
-
 def _console(*, to_stderr: bool) -> Console:
-    console = _Console(stderr=to_stderr, markup=False, highlight=False, emoji=False)
+    # Help needs no rich, so it is not loaded for it.
+    from rich.console import Console
+
+    class Harmless(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(harmless(text), **options)
+
+    console = Harmless(stderr=to_stderr, markup=False, highlight=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _PIPE_WIDTH
     return console
@@ -71,6 +73,9 @@ def print_json(document: Any) -> None:
 
 def table(*columns: str, right: Iterable[str] = (), title: str | None = None) -> Table:
     """A table of ours, empty; the columns named in `right` are numbers."""
+    from rich import box
+    from rich.table import Table
+
     numbers = set(right)
     made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:

@@ -79,14 +79,14 @@ def deliver(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Copy approved images to a prefix, a folder or a ZIP file, with a manifest. Buys nothing.
+    """Copy approved images to a prefix, a folder or a ZIP file.
 
-    [dim]prefect-imagen deliver --to s3://shop/spring --edition spring --names '{row[SKU]}/{id}.{ext}'[/dim]
+      prefect-imagen deliver --to s3://shop/spring --edition spring
 
-    The same command again copies only what is missing, and takes back images that are not approved any more.
-    With --verdict any it copies whatever is stored.
+    A manifest lists them. The same command again copies only what is missing, and removes its copies of images that
+    are no longer approved. With --verdict any it copies all stored images. Nothing is bought.
 
-    Exit code: 0 all of it is there, 1 something is not (it says what), 2 bad input.
+    Exit code: 0 everything is delivered, 1 something is not (the output says what), 2 bad input.
     """
     del verbose
     from ..core.provenance import Marking

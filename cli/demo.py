@@ -43,12 +43,12 @@ def demo(
     folder: Annotated[bool, typer.Option("--folder", help="Deliver to a folder instead of an S3 server.")] = False,
     verbose: options.Verbose = False,
 ) -> int:
-    """Run the whole job on this machine: 24 images from a template, into a local S3, with a catalog and a bill.
+    """Run the whole job on this machine, without a key or a bill.
 
-    [dim]prefect-imagen demo --keep-running[/dim]
+      prefect-imagen demo --keep-running
 
-    Needs no key and no network, and leaves nothing running.
-    The same again buys nothing, since all is owned.
+    It makes 24 images from a template, stores them in a local S3, and writes a catalog. It needs no network, and
+    leaves nothing running. The same command again buys nothing, because you own all the images.
     """
     from .logs import set_up_prefect
     from .run_in_prefect import run_in_prefect

@@ -14,13 +14,14 @@ import typer
 
 from ..core.errors import BadInput
 from . import options
+from .commands import Commands
 from .console import print_json, stdout
 from .exit_codes import OK
 
 if TYPE_CHECKING:
     from ..blocks import ImageCatalog, LocalImageStore, S3ImageStore
 
-deploy = typer.Typer(rich_markup_mode="rich")
+deploy = Commands()
 _FILE = "prefect.yaml"
 _SAMPLE = "prompt\na {red|blue} fox in the snow\na lighthouse at {dawn|dusk}\n"
 _CHANGE = "What one would change"
@@ -28,9 +29,9 @@ _CHANGE = "What one would change"
 
 @deploy.callback(invoke_without_command=True)
 def _start(context: typer.Context) -> None:
-    """The deployments: on a schedule, by hand, on an event, and the repair."""
+    """Write the files of your deployments."""
     if context.invoked_subcommand is None:
-        stdout().print(context.get_help().rstrip())
+        typer.echo(context.get_help())
 
 
 @deploy.command("init")
@@ -64,11 +65,12 @@ def init(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Write a prefect.yaml of your own, for the blocks of `prefect-imagen blocks create`. Starts nothing.
+    """Write a prefect.yaml of your own. Starts nothing.
 
-    [dim]prefect-imagen deploy init imagen --prompts s3://my-images/prompts/nightly.csv --budget-usd 20[/dim]
+      prefect-imagen deploy init imagen --prompts nightly.csv --budget-usd 20
 
-    What is missing is asked for in a terminal. Nothing that exists is overwritten.
+    It uses the blocks of `prefect-imagen blocks create`. On a terminal you are asked for what is missing. No file is
+    overwritten.
     """
     del verbose
     from .. import deployments

@@ -71,12 +71,14 @@ def doctor(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Check all that a run and the next run of each deployment need: a line for each part, ok or what to do.
+    """Check everything that runs and deployments need.
 
-    [dim]prefect-imagen doctor --json[/dim]
+      prefect-imagen doctor --json
 
-    What is not saved as a block is taken from the environment, as `run` does. Nothing that costs is sent. Exit code 0:
-    no problem; 1: at least one.
+    Each part has a line: ok, or what to do. What is not saved as a block is taken from the environment, as `run` does.
+    No paid call is sent.
+
+    Exit code: 0 no problem, 1 at least one.
     """
     del verbose
     from ..core.providers import Endpoint

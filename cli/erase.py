@@ -79,14 +79,15 @@ def erase(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Erase images for good: their objects, prompts, links and rows. What they cost stays on the account.
+    """Erase images for good: objects, prompts, links and rows.
 
-    [dim]prefect-imagen erase --tag client=acme --older-than 90d[/dim]
+      prefect-imagen erase --tag client=acme --older-than 90d
 
-    Options are taken together. Nothing is erased without --yes. An erased image is not bought again by the same
-    command; another --edition buys it anew. docs/export.md says what cannot be reached from here.
+    Only images that match all options are erased, and nothing is without --yes. Their costs stay in the ledger. The
+    command that bought them does not buy them again; another --edition does. docs/export.md says which copies this
+    command cannot reach.
 
-    Exit code: 0 done, 1 something could not be deleted (the same command goes on), 2 bad input.
+    Exit code: 0 done, 1 something could not be deleted (run the same command again), 2 bad input.
     """
     del verbose
     from ..core.erase import erase as erase_items

@@ -51,11 +51,11 @@ def export(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Write the catalog, one row per image, as CSV, JSON Lines or Parquet.
+    """Write the catalog as CSV, JSON Lines or Parquet.
 
-    [dim]prefect-imagen export images.parquet --edition 2026-03-01[/dim]
+      prefect-imagen export images.parquet --edition 2026-03-01
 
-    The file appears whole or not at all. Without options it has every image of the catalog.
+    The file has one row per image. It appears whole or not at all. Without options it has every image.
     """
     del verbose
     from ..core.export import Format, export_catalog, export_stream

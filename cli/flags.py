@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from types import NoneType
@@ -14,16 +14,12 @@ import typer
 from pydantic import BaseModel
 
 from ..core.request import Option, options_of
+from .commands import ALL
 
 Command = Callable[..., int]
 
-_SHORT_ENOUGH = 25
-"""Options up to which a command's help shows all of them."""
-_EVERYDAY = frozenset({
-    "model", "template", "aspect_ratio", "edition", "budget_usd", "limit", "repeat", "concurrency", "unknown",
-    "key_template",
-})  # fmt: skip
-"""Options that the help of a command with more of them shows; `--help-all` shows the others."""
+_MANY = 25
+"""Flags above which a command has `--help-all`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +65,6 @@ def with_flags(command: Command) -> Command:
 
     Where they are many, `--help` shows those that most need, and a flag `--help-all` shows all.
     """
-    total = sum(len(mark.options()) for mark in _marks(command))
-    long = total > _SHORT_ENOUGH
     parameters: list[inspect.Parameter] = [_parameter("context", typer.Context, inspect.Parameter.empty)]
     marked: dict[str, list[Option]] = {}
     signature = inspect.signature(command, eval_str=True)
@@ -78,11 +72,11 @@ def with_flags(command: Command) -> Command:
         mark = next((note for note in get_args(parameter.annotation) if isinstance(note, FlagsOf)), None)
         if mark is not None:
             marked[name] = mark.options()
-            parameters += (_flag(option, hidden=long and option.name not in _EVERYDAY) for option in marked[name])
+            parameters += map(_flag, marked[name])
         elif name != "context":
             parameters.append(_parameter(name, parameter.annotation, parameter.default))
 
-    if long:
+    if sum(map(len, marked.values())) > _MANY:
         parameters.append(_parameter("help_all", _HelpAll, False))
 
     @functools.wraps(command)
@@ -98,23 +92,11 @@ def with_flags(command: Command) -> Command:
     return call
 
 
-def _marks(command: Command) -> Iterator[FlagsOf]:
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        yield from (note for note in get_args(parameter.annotation) if isinstance(note, FlagsOf))
-
-
 def _show_all(context: typer.Context, wanted: bool) -> None:
-    if not wanted:
-        return
-    hidden = [parameter for parameter in context.command.params if getattr(parameter, "hidden", False)]
-    for parameter in hidden:
-        parameter.hidden = False  # type: ignore[attr-defined]
-    try:
-        typer.echo(context.get_help().rstrip())
-    finally:
-        for parameter in hidden:
-            parameter.hidden = True  # type: ignore[attr-defined]
-    raise typer.Exit
+    if wanted:
+        context.meta[ALL] = True
+        typer.echo(context.get_help())
+        raise typer.Exit
 
 
 _HelpAll = Annotated[
@@ -136,7 +118,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _flag(option: Option, *, hidden: bool) -> inspect.Parameter:
+def _flag(option: Option) -> inspect.Parameter:
     """An option as a parameter that typer makes a flag of."""
     flag = option.flag
     kind = _kind(option.field.annotation, listed=flag.metavar is None)
@@ -154,7 +136,6 @@ def _flag(option: Option, *, hidden: bool) -> inspect.Parameter:
         metavar=flag.metavar,
         help=(flag.help or option.field.description or "") + (" May be repeated." if kind == list[str] else ""),
         rich_help_panel=option.section,
-        hidden=hidden,
         show_default=flag.shown if flag.shown is not None else default not in (None, False, 0),
         **bounds,
     )

@@ -31,12 +31,12 @@ def gallery(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Write the page of `review` as files that open from a disk or a static host.
+    """Write the page of `review` as files for a disk or a static host.
 
-    [dim]prefect-imagen gallery --out spring-gallery --edition 2026-spring[/dim]
+      prefect-imagen gallery --out spring-gallery --edition 2026-spring
 
-    Whoever looks at it saves their verdicts as a file, for `prefect-imagen verdicts --apply FILE`.
-    The files have prompts, source rows and costs in them.
+    A reviewer saves the verdicts as a file, and `prefect-imagen verdicts --apply FILE` reads it. The files contain
+    prompts, source rows and costs.
     """
     del verbose
     from ..core.review.choice import image_filter

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from ..core.request import RunRequest
 from . import options
+from .commands import Commands, Group
 from .console import facts, print_json, stdout, table
 from .exit_codes import INCOMPLETE, OK
 from .flags import FlagsOf, Given, with_flags
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SOON = 90
 
 
-class _Models(TyperGroup):
+class _Models(Group):
     """`models NAME` is `models show NAME`, as it was before there were other words."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -30,7 +30,7 @@ class _Models(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-models = typer.Typer(cls=_Models, name="models")
+models = Commands(cls=_Models, name="models")
 
 _OneModel = Annotated[str, typer.Argument(metavar="MODEL", help="Id, alias or MODEL@CONTRACT.")]
 
@@ -56,9 +56,9 @@ def listing(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """List the known models, or those that can do something.
+    """List the models, their prices and what they can do.
 
-    [dim]prefect-imagen models --takes seed --aspect-ratio 16:9 --max-usd 0.05[/dim]
+    prefect-imagen models --takes seed --aspect-ratio 16:9 --max-usd 0.05
     """
     del verbose, models
     if context.invoked_subcommand is not None:
@@ -84,7 +84,7 @@ def listing(
     if json:
         print_json([_document(spec) for spec in found])
     elif found:
-        _show_all(stdout(), tuple(found))
+        _show_all(stdout(), tuple(sorted(found, key=_order)))
     else:
         stdout().print("No model can do all of that.")
     return OK
@@ -97,9 +97,9 @@ def show(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Show everything that can be asked of one model, and its other contracts.
+    """Show the fields of one model, and its other contracts.
 
-    [dim]prefect-imagen models show google/imagen4/preview[/dim]
+    prefect-imagen models show google/imagen4/preview
     """
     del verbose, models
     from ..core.providers import load_registry
@@ -117,7 +117,7 @@ def show(
 def check(
     given: Annotated[Given, FlagsOf(RunRequest, only={"offline"})],
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Which; by default all that the catalog has used.")
+        list[str] | None, typer.Argument(metavar="MODEL", help="Which; by default all that the catalog has used.")
     ] = None,
     catalog: options.Catalog = None,
     base_url: options.BaseUrl = None,
@@ -126,12 +126,13 @@ def check(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Show which models will go, when, and what comes after them.
+    """Show which models are being retired, when, and what replaces them.
 
-    [dim]prefect-imagen models check --days 30[/dim]
+      prefect-imagen models check --days 30
 
-    Asks the API's catalogue; without an answer, what this package knows. Exit code 1 if one that is used is withdrawn,
-    shut down by its maker, or will be within --days.
+    The API's catalogue is asked. If it does not answer, the dates are those of this package.
+
+    Exit code: 0 no model that you use is retired within --days, 1 one is, 2 bad input.
     """
     del verbose, models
     from datetime import UTC, datetime
@@ -197,40 +198,35 @@ def _document(spec: ModelSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json")
 
 
-def _ratios(resolved: ResolvedModel) -> str:
-    field = resolved.contract.fields.get("aspect_ratio")
-    return " ".join(field.choices if field is not None else resolved.contract.aspect_ratios or ())
+def _order(spec: ModelSpec) -> tuple[bool, bool, int, str]:
+    """Those that can be used first, the cheapest first."""
+    gone = spec.lifecycle.status == "withdrawn" or spec.lifecycle.upstream_shutdown is not None
+    return gone, spec.price is None, spec.price.credits if spec.price is not None else 0, spec.id
 
 
 def _show_all(console: Console, specs: tuple[ModelSpec, ...]) -> None:
     from ..core.money import format_usd
     from ..core.providers.spec import ResolvedModel
 
-    rows = table("model", "an image", "aspect ratios", "prompt", "state", right=("an image", "prompt"))
+    rows = table("model", "an image", "prompt", "state", right=("an image", "prompt"))
+    rows.columns[0].no_wrap = True  # an id is there to be copied
     notes: dict[str, None] = {}
     for spec in specs:
-        resolved = ResolvedModel(spec, spec.default_contract)
-        limit = resolved.contract.prompt_limit
-        names = "\n".join((spec.id, *(f"  = {alias.name}" for alias in spec.aliases)))
+        limit = ResolvedModel(spec, spec.default_contract).contract.prompt_limit
         state: str = spec.lifecycle.status
         if spec.lifecycle.withdrawn_at:
-            state = f"withdrawn {spec.lifecycle.withdrawn_at}\nnow {spec.lifecycle.successor}"
+            state = f"withdrawn {spec.lifecycle.withdrawn_at}, now {spec.lifecycle.successor}"
         elif spec.lifecycle.upstream_shutdown:
-            state = f"{state}; upstream\nshut {spec.lifecycle.upstream_shutdown}"
+            state = f"shut down {spec.lifecycle.upstream_shutdown}"
         if spec.lifecycle.note:
             notes[spec.lifecycle.note] = None
-        rows.add_row(
-            names,
-            format_usd(spec.price.credits) if spec.price else "ask",
-            _ratios(resolved),
-            f"≤ {limit}" if limit else "any",
-            state,
-        )
+        price = format_usd(spec.price.credits) if spec.price else "ask"
+        rows.add_row(spec.id, price, f"≤ {limit}" if limit else "any", state)
     console.print(rows)
     for note in notes:
         console.print("Note  ", style="bold yellow", end="")
         console.print(note, soft_wrap=True)
-    console.print("\n`prefect-imagen models show MODEL` has every field, and its other contracts.", style="dim")
+    console.print("\n`prefect-imagen models show MODEL` shows its fields, shapes, aliases and contracts.", style="dim")
 
 
 def _show_one(console: Console, resolved: ResolvedModel) -> None:

@@ -18,8 +18,9 @@ _OUTPUT = "Output"
 
 _PROMPTS = typer.Argument(
     metavar="PROMPTS",
-    help="File or s3:// object of prompts: TXT, CSV, TSV, JSONL or Parquet; or a plan of `plan --out`; a folder or "
-    "'pattern' of pictures, or catalog:CRITERIA; or the prompts themselves, each in quotes; or - for standard input.",
+    help="A file, prompts in quotes, or - for standard input. A file or s3:// object has prompts (TXT, CSV, TSV, "
+    "JSONL or Parquet) or a plan of `plan --out`. For pictures to start from: a folder, a 'pattern' or "
+    "catalog:CRITERIA.",
 )
 Prompts = Annotated[list[str], _PROMPTS]
 OptionalPrompts = Annotated[list[str] | None, _PROMPTS]
@@ -32,7 +33,7 @@ Catalog = Annotated[
     typer.Option(
         envvar="PREFECT_IMAGEN_CATALOG",
         metavar="URL|PATH",
-        help="Ledger and catalog: SQLite file or postgresql://… (default: ~/.prefect-imagen/ledger.db)",
+        help="Ledger, by default ~/.prefect-imagen/ledger.db; a SQLite file or postgresql://….",
         rich_help_panel=_WHERE,
         show_default=False,
     ),
@@ -59,7 +60,7 @@ Api = Annotated[
     typer.Option(
         "--api",
         metavar="NAME",
-        help="Protocol: aimlapi (the default), openai, gemini or queue. A model such as openai:gpt-image-2 says it.",
+        help="Protocol: aimlapi (the default), openai, gemini or queue; a model such as openai:gpt-image-2 names it.",
         rich_help_panel=_API,
         show_default=False,
     ),
@@ -68,7 +69,7 @@ BaseUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="An API that is not at its public address: your own server, a sandbox. Also AIMLAPI_BASE_URL, "
+        help="Address of another server; your own, or a sandbox. The environment may have it: AIMLAPI_BASE_URL, "
         "OPENAI_BASE_URL, GEMINI_BASE_URL, FAL_QUEUE_URL.",
         rich_help_panel=_API,
     ),
@@ -88,7 +89,7 @@ Models = Annotated[
         "--models",
         envvar="PREFECT_IMAGEN_MODELS",
         metavar="FILE",
-        help="Models of your own, or other prices: YAML or JSON (docs/models.md).",
+        help="Models of your own, or other prices, as YAML or JSON (docs/models.md).",
         rich_help_panel=_API,
         callback=_use_models,
         is_eager=True,

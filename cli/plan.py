@@ -54,11 +54,14 @@ def plan(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Show what a run would buy and cost, what is owned already, and every prompt that does not fit.
+    """Show what a run would buy and what it would cost.
 
-    [dim]prefect-imagen plan prompts.csv --template '{{ product }}, {studio|outdoor} light'[/dim]
+      prefect-imagen plan prompts.csv --template '{{ product }}, {studio|outdoor} light'
 
-    Asks the API for prices, and buys nothing. Exit code 2 if prompts do not fit the model.
+    It also shows what you own already, and every prompt that does not fit the model. The API is asked for prices.
+    Nothing is bought.
+
+    Exit code: 0 all prompts fit the model, 2 some do not, or bad input.
     """
     del verbose, models
     if regenerations:

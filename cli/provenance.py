@@ -10,6 +10,7 @@ import typer
 
 from ..core.errors import BadInput
 from . import options
+from .commands import Commands
 from .console import facts, print_json, stderr, stdout, table
 from .exit_codes import INCOMPLETE, OK
 from .flags import with_flags
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 40
 
-provenance = typer.Typer(
-    help="What pictures say of their origin: C2PA, XMP, sidecars.", no_args_is_help=True, rich_markup_mode="rich"
-)
+provenance = Commands(help="Show what pictures say of their origin: C2PA, XMP, sidecars.", no_args_is_help=True)
 
 Trust = Annotated[
     str | None,
@@ -40,7 +39,7 @@ def check(
     store: options.Endpoint,
     where: Annotated[
         list[str],
-        typer.Argument(metavar="WHERE...", help="s3://bucket/prefix, folder, picture, or the id of a run."),
+        typer.Argument(metavar="WHERE", help="s3://bucket/prefix, folder, picture, or the id of a run."),
     ],
     trust: Trust = None,
     catalog: options.Catalog = None,
@@ -48,9 +47,9 @@ def check(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Check that every picture says that an AI made it: how, by whom, whether it holds, what is missing.
+    """Check that every picture says that an AI made it.
 
-    [dim]prefect-imagen provenance check s3://bucket/delivered --trust roots.pem --csv > audit.csv[/dim]
+      prefect-imagen provenance check s3://bucket/delivered --trust roots.pem --csv > audit.csv
 
     Exit code: 0 all are marked and none is broken, 1 one is not, 2 bad input.
     """
@@ -91,9 +90,9 @@ def show(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Show everything that one picture says of itself, and what that is worth.
+    """Show what one picture says of its origin, and whether that can be trusted.
 
-    [dim]prefect-imagen provenance show cat.png[/dim]
+      prefect-imagen provenance show cat.png
 
     Exit code: 0 it is marked and not broken, 1 it is not, 2 bad input.
     """

@@ -44,13 +44,14 @@ def reconcile(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Compare ledger, catalog and store: what is missing, unrecorded, or of another size or checksum.
+    """Compare the ledger and the catalog with the store.
 
-    [dim]prefect-imagen reconcile --to s3://bucket/spring --apply[/dim]
+      prefect-imagen reconcile --to s3://bucket/spring --apply
 
-    Without --to: every destination the ledger knows. Nothing is bought, overwritten or deleted.
+    It lists objects that are missing, that the ledger does not know, or that have another size or checksum. Without
+    --to it looks at every destination of the ledger. Nothing is bought, overwritten or deleted.
 
-    Exit code: 0 nothing differs (or all of it was mended), 1 something does, or a paid image is lost, 2 bad input.
+    Exit code: 0 nothing differs or everything was mended, 1 something differs or a paid image is lost, 2 bad input.
     """
     del verbose
     from ..core.ledger import Ledger

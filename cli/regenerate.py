@@ -34,7 +34,7 @@ def regenerate(
     reviewer: options.Reviewer,
     images: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[IMAGE]...", help="Ids of images that are to be made anew; else criteria name them."),
+        typer.Argument(metavar="IMAGE", help="Ids of images that are to be made anew; else criteria name them."),
     ] = None,
     prompt: Annotated[
         str | None,
@@ -58,12 +58,13 @@ def regenerate(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Have images made anew: with another seed, or with --prompt or --set. Each is bought once, whoever asks for it.
+    """Buy new images in place of others.
 
-    [dim]prefect-imagen regenerate --verdict rejected --budget-usd 5[/dim]
+      prefect-imagen regenerate --verdict rejected --budget-usd 5
 
-    Without images and criteria it buys what was asked for on the review page.
-    `prefect-imagen plan --regenerations` shows what it would buy. The new images go to where the old ones are.
+    The new image has another seed, or what --prompt and --set say. The same order is bought once, even if several
+    people place it. Without images and criteria the command buys what was ordered on the review page;
+    `prefect-imagen plan --regenerations` shows what that would cost. New images are stored beside the old ones.
 
     Exit code: 0 all delivered, 1 something is missing (the report says what), 2 bad input.
     """

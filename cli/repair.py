@@ -28,7 +28,7 @@ def repair(
     items: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ITEM]...", help="Decide on these items only: item or request ids, or unique beginnings of them."
+            metavar="ITEM", help="Decide on these items only: item or request ids, or unique beginnings of them."
         ),
     ] = None,
     no_log: Annotated[
@@ -48,14 +48,15 @@ def repair(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Deliver what is paid for; ask the API's log about unknown calls; decide on what it does not know.
+    """Deliver what is paid for, and settle unknown calls.
 
-    [dim]prefect-imagen repair --unknown retry[/dim]
+      prefect-imagen repair
 
-    Nothing is bought, except with --unknown retry. Each provider that was bought
-    from is asked, for its log or its jobs, if the environment has its key (AIMLAPI_API_KEY, FAL_KEY).
+    An unknown call may have been billed, but its answer is lost. Each provider that was bought from is asked about such
+    calls, if the environment has its key (AIMLAPI_API_KEY, FAL_KEY), which costs nothing. You decide on those that no
+    provider knows: --unknown retry buys them again, and may pay twice. Nothing else is bought.
 
-    Exit code: 0 nothing is left to repair, 1 something is (it says what), 2 bad input.
+    Exit code: 0 nothing is left to repair, 1 something is (the output says what), 2 bad input.
     """
     del verbose
     from ..core.repair import Stores

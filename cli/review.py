@@ -79,11 +79,12 @@ def review(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Open a page to look at the pictures, judge them, and ask for others. Its first line is the address.
+    """Open a page to look at images, judge them and order others.
 
-    [dim]prefect-imagen review --unreviewed --reviewer Ada[/dim]
+      prefect-imagen review --unreviewed --reviewer Ada
 
-    The page runs on this machine until Ctrl-C. Nothing is bought and nothing is deleted.
+    The first line of output is the address of the page. It runs on this machine until Ctrl-C. Nothing is bought or
+    deleted.
     """
     del verbose
     from ..core.review.access import Access

@@ -42,14 +42,13 @@ def run(
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> int:
-    """Generate, verify, deliver and catalog an image for every prompt; buy nothing that is owned.
+    """Buy, verify and store an image for every prompt.
 
-    [dim]prefect-imagen run prompts.csv --to s3://bucket/spring --aspect-ratio 16:9 --budget-usd 25[/dim]
+      prefect-imagen run prompts.csv --to s3://bucket/spring --budget-usd 25
 
-    The key is taken from AIMLAPI_API_KEY (OPENAI_API_KEY, GEMINI_API_KEY, FAL_KEY), S3 credentials from where AWS
-    tools look.
-    The same command again buys only what is missing.
-    Where a Prefect API is configured, the run is a flow run in it.
+    The same command again buys only what is missing. The API key is read from AIMLAPI_API_KEY (OPENAI_API_KEY,
+    GEMINI_API_KEY, FAL_KEY), S3 credentials from where AWS tools look. If PREFECT_API_URL is set, the run is a flow
+    run.
 
     Exit code: 0 all delivered, 1 something is missing (the report says what), 2 bad input.
     """

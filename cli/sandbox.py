@@ -24,11 +24,12 @@ _NOT_HERE = frozenset({"host", "port_file", "exit_with_stdin", "success_status",
 def sandbox(
     given: Annotated[Given, FlagsOf(SandboxOptions, without=_NOT_HERE)], verbose: options.Traceback = False
 ) -> int:
-    """Run a stand-in for the API: the same requests and replies, real pictures, a bill, faults on demand.
+    """Start a server that answers like the image APIs, for free.
 
-    [dim]prefect-imagen sandbox --port 8899 --latency 2[/dim]
+      prefect-imagen sandbox --port 8899 --latency 2
 
-    It listens on this machine only. Its bill: GET /sandbox/bill; its faults: PUT /sandbox/faults.
+    It draws real pictures, keeps a bill, and fails on demand. It listens on this machine only. GET /sandbox/bill
+    shows the bill; PUT /sandbox/faults sets the faults.
     """
     del verbose
     from ..sandbox.server import serve

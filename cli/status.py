@@ -46,9 +46,9 @@ def status(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Show how a run stands: items, money, and the calls that may have been billed without an answer.
+    """Show how a run stands: items, money, unknown calls.
 
-    [dim]prefect-imagen status --catalog sqlite:////data/ledger.db[/dim]
+    prefect-imagen status --catalog sqlite:////data/ledger.db
     """
     del verbose
     from ..core.ledger import ImageFilter
@@ -110,7 +110,7 @@ def runs(
 ) -> int:
     """List all runs of a ledger, the latest first.
 
-    [dim]prefect-imagen runs --json[/dim]
+    prefect-imagen runs --json
     """
     del verbose
     from .catalogs import existing_ledger

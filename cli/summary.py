@@ -26,7 +26,8 @@ _STATE_STYLE = {
 _HALT_ADVICE = {
     StopReason.CREDIT: "Top up the account, then the same command buys the rest:",
     StopReason.KEY: "Give a key that is accepted (by its environment variable), then the same command buys the rest:",
-    StopReason.MODEL: "The API does not serve this model; `prefect-imagen models` lists others.",
+    StopReason.MODEL: "The API does not serve this model; `prefect-imagen models` lists others. A server that "
+    "speaks OpenAI's protocol is called with --api openai.",
     StopReason.RATE: "The API asked for a longer pause than is worth waiting. Later, or with --requests-per-minute:",
     StopReason.API: "When the API can be reached, the same command buys the rest:",
     StopReason.CALLS: "When the API answers as it should, the same command buys the rest:",

@@ -26,11 +26,11 @@ def thumbnails(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """Make the thumbnails of the review page before anybody looks at it.
+    """Make the thumbnails of the review page in advance.
 
-    [dim]prefect-imagen thumbnails --edition 2026-03-01[/dim]
+      prefect-imagen thumbnails --edition 2026-03-01
 
-    The page makes those that are missing when they are looked at. They lie in ~/.prefect-imagen/thumbnails.
+    The page makes missing thumbnails when it shows them. They are kept in ~/.prefect-imagen/thumbnails.
     """
     del verbose
     from ..core.review.ahead import make_thumbnails

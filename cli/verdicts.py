@@ -34,11 +34,11 @@ def verdicts(
     json: options.Json = False,
     verbose: options.Traceback = False,
 ) -> int:
-    """List what reviewers said about images, write it to a file, or take in a file of verdicts.
+    """List what reviewers said about images, or read it from a file.
 
-    [dim]prefect-imagen verdicts --apply verdicts.jsonl[/dim]
+      prefect-imagen verdicts --apply verdicts.jsonl
 
-    The list has what the verdicts of an image amount to; the file has each of them, with reviewer and time.
+    The list shows one verdict per image. A file has every verdict, with its reviewer and time.
 
     Exit code: 0 all of it is done, 1 some images of the file are unknown or have changed, 2 bad input.
     """

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -99,7 +98,7 @@ class Options(BaseModel):
     section: ClassVar[str] = "Options"
     """Heading of the group in the help of the command line and in the docs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
@@ -141,7 +140,7 @@ AspectRatio = Annotated[
 ]
 Edition = Annotated[
     str,
-    Field(description="Another edition buys fresh images of the same prompts; {scheduled_date} is filled in."),
+    Field(description="Another edition buys the same prompts anew; {scheduled_date} is filled in."),
     Flag(metavar="TEXT"),
 ]
 EditionTimezone = Annotated[
@@ -149,7 +148,7 @@ EditionTimezone = Annotated[
 ]
 BudgetUsd = Annotated[
     float | None,
-    Field(gt=0, allow_inf_nan=False, description="Most this run may cost, in USD; nothing beyond it is sent."),
+    Field(gt=0, allow_inf_nan=False, description="The most that this run may cost, in USD; nothing beyond it is sent."),
     Flag(metavar="USD"),
 ]
 Tags = Annotated[
@@ -160,12 +159,12 @@ Tags = Annotated[
 ]
 ModelName = Annotated[
     str,
-    Field(description="Image model: id, alias or MODEL@CONTRACT; `prefect-imagen models` lists them."),
+    Field(description="Image model; an id, an alias or MODEL@CONTRACT. `prefect-imagen models` lists them."),
     Flag(metavar="MODEL"),
 ]
 Template = Annotated[
     str | None,
-    Field(description="Jinja2 template over a row's columns: '{{ product }} on {marble|oak}'."),
+    Field(description="Jinja2 template over the columns of a row; for example '{{ product }} on {marble|oak}'."),
     Flag(metavar="TEXT|@FILE", file=True),
 ]
 Concurrency = Annotated[int, Field(ge=1, le=512, description="Paid calls in flight."), Flag(metavar="N")]
@@ -251,7 +250,9 @@ class ImageOptions(Options):
         Flag(metavar="NAME=V1,V2"),
     ] = Field(default_factory=dict)
     repeat: Annotated[
-        int, Field(ge=1, le=1000, description="Images of each prompt, each its own purchase."), Flag(metavar="N")
+        int,
+        Field(ge=1, le=1000, description="Images of each prompt; each is a purchase of its own."),
+        Flag(metavar="N"),
     ] = 1
     fallback: Annotated[
         tuple[str, ...],
@@ -543,14 +544,14 @@ class RunRequest(Options):
     edition_timezone: EditionTimezone = "UTC"
     budget_usd: BudgetUsd = None
     tags: Tags = Field(default_factory=dict)
-    select: PromptOptions = PromptOptions()
-    image: ImageOptions = ImageOptions()
+    select: PromptOptions = PromptOptions.model_construct()
+    image: ImageOptions = ImageOptions.model_construct()
     rewrite: Annotated[
         Rewrite | None, BeforeValidator(lambda value: {"model": value} if isinstance(value, str) else value)
     ] = None
-    limits: Limits = Limits()
-    policy: Policy = Policy()
-    delivery: Delivery = Delivery()
+    limits: Limits = Limits.model_construct()
+    policy: Policy = Policy.model_construct()
+    delivery: Delivery = Delivery.model_construct()
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -573,6 +574,8 @@ class RunRequest(Options):
         """
         if _SCHEDULED_DATE not in self.edition:
             return self
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
         try:
             zone = ZoneInfo(self.edition_timezone)
         except (ZoneInfoNotFoundError, ValueError):
@@ -630,7 +633,7 @@ class ChainStep(Options):
         str | None, Field(description="Makes its prompts. None: the prompts of the step before, as they were sent.")
     ] = None
     aspect_ratio: AspectRatio = None
-    image: ImageOptions = ImageOptions()
+    image: ImageOptions = ImageOptions.model_construct()
 
 
 @dataclass(frozen=True, slots=True)

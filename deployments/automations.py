@@ -25,6 +25,7 @@ from prefect.settings import get_current_settings
 
 from ..core.errors import BadInput
 from ..flows.events import BudgetWarning, ModelRetiring, Payload, ReviewRequested, RunIncomplete, UnknownWaiting
+from ..flows.progress import MONEY_LABEL
 
 _FLOWS = ("imagen_pipeline", "imagen_repair", "imagen_fanout", "imagen_shard", "imagen_review_chain")
 # A fan-out starts its shards again by itself, and a shard without its fan-out has nobody to report to.
@@ -113,11 +114,11 @@ def _failure(block_id: UUID) -> AutomationCore:
                 subject="imagen: {{ flow_run.name }}: {{ event.event.split('.')[-1] }}",
                 body="{{ event.payload.validated_state.message or 'Prefect gives no reason.' }}\n"
                 "{% if event.event == 'prefect.flow-run.Late' %}"
-                "No worker has started it, so it has cost nothing. `prefect-imagen doctor` says what is missing."
+                "No worker has started it, so it has cost nothing. `prefect-imagen doctor` shows what is missing."
                 "{% else %}"
-                "`prefect-imagen status {{ flow_run.id }}` says what was billed; a run that it does not know has cost "
-                "nothing. Once the cause is mended: `prefect flow-run retry {{ flow_run.id }}`, which buys only what "
-                "is missing."
+                f"Cost: {{{{ flow_run.labels['{MONEY_LABEL}'] or 'none recorded' }}}}. "
+                "`prefect-imagen status {{ flow_run.id }}` shows the exact amount. When the cause is mended, "
+                "`prefect flow-run retry {{ flow_run.id }}` goes on, and buys only what is missing."
                 "{% endif %}\n{{ flow_run|ui_url }}",
             )
         ],

@@ -1,4 +1,4 @@
-"""How far a run is, as a progress artifact that follows it."""
+"""How far a run is, as a progress artifact that follows it, and what it cost, as a label of its flow run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import time
 from types import TracebackType
 from uuid import UUID
 
+import prefect.runtime
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.client.orchestration import get_client
 
 from ..core.errors import ImagenError
 from ..core.ledger import Ledger, RunProgress
-from ..core.run.progress import Speed, done_percent, status_line
+from ..core.run.progress import Speed, done_percent, money, status_line
+
+MONEY_LABEL = "prefect-imagen.money"
+"""Label of a flow run with its money so far, for notifications: a run whose process dies cannot tell it any more."""
 
 _LOOK_SECONDS = 2.0
 _SECONDS = 5.0
@@ -44,6 +49,7 @@ class ProgressArtifact:
         self._artifact: UUID | None = None
         self._written = (0.0, 0.0)
         self._complaint = ""
+        self._labelled = ""
         context = contextvars.copy_context()  # where Prefect keeps which run this is, and which server
         self._thread = threading.Thread(target=context.run, args=(self._watch,), name="imagen-artifact", daemon=True)
 
@@ -92,7 +98,15 @@ class ProgressArtifact:
                 self._artifact = made if isinstance(made, UUID) else None
             else:
                 update_progress_artifact(self._artifact, percent, description=text)
+            self._label(money(progress))
         except Exception as error:  # noqa: BLE001 - for people to look at; it never changes how a run ends
             self._complaint = f"{type(error).__name__}: {error}"
         else:
             self._complaint = ""
+
+    def _label(self, text: str) -> None:
+        flow_run_id = prefect.runtime.flow_run.id
+        if flow_run_id is not None and text != self._labelled:
+            with get_client(sync_client=True) as client:
+                client.update_flow_run_labels(UUID(str(flow_run_id)), {MONEY_LABEL: text})
+            self._labelled = text

@@ -100,6 +100,7 @@ class LocalS3:
         self._startup_timeout = startup_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: dict[str, int] = {}
+        self._clients: dict[str, S3Client] = {}
         self.access_key = secrets.token_hex(8)
         self.secret_key = secrets.token_hex(20)
 
@@ -192,22 +193,26 @@ class LocalS3:
             raise LocalS3Error(f"bucket {name!r} was not made: {error}") from None
 
     def client(self) -> S3Client:
-        """A boto3 client of this server, with short time-outs and no retries."""
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            region_name="us-east-1",
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            config=Config(
-                retries={"total_max_attempts": 1},
-                connect_timeout=2,
-                read_timeout=10,
-                s3={"addressing_style": "path"},
-                # The server is on this machine: a proxy of the environment cannot reach it.
-                proxies={"http": "", "https": ""},
-            ),
-        )
+        """A boto3 client of this server, with short time-outs and no retries; the same one for all who ask."""
+        address = self.endpoint_url
+        if address not in self._clients:
+            # A tenth of a second each: boto3 reads its description of S3 anew.
+            self._clients[address] = boto3.session.Session().client(
+                "s3",
+                endpoint_url=address,
+                region_name="us-east-1",
+                aws_access_key_id=self.access_key,
+                aws_secret_access_key=self.secret_key,
+                config=Config(
+                    retries={"total_max_attempts": 1},
+                    connect_timeout=2,
+                    read_timeout=10,
+                    s3={"addressing_style": "path"},
+                    # The server is on this machine: a proxy of the environment cannot reach it.
+                    proxies={"http": "", "https": ""},
+                ),
+            )
+        return self._clients[address]
 
     def __enter__(self) -> Self:
         return self.start()
@@ -256,6 +261,8 @@ class LocalS3:
             # A bucket takes seven volumes, files that grow. By itself the server allows only as many
             # as a full disk would hold, and answers 500 from the seventieth bucket or so on.
             "-volume.max=5000",
+            # Nobody else has to learn that the only volume server goes.
+            "-volume.preStopSeconds=0",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-webdav=false",

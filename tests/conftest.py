@@ -74,6 +74,19 @@ def imagen_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     close_ledgers()
 
 
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses before another try are a twentieth, in this process; those that a service names are kept."""
+    from prefect_imagen.core.limits import Backoff
+
+    delay = Backoff.delay
+
+    def shorter(self: Backoff, tries: int, retry_after: float | None = None) -> float:
+        return delay(self, tries, retry_after) / (20 if retry_after is None else 1)
+
+    monkeypatch.setattr(Backoff, "delay", shorter)
+
+
 @pytest.fixture(scope="session")
 def prefect_api() -> Iterator[str]:
     """A running Prefect server for the whole session, in a process of its own; its API's URL."""

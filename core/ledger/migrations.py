@@ -17,7 +17,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ..providers.providers import DEFAULT_PROVIDER
 from .errors import LedgerNotUsable
 from .schema import (
     CATALOG_VIEW,
@@ -292,9 +291,9 @@ def _accounts(connection: Connection) -> None:
         add_column(connection, calls.c[name])
     known = {row.key: row.value for row in connection.execute(sa.select(meta.c.key, meta.c.value))}
     if (origin := known.get("api_origin")) is not None:
-        row = {"provider": DEFAULT_PROVIDER, "origin": origin, "address": known.get("api_address")}
+        row = {"provider": "aimlapi", "origin": origin, "address": known.get("api_address")}
         connection.execute(insert_new(connection, accounts), [row])
-        connection.execute(sa.update(calls).values(provider=DEFAULT_PROVIDER, origin=origin))
+        connection.execute(sa.update(calls).values(provider="aimlapi", origin=origin))
 
 
 def _account_budgets(connection: Connection) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import enum
 import json
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -455,7 +455,8 @@ def fields(record: object, *names: str) -> dict[str, Any]:
 
 def insert_new(connection: Connection, table: sa.Table) -> Any:
     """An insert that skips rows whose key exists."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    # That of PostgreSQL takes time to load, and most ledgers are in SQLite.
+    dialect: Any = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
     return dialect.insert(table).on_conflict_do_nothing()
 
 

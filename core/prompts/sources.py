@@ -147,6 +147,8 @@ def open_source(
         path = Path(source)
         _check_file(path, name)
         reader = _READERS[format or _format_of(path.suffix, name)]
+        if path.stat().st_size == 0:
+            raise PromptFileError(name, None, "the file is empty")
         return reader(lambda: path.open("rb"), name, sure=format is not None)
     if scheme[1] != "s3":
         raise PromptFileError(
@@ -166,8 +168,6 @@ def _check_file(path: Path, name: str) -> None:
     try:
         if path.is_file():
             check_stays_inside(path)
-            if path.stat().st_size == 0:
-                raise PromptFileError(name, None, "the file is empty")
             return
         if path.is_dir():
             raise PromptFileError(name, None, "this is a folder; name the file with the prompts in it")
@@ -495,9 +495,9 @@ _MAGIC: Mapping[bytes, str] = {
 }
 _CONFLICT = ("<<<<<<< ", ">>>>>>> ")
 _HINTS: Mapping[str, str] = {
-    ".xlsx": "save the sheet as CSV",
-    ".xls": "save the sheet as CSV",
-    ".ods": "save the sheet as CSV",
+    ".xlsx": "spreadsheets are not read; save the sheet as CSV",
+    ".xls": "spreadsheets are not read; save the sheet as CSV",
+    ".ods": "spreadsheets are not read; save the sheet as CSV",
     ".gz": "unpack it",
     ".zip": "unpack it",
     ".json": "one JSON object a line is format 'jsonl'",

@@ -11,7 +11,6 @@ out is taken from there. A model under a known id changes that model.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +18,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from ..errors import BadInput
@@ -203,14 +201,12 @@ def _document(path: Path) -> Mapping[str, Any]:
         raise ModelFileError(name, (f"it cannot be read: {error.strerror}",)) from None
     except UnicodeDecodeError:
         raise ModelFileError(name, ("it is not UTF-8 text",)) from None
+    from .yaml_text import YamlError, read_yaml
+
     try:
-        document = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark is not None else ""
-        raise ModelFileError(
-            name, (f"{line}neither YAML nor JSON: {getattr(error, 'problem', None) or error}",)
-        ) from None
+        document = read_yaml(text)
+    except YamlError as error:
+        raise ModelFileError(name, (str(error),)) from None
     given = document if isinstance(document, Mapping) else {}
     lists = [given[key] for key in ("models", "providers") if key in given]
     if not lists or not all(isinstance(one, list) for one in lists):
@@ -220,24 +216,6 @@ def _document(path: Path) -> Mapping[str, Any]:
         what = f"unknown key {strange[0]!r}" if strange else f"version {document.get('version')!r} is not 1"
         raise ModelFileError(name, (what,))
     return dict(document)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without its traps for this file: `16:9` is text, not 969 seconds, and a date is text, not an object."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag not in {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+\.[0-9]+([eE][-+]?[0-9]+)?$"), list("-+0123456789")
-)
 
 
 def _one(

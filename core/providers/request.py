@@ -40,7 +40,8 @@ class UnknownPrice(BadInput):
     def __str__(self) -> str:
         return (
             f"the price of {self.model} is not known: no public source names one, and the API's catalogue did not "
-            "quote it. Say what an image may cost at most in a file of your own (--models; docs/models.md)"
+            "quote it. Say what an image costs at most: --price USD (0 for a server of your own), or in a file of "
+            "models (--models, see docs/models.md)"
         )
 
 

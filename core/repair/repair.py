@@ -21,7 +21,7 @@ from ..purchase.log import Asked, ask_logs
 from ..request import RunRequest, UnknownPolicy
 from ..run.run import Run
 from ..run.services import Services, spool_folder
-from ..storage import ObjectStore, S3Store, open_store
+from ..storage import ObjectStore, open_store
 from ..values import batched
 
 _CHUNK = 200
@@ -47,10 +47,14 @@ class Stores:
         """
         if self.store is not None and self.store.destination == destination:
             return self.store
-        if isinstance(self.store, S3Store) and destination.startswith("s3://"):
-            bucket, _, prefix = destination.removeprefix("s3://").partition("/")
-            return S3Store(bucket, prefix, self.store.options)
-        return open_store(destination, **(self.options if destination.startswith("s3://") else {}))
+        if not destination.startswith("s3://"):
+            return open_store(destination)
+        from ..storage import S3Store
+
+        if not isinstance(self.store, S3Store):
+            return open_store(destination, **self.options)
+        bucket, _, prefix = destination.removeprefix("s3://").partition("/")
+        return S3Store(bucket, prefix, self.store.options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..plan import BatchBase
 from ..providers import ResolvedModel, load_registry
 from ..providers.spec import Price
+
+if TYPE_CHECKING:
+    from ..plan import BatchBase
 
 
 @dataclass(frozen=True, slots=True)

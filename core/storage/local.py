@@ -168,6 +168,7 @@ class LocalStore(ObjectStore):
             self.write_text(PROBE_KEY, "prefect-imagen was here\n")
             # Not every file system has hard links (FAT, some network shares): then nothing could be create-only.
             self.create_text(PROBE_KEY, "overwritten\n")
+            self._path(PROBE_KEY).unlink(missing_ok=True)
             remove_left_over(self.root / _TEMPORARY)
         except StoreUnavailable as error:
             cause = error.__cause__

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..files import Fetched
 
 PROBE_KEY = ".prefect-imagen-probe"
-"""The one object that `preflight` overwrites."""
+"""The one object that `preflight` overwrites. It stays in S3, where a run need not have the right to delete."""
 
 
 @dataclass(frozen=True, slots=True)

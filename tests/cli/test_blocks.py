@@ -112,7 +112,7 @@ def test_what_is_missing_is_said_where_nobody_can_be_asked(
 
 
 def test_without_a_server_there_is_nowhere_to_save(terminal: Terminal) -> None:
-    said = terminal.run("blocks", "create", "--to", "x")
+    said = terminal.run_apart("blocks", "create", "--to", "x")
     assert said.code == 2
     assert "set PREFECT_API_URL" in said.err
 

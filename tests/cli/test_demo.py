@@ -14,7 +14,7 @@ from .conftest import Terminal
 
 def test_demo_buys_once_and_leaves_nothing_running(terminal: Terminal, migrated: Callable[[Path], None]) -> None:
     migrated(terminal.folder / "out" / "prefect")
-    first = terminal.run("demo", "--output", "out")
+    first = terminal.run_apart("demo", "--output", "out")
     assert first.code == 0, first.err
     out = terminal.folder / "out"
     assert "24 of 24 items" in first.out
@@ -50,7 +50,7 @@ def test_demo_buys_once_and_leaves_nothing_running(terminal: Terminal, migrated:
     assert page.wait(30) == 143
     assert_nothing_runs(out)
 
-    again = terminal.run("demo", "--output", "out")
+    again = terminal.run_apart("demo", "--output", "out")
     assert again.code == 0, again.err
     assert "24 of them owned before: nothing was bought for those" in again.out
     assert "$0.00 for 0 calls: they agree" in again.out

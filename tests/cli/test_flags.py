@@ -49,7 +49,7 @@ SCRIPTS_USE = {
 def flags(command: str) -> dict[str, Any]:
     return {
         parameter.opts[0]: parameter
-        for parameter in COMMANDS.commands[command].params
+        for parameter in COMMANDS.commands[command].load().params
         if parameter.opts[0].startswith("--") and parameter.opts[0] != "--help"
     }
 

@@ -28,7 +28,7 @@ NO_PREFECT = "no Prefect API is configured: running without Prefect; --prefect s
 
 def test_a_run_its_repetition_and_what_the_others_say(user: Terminal, here: Callable[..., Said]) -> None:
     user.write("foxes.txt", FOXES)
-    first = user.run("run", "foxes.txt", "--to", "images", "--tag", "team=spring", "--json")
+    first = user.run_apart("run", "foxes.txt", "--to", "images", "--tag", "team=spring", "--json")
     assert first.code == 0, first.err
     report = json.loads(first.out)
     assert (report["outcome"], report["items"], report["states"]["delivered"], report["images"]) == (
@@ -50,7 +50,7 @@ def test_a_run_its_repetition_and_what_the_others_say(user: Terminal, here: Call
     assert "3 of 3 images; 3 delivered; $0.156 billed" in lines[-1]
 
     # The same again, as a person sees it; also with all of Prefect's log, neither shows the key.
-    again = user.run("run", "foxes.txt", "--to", "images", "--verbose")
+    again = user.run_apart("run", "foxes.txt", "--to", "images", "--verbose")
     assert again.code == 0
     assert again.out.lstrip().startswith("Completed  3 of 3 items delivered")
     assert "3 of the items, not bought again" in again.out

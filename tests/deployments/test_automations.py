@@ -20,6 +20,7 @@ from prefect.states import Cancelled, Crashed, Failed, Scheduled
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.deployments.automations import main
 from prefect_imagen.flows import events, imagen_pipeline
+from prefect_imagen.flows.progress import MONEY_LABEL
 
 from ..asking import ask
 from ..waiting import until
@@ -167,6 +168,8 @@ def test_a_run_that_does_not_come_to_an_end_of_its_own_is_told(
     with get_client(sync_client=True) as client:
         for name, state in states.items():
             run = client.create_flow_run(imagen_pipeline, parameters={"prompts": [], "store": "x"}, name=f"run-{name}")
+            if name == "Crashed":
+                client.update_flow_run_labels(run.id, {MONEY_LABEL: "$0.36 billed of $1.00"})
             client.set_flow_run_state(run.id, state, force=True)
     told: dict[str, str] = {}
 
@@ -178,6 +181,7 @@ def test_a_run_that_does_not_come_to_an_end_of_its_own_is_told(
 
     until(all_are_told, "a message for each state", seconds=150, details=lambda: told)
     assert "nope.csv: there is no such file" in told["Failed"]
-    assert told["Crashed"].startswith("its process is gone\n`prefect-imagen status ")
+    assert told["Crashed"].startswith("its process is gone\nCost: $0.36 billed of $1.00. `prefect-imagen status ")
+    assert "\nCost: none recorded. `" in told["TimedOut"]
     assert "prefect flow-run retry " in told["TimedOut"]
     assert told["Late"].startswith("nobody came\nNo worker has started it, so it has cost nothing.")

@@ -6,6 +6,8 @@ import doctest
 import importlib
 import os
 import re
+import runpy
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -19,6 +21,8 @@ from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 from prefect_imagen.sandbox.signing import make_identity
 
+from ..inside import command, inside
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PARTS = ("core", "blocks", "tasks", "flows", "cli", "sandbox", "deployments")
@@ -26,6 +30,10 @@ _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"^```file (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Installing is what `make` does, and the demo and the tests have their own places.
 _NOT_RUN = ("make ", "pip install", "export ")
+
+
+_ABOUT_PREFECT = ("blocks", "deploy", "doctor")
+"""Commands that are given the Prefect API. The others are run without it: with it they are tested elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +48,23 @@ class Example:
 
 
 def _examples(*languages: str) -> list[Example]:
-    found = []
+    """The examples of all pages; those that several pages share once."""
+    found: dict[tuple[str, str], Example] = {}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for match in _FENCE.finditer(text):
             if match[1] in languages:
                 line = text.count("\n", 0, match.start()) + 2
-                found.append(Example(page.relative_to(ROOT).as_posix(), match[1], match[2], line))
-    return found
+                example = Example(page.relative_to(ROOT).as_posix(), match[1], match[2], line)
+                done = "\n".join(_commands(match[2])) if match[1] == "sh" else match[2]
+                found.setdefault((match[1], done or str(example)), example)
+    return list(found.values())
+
+
+def _commands(text: str) -> list[str]:
+    """The lines of a shell example that are carried out."""
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    return [line for line in lines if line.strip() and not line.startswith((*_NOT_RUN, "#"))]
 
 
 @dataclass(frozen=True)
@@ -55,12 +72,25 @@ class Workplace:
     folder: Path
     environment: dict[str, str]
 
-    def run(self, command: list[str]) -> str:
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=150
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        return done.stdout
+    def run(self, line: str) -> None:
+        """Carry out a line: a plain command of ours in this process, anything else in a shell."""
+        program, *arguments = shlex.split(line)
+        if program == "prefect-imagen" and not re.search(r"[<>|&;$]", re.sub(r"'[^']*'|\"[^\"]*\"", "", line)):
+            environment = dict(self.environment)
+            if arguments[0] not in _ABOUT_PREFECT:
+                del environment["PREFECT_API_URL"]
+            code, out, err = command(arguments, environment, self.folder)
+        else:
+            done = subprocess.run(
+                ["bash", "-ec", line],
+                cwd=self.folder,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                timeout=150,
+            )
+            code, out, err = done.returncode, done.stdout, done.stderr
+        assert code == 0, f"{out}\n{err}"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +117,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Ite
             "HOME": str(folder),
             "PREFECT_API_URL": prefect_api,
             "PREFECT_IMAGEN_HOME": str(folder / ".prefect-imagen"),
-            "PREFECT_IMAGEN_MODEL": "",  # the default is what the pages speak of
             "AIMLAPI_API_KEY": "key-of-the-tests",
             "AIMLAPI_BASE_URL": sandbox.base_url,
             "OPENAI_API_KEY": "key-of-the-tests",
@@ -109,13 +138,10 @@ def test_the_pages_have_examples_to_run() -> None:
 @pytest.mark.parametrize("example", _examples("sh"), ids=str)
 def test_shell_examples(example: Example, workplace: Workplace) -> None:
     shutil.rmtree(workplace.folder / "imagen", ignore_errors=True)  # each page's own deployments
-    lines = re.sub(r"\\\n\s*", "", example.text).splitlines()
-    for line in lines:
-        if not line.strip() or line.startswith((*_NOT_RUN, "#")):
-            continue
+    for line in _commands(example.text):
         if line.startswith("sqlite3 ") and shutil.which("sqlite3") is None:
             pytest.skip("there is no sqlite3 on this machine")
-        workplace.run(["bash", "-ec", line])
+        workplace.run(line)
 
 
 @pytest.mark.parametrize("example", _examples("python"), ids=str)
@@ -126,7 +152,8 @@ def test_python_examples(example: Example, workplace: Workplace) -> None:
         'api_key="..."', f'api_key="key", base_url="{workplace.environment["AIMLAPI_BASE_URL"]}"'
     )
     script.write_text(text, encoding="utf-8")
-    workplace.run([sys.executable, str(script)])
+    with inside(workplace.environment, workplace.folder):
+        runpy.run_path(str(script), run_name="__main__")
 
 
 @pytest.mark.parametrize("example", _examples("sql"), ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,12 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import FailedRun, MissingResult
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
 from prefect_imagen.core.ledger import Ledger
+from prefect_imagen.core.providers import Endpoint
 from prefect_imagen.core.request import RunRequest
+from prefect_imagen.core.run.checks import check_request, prepare
+from prefect_imagen.core.run.chunks import Threads
 from prefect_imagen.core.run.report import IncompleteRun, RunReport, make_report
+from prefect_imagen.core.run.run import Run
 from prefect_imagen.flows import imagen_pipeline
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
@@ -45,13 +50,18 @@ def flow_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class FlowHarness:
-    """One ledger, one bucket, one sandbox: what a test runs the flow with, and what it asks afterwards."""
+    """One ledger, one bucket, one sandbox: what a test runs the flow with, and what it asks afterwards.
+
+    Attributes:
+        in_prefect: Whether `run` is the flow; otherwise the same steps without Prefect, as the command line takes them.
+    """
 
     sandbox: SandboxServer
     s3: LocalS3
     bucket: str
     database: Path
     defaults: dict[str, Any]
+    in_prefect: bool = True
 
     @property
     def store(self) -> S3ImageStore:
@@ -88,8 +98,21 @@ class FlowHarness:
         )
 
     def run(self, prompts: Any, **parameters: Any) -> RunReport:
-        """Run the flow and return its report, however it ended."""
-        return self.report(self.state(prompts, **parameters))
+        """Run the flow, or the run alone, and return its report, however it ended."""
+        if self.in_prefect:
+            return self.report(self.state(prompts, **parameters))
+        request = RunRequest.by_flag({**self.defaults, **parameters})
+        client, store = self.credentials.get_client(request.model), self.store.get_store()
+        checked = check_request(prompts, request, Endpoint.of(client), ledger=lambda: self.ledger, store=store)
+        prepared = prepare(request, client=client, ledger=self.ledger, store=store, checked=checked)
+        run = Run.open(prepared, str(uuid.uuid4()))
+        try:
+            planned = run.plan()
+            with Threads(run.process) as threads:
+                return run.complete(threads, planned.items)
+        finally:
+            run.close()
+            client.close()
 
     def report(self, state: State[Any]) -> RunReport:
         """The report of a flow run that has ended."""
@@ -133,17 +156,33 @@ class FlowHarness:
 
 
 @pytest.fixture
-def harness(
-    prefect_api: str, s3_server: LocalS3, sandbox: SandboxServer, tmp_path: Path, imagen_home: Path
+def alone(
+    s3_server: LocalS3, sandbox: SandboxServer, tmp_path: Path, imagen_home: Path, short_pauses: None
 ) -> Iterator[FlowHarness]:
+    """Runs without Prefect; the sum closes in the end."""
     sandbox.clear_faults()
     sandbox.reset()
     bucket = f"test-{tmp_path.name.lower().replace('_', '-')[:40].strip('-')}-{abs(hash(str(tmp_path))) % 10**6}"
     s3_server.create_bucket(bucket)
-    harness = FlowHarness(sandbox, s3_server, bucket, tmp_path / "ledger.db", {"concurrency": 16, "patience": 20.0})
+    options = {"concurrency": 16, "patience": 20.0}
+    harness = FlowHarness(sandbox, s3_server, bucket, tmp_path / "ledger.db", options, in_prefect=False)
     yield harness
     sandbox.clear_faults()
     harness.assert_sum_closes()
+
+
+@pytest.fixture
+def harness(prefect_api: str, alone: FlowHarness) -> FlowHarness:
+    """Runs as flow runs; the sum closes in the end."""
+    alone.in_prefect = True
+    return alone
+
+
+@pytest.fixture(params=["alone", pytest.param("in Prefect", marks=pytest.mark.long)])
+def either(request: pytest.FixtureRequest) -> FlowHarness:
+    """Runs without Prefect, and, in the long tests, the same ones as flow runs."""
+    found: FlowHarness = request.getfixturevalue("alone" if request.param == "alone" else "harness")
+    return found
 
 
 @pytest.fixture

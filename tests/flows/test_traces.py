@@ -116,6 +116,7 @@ def test_the_progress_follows_a_run_and_is_written_now_and_then_only(
     assert written[-1][1] == "10 of 10 images; 10 delivered; $0.52 billed of $1.00"
     bar = artifacts(prefect_api, run_id)["imagen-progress"]
     assert (float(bar["data"]), bar["description"]) == (100, written[-1][1])
+    assert flow_run(prefect_api, run_id)["labels"][progress.MONEY_LABEL] == "$0.52 billed of $1.00"
 
 
 def test_what_was_made_is_an_asset_of_its_destination_and_edition(harness: FlowHarness, prefect_api: str) -> None:

@@ -36,7 +36,8 @@ def texts(path: Path, **options: Any) -> list[str]:
         ("p.csv", "prompt,note\na jug,x\n\x1a\n", 3, "U\\+001A, a control character"),
         ("p.txt", "a jug\x1b[31m\n", 1, "U\\+001B"),
         ("p.txt", "a\x0bjug\n", 1, "U\\+000B"),
-        ("p.xlsx", "x", None, "save the sheet as CSV"),
+        ("p.xlsx", "x", None, "spreadsheets are not read; save the sheet as CSV"),
+        ("p.xlsx", "", None, "spreadsheets are not read; save the sheet as CSV"),
         ("p.csv.gz", "x", None, "unpack it"),
     ],
 )

@@ -26,7 +26,7 @@ def ledger(tmp_path: Path, open_ledger: Callable[..., Ledger]) -> Ledger:
 
 
 @pytest.fixture
-def buy(sandbox: SandboxServer, tmp_path: Path, ledger: Ledger) -> Buy:
+def buy(sandbox: SandboxServer, tmp_path: Path, ledger: Ledger, short_pauses: None) -> Buy:
     def run(count: int = ITEMS, **options: Any) -> dict[str, Any]:
         return run_chain(
             **{

@@ -38,7 +38,7 @@ def test_preflight_makes_the_folder(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "new" / "er")
     store.preflight()
     store.check()
-    assert files(store.root) == [".prefect-imagen-probe"]
+    assert files(store.root) == []
 
 
 def test_preflight_where_no_folder_can_be(tmp_path: Path) -> None:

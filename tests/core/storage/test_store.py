@@ -141,7 +141,7 @@ def test_check_and_preflight(store: ObjectStore) -> None:
     store.check()
     store.preflight()
     store.preflight()
-    assert store.head(PROBE_KEY) is not None
+    assert (store.head(PROBE_KEY) is not None) == store.destination.startswith("s3://")
 
 
 @pytest.mark.parametrize(
