@@ -48,7 +48,6 @@ def budget(
     del verbose
     from ..core.ledger import Ledger, Period
     from ..core.money import usd_to_credits
-    from ..core.providers import load_registry
     from .catalogs import catalog_url, existing_ledger
 
     wanted = {Period.DAY: day, Period.MONTH: month}
@@ -62,6 +61,8 @@ def budget(
     if provider is not None:
         if not limits:
             raise BadInput("--provider goes with --day or --month")
+        from ..core.providers import load_registry
+
         load_registry().provider(provider)
     if limits:
         ledger = Ledger(catalog_url(catalog))
