@@ -85,4 +85,4 @@ def _at_terminal() -> bool:
 
 def _is_given(ledger: Ledger, budget_usd: float | None, *, yes: bool) -> bool:
     """Whether nobody has to be asked: the answer was given, or a budget stands for it where nobody is there."""
-    return yes or (not _at_terminal() and (budget_usd is not None or bool(ledger.budgets.states())))
+    return yes or (not _at_terminal() and (budget_usd is not None or ledger.budgets.bound_everything()))
