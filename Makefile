@@ -37,8 +37,9 @@ exiftool:
 		(apt-get update -qq; apt-get install -y -qq --no-install-recommends libimage-exiftool-perl) >/dev/null 2>&1; fi; \
 	true
 
+# Three processes keep two cores busy: a third of the time the tests wait, for servers, time-outs and pauses.
 test: $(VENV)/.ready lint types chromium exiftool ## style, types, and all tests but the long matrices
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-quick: $(VENV)/.ready ## the tests that start no server, in under a minute
 	$(BIN)/python -m pytest tests/core -m "not long and not slow" -n 2 --dist worksteal

@@ -42,7 +42,7 @@ def require_consent(runs: Sequence[Prepared], budget_usd: float | None, *, yes: 
         BadInput: Nobody can be asked, and nothing bounds the spending.
     """
     terminal = sys.stdin.isatty() and stderr().is_terminal
-    if yes or not runs or (not terminal and (budget_usd is not None or runs[0].ledger.budgets.states())):
+    if yes or not runs or (not terminal and (budget_usd is not None or runs[0].ledger.budgets.bound_everything())):
         return
     from ..core.money import credits_to_usd, format_usd, usd_to_credits
     from ..core.plan import make_plan

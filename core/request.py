@@ -8,6 +8,7 @@ nothing else, so that `--help` is quick.
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,9 @@ from pydantic.fields import FieldInfo
 
 from .errors import BadInput
 
-DEFAULT_MODEL = "google/imagen4/preview"
+SHIPPED_MODEL = "google/nano-banana-2"
+DEFAULT_MODEL = os.environ.get("PREFECT_IMAGEN_MODEL") or SHIPPED_MODEL
+"""The model that is meant where none is named: what a user or an operator wants it to be, or ours."""
 DEFAULT_KEY_TEMPLATE = "{model}/{item_id}/{call}-{index}.{ext}"
 FOLDER_KEY_TEMPLATE = "{date}/{slug}.{ext}"
 

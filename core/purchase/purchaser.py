@@ -63,7 +63,8 @@ class Purchaser:
     Args:
         gate: Waits while the store does not work; None where images go nowhere yet.
         spool_gate: Waits while the spool is full or over its cap.
-        breaker: Tells an empty account from a 403 about one request; one for the whole run.
+        account: The provider that is bought from; None where no other could take its place.
+        breaker: Tells an empty account from a 403 about one request; one for all calls of the account.
         calls: Pauses the purchase while no call succeeds; None to go on whatever happens.
         pictures: The same for what is delivered of them. Whoever is given the images reports on them.
         parameters: The run's parameters; those of the wire form are not in the items.
@@ -83,7 +84,7 @@ class Purchaser:
         run_id: str,
         model: ResolvedModel,
         parameters: Mapping[str, Any],
-        fallback_models: Sequence[ResolvedModel] = (),
+        account: str | None = None,
         gate: HealthGate | None = None,
         spool_gate: HealthGate | None = None,
         breaker: BalanceGuard | None = None,
@@ -114,7 +115,8 @@ class Purchaser:
         self._pictures = pictures
         self._halt = halt
         self._run_id = run_id
-        self._models = {one.spec.id: one for one in (*fallback_models, model)}
+        self._model = model
+        self._account = account
         self._parameters = parameters
         self._policy = policy or Policy()
         self._backoff = backoff or Backoff()
@@ -158,13 +160,11 @@ class Purchaser:
 
     def _stop(self, decision: Decision) -> None:
         if decision.stop is not None:
-            self._halt.set(decision.stop, getattr(decision.outcome, "reason", ""))
+            self._halt.set(decision.stop, getattr(decision.outcome, "reason", ""), account=self._account)
 
     def _request(self, item: ClaimedItem) -> PaidImageRequest | None:
         """How to ask for an item; None while the text for it is not there."""
-        model = self._models.get(item.model)
-        if model is None:
-            return None  # of a model that is withdrawn: it is delivered if it was bought, and else stays as it was
+        model = self._model
         text = self._text(item)
         if text is None:
             return None
@@ -250,7 +250,7 @@ class Purchaser:
                     entered.append(circuit)
                     continue
             except NothingSucceeds as error:
-                self._halt.set(reason, str(error))
+                self._halt.set(reason, str(error), account=self._account)
             for other in entered:
                 other.ended(call_id)
             return False
@@ -286,14 +286,21 @@ class Purchaser:
                 # Looked at once more: the last call in flight may have ended between the two questions.
                 begun = self._ledger.calls.begin(intent)
                 if begun.period is not None:
-                    self._halt.set(StopReason.BUDGET, self._reached(begun.period), budget=begun.period.value)
+                    self._stop_at_budget(intent, begun.period)
                 return begun is BeginResult.YES
             if self._halt.sleep(_BUDGET_PAUSE) or not self._store_works():
                 return False
 
-    def _reached(self, period: Period) -> str:
-        states = {state.period: state for state in self._ledger.budgets.states(self._run_id)}
-        return str(states.get(period, f"the {period}'s budget was reached"))
+    def _stop_at_budget(self, intent: CallIntent, period: Period) -> None:
+        """Stop the run, and say which budget it was. One for this provider alone leaves others to be bought from."""
+        reached = [
+            state
+            for state in self._ledger.budgets.states(self._run_id)
+            if state.period is period and state.provider in (None, intent.provider) and state.left < intent.reserve
+        ]
+        message = str(reached[0]) if reached else f"the {period}'s budget was reached"
+        account = self._account if reached and reached[0].provider is not None else None
+        self._halt.set(StopReason.BUDGET, message, budget=period.value, account=account)
 
     def _tell_limiter(self, decision: Decision, sent_at: float) -> Decision:
         """Let the limiter learn from the answer. 429s without end are a reason to stop."""

@@ -59,6 +59,8 @@ class S3Store(ObjectStore):
     def __init__(
         self, bucket: str, prefix: str = "", options: S3Options | None = None, how: ObjectOptions | None = None
     ) -> None:
+        if "@" in bucket:
+            raise BadInput("the address of a bucket holds a login; keys come from where AWS tools look")
         if not _BUCKET.fullmatch(bucket) or ".." in bucket:
             raise BadInput(f"{bucket!r} is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens")
         prefix = prefix.strip("/")

@@ -15,7 +15,9 @@ from PIL import Image
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import Ledger, LedgerMismatch
 from prefect_imagen.core.ledger.ledger import SANDBOX
-from prefect_imagen.core.ledger.schema import calls
+from prefect_imagen.core.ledger.schema import calls, quotas
+from prefect_imagen.core.limits import StopReason
+from prefect_imagen.core.limits.circuit import most_calls
 from prefect_imagen.core.providers import Endpoint, ImageRequest, UnknownModel, load_registry, open_client
 from prefect_imagen.core.providers.registry import MODELS_VARIABLE
 from prefect_imagen.sandbox import SandboxServer
@@ -62,7 +64,14 @@ def face(shop: SandboxServer, model: str) -> str:
 def buy(
     shop: SandboxServer, ledger: Ledger, folder: Path, model: str, count: int = 4, **options: Any
 ) -> dict[str, int]:
-    ended = run_chain(
+    states: dict[str, int] = buy_and_tell(shop, ledger, folder, model, count, **options)["states"]
+    return states
+
+
+def buy_and_tell(
+    shop: SandboxServer, ledger: Ledger, folder: Path, model: str, count: int, **options: Any
+) -> dict[str, Any]:
+    return run_chain(
         catalog=ledger,
         base_url=options.pop("base_url", None) or face(shop, model),
         store=str(folder / "images"),
@@ -71,8 +80,6 @@ def buy(
         model=model,
         **options,
     )
-    states: dict[str, int] = ended["states"]
-    return states
 
 
 def closes(shop: SandboxServer, ledger: Ledger) -> None:
@@ -216,19 +223,55 @@ def test_a_provider_of_ones_own_is_data(tmp_path: Path, monkeypatch: pytest.Monk
         load_registry()
 
 
-def test_another_provider_stands_in(
-    shop: SandboxServer, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted, other = MODELS[1], MODELS[3]
-    shop.set_faults([{"fault": "withdrawn_model", "match": {"model": "gpt-image-2"}}])
-    options = {"options": {"fallback": [other], "aspect_ratio": "1:1"}}
-    monkeypatch.delenv("FAL_KEY", raising=False)
+@pytest.fixture
+def two_keys(shop: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options of a run that may go on at another provider, with a key of its own."""
     monkeypatch.setenv("FAL_QUEUE_URL", shop.origin + FACES["queue"])
     monkeypatch.setenv("FAL_KEY", "another-key")
-    assert buy(shop, ledger, tmp_path, wanted, 3, **options) == {"delivered": 3}
-    assert {row["model"] for row in ledger.catalog.rows()} == {other}
+    return {"options": {"fallback": [MODELS[3]], "aspect_ratio": "1:1"}}
+
+
+def test_another_provider_stands_in(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, two_keys: dict[str, Any]
+) -> None:
+    shop.set_faults([{"fault": "withdrawn_model", "match": {"model": "gpt-image-2"}}])
+    assert buy(shop, ledger, tmp_path, MODELS[1], 3, **two_keys) == {"delivered": 3}
+    assert {row["model"] for row in ledger.catalog.rows()} == {MODELS[3]}
     closes(shop, ledger)
     assert [line.provider for line in ledger.costs.by_account() if line.billed] == ["fal"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"fault": "server_error", "billed": True}, {"fault": "out_of_credit"}, {"fault": "unauthorized"}],
+    ids=lambda fault: str(fault["fault"]),
+)
+def test_a_provider_that_fails_does_not_stop_the_purchase_at_another(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, two_keys: dict[str, Any], fault: dict[str, Any]
+) -> None:
+    shop.set_faults([{**fault, "match": {"model": "gpt-image-2"}}])
+    limits = {"concurrency": 2, "patience": 0.5, **two_keys}
+    states = buy(shop, ledger, tmp_path, MODELS[1], 30, **limits)
+    asked = [call for call in shop.calls() if call["model"] == "gpt-image-2"]
+    assert 0 < len(asked) <= most_calls(2)
+    # What may have been billed there is not bought again here.
+    lost = len(asked) if fault.get("billed") else 0
+    assert states == {"delivered": 30 - lost} | ({"unknown": lost} if lost else {})
+    closes(shop, ledger)
+    assert {line.provider for line in ledger.costs.by_account() if line.billed} == {"fal"}
+    with ledger.read() as connection:
+        kept = connection.execute(sa.select(quotas.c.key, quotas.c.model)).all()
+    assert len({row.key for row in kept}) == len(kept), "what is learnt of a provider is kept under its own key"
+
+
+def test_a_run_is_blocked_once_every_provider_is(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, two_keys: dict[str, Any]
+) -> None:
+    shop.set_faults([{"fault": "out_of_credit"}])
+    ended = buy_and_tell(shop, ledger, tmp_path, MODELS[1], 8, **two_keys)
+    assert (ended["outcome"], ended["reason"], ended["states"]) == ("Blocked", StopReason.KEY, {"planned": 8})
+    assert {call["model"] for call in shop.calls()} == {"gpt-image-2", "fal-ai/flux/schnell"}
+    assert shop.bill()["credits"] == 0
 
 
 def test_a_stand_in_without_a_key_is_refused_before_anything_is_sent(
