@@ -80,23 +80,29 @@ ReplyForm = Literal[
 
 
 class InputLimits(Data):
-    """What a model takes of each picture that goes into a request. Where nothing is documented, what most models take.
+    """What a model takes of each picture that goes into a request.
 
     Attributes:
+        source: Where it is documented. Without one all of it is assumed: what most models take.
         formats: Media types.
         bytes: Of the file.
         side: Longest side in pixels.
         pixels: In all; None where only the side counts.
         least_side: Shortest side in pixels.
         ratio: How many times as long one side may be as the other.
+        by: How it is sent; `address` for a model that fetches pictures and takes no data.
+        mask: `transparent` where a mask marks what is to change by being clear there; `any` where it does so by colour.
     """
 
+    source: str = ""
     formats: tuple[str, ...] = ("image/png", "image/jpeg", "image/webp")
     bytes: int = Field(default=10 * 2**20, gt=0)
     side: int = Field(default=4096, gt=0)
     pixels: int | None = Field(default=None, gt=0)
     least_side: int = Field(default=1, gt=0)
     ratio: float = Field(default=16, ge=1)
+    by: Literal["data", "address"] = "data"
+    mask: Literal["any", "transparent"] = "any"
 
     def longest_side(self, width: int, height: int) -> int:
         """The longest side that a picture of this shape may have."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..delivery import Spool
 from ..errors import BadInput, ImagenError
+from ..inputs import InputShelf
 from ..ledger import ClaimedItem, ImageState, ItemState, Ledger
 from ..providers import Clients, ImageClient
 from ..purchase import recover_calls, recover_replies
@@ -214,7 +215,14 @@ class RepairSession:
     def ask_again(self, clients: Clients, item_ids: Sequence[str] | None) -> None:
         """Ask for answers that were lost, where the contract of the provider allows it."""
         spool = Spool(spool_folder(self._request.delivery), self._ledger.id)
-        self.recovered = recover_calls(self._ledger, spool.replies, clients, run_id=self._run_id, item_ids=item_ids)
+        self.recovered = recover_calls(
+            self._ledger,
+            spool.replies,
+            clients,
+            inputs_of=lambda where: InputShelf(self._stores.open(where) if where is not None else None),
+            run_id=self._run_id,
+            item_ids=item_ids,
+        )
 
     def deliver(self, item_ids: Sequence[str], *, at: ObjectStore) -> None:
         """Bring images of items to a destination, whichever run had them made. Buys nothing."""

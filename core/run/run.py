@@ -247,7 +247,9 @@ class Run:
         clients = self.services.clients
         if clients is None:
             return
-        if found := recover_calls(self.ledger, self.services.spool.replies, clients, run_id=self.id):
+        if found := recover_calls(
+            self.ledger, self.services.spool.replies, clients, inputs_of=lambda _: self.services.inputs, run_id=self.id
+        ):
             self.logger.info("asked again for the answers of %d unknown calls, and got them", found)
         asked = ask_logs(self.ledger, clients, run_id=self.id, seconds=_ASK_SECONDS)
         if asked.calls:

@@ -81,7 +81,7 @@ class Services:
         self._marked = False
         self._mark_lock = threading.Lock()
         self.spool_gate = HealthGate(self.spool.check, patience=delivery.patience)
-        self.inputs = InputShelf(store if delivery.keep_inputs else None)
+        self.inputs = InputShelf(store if delivery.keep_inputs else None, delivery.sign_inputs_above)
         self.client = client
         self.clients = Clients(client) if client is not None else None
         self.accounts = Accounts(ledger, self.clients, limits, delivery.patience, self.halt)

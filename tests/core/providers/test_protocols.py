@@ -307,6 +307,13 @@ def test_requests_in_the_words_of_each_protocol() -> None:
         "seed": 7,
         "imageConfig": {"aspectRatio": "16:9", "imageSize": "2K"},
     }
+    picture = "data:image/png;base64,aGVyZQ=="
+    wire = gemini.wire(ImageRequest.build(MODELS[2], "a fox", {"images": [picture, "https://cdn.example/a.png"]}))
+    assert wire.body["contents"][0]["parts"] == [
+        {"text": "a fox"},
+        {"inlineData": {"mimeType": "image/png", "data": "aGVyZQ=="}},
+        {"fileData": {"fileUri": "https://cdn.example/a.png"}},
+    ]
     queue = open_client("key", api="queue")
     wire = queue.wire(ImageRequest.build(MODELS[3], "a fox", asked), seed=7)
     assert wire.path == "/fal-ai/flux/schnell"
@@ -314,6 +321,17 @@ def test_requests_in_the_words_of_each_protocol() -> None:
     assert wire.encoded() == queue.wire(ImageRequest.build(MODELS[3], "a fox", asked), seed=7).encoded()
     for client in (gemini, queue):
         client.close()
+
+
+def test_a_mask_without_transparency_is_refused_where_transparency_marks(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path
+) -> None:
+    Image.new("RGB", (32, 32), "teal").save(tmp_path / "a.png")
+    (tmp_path / "prompts.csv").write_text("prompt,picture,mask\none,a.png,a.png\n")
+    how = {"image_column": ["picture"], "mask_column": "mask"}
+    with pytest.raises(BadInput, match="the mask has no transparency"):
+        buy(shop, ledger, tmp_path, "openai:gpt-image-1", 0, prompts=str(tmp_path / "prompts.csv"), options=how)
+    assert shop.calls() == []
 
 
 def test_pictures_go_in_as_a_form_with_their_mask(shop: SandboxServer, ledger: Ledger, tmp_path: Path) -> None:
@@ -333,3 +351,31 @@ def test_pictures_go_in_as_a_form_with_their_mask(shop: SandboxServer, ledger: L
     assert received == {frozenset({hashes["a"], hashes["mask"]}), frozenset({hashes["a"], hashes["b"]})}
     found = {row["prompt"]: [one["field"] for one in json.loads(row["inputs"])] for row in ledger.catalog.rows()}
     assert found == {"one": ["images", "mask"], "two": ["images", "images"]}
+
+
+@pytest.mark.parametrize(
+    ("model", "most", "field"),
+    [
+        ("gemini:gemini-3.1-flash-image", 2, "inlineData"),
+        ("fal:fal-ai/flux-pro/kontext", 1, "image_url"),
+        ("fal:fal-ai/nano-banana-2/edit", 2, "image_urls"),
+    ],
+)
+def test_pictures_go_in_as_each_protocol_takes_them(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, model: str, most: int, field: str
+) -> None:
+    hashes = []
+    for name in ("a.png", "b.jpg")[:most]:
+        Image.new("RGB", (32, 32), "olive").save(tmp_path / name)
+        hashes.append(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text(f"prompt,picture\none,{'a.png|b.jpg' if most == 2 else 'a.png'}\n")
+    for _ in range(2):
+        states = buy(shop, ledger, tmp_path, model, 0, prompts=str(prompts), options={"image_column": ["picture"]})
+        assert states == {"delivered": 1}
+    assert len(shop.bill()["entries"]) == 1
+    closes(shop, ledger)
+    (call,), (row,) = [call for call in shop.calls() if call["billed"]], ledger.catalog.rows()
+    assert call["inputs"] == hashes
+    with Image.open(str(row["uri"]).removeprefix("file://")) as image:
+        assert image.info["Inputs"] == " ".join(f"{field}={sha256}" for sha256 in hashes)
