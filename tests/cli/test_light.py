@@ -23,6 +23,7 @@ COMMANDS = (
     "models",
     "plan",
     "run",
+    "chain",
     "status",
     "runs",
     "repair",
