@@ -37,14 +37,16 @@ exiftool:
 		(apt-get update -qq; apt-get install -y -qq --no-install-recommends libimage-exiftool-perl) >/dev/null 2>&1; fi; \
 	true
 
+# Three processes keep two cores busy: a third of the time the tests wait, for servers, time-outs and pauses.
 test: $(VENV)/.ready lint types chromium exiftool ## style, types, and all tests but the long matrices
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-quick: $(VENV)/.ready ## the tests that start no server, in under a minute
 	$(BIN)/python -m pytest tests/core -m "not long and not slow" -n 2 --dist worksteal
 
 test-long: $(VENV)/.ready docs $(VENV)-litellm/.ready build/aimock/.ready ## the kill, fault and scale matrices
 	$(BIN)/python -m pytest -m long
+	$(MAKE) bench-quick
 
 # Servers of others, which the tests put before the product. The gateway wants other versions of much that is here.
 $(VENV)-litellm/.ready: Makefile
@@ -58,7 +60,6 @@ build/aimock/.ready: Makefile
 	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix build/aimock @copilotkit/aimock@1.43.0; \
 	else echo "npm is not here: the tests with aimock are skipped"; fi
 	@touch $@
-	$(MAKE) bench-quick
 
 FUZZ_SECONDS ?= 60
 

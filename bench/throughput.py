@@ -49,13 +49,23 @@ _WARM_UP = 64
 _GOALS = {
     "slow": "0.5 s an answer, 1 MiB an image",
     "fast": "answers at once, 150 KB an image",
+    "small": "answers at once, JPEGs of 20 KB, half as many in flight",
     "bytes": "0.5 s an answer, 1 MiB an image, at a URL or in the reply",
 }
 _KINDS_OF = {
     "slow": ("bare", "same check", "no decode", "pipeline", "mapped", "litellm"),
     "fast": ("bare", "same check", "no decode", "pipeline", "mapped", "litellm"),
+    "small": ("bare", "same check", "no decode", "pipeline", "mapped", "litellm"),
     "bytes": ("bare", "bare bytes", "pipeline", "pipeline bytes"),
 }
+
+_SERVED = {
+    "slow": (0.5, 2**20, "png"),
+    "fast": (0.0, 150_000, "png"),
+    "small": (0.0, 20_000, "jpeg"),
+    "bytes": (0.5, 2**20, "png"),
+}
+"""Seconds an answer takes, bytes and format of its image."""
 
 Work = dict[str, Any]
 Row = dict[str, Any]
@@ -339,11 +349,18 @@ class _Bench:
         self._stack.close()
         os.sched_setaffinity(0, self._cores)
 
-    def sandbox(self, latency: float, image_bytes: int) -> Any:
+    def sandbox(self, latency: float, image_bytes: int, image_format: Any = "png") -> Any:
         from prefect_imagen.sandbox import SandboxServer
 
         os.sched_setaffinity(0, self.server_cores)
-        return SandboxServer(pictures="fast", image_bytes=image_bytes, latency=latency, balance_usd=10_000_000, port=0)
+        return SandboxServer(
+            pictures="fast",
+            image_bytes=image_bytes,
+            image_format=image_format,
+            latency=latency,
+            balance_usd=10_000_000,
+            port=0,
+        )
 
     def can(self, kind: str) -> bool:
         return kind != "litellm" or self._litellm_python is not None
@@ -369,19 +386,20 @@ class _Bench:
 
 
 def _speed(bench: _Bench, name: str, options: argparse.Namespace) -> dict[str, list[Row]]:
-    latency, size = (0.0, 150_000) if name == "fast" else (0.5, 2**20)
+    latency, size, image_format = _SERVED[name]
+    concurrency = options.concurrency // 2 if name == "small" else options.concurrency
     kinds = [kind for kind in _KINDS_OF[name] if bench.can(kind)]
     results: dict[str, list[Row]] = {kind: [] for kind in kinds}
-    with bench.sandbox(latency, size) as sandbox:
-        ceiling = bench.round("ceiling", sandbox.base_url, options.items, 2 * options.concurrency)
+    with bench.sandbox(latency, size, image_format) as sandbox:
+        ceiling = bench.round("ceiling", sandbox.base_url, options.items, 2 * concurrency)
         for _ in range(options.rounds):
             for kind, rounds in results.items():
                 # The mapped flow keeps every image in memory: as many as it takes to measure it.
                 items = min(options.items, 200) if kind == "mapped" else options.items
                 url = sandbox.url("openai" if kind.endswith("bytes") else "aimlapi")
-                rounds.append(bench.round(kind, url, items, options.concurrency))
-    print(f"\n{_GOALS[name]}; {options.items:,} items, {options.concurrency} in flight, {options.rounds} rounds")
-    print(f"the sandbox alone, asked by {2 * options.concurrency} threads: {ceiling['images_per_second']:.0f} images/s")
+                rounds.append(bench.round(kind, url, items, concurrency))
+    print(f"\n{_GOALS[name]}; {options.items:,} items, {concurrency} in flight, {options.rounds} rounds")
+    print(f"the sandbox alone, asked by {2 * concurrency} threads: {ceiling['images_per_second']:.0f} images/s")
     print(f"{'':15}{'images/s':>10}{'low':>8}{'high':>8}{'CPU ms/image':>14}{'peak MiB':>10}{'of bare':>9}")
     bare = _median(results["bare"], "images_per_second")
     for kind, rounds in results.items():
@@ -392,13 +410,12 @@ def _speed(bench: _Bench, name: str, options: argparse.Namespace) -> dict[str, l
             f"{kind:15}{median:10.1f}{min(speeds):8.1f}{max(speeds):8.1f}{cpu:14.1f}{peak:10.0f}{median / bare:9.2f}",
             flush=True,
         )
-    ratios = [
-        b["images_per_second"] / a["images_per_second"]
-        for a, b in zip(results["bare"], results["pipeline"], strict=True)
-    ]
-    extra = [b["cpu_ms"] - a["cpu_ms"] for a, b in zip(results["bare"], results["pipeline"], strict=True)]
-    print(f"pipeline / bare, round by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
-    print(f"CPU beyond bare, ms an image:    {', '.join(f'{value:+.1f}' for value in extra)}")
+    for other in ("bare", "same check"):
+        pairs = list(zip(results.get(other, ()), results["pipeline"], strict=False))
+        if pairs:
+            ratios = ", ".join(f"{b['images_per_second'] / a['images_per_second']:.2f}" for a, b in pairs)
+            extra = ", ".join(f"{b['cpu_ms'] - a['cpu_ms']:+.1f}" for a, b in pairs)
+            print(f"pipeline / {other}, round by round: {ratios}; its CPU beyond that, ms an image: {extra}")
     for other in ("mapped", "pipeline bytes"):
         if other in results:
             beside = _median(results["pipeline"], "images_per_second") / _median(results[other], "images_per_second")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _PIPE_WIDTH = 160
 # Control characters but tab and line feed, and those that turn the direction of what follows.
-_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def harmless(text: str) -> str:

@@ -10,6 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from prefect.utilities.annotations import quote
 
 from ..core.request import RunRequest
 from ..core.run.results import Batch, Cataloged, Downloaded, Generated, Rewritten, Uploaded
@@ -27,19 +28,24 @@ class _TaskRuns:
     request: RunRequest
 
     def rewrite(self, batch: Batch) -> Rewritten:
-        return rewrite_prompts(batch, self.credentials, store=self.store, catalog=self.catalog, request=self.request)
+        return rewrite_prompts(batch, self.credentials, store=self.store, catalog=self.catalog, request=self._as_it_is)
 
     def generate(self, batch: Batch) -> Generated:
-        return generate_images(batch, self.credentials, store=self.store, catalog=self.catalog, request=self.request)
+        return generate_images(batch, self.credentials, store=self.store, catalog=self.catalog, request=self._as_it_is)
 
     def download(self, batch: Batch) -> Downloaded:
-        return download_images(batch, self.credentials, store=self.store, catalog=self.catalog, request=self.request)
+        return download_images(batch, self.credentials, store=self.store, catalog=self.catalog, request=self._as_it_is)
 
     def upload(self, downloaded: Downloaded) -> Uploaded:
-        return upload_images(downloaded, self.store, catalog=self.catalog, request=self.request)
+        return upload_images(downloaded, self.store, catalog=self.catalog, request=self._as_it_is)
 
     def record(self, uploaded: Uploaded) -> Cataloged:
-        return catalog_images(uploaded, catalog=self.catalog, request=self.request)
+        return catalog_images(uploaded, catalog=self.catalog, request=self._as_it_is)
+
+    @property
+    def _as_it_is(self) -> Any:
+        """The request, in which Prefect need not look for futures, field by field."""
+        return quote(self.request)
 
 
 @task(name="imagen_chunk", task_run_name="chunk-{number} ({size} items)", cache_policy=NO_CACHE)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,11 +90,30 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def prefect_api() -> Iterator[str]:
+def prefect_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A new database of a Prefect server. It takes Prefect many seconds: the first process makes it for all."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = (shared if worker_id == "master" else shared.parent) / "prefect-database"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = shared / "made.db"
+        if not made.exists():
+            subprocess.run(
+                [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"],
+                env={**os.environ, "PREFECT_HOME": str(shared)},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=True,
+            )
+            (shared / "prefect.db").rename(made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def prefect_api(prefect_database: Path) -> Iterator[str]:
     """A running Prefect server for the whole session, in a process of its own; its API's URL."""
     import socket
-    import subprocess
-    import sys
     import time
     import urllib.request
 
@@ -102,10 +125,14 @@ def prefect_api() -> Iterator[str]:
     url = f"http://127.0.0.1:{port}/api"
     home = Path(_HOME.name) / "server"
     home.mkdir()
+    shutil.copy(prefect_database, home / "prefect.db")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_UI_ENABLED": "false"}
     # How long a run waits between two looks for a free place of its deployment; 30 seconds by default.
     environment["PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS"] = "2"
+    # How long events and task runs that were sent are not to be seen yet; 5 seconds by default.
+    environment["PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL"] = "0.5"
+    environment["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL"] = "0.5"
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:
@@ -121,9 +148,5 @@ def prefect_api() -> Iterator[str]:
         with temporary_settings({PREFECT_API_URL: url}):
             yield url
     finally:
-        server.terminate()
-        try:
-            server.wait(15)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        server.kill()  # asked to end, it waits for its clients; nobody needs it any more
+        server.wait()

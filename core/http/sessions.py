@@ -173,10 +173,9 @@ def exchange(
         requests.RequestException: No answer, or none until the deadline.
     """
     session = pool.session()
-    request = TimedRequest(deadline)
     # What is not asked for need not be undone: encoded answers come all the same, and are.
     asked = {**session.headers, "Accept-Encoding": "identity", **headers}
-    request.prepare(method=method, url=url, headers=asked, data=body, auth=auth)
+    request = TimedRequest(deadline, method, url, asked, body=body, auth=auth)
     try:
         response = session.send(request, timeout=timeout, allow_redirects=False, **pool.settings(url))
     except HTTPError as error:  # of urllib3: requests does not translate all of them

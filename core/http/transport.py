@@ -27,7 +27,9 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import IO, Any
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -41,6 +43,7 @@ from .addresses import AddressGuard
 from .urls import Origin, WireUrl
 
 _MOST_INFORMATIONAL = 64
+_PREPARED = 64
 
 
 class OpenConnections:
@@ -84,21 +87,44 @@ class _Target(str):
         return target
 
 
-class TimedRequest(requests.PreparedRequest):
-    """A request whose answer must be complete at `deadline` (`time.monotonic`)."""
+@lru_cache(_PREPARED)
+def _prepared(method: str, url: str) -> requests.PreparedRequest:
+    """A request without headers and body: to take a URL apart costs more than all else about it."""
+    plain = requests.PreparedRequest()
+    plain.prepare(method=method, url=url, auth=NoAuth())
+    return plain
 
-    def __init__(self, deadline: float) -> None:
+
+class TimedRequest(requests.PreparedRequest):
+    """A request whose answer must be complete at `deadline` (`time.monotonic`).
+
+    It is prepared here and not by the session, which would add a login from `.netrc`.
+    """
+
+    def __init__(
+        self,
+        deadline: float,
+        method: str,
+        url: str,
+        headers: Mapping[str, str | bytes],
+        *,
+        body: IO[bytes] | None = None,
+        auth: AuthBase | None = None,
+    ) -> None:
         super().__init__()
+        vars(self).update(vars(_prepared(method, url)))
         self.deadline = deadline
+        self.prepare_headers(headers)
+        self.prepare_body(body, None)
+        if auth is not None:
+            self.prepare_auth(auth)
 
 
 class WireRequest(TimedRequest):
     """A GET of which the target is sent as it is."""
 
-    def __init__(self, url: WireUrl, headers: dict[str, str], deadline: float) -> None:
-        super().__init__(deadline)
-        # Prepared here and not by the session, which would add a login from `.netrc`; the explicit no-op keeps it so.
-        self.prepare(method="GET", url=f"{url.base}/", headers=headers, auth=NoAuth())
+    def __init__(self, url: WireUrl, headers: Mapping[str, str], deadline: float) -> None:
+        super().__init__(deadline, "GET", f"{url.base}/", headers)
         self.url = url.base + url.target
         self.target = url.target
 

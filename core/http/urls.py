@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -19,6 +20,7 @@ from .errors import FetchRefused
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_URL = 16_384
+_PLACES = 256
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<target>[^#]*)(?:#.*)?", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNSENDABLE = re.compile(r"[^\x21-\x7e]+")
@@ -49,6 +51,18 @@ class Origin:
         """The origin of already separated parts; `port` None stands for the scheme's default."""
         scheme = scheme.lower()
         return cls(scheme, host.strip("[]").rstrip(".").lower(), port or _DEFAULT_PORTS[scheme])
+
+
+@lru_cache(_PLACES)
+def _place(scheme: str, authority: str) -> tuple[str, Origin]:
+    """Where a URL leads: `scheme://authority`, the host in its ASCII form, and the origin.
+
+    Raises:
+        requests.RequestException, ValueError: Nowhere.
+    """
+    base = requests.Request("GET", f"{scheme}://{authority}/").prepare().url or ""
+    parts = urlsplit(base)
+    return base.rstrip("/"), Origin.of(scheme, parts.hostname or "", parts.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +97,11 @@ class WireUrl:
         if not authority or re.search(r"[@%\\\s]", authority):
             raise FetchRefused(f"{shown} names no plain host (a user name or an escape in it is not accepted)")
         try:
-            base = requests.Request("GET", f"{scheme}://{authority}/").prepare().url or ""
-            parts = urlsplit(base)
-            origin = Origin.of(scheme, parts.hostname or "", parts.port)
+            base, origin = _place(scheme, authority)
             target = _UNSENDABLE.sub(lambda run: quote(run[0]), match["target"])
         except (requests.RequestException, ValueError) as error:
             raise FetchRefused(f"{shown} names no valid host and port") from error
-        return cls(origin, base.rstrip("/"), target if target.startswith("/") else f"/{target}")
+        return cls(origin, base, target if target.startswith("/") else f"/{target}")
 
     def follow(self, location: str) -> WireUrl:
         """Where a `Location` header of this URL's answer leads; absolute forms are kept character by character."""

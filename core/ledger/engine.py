@@ -26,20 +26,24 @@ _BUSY_SECONDS = 30
 _SHOWN = re.compile(
     "user|host|hostaddr|port|sslmode|sslrootcert|sslnegotiation|gssencmode|channel_binding|connect_timeout"
     "|application_name|client_encoding|target_session_attrs|load_balance_hosts|keepalives|keepalives_idle"
-    "|keepalives_interval|keepalives_count|tcp_user_timeout|mode|cache|uri|timeout",
+    "|keepalives_interval|keepalives_count|tcp_user_timeout",
     re.IGNORECASE,
 )
 """What may stand in a URL's query without being a secret, or leading to one. Everything else is never shown."""
+
+_READ_ONLY = "25006"
+"""SQLSTATE of a server that is read and not written: a standby, until it takes over."""
 
 _TOO_SHORT = 2
 """Characters of what is no secret worth the name, and stands in many words."""
 
 _NAME = re.compile(r"[\w.+-]*")
-# What libpq and others take in place of a URL. Here it would be the name of a file, with the password in it.
-_KEYWORDS = re.compile(
-    r"\s*(host|hostaddr|port|user|password|dbname|service|passfile|options|ssl\w+)\s*=", re.IGNORECASE
-)
-_NO_SCHEME = re.compile(r"[^/\\@]+:[^@]*@[^/\\]")
+_PLACE = re.compile(r"[\w.,:/\[\]-]*")
+"""Names, addresses and paths, of which there may be several. A secret beside them has other characters before it."""
+
+# What drivers take in place of a URL: keywords, a URL without its scheme, SQLite's own. Here it would be the name of a
+# file, with the password in it.
+_NO_PATH = re.compile(r"[\w ]+=|.*[?;][^/]*=|.*:.*@|file:", re.IGNORECASE | re.DOTALL)
 
 
 def normalise_url(url: str) -> URL:
@@ -56,10 +60,11 @@ def normalise_url(url: str) -> URL:
             cannot be read, since a password may be in it.
     """
     if "://" not in url:
-        if _KEYWORDS.match(url) or _NO_SCHEME.match(url):
+        if _NO_PATH.match(url):
             raise LedgerNotUsable(
                 "the catalog's address is neither a URL nor the path of a file; write "
-                "postgresql://user:password@host/database, with characters such as @ and / percent-encoded"
+                "postgresql://user:password@host/database, with characters such as @ and / percent-encoded, or "
+                "sqlite:////absolute/path"
             )
         return URL.create("sqlite", database=str(Path(url).expanduser().absolute()))
     try:
@@ -75,8 +80,12 @@ def normalise_url(url: str) -> URL:
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise LedgerNotUsable(f"a {backend} database cannot hold the ledger; use SQLite or PostgreSQL")
-    if not parsed.database or parsed.database == ":memory:":
-        raise LedgerNotUsable("an SQLite ledger needs a file: sqlite:////absolute/path/ledger.db")
+    is_plain = parsed == URL.create("sqlite", database=parsed.database) or url.startswith("sqlite+pysqlite:///")
+    if not is_plain or parsed.query or not parsed.database or parsed.database.startswith((":", "file:")):
+        raise LedgerNotUsable(
+            "an SQLite ledger is a file, without a key, options or a driver of its own: "
+            "sqlite:////absolute/path/ledger.db"
+        )
     return parsed.set(database=str(Path(parsed.database).expanduser().absolute()))
 
 
@@ -92,22 +101,30 @@ def has_password(url: str) -> bool:
 
 def describe_url(url: URL) -> str:
     """A ledger's address without anything that is, or leads to, a secret."""
-    query = {name: value if _SHOWN.fullmatch(name) else "***" for name, value in url.query.items()}
-    shown = url.set(query=query)
-    if url.get_backend_name() != "sqlite" and not _NAME.fullmatch(url.database or ""):
-        shown = shown.set(database="***")  # libpq takes a whole connection string there
-    return shown.render_as_string(hide_password=True)
+    hidden = set(_secrets(url))
+    parts: dict[str, Any] = {
+        name: "***" for name in ("username", "host", "database") if getattr(url, name) and getattr(url, name) in hidden
+    }
+    query = {name: "***" if hidden.intersection(_values(value)) else value for name, value in url.query.items()}
+    return url.set(**parts, query=query).render_as_string(hide_password=True)
 
 
 def _secrets(url: URL) -> Iterator[str]:
-    """What must not be shown of an address."""
+    """What must not be shown of an address: passwords, and what stands where it does not belong."""
+    if url.get_backend_name() == "sqlite":
+        return
     if url.password:
         yield str(url.password)
+    for part, form in ((url.username, _NAME), (url.host, _PLACE), (url.database, _NAME)):
+        if part and not form.fullmatch(part):  # libpq takes a whole connection string for the name of a database
+            yield part
     for name, value in url.query.items():
-        if not _SHOWN.fullmatch(name):
-            yield from (value,) if isinstance(value, str) else value
-    if url.get_backend_name() != "sqlite" and url.database and not _NAME.fullmatch(url.database):
-        yield url.database
+        form = _NAME if name == "user" else _PLACE
+        yield from (one for one in _values(value) if not (_SHOWN.fullmatch(name) and form.fullmatch(one)))
+
+
+def _values(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _without_secrets(text: str, url: URL) -> str:
@@ -190,12 +207,15 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether it is an outage that may pass: no connection, a locked file, a full disk.
+    """Whether it is an outage that may pass: no connection, a locked file, a full disk, a server that is only read.
 
     The loser of two conflicting transactions is not away: it is run again at once.
     """
     if isinstance(error, DBAPIError):
-        conflict = str(getattr(error.orig, "sqlstate", None) or "").startswith("40")
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        if state == _READ_ONLY:
+            return True
+        conflict = state.startswith("40")
         # A mistake is in the statement: no such table.
         mistake = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
         return error.connection_invalidated or (isinstance(error, OperationalError) and not (conflict or mistake))

@@ -175,6 +175,8 @@ def _check_file(path: Path, name: str) -> None:
             raise PromptFileError(
                 name, None, "not a regular file; prompts are read more than once, so save them to a file first"
             )
+        if path.is_symlink():
+            raise PromptFileError(name, None, "a link that leads nowhere")
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     except (OSError, ValueError) as error:
         raise PromptFileError(name, None, f"cannot be read: {_reason(error)}") from error

@@ -24,6 +24,7 @@ from ..images import EXTENSIONS, NotAnImage
 from ..images.signature import read_header
 from ..ledger import Ledger, Review, VerdictValue, image_key
 from ..storage import LocalStore, ObjectInfo, ObjectStore, open_store
+from ..values import to_spreadsheet
 from .errors import UnreadableXmp
 from .examine import Provenance, examine
 from .look import LARGEST_PACKET
@@ -137,14 +138,18 @@ class Audit:
         }
 
     def as_csv(self) -> str:
-        """The pictures as CSV with a line of headings; several values are separated by `; `."""
+        """The pictures as CSV with a line of headings; several values are separated by `; `.
+
+        Names and what pictures say of themselves are texts of strangers: no spreadsheet runs them.
+        """
         out = io.StringIO()
         rows = csv.writer(out, lineterminator="\n")
         names = ["state", *(one.name for one in fields(Checked))]
         rows.writerow(names)
         for picture in self.pictures:
             values = picture.as_dict()
-            rows.writerow("; ".join(v) if isinstance(v := values[name], tuple) else v for name in names)
+            cells = ("; ".join(v) if isinstance(v := values[name], tuple) else v for name in names)
+            rows.writerow(to_spreadsheet(cell) if isinstance(cell, str) else cell for cell in cells)
         return out.getvalue()
 
 

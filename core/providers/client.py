@@ -116,17 +116,8 @@ class WireRequest:
     body: Mapping[str, Any] = field(repr=False)
     files: Sequence[tuple[str, str]] = field(default=(), repr=False)
 
-    @property
-    def payload(self) -> bytes:
-        """The body's bytes: the same ones each time."""
-        return self._encoded()[0]
-
-    @property
-    def content_type(self) -> str:
-        """The media type of the body."""
-        return self._encoded()[1]
-
-    def _encoded(self) -> tuple[bytes, str]:
+    def encoded(self) -> tuple[bytes, str]:
+        """The body's bytes, the same ones each time, and their media type."""
         if not self.files:
             return json.dumps(self.body, ensure_ascii=False).encode(), "application/json"
         plain = [(name, str(value)) for name, value in self.body.items()]
@@ -267,7 +258,7 @@ class ImageClient(ABC):
         """What has to be on the ledger before the request is sent, so that its answer can be asked for again."""
         if self.provider.contract.recover != "key":
             return None
-        return {"key": call_id, "body": hashlib.sha256(self.wire(request, seed=seed).payload).hexdigest()}
+        return {"key": call_id, "body": hashlib.sha256(self.wire(request, seed=seed).encoded()[0]).hexdigest()}
 
     def ask(
         self,
@@ -352,8 +343,9 @@ class ImageClient(ABC):
         return int(left * CREDITS_PER_USD) if left is not None else None
 
     def _pay(self, wire: WireRequest, headers: Mapping[str, str]) -> RawReply:
-        kind = {"Content-Type": wire.content_type}
-        return self._exchange("POST", f"{self.base_url}{wire.path}", {**kind, **headers}, WatchedBody(wire.payload))
+        payload, kind = wire.encoded()
+        headers = {"Content-Type": kind, **headers}
+        return self._exchange("POST", f"{self.base_url}{wire.path}", headers, WatchedBody(payload))
 
     def _exchange(
         self, method: str, url: str, headers: Mapping[str, str], body: WatchedBody | None = None, *, key: bool = True

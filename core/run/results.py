@@ -20,8 +20,8 @@ class Opaque(Sequence[T]):
 
     Example:
         >>> rows = Opaque("ab")
-        >>> len(rows), rows[-1], list(rows), rows == Opaque(["a", "b"])
-        (2, 'b', ['a', 'b'], True)
+        >>> len(rows), rows[-1], list(rows), rows == Opaque(["a", "b"]), rows == ("a", "b")
+        (2, 'b', ['a', 'b'], True, True)
     """
 
     __slots__ = ("_rows",)
@@ -42,7 +42,7 @@ class Opaque(Sequence[T]):
         return len(self._rows)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Opaque) and self._rows == other._rows
+        return self._rows == (other._rows if isinstance(other, Opaque) else other)
 
     def __hash__(self) -> int:
         return hash(self._rows)
@@ -70,10 +70,13 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some items of a run."""
+    """Some items of a run. Their ids become an `Opaque`, whatever sequence they come in."""
 
     run_id: str
-    item_ids: tuple[str, ...]
+    item_ids: Sequence[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "item_ids", Opaque(self.item_ids))
 
 
 @dataclass(frozen=True, slots=True)

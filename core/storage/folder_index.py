@@ -41,7 +41,9 @@ class FolderIndex:
         line = {"key": _hash(key), **{name: metadata[name] for name in _KEPT if name in metadata}}
         # A line break first: what a crash cut off stays a line of its own.
         data = b"\n" + json.dumps(line).encode() + b"\n"
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        # Neither a link to another file is written, nor a pipe that nobody reads waited for.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(self._path, flags, 0o666)
         try:
             os.write(descriptor, data)
         finally:
@@ -60,7 +62,7 @@ class FolderIndex:
     def _read_on(self) -> None:
         """Read what was added since the last time."""
         try:
-            if self._path.stat().st_size <= self._read:
+            if self._path.is_symlink() or self._path.stat().st_size <= self._read:
                 return
             with self._path.open("rb") as file:
                 file.seek(self._read)

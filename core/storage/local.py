@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ..errors import BadInput
 from ..files import Fetched, HashedFile, SpoolUnavailable, remove_left_over
@@ -133,7 +134,7 @@ class LocalStore(ObjectStore):
     def read_text(self, key: str, max_bytes: int = 65_536) -> str | None:
         path = self._path(key)
         try:
-            with _told(path), path.open("rb") as file:
+            with _told(path), _opened(path) as file:
                 data = file.read(max_bytes + 1)
         except ObjectMissing:
             return None
@@ -169,7 +170,7 @@ class LocalStore(ObjectStore):
             # Not every file system has hard links (FAT, some network shares): then nothing could be create-only.
             self.create_text(PROBE_KEY, "overwritten\n")
             self._path(PROBE_KEY).unlink(missing_ok=True)
-            remove_left_over(self.root / _TEMPORARY)
+            remove_left_over(self._temporary())
         except StoreUnavailable as error:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in _CONFIGURATION:
@@ -182,7 +183,12 @@ class LocalStore(ObjectStore):
         segments = check_key(key).split("/")
         if segments[0] == _TEMPORARY or any(len(os.fsencode(segment)) > 255 for segment in segments):
             raise BadInput(f"object key {key[:80]!r} has a segment that cannot be a file name here")
-        path = self.root.joinpath(*segments)
+        return self._checked(self.root.joinpath(*segments))
+
+    def _temporary(self) -> Path:
+        return self._checked(self.root / _TEMPORARY)
+
+    def _checked(self, path: Path) -> Path:
         if not self._is_inside(path):
             raise StoreNotUsable(
                 f"{path.as_uri()}: a link leads out of the folder {self.destination}; nothing is read or written there"
@@ -196,7 +202,7 @@ class LocalStore(ObjectStore):
     @contextmanager
     def _writing(self, dest: Path) -> Iterator[HashedFile]:
         """A file that is about to become `dest`; errors of the folder come out as the store's."""
-        temporary = self.root / _TEMPORARY
+        temporary = self._temporary()
         try:
             # The root itself is not made here: if it is gone, its mount is.
             temporary.mkdir(exist_ok=True)
@@ -229,9 +235,14 @@ def _raise(error: OSError) -> None:
     raise error
 
 
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file to be read. What is a pipe is empty, and not waited for."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+
+
 def _chunks(path: Path) -> Iterator[bytes]:
     with _told(path):
-        file = path.open("rb")
+        file = _opened(path)
     with file:
         while True:
             with _told(path):

@@ -12,30 +12,37 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from pydantic import SecretStr
 
 from ..store_options import S3Options
+from .s3_direct import DirectPuts
 from .s3_role import as_role
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-_clients: dict[tuple[int, S3Options, bool], S3Client] = {}
+_clients: dict[tuple[int, S3Options, bool], tuple[S3Client, DirectPuts]] = {}
 _lock = threading.Lock()
 
 
 def working_client(options: S3Options) -> S3Client:
     """The client for reading and writing: at most two attempts, 5 s to connect, 20 s without a byte."""
-    return _client(options, probe=False)
+    return _client(options, probe=False)[0]
+
+
+def direct_puts(options: S3Options) -> DirectPuts:
+    """The way past boto3 for puts as the working client makes them."""
+    return _client(options, probe=False)[1]
 
 
 def probe_client(options: S3Options) -> S3Client:
     """The client for asking whether the store answers: one attempt, 2 s to connect, 5 s without a byte."""
-    return _client(options, probe=True)
+    return _client(options, probe=True)[0]
 
 
-def _client(options: S3Options, *, probe: bool) -> S3Client:
+def _client(options: S3Options, *, probe: bool) -> tuple[S3Client, DirectPuts]:
     key = (os.getpid(), options, probe)
     with _lock:
         if key not in _clients:
@@ -47,8 +54,10 @@ def _reveal(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-def _make(options: S3Options, *, probe: bool) -> S3Client:
+def _make(options: S3Options, *, probe: bool) -> tuple[S3Client, DirectPuts]:
+    core = botocore.session.Session()
     session = boto3.session.Session(
+        botocore_session=core,
         aws_access_key_id=_reveal(options.access_key_id),
         aws_secret_access_key=_reveal(options.secret_access_key),
         aws_session_token=_reveal(options.session_token),
@@ -74,7 +83,15 @@ def _make(options: S3Options, *, probe: bool) -> S3Client:
         # since environment and profile may name an endpoint, too.
         client.meta.config.s3["payload_signing_enabled"] = False  # type: ignore[attr-defined]
     client.meta.events.register_last("before-call.s3.PutObject", _send_at_once)
-    return client
+    direct = DirectPuts(
+        session.get_credentials(),
+        ca_bundle=core.get_config_variable("ca_bundle"),
+        connect_timeout=settings["connect_timeout"],
+        read_timeout=settings["read_timeout"],
+        connections=settings["max_pool_connections"],
+    )
+    client.meta.events.register_last("before-send.s3.PutObject", direct.see)
+    return client, direct
 
 
 def _send_at_once(params: dict[str, Any], **_: Any) -> None:

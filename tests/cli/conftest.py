@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sqlite3
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from ..bill import check_bill
 from ..inside import command
 
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
-SERVER = Path(os.environ["PREFECT_HOME"]).parent / "server"
 KEY = "sk-never-to-be-printed-4711"
 
 
@@ -158,16 +156,12 @@ def without_prefect(terminal: Terminal, tmp_path: Path) -> Terminal:
 
 
 @pytest.fixture
-def migrated(prefect_api: str) -> Callable[[Path], None]:
+def migrated(prefect_database: Path) -> Callable[[Path], None]:
     """Fills a PREFECT_HOME with a database of the right schema: making one takes Prefect many seconds each time."""
 
     def fill(home: Path) -> None:
         home.mkdir(parents=True)
-        with (
-            closing(sqlite3.connect(SERVER / "prefect.db")) as full,
-            closing(sqlite3.connect(home / "prefect.db")) as copy,
-        ):
-            full.backup(copy)
+        shutil.copy(prefect_database, home / "prefect.db")
 
     return fill
 

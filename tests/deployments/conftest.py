@@ -23,6 +23,7 @@ from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 from ..asking import ask
+from ..inside import command
 from ..waiting import until
 
 BIN = Path(sys.executable).parent
@@ -86,15 +87,21 @@ class Office:
         assert KEY not in done.stdout + done.stderr
         return done.stdout
 
+    def imagen(self, arguments: str, **environment: str) -> None:
+        """Carry out a command of ours, in the repository's folder."""
+        code, out, err = command(arguments.split(), {**self.environment, **environment}, ROOT)
+        assert code == 0, f"{arguments}\n{out}\n{err}"
+        assert KEY not in out + err
+
     def set_up(self) -> None:
         """Save the blocks, make the pool, deploy everything."""
-        self.shell(
-            f"prefect-imagen blocks create --to s3://{BUCKET}/out --endpoint-url {self.s3.endpoint_url} --save-s3-keys",
+        self.imagen(
+            f"blocks create --to s3://{BUCKET}/out --endpoint-url {self.s3.endpoint_url} --save-s3-keys",
             AIMLAPI_API_KEY=KEY,
         )
         self.shell("prefect work-pool create imagen --type process --overwrite")
         given = f"--prompts {NIGHTLY} --budget-usd 5 --timezone Europe/Berlin --activate"
-        self.shell(f"prefect-imagen deploy init {self.file.parent} {given}")
+        self.imagen(f"deploy init {self.file.parent} {given}")
         self.deploy(self.file)
 
     @property
@@ -135,13 +142,8 @@ class Office:
         self._stack.close()
         for worker in self._workers:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(worker.pid, signal.SIGTERM)
-        for worker in self._workers:
-            try:
-                worker.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(worker.pid, signal.SIGKILL)
-                worker.wait()
+                os.killpg(worker.pid, signal.SIGKILL)  # asked to end, it waits for the runs it has started
+            worker.wait()
 
     # --- asking Prefect -----------------------------------------------------------------------------------------------
 

@@ -17,9 +17,12 @@ from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 from ..bill import check_bill
+from ..inside import command
 from ..waiting import until, until_steady
 from .conftest import PARTI
 
+COUNT, BOUGHT = 100, 40
+"""Prompts of each run, and how many are bought before something happens to it."""
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
 
 
@@ -49,7 +52,7 @@ class Runner:
         self.idle_in_the_end = True
         self._command = [
             str(IMAGEN),
-            *("run", str(PARTI), "--limit", "200", "--yes"),
+            *("run", str(PARTI), "--limit", str(COUNT), "--yes"),
             *("--to", "s3://crash/out", "--endpoint-url", s3.endpoint_url),
             *("--base-url", sandbox.base_url, "--catalog", str(home / "ledger.db"), "--concurrency", "8", "--json"),
         ]
@@ -64,20 +67,20 @@ class Runner:
         }
         self._environment = {**self._alone, "PREFECT_API_URL": prefect_api} if prefect_api else self._alone
 
-    def start(self, *options: str, alone: bool = False) -> subprocess.Popen[str]:
+    def start(self, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*self._command, *options],
-            env=self._alone if alone else self._environment,
+            env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     def finish(self, *options: str) -> tuple[int, dict[str, Any]]:
-        process = self.start(*options, alone=True)
-        out, err = process.communicate(timeout=240)
-        assert process.returncode in (0, 1), err
-        return process.returncode, json.loads(out)
+        """The same command again, in this process."""
+        code, out, err = command([*self._command[1:], *options], self._alone, Path.cwd())
+        assert code in (0, 1), err
+        return code, json.loads(out)
 
     def billed(self) -> int:
         return len(self.sandbox.bill()["entries"])
@@ -104,7 +107,7 @@ def runner(
 
 def test_kill_9_in_the_middle_then_the_same_command(runner: Runner) -> None:
     process = runner.start()
-    runner.wait_for_bill(60, process)
+    runner.wait_for_bill(BOUGHT, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
@@ -112,20 +115,21 @@ def test_kill_9_in_the_middle_then_the_same_command(runner: Runner) -> None:
     # What was in flight is unknown; of what the API's log knows to be billed, the answer is known to be lost.
     delivered, unknown = report["states"]["delivered"], report["states"]["unknown"] + report["states"]["lost"]
     runner.sandbox.wait_idle()
-    assert delivered + unknown == 200
-    assert runner.billed() <= 200
+    assert delivered + unknown == COUNT
+    assert runner.billed() <= COUNT
     assert unknown <= 8
     assert code == (1 if unknown else 0)
 
     code, report = runner.finish("--unknown", "retry")
-    assert (code, report["states"]["delivered"]) == (0, 200)
+    assert (code, report["states"]["delivered"]) == (0, COUNT)
     # What was bought twice is at most what was declared unknown.
-    assert runner.billed() <= 200 + unknown
+    assert runner.billed() <= COUNT + unknown
 
 
+@pytest.mark.parametrize("runner", ["alone", pytest.param("in Prefect", marks=pytest.mark.long)], indirect=True)
 def test_nothing_is_paid_for_while_the_store_is_away(runner: Runner, own_s3: LocalS3) -> None:
-    process = runner.start("--patience", "6")
-    runner.wait_for_bill(60, process)
+    process = runner.start("--patience", "3")
+    runner.wait_for_bill(BOUGHT, process)
     own_s3.pause()
     # Calls in flight end, and calls are sent for up to a second after the last sign of life.
     while_away = until_steady(runner.billed, "the bill while the store is away")
@@ -134,35 +138,35 @@ def test_nothing_is_paid_for_while_the_store_is_away(runner: Runner, own_s3: Loc
     assert out, err
     report = json.loads(out)
     assert report["outcome"] == "Blocked"
-    assert runner.billed() == while_away < 200
+    assert runner.billed() == while_away < COUNT
 
     own_s3.restart()
     code, report = runner.finish()
-    assert (code, report["states"]["delivered"]) == (0, 200)
-    assert runner.billed() == 200
+    assert (code, report["states"]["delivered"]) == (0, COUNT)
+    assert runner.billed() == COUNT
 
 
 @pytest.mark.long
 def test_a_store_that_comes_back_in_time_is_waited_for(runner: Runner, own_s3: LocalS3) -> None:
     process = runner.start("--patience", "60")
-    runner.wait_for_bill(60, process)
+    runner.wait_for_bill(BOUGHT, process)
     own_s3.pause()
     until_steady(runner.billed, "the bill while the store is away")
     own_s3.restart()
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
-    assert json.loads(out)["states"]["delivered"] == 200
-    assert runner.billed() == 200
+    assert json.loads(out)["states"]["delivered"] == COUNT
+    assert runner.billed() == COUNT
 
 
 def in_flight_for_ever(runner: Runner) -> None:
-    """After the first sixty, every call takes longer than anybody waits."""
+    """After the first forty, every call takes longer than anybody waits."""
     runner.idle_in_the_end = False
-    runner.sandbox.set_faults([{"fault": "slow_reply", "seconds": 300, "after": 60}])
+    runner.sandbox.set_faults([{"fault": "slow_reply", "seconds": 300, "after": BOUGHT}])
 
 
 def wait_for_slow_calls(runner: Runner, process: subprocess.Popen[str]) -> None:
-    runner.wait_for_bill(60, process)
+    runner.wait_for_bill(BOUGHT, process)
 
     def all_slow() -> bool:
         assert process.poll() is None, process.communicate()
@@ -182,7 +186,7 @@ def test_a_stop_waits_for_answers_only_so_long(runner: Runner) -> None:
     states = json.loads(out)["states"]
     assert states["unknown"] == 8
     assert states["sent"] == states["claimed"] == 0
-    assert states["delivered"] + states["generated"] + states["planned"] + 8 == 200
+    assert states["delivered"] + states["generated"] + states["planned"] + 8 == COUNT
     assert "unknown" in err
 
 
@@ -203,17 +207,17 @@ def test_ctrl_c_twice_leaves_at_once(runner: Runner) -> None:
     code, report = runner.finish()
     assert code == 1
     assert report["states"]["unknown"] == 8
-    assert report["states"]["delivered"] == 192
+    assert report["states"]["delivered"] == COUNT - 8
 
 
 def test_sigterm_records_what_is_in_flight(runner: Runner) -> None:
     process = runner.start()
-    runner.wait_for_bill(60, process)
+    runner.wait_for_bill(BOUGHT, process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode != 0
     runner.sandbox.wait_idle()
-    assert runner.billed() < 200
+    assert runner.billed() < COUNT
     code, report = runner.finish()
-    assert (code, report["states"]["delivered"], report["states"]["unknown"]) == (0, 200, 0)
-    assert runner.billed() == 200
+    assert (code, report["states"]["delivered"], report["states"]["unknown"]) == (0, COUNT, 0)
+    assert runner.billed() == COUNT

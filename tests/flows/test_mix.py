@@ -8,6 +8,13 @@ import pytest
 
 from .conftest import FlowHarness
 
+
+@pytest.fixture
+def harness(either: FlowHarness) -> FlowHarness:
+    """It is the run that is looked at, in Prefect or without."""
+    return either
+
+
 MIX = [
     {"fault": "cut_after_billing", "rate": 0.05},
     {"fault": "bad_gateway_billed", "rate": 0.03},

@@ -12,6 +12,13 @@ from prefect_imagen.core.providers import WithdrawnModel
 
 from .conftest import FlowHarness
 
+
+@pytest.fixture
+def harness(either: FlowHarness) -> FlowHarness:
+    """It is the run that is looked at, in Prefect or without."""
+    return either
+
+
 IMAGEN, NANO, FLUX = "google/imagen4/preview", "google/nano-banana-2", "blackforestlabs/flux-2"
 PROMPTS = [f"fox number {n}" for n in range(30)]
 
@@ -75,6 +82,7 @@ def test_withdrawn_in_the_middle_stops_and_a_rerun_finishes(harness: FlowHarness
     assert_each_prompt_was_bought_once(harness)
 
 
+@pytest.mark.parametrize("either", ["alone", "in Prefect"], indirect=True)
 def test_withdrawn_in_the_middle_with_somebody_to_stand_in(harness: FlowHarness) -> None:
     """Nobody announced it: the first 404 tells."""
     rule = {"fault": "withdrawn_model", "after": 12, "announced": False, "match": {"model": IMAGEN}}

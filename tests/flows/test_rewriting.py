@@ -28,9 +28,9 @@ def billed(harness: FlowHarness, endpoint: str) -> int:
     return sum(entry["endpoint"] == endpoint for entry in harness.sandbox.bill()["entries"])
 
 
-def test_fifty_prompts_with_faults_on(harness: FlowHarness) -> None:
+def test_fifty_prompts_with_faults_on(either: FlowHarness) -> None:
     """The issue's own test, through the flow: prompts or named failures; again, nothing; kept, the rest."""
-    harness.sandbox.set_faults(
+    either.sandbox.set_faults(
         [
             chat("rate_limited", rate=0.05),
             chat("bad_json", rate=0.15),
@@ -41,7 +41,7 @@ def test_fifty_prompts_with_faults_on(harness: FlowHarness) -> None:
         ],
         seed=3,
     )
-    first = harness.run(str(PARTI), limit=50, **REWRITE)
+    first = either.run(str(PARTI), limit=50, **REWRITE)
     assert first.rewrites is not None
     written, refused = first.rewrites.states["delivered"], first.rewrites.states["refused"]
     assert (written + refused, first.delivered, first.states["failed"]) == (50, written, refused)
@@ -49,42 +49,42 @@ def test_fifty_prompts_with_faults_on(harness: FlowHarness) -> None:
     assert len(first.rewrites.failed) == refused
     assert all(text.reason and text.source.startswith(str(PARTI)) for text in first.rewrites.failed)
     assert all(item.reason.startswith("no rewritten prompt (refused): ") for item in first.open)
-    assert first.account.rewrites.calls == billed(harness, "chat") > written
-    harness.assert_sum_closes()
+    assert first.account.rewrites.calls == billed(either, "chat") > written
+    either.assert_sum_closes()
 
-    calls = len(harness.sandbox.calls())
-    again = harness.run(str(PARTI), limit=50, **REWRITE)
+    calls = len(either.sandbox.calls())
+    again = either.run(str(PARTI), limit=50, **REWRITE)
     assert (again.delivered, again.owned, again.states["failed"]) == (written, written, refused)
-    assert len(harness.sandbox.calls()) == calls
+    assert len(either.sandbox.calls()) == calls
 
-    kept = harness.run(str(PARTI), limit=50, rewrite_fallback="keep", **REWRITE)
+    kept = either.run(str(PARTI), limit=50, rewrite_fallback="keep", **REWRITE)
     assert kept.rewrites is not None
     assert (kept.complete, kept.delivered, kept.rewrites.kept) == (True, 50, refused)
-    assert billed(harness, "images") == 50
-    harness.assert_sum_closes()
+    assert billed(either, "images") == 50
+    either.assert_sum_closes()
 
-    rows = harness.query("SELECT source_prompt, prompt, rewritten_by, variation, cost_credits FROM catalog")
+    rows = either.query("SELECT source_prompt, prompt, rewritten_by, variation, cost_credits FROM catalog")
     assert len(rows) == 50
     assert sum(by is None and source == prompt for source, prompt, by, _, _ in rows) == refused
     assert sum(by == "openai/gpt-4o-mini" and prompt.startswith(source[:20]) for source, prompt, by, _, _ in rows) == (
         written
     )
     # Each text with its cost, as docs/prompts.md shows it.
-    costs = harness.query(
+    costs = either.query(
         "SELECT r.text, sum(c.settled) FROM imagen_rewrites r JOIN imagen_calls c ON c.item_id = r.item_id GROUP BY 1"
     )
     assert len(costs) == written
     assert all(cost > 0 for _, cost in costs)
 
 
-def test_one_text_for_every_form_repeat_and_edition(harness: FlowHarness) -> None:
+def test_one_text_for_every_form_repeat_and_edition(either: FlowHarness) -> None:
     options = {"matrix": {"aspect_ratio": ["1:1", "16:9"]}, "repeat": 2, "rewrites": 2, **REWRITE}
-    first = harness.run(["a fox"], **options)
+    first = either.run(["a fox"], **options)
     assert (first.complete, first.items) == (True, 8)
-    assert (billed(harness, "chat"), billed(harness, "images")) == (2, 8)
-    harness.run(["an owl", "a fox"], **options, edition="2")
-    assert (billed(harness, "chat"), billed(harness, "images")) == (4, 24)
-    harness.assert_sum_closes()
+    assert (billed(either, "chat"), billed(either, "images")) == (2, 8)
+    either.run(["an owl", "a fox"], **options, edition="2")
+    assert (billed(either, "chat"), billed(either, "images")) == (4, 24)
+    either.assert_sum_closes()
 
 
 def test_a_budget_covers_texts_and_images(harness: FlowHarness) -> None:

@@ -21,6 +21,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from prefect_imagen.core.ledger import Ledger
 from prefect_imagen.sandbox import SandboxServer
 
+from ..inside import command
+
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -73,18 +75,10 @@ class Desk:
     _running: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of ours."""
-        done = subprocess.run(
-            [str(IMAGEN), *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
+        """Carry out a command of ours in this process."""
+        code, out, err = command(list(arguments), self.environment, self.folder)
+        assert "Traceback" not in err, err
+        return subprocess.CompletedProcess(arguments, code, out, err)
 
     def review(self, *arguments: str) -> str:
         """Start the page; its address."""
@@ -154,9 +148,9 @@ def bought(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
             with SandboxServer(pictures="drawn") as sandbox:
                 environment = _environment(folder, str(folder / "ledger.db"), sandbox.base_url)
                 to = str(folder / "images")
-                command = [str(IMAGEN), "run", "prompts.txt", "--to", to, "--tag", "team=spring", "--json"]
-                done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
-            assert done.returncode == 0, done.stderr
+                arguments = ["run", "prompts.txt", "--to", to, "--tag", "team=spring", "--json"]
+                code, _, err = command(arguments, environment, folder)
+            assert code == 0, err
             made[prompts] = folder
         return made[prompts]
 

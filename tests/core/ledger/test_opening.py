@@ -146,7 +146,20 @@ def test_paths_and_urls_are_read_alike(monkeypatch: pytest.MonkeyPatch, tmp_path
         assert normalise_url(url).drivername == "postgresql+psycopg"
 
 
-@pytest.mark.parametrize("url", ["mysql://h/d", "sqlite://", "sqlite:///:memory:", "://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://h/d",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "://",
+        "sqlite+aiosqlite:////data/ledger.db",
+        "sqlite+nobody:////data/ledger.db",
+        "sqlite://host//data/ledger.db",
+        "sqlite:///file:/data/ledger.db?uri=true",
+        "sqlite:////data/ledger.db?mode=ro",
+    ],
+)
 def test_what_cannot_hold_a_ledger_is_refused(url: str) -> None:
     with pytest.raises(LedgerNotUsable):
         normalise_url(url)
@@ -158,6 +171,15 @@ def test_what_cannot_hold_a_ledger_is_refused(url: str) -> None:
         "host=db user=app password=s3cret dbname=imagen",
         "password = s3cret host=db",
         "app:s3cret@db/imagen",
+        "//app:s3cret@db/imagen",
+        "postgresql//app:s3cret@db/imagen",
+        "jdbc:postgresql:/db/imagen?user=app&password=s3cret",
+        "Server=db;User Id=app;Password=s3cret;",
+        "ledger.db?key=s3cret",
+        "file:ledger.db?key=s3cret",
+        "sqlite+pysqlcipher://:s3cret@/ledger.db?cipher=aes-256-cfb",
+        "sqlite:///ledger.db?key=s3cret",
+        "sqlite://app:s3cret@db/ledger.db",
         "postgresql://app:s3@cret@db/imagen",
         "postgresql://app:s3cret@db:port/imagen",
         "postgresql://app:s3 cret@[::1/imagen",
@@ -196,15 +218,37 @@ def test_nothing_of_a_query_that_may_be_a_secret_is_shown(query: str) -> None:
     assert has_password(f"postgresql://127.0.0.1:1/imagen?{query}")
 
 
-def test_a_connection_string_in_place_of_a_database_is_not_shown() -> None:
-    url = normalise_url("postgresql://127.0.0.1:1/host=x password=s3cret")
-    assert "s3cret" not in describe_url(url)
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "127.0.0.1:1/host=x password=s3cret",
+        "127.0.0.1:1/imagen;password=s3cret",
+        "app%3As3cret@127.0.0.1:1/imagen",
+        "app%3As3cret%40127.0.0.1:1/imagen",
+        "app;password=s3cret@127.0.0.1:1/imagen",
+        "127.0.0.1:1/imagen?user=app:s3cret",
+        "127.0.0.1:1/imagen?host=127.0.0.1%20password%3Ds3cret",
+        "127.0.0.1:1/imagen?host=127.0.0.1&host=app:s3cret@db",
+        "127.0.0.1:1/imagen?application_name=x%20password%3Ds3cret",
+    ],
+)
+def test_what_stands_where_it_does_not_belong_is_not_shown(rest: str) -> None:
+    url = f"postgresql://{rest}"
+    assert "s3cret" not in describe_url(normalise_url(url))
+    assert has_password(url)
+    with pytest.raises(LedgerUnavailable) as caught:
+        Ledger(url)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_what_is_no_secret_is_shown() -> None:
-    url = "postgresql://app@db/imagen?sslmode=require&connect_timeout=5"
-    assert not has_password(url)
-    assert "sslmode=require" in describe_url(normalise_url(url))
+    for url in (
+        "postgresql://app@db/imagen?sslmode=require&connect_timeout=5",
+        "postgresql://app@/imagen?host=db1:5432,[::1]:5433&sslmode=require",
+        "postgresql:///imagen?host=/var/run/postgresql&sslmode=require",
+    ):
+        assert not has_password(url)
+        assert "sslmode=require" in describe_url(normalise_url(url))
     assert not has_password("/data/ledger.db")
 
 

@@ -195,6 +195,26 @@ def test_a_question_whose_connection_breaks_is_asked_again(postgres: str, open_l
     assert len(asked) == 2
 
 
+def test_a_server_that_is_read_only_for_a_while_is_waited_for(postgres: str, open_ledger: OpenLedger) -> None:
+    """As a standby is until it takes over."""
+    ledger = open_ledger(postgres)
+    tries: list[None] = []
+
+    def refused_once(connection: sa.Connection) -> str:
+        tries.append(None)
+        if len(tries) == 1:
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        return put("a")(connection)
+
+    with pytest.raises(LedgerUnavailable, match="read-only"):
+        ledger.write(refused_once)
+    tries.clear()
+    ledger.be_patient(60)
+    assert ledger.write(refused_once) == "a"
+    assert len(tries) == 2
+    assert keys(ledger) == {"a"}
+
+
 def test_a_locked_sqlite_file_is_unavailable(
     sqlite: str, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,9 @@ def test_a_missing_file_suggests_its_neighbours(write: Write) -> None:
     path = write("prompts.csv", "prompt\na\n")
     with pytest.raises(PromptFileError, match=r"there is no such file; close to it: 'prompts.csv'"):
         open_source(path.with_name("promts.csv"))
+    path.with_name("linked.csv").symlink_to("nowhere.csv")
+    with pytest.raises(PromptFileError, match="a link that leads nowhere"):
+        open_source(path.with_name("linked.csv"))
     with pytest.raises(PromptFileError, match="prompts themselves are given as a list"):
         open_source("a cat on a mat")
     with pytest.raises(PromptFileError, match="this is a folder"):

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.provenance import C2pa, MarkMode, audit, check, mark
+from prefect_imagen.core.provenance.audit import Audit, Checked
+from prefect_imagen.core.values import from_spreadsheet
 from prefect_imagen.sandbox.signing import make_identity, sign
 
 from .conftest import PICTURES, encoded, facts_of
@@ -130,6 +132,14 @@ def test_one_that_cannot_be_read_keeps_nobody_else_from_being_checked(tmp_path: 
     (tmp_path / "c.png.xmp").write_bytes(b"\xff" * 40)
     states = [picture.state for picture in audit([str(tmp_path / name) for name in ("a.png", "c.png")]).pictures]
     assert states == ["marked", "broken"]
+
+
+def test_no_spreadsheet_runs_what_pictures_and_their_names_say() -> None:
+    said = Checked("=1+1/a.png", by="@SUM(A1)", missing=("a mark", "=HYPERLINK(1)"))
+    text = Audit((said,)).as_csv()
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (row["uri"], row["by"], row["missing"]) == ("'=1+1/a.png", "'@SUM(A1)", "a mark; '=HYPERLINK(1)")
+    assert from_spreadsheet(row["missing"]) == "a mark; =HYPERLINK(1)"
 
 
 @pytest.mark.parametrize("where", ["nowhere", "nowhere/cat.png", "s3:/bucket"])

@@ -268,7 +268,7 @@ def test_requests_in_the_words_of_each_protocol() -> None:
     wire = queue.wire(ImageRequest.build(MODELS[3], "a fox", asked), seed=7)
     assert wire.path == "/fal-ai/flux/schnell"
     assert wire.body == {"prompt": "a fox", "image_size": "landscape_16_9", "seed": 7}
-    assert wire.payload == queue.wire(ImageRequest.build(MODELS[3], "a fox", asked), seed=7).payload
+    assert wire.encoded() == queue.wire(ImageRequest.build(MODELS[3], "a fox", asked), seed=7).encoded()
     for client in (gemini, queue):
         client.close()
 

@@ -28,26 +28,26 @@ def moments(harness: Any) -> list[tuple[float, int]]:
 
 
 def test_who_is_told_the_limit_keeps_it(make_harness: MakeHarness) -> None:
-    with SandboxServer(pictures="fast", requests_per_minute=600, rate_window=6) as server:
-        harness = make_harness(80, base_url=server.base_url)
+    with SandboxServer(pictures="fast", requests_per_minute=600, rate_window=3) as server:
+        harness = make_harness(40, base_url=server.base_url)
         harness.sandbox = server
         shared(harness, 500)
         harness.buy_all()
-        assert harness.states() == {"generated": 80}
+        assert harness.states() == {"generated": 40}
         calls = moments(harness)
         assert [status for _, status in calls].count(429) == 0
-        assert len(calls) == 80
+        assert len(calls) == 40
         harness.reconcile()
 
 
 def test_who_is_not_told_buys_everything_all_the_same(make_harness: MakeHarness) -> None:
     """Many 429s, and no item fails for it, nothing is bought twice, and the ledger remembers."""
     with SandboxServer(pictures="fast", requests_per_minute=600, rate_window=4, rate_retry_after=True) as server:
-        harness = make_harness(90, base_url=server.base_url)
+        harness = make_harness(60, base_url=server.base_url)
         harness.sandbox = server
         shared(harness, None)
         harness.buy_all()
-        assert harness.states() == {"generated": 90}
+        assert harness.states() == {"generated": 60}
         assert [status for _, status in moments(harness)].count(429) > 0
         harness.reconcile()
 

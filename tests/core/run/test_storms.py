@@ -107,7 +107,7 @@ def test_a_success_ends_the_pause(sandbox: SandboxServer, ledger: Ledger, buy: B
     check_bill(ledger, sandbox)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
 def test_a_mix_of_faults_does_not_pause_the_purchase(
     sandbox: SandboxServer, ledger: Ledger, buy: Buy, seed: int
 ) -> None:

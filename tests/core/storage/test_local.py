@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 from collections.abc import Callable
@@ -7,13 +8,17 @@ from pathlib import Path
 
 import pytest
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.storage import LocalStore, StoreNotUsable, StoreUnavailable
+from prefect_imagen.core.storage import KeyTaken, LocalStore, StoreNotUsable, StoreUnavailable
 
 FileOf = Callable[[bytes], tuple[Path, str]]
 
 
 def put(store: LocalStore, file: tuple[Path, str]) -> None:
     store.put("a/b.png", file[0], sha256=file[1], content_type="image/png")
+
+
+def put_with_ids(store: LocalStore, file: tuple[Path, str]) -> None:
+    store.put("a/b.png", file[0], sha256=file[1], content_type="image/png", metadata={"item-id": "i"})
 
 
 def files(root: Path) -> list[str]:
@@ -105,6 +110,37 @@ def test_links_lead_nowhere_out_of_the_folder(folder: LocalStore, file_of: FileO
     assert files(outside) == before
     assert (outside / "b.png").read_bytes() == b"not ours"
     assert list(folder.list()) == []
+
+
+def test_no_file_of_the_package_s_own_leads_out_of_the_folder(
+    folder: LocalStore, file_of: FileOf, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / ".a.part").write_bytes(b"of somebody else")
+    (outside / "rc").write_bytes(b"mine")
+    (folder.root / ".prefect-imagen-images.jsonl").symlink_to(outside / "rc")
+    with pytest.raises(StoreUnavailable):
+        put_with_ids(folder, file_of(b"x"))
+    shutil.rmtree(folder.root / ".prefect-imagen-tmp")
+    (folder.root / ".prefect-imagen-tmp").symlink_to(outside)
+    with pytest.raises(StoreNotUsable, match="a link leads out of the folder"):
+        put(folder, file_of(b"x"))
+    with pytest.raises(StoreNotUsable, match="a link leads out of the folder"):
+        folder.preflight()
+    assert files(outside) == [".a.part", "rc"]
+    assert (outside / "rc").read_bytes() == b"mine"
+
+
+def test_a_pipe_is_not_waited_for(folder: LocalStore, file_of: FileOf) -> None:
+    os.mkfifo(folder.root / ".prefect-imagen-images.jsonl")
+    with pytest.raises(StoreUnavailable):
+        put_with_ids(folder, file_of(b"x"))
+    (folder.root / "a").mkdir(exist_ok=True)
+    os.mkfifo(folder.root / "a" / "b.png")
+    with pytest.raises(KeyTaken):
+        put(folder, file_of(b"x"))
+    assert folder.read_text("a/b.png") == ""
 
 
 def test_links_within_the_folder_and_to_it_are_followed(folder: LocalStore, file_of: FileOf, tmp_path: Path) -> None:
