@@ -94,7 +94,7 @@ class AimlApiCredentials(_ApiCredentials):
         if not key:
             raise BadInput(f"there is no API key: set {provider.key_variable}, or save an AimlApiCredentials block")
         if not fields.get("base_url"):
-            fields["base_url"] = Endpoint.find().base_url
+            fields["base_url"] = Endpoint.find(api=DEFAULT_PROVIDER).base_url
         return cls(api_key=SecretStr(key), **fields)
 
     def endpoint(self, model: str = DEFAULT_MODEL) -> Endpoint:

@@ -22,6 +22,7 @@ _LISTED = {
     "Work": {
         "plan": "Show what a run would buy and what it would cost.",
         "run": "Buy, verify and store an image for every prompt.",
+        "chain": "Make pictures, and others of these: generate, cut out, enlarge.",
         "status": "Show how a run stands: items, money, unknown calls.",
         "runs": "List all runs of a ledger, the latest first.",
         "repair": "Deliver what is paid for, and settle unknown calls.",

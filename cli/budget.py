@@ -28,6 +28,10 @@ def budget(
         str | None,
         typer.Option(metavar="ZONE", help="Where days and months begin at midnight, such as Europe/Berlin.  [UTC]"),
     ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="For what is bought from one provider, such as openai; else for all calls."),
+    ] = None,
     catalog: options.Catalog = None,
     json: options.Json = False,
     verbose: options.Traceback = False,
@@ -38,7 +42,8 @@ def budget(
 
     A budget counts all runs of a ledger. Before a call is sent, its highest price is reserved in each budget. A call
     whose outcome is unknown stays reserved. A run that reaches a budget ends as BudgetReached and says when money is
-    free again; the same command then goes on.
+    free again; the same command then goes on. A budget for one provider leaves a fallback of another one to be bought
+    from.
     """
     del verbose
     from ..core.ledger import Ledger, Period
@@ -53,14 +58,20 @@ def budget(
     }
     if timezone is not None and not any(limit is not None for limit in limits.values()):
         raise BadInput("--timezone goes with --day or --month")
+    if provider is not None:
+        if not limits:
+            raise BadInput("--provider goes with --day or --month")
+        from ..core.providers import load_registry
+
+        load_registry().provider(provider)
     if limits:
         ledger = Ledger(catalog_url(catalog))
         try:
             for period, limit in limits.items():
                 if limit is None:
-                    ledger.budgets.clear(period)
+                    ledger.budgets.clear(period, provider=provider)
                 else:
-                    ledger.budgets.set(period, limit, timezone or "UTC")
+                    ledger.budgets.set(period, limit, timezone or "UTC", provider=provider)
             states = ledger.budgets.states()
         finally:
             ledger.close()
@@ -80,6 +91,7 @@ def as_dict(state: BudgetState) -> dict[str, Any]:
 
     return {
         "period": state.period.value,
+        "provider": state.provider,
         "window": state.window,
         "timezone": state.timezone,
         "limit_credits": state.limit,
@@ -100,6 +112,7 @@ def _show(states: list[BudgetState]) -> None:
         return
     rows = table(
         "budget",
+        "provider",
         "window",
         "limit",
         "billed",
@@ -111,6 +124,7 @@ def _show(states: list[BudgetState]) -> None:
     for state in states:
         rows.add_row(
             state.period.value,
+            state.provider or "all",
             f"{state.window} ({state.timezone})",
             format_usd(state.limit),
             format_usd(state.spent),

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import BadInput, ImagenError, Unavailable
+from ..core.http.urls import redact_url
 
 if TYPE_CHECKING:
     from ..core.ledger import Ledger
@@ -87,6 +88,7 @@ def check_prefect() -> str:
             "no Prefect API is configured: set PREFECT_API_URL (http://HOST:4200/api for `prefect server start`), "
             "or `prefect cloud login`"
         )
+    url = redact_url(url)  # a login may stand in it
     try:
         with get_client(sync_client=True, httpx_settings={"timeout": 15}) as client:
             response = client.request("GET", "/admin/version")

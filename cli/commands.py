@@ -20,7 +20,8 @@ ALL = "prefect_imagen.help_all"
 
 _EVERYDAY = frozenset({
     "to", "model", "template", "aspect_ratio", "edition", "budget_usd", "yes", "limit", "repeat", "concurrency",
-    "catalog", "base_url", "json", "verbose", "help_all", "help", "out", "regenerations", "run", "verdict", "prompt",
+    "catalog", "base_url", "json", "verbose", "help_all", "help", "out", "only_plan", "regenerations", "run", "verdict",
+    "prompt",
 })  # fmt: skip
 """Options that the page of a command with `--help-all` shows."""
 _NAME_WIDTH = 28

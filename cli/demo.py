@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import BadInput
-from ..core.request import RunRequest
+from ..core.request import SHIPPED_MODEL, RunRequest
 from . import options
 from .console import facts, program, stderr, stdout, table
 from .exit_codes import INCOMPLETE
@@ -156,6 +156,7 @@ class _Parts:
         return Job(
             prompts=str(place.products),
             request=RunRequest(
+                model=SHIPPED_MODEL,
                 template=read_text(f"@{place.template}", "template"),
                 aspect_ratio="1:1",
                 budget_usd=5,
@@ -163,7 +164,7 @@ class _Parts:
             ),
             to=f"s3://{_BUCKET}/{_PREFIX}" if self.s3 is not None else str(place.images),
             api_key="any-key-will-do-for-the-sandbox",
-            endpoint=Endpoint.find(base_url=self.sandbox.base_url),
+            endpoint=Endpoint.find(base_url=self.sandbox.base_url, model=SHIPPED_MODEL),
             # A ledger each: owned images are copied to a new destination from the old one, which is not running.
             catalog=str(place.root.absolute() / ("catalog.db" if self.s3 is not None else "folder-catalog.db")),
             store_options=self.s3.options if self.s3 is not None else {},

@@ -148,7 +148,7 @@ class _Look:
         options = given.get("request", given)  # all of it in one parameter, or each option as one
         request = RunRequest.read({name: value for name, value in options.items() if name in RunRequest.model_fields})
         ledger = catalog_block(_slug(given.get("catalog"))).get_ledger()
-        if request.budget_usd is None and not ledger.budgets.states():
+        if request.budget_usd is None and not ledger.budgets.bound_everything():
             raise BadInput(
                 "it has no budget, and would buy nothing: give it `budget_usd` in prefect.yaml and deploy again, or "
                 "set one for all runs of the catalog, `prefect-imagen budget --day 20`"

@@ -139,6 +139,7 @@ def check(
 
     from ..core.files import home
     from ..core.providers import Endpoint, load_registry
+    from ..core.providers.providers import DEFAULT_PROVIDER
     from .catalogs import ledger_if_any
 
     offline = "offline" in given.values
@@ -148,7 +149,9 @@ def check(
         with ledger_if_any(catalog) as ledger:
             used = ledger.items.used_models() if ledger is not None else []
     specs = [registry.resolve(name, allow_withdrawn=True).spec for name in dict.fromkeys(used)]
-    provider = Endpoint.find(base_url=base_url).catalog(home() / "cache", offline=offline, fresh=True)
+    provider = Endpoint.find(api=DEFAULT_PROVIDER, base_url=base_url).catalog(
+        home() / "cache", offline=offline, fresh=True
+    )
     today = datetime.now(UTC).date()
     rows = []
     for spec in specs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -19,10 +20,15 @@ from .flags import FlagsOf, Given, with_flags
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..core.ledger import BudgetState, Ledger
     from ..core.plan import InputPlan, Plan, RewritePlan
 
 _PARTS = frozenset({"model", "template", "aspect_ratio", "edition", "edition_timezone", "select", "image", "rewrite"})
 _COPIES = 5
+_ARRIVES = {
+    "url": "by address, fetched from the provider's servers",
+    "bytes": "in the reply; until it is stored, the spool of the worker has the only copy",
+}
 _ALSO = frozenset({"rewrite_fallback", "concurrency", "requests_per_minute", "offline"})
 
 
@@ -69,6 +75,7 @@ def plan(
     from ..core.plan import BatchSpec, InvalidPrompts, PlanWriter, make_plan
     from ..core.run.checks import open_terms
     from ..core.storage import open_store
+    from .budget import as_dict
     from .catalogs import ledger_if_any
     from .typed import endpoint_of, read_prompts, read_request, read_store
 
@@ -95,6 +102,7 @@ def plan(
             each=writer.add if writer is not None else None,
         )
         where = ledger.description if ledger is not None else None
+        budgets = _budgets(made, ledger)
         refused = bool(made.invalid) and (not request.select.skip_invalid or len(made.invalid) == made.prompts)
         if writer is not None and not refused:
             if not made.exact:
@@ -102,12 +110,24 @@ def plan(
             writer.finish(items=made.items)
     at_risk = most_calls(request.limits.concurrency)
     if json:
-        print_json({**_document(made, destination, where), "calls_without_success": at_risk})
+        print_json(
+            {
+                **_document(made, destination, where),
+                "calls_without_success": at_risk,
+                "budgets": [as_dict(state) for state in budgets],
+            }
+        )
     else:
-        _show(stdout(), made, destination, where, at_risk)
+        _show(stdout(), made, destination, where, at_risk, budgets)
     if refused:
         raise InvalidPrompts(made.invalid, made.prompts)
     return OK
+
+
+def _budgets(made: Plan, ledger: Ledger | None) -> list[BudgetState]:
+    """The budgets of day and month that what is planned would count in."""
+    states = ledger.budgets.states() if ledger is not None else []
+    return [state for state in states if state.provider in (None, made.model.spec.provider)]
 
 
 def _plan_regenerations(
@@ -142,6 +162,7 @@ def _plan_regenerations(
 
 def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[str, Any]:
     from ..core.money import credits_to_usd
+    from ..core.providers import load_registry
 
     spec = made.model.spec
     items = ("items", "duplicates", "owned", "to_copy", "paid", "held", "refused", "erased", "to_buy")
@@ -155,6 +176,7 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
         "column": made.column,
         "inputs": asdict(made.inputs) if made.inputs is not None else None,
         "lifecycle": spec.lifecycle.model_dump(),
+        "returns": load_registry().provider(spec.provider).contract.returns,
         "destination": destination,
         "catalog": catalog,
         **{name: getattr(made, name) for name in counted},
@@ -179,8 +201,16 @@ def _rewrites_document(made: RewritePlan) -> dict[str, Any]:
     return counted
 
 
-def _show(console: Console, made: Plan, destination: str | None, catalog: str | None, at_risk: int) -> None:
+def _show(
+    console: Console,
+    made: Plan,
+    destination: str | None,
+    catalog: str | None,
+    at_risk: int,
+    budgets: Sequence[BudgetState] = (),
+) -> None:
     from ..core.money import format_usd
+    from ..core.providers import load_registry
     from ..core.run.progress import duration
 
     spec = made.model.spec
@@ -209,7 +239,12 @@ def _show(console: Console, made: Plan, destination: str | None, catalog: str | 
             ("left out", "; ".join(map(str, made.omitted))),
             ("price", f"{format_usd(made.price)} expected, {format_usd(made.price_high)} at most"),
             ("an image", a_piece),
+            *(
+                (state.name.removeprefix("the "), f"{format_usd(state.left)} of {format_usd(state.limit)} left")
+                for state in budgets
+            ),
             ("size", size),
+            ("arrives", _ARRIVES[load_registry().provider(spec.provider).contract.returns]),
             ("at risk", _at_risk(made, at_risk)),
             ("prompts", f"{made.prompts:,}{each}"),
             ("from column", made.column or ""),

@@ -148,7 +148,8 @@ def _buy(
     as_json: bool,
 ) -> int:
     from ..core.providers import Endpoint, ImageClient
-    from ..core.review.regenerate import prepare_batches, with_budget_left
+    from ..core.review.regenerate import prepare_batches
+    from ..core.run.checks import with_budget_left
     from ..core.storage import ObjectStore, open_store
     from .job import Job, Ready
     from .logs import show_notices

@@ -52,9 +52,9 @@ def repair(
 
       prefect-imagen repair
 
-    An unknown call may have been billed, but its answer is lost. With a key (AIMLAPI_API_KEY) the API's log is asked
-    about such calls, which costs nothing. You decide on those that the log does not know: --unknown retry buys them
-    again, and may pay twice. Nothing else is bought.
+    An unknown call may have been billed, but its answer is lost. Each provider that was bought from is asked about such
+    calls, if the environment has its key (AIMLAPI_API_KEY, FAL_KEY), which costs nothing. You decide on those that no
+    provider knows: --unknown retry buys them again, and may pay twice. Nothing else is bought.
 
     Exit code: 0 nothing is left to repair, 1 something is (the output says what), 2 bad input.
     """

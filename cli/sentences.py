@@ -40,6 +40,7 @@ def explain(error: Exception) -> str | None:
 def sentence(error: ImagenError) -> str:
     """The text for an error of this package; of many wrong prompts it names as many as a terminal can hold."""
     from ..core.plan import InvalidPrompts
+    from ..core.plan.spec import WAY_OUT
 
     if not isinstance(error, InvalidPrompts):
         return str(error)
@@ -50,7 +51,7 @@ def sentence(error: ImagenError) -> str:
         lines.append(
             f"  … and {len(problems) - _PROBLEMS_SHOWN:,} more: `prefect-imagen plan … --json` lists them all."
         )
-    return "\n".join([*lines, "Shorten them, or leave them out with --skip-invalid."])
+    return "\n".join([*lines, WAY_OUT])
 
 
 def next_command(error: ImagenError, arguments: Sequence[str]) -> str | None:

@@ -214,7 +214,7 @@ def _show(
             ("catalog", report.catalog),
             *(
                 (
-                    f"{state.period.value}'s budget",
+                    state.name.removeprefix("the "),
                     f"{format_usd(state.used)} of {format_usd(state.limit)} used"
                     + (f" ({state.window}, {state.timezone})" if state.timezone else ""),
                 )

@@ -12,7 +12,7 @@ from typing import Any
 
 from .delivery import Spool
 from .errors import BadInput
-from .inputs.shelf import input_key, inputs_folder
+from .inputs.shelf import input_key, inputs_folder, keys_of_copies
 from .ledger import ErasurePreview, Ledger, Selection
 from .ledger.erasure import ErasableObject
 from .provenance import SIDECAR
@@ -150,7 +150,8 @@ def _delete_inputs(found: Mapping[str, list[str]], stores: Mapping[str, ObjectSt
     for sha256 in found:
         (inputs_folder() / sha256).unlink(missing_ok=True)
     for store in stores.values():
-        deleted = store.delete([input_key(sha256) for sha256 in found])
+        keys = {sha256: [input_key(sha256), *keys_of_copies(store, sha256)] for sha256 in found}
+        deleted = store.delete([key for mine in keys.values() for key in mine])
         done.failed |= {store.uri(key): reason for key, reason in deleted.failed.items()}
-        stuck.update(item for sha256, items in found.items() if input_key(sha256) in deleted.failed for item in items)
+        stuck.update(item for sha256, items in found.items() if deleted.failed.keys() & keys[sha256] for item in items)
     return stuck

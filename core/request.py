@@ -8,6 +8,7 @@ nothing else, so that `--help` is quick.
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,9 @@ from pydantic.fields import FieldInfo
 
 from .errors import BadInput
 
-DEFAULT_MODEL = "google/imagen4/preview"
+SHIPPED_MODEL = "google/nano-banana-2"
+DEFAULT_MODEL = os.environ.get("PREFECT_IMAGEN_MODEL") or SHIPPED_MODEL
+"""The model that is meant where none is named: what a user or an operator wants it to be, or ours."""
 DEFAULT_KEY_TEMPLATE = "{model}/{item_id}/{call}-{index}.{ext}"
 FOLDER_KEY_TEMPLATE = "{date}/{slug}.{ext}"
 
@@ -413,6 +416,16 @@ class Delivery(Options):
         Field(description="Keep the pictures that go into requests under inputs/ of the destination."),
         Flag("--no-keep-inputs", off=True, help="Keep the pictures that go into requests on this machine only."),
     ] = True
+    sign_inputs_above: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1000,
+            description="Pictures of more than so many megabytes are not sent with the request, but fetched at a "
+            "signed address of the destination in S3, which lives for an hour; 0: all of them.",
+        ),
+        Flag(metavar="MB"),
+    ] = None
     credit: Annotated[
         str | None, Field(max_length=1000, description="Credit line of the marks."), Flag(metavar="TEXT")
     ] = None
@@ -701,14 +714,15 @@ def _kinds(annotation: Any) -> Iterator[type]:
     return (member for member in members if isinstance(member, type))
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """What is wrong with the values of a model, by the flags that they were given with."""
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """What is wrong with the values of a model, by the flags that they were given with; without a model, by fields."""
     problems: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False, include_context=False):
         place = tuple(map(str, problem["loc"]))
-        option = next((one for one in options_of(model) if place[: len(one.path)] == one.path), None)
+        flags = options_of(model) if model is not None else ()
+        option = next((one for one in flags if place[: len(one.path)] == one.path), None)
         name = option.written if option is not None else ".".join(place)
-        own = problem["type"] == "value_error"
+        own = problem["type"] in ("value_error", "missing")
         value = "" if own else f"{problem['input']!r} is not allowed: it "
         text = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
         reasons = problems.setdefault(f"{name}: {value}", [])

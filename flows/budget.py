@@ -18,7 +18,7 @@ def require_budget(ledger: Ledger, budget_usd: float | None) -> None:
     Raises:
         BadInput: Nothing bounds what the run may spend.
     """
-    if budget_usd is None and prefect.runtime.deployment.id is not None and not ledger.budgets.states():
+    if budget_usd is None and prefect.runtime.deployment.id is not None and not ledger.budgets.bound_everything():
         raise BadInput(
             "a run of a deployment needs a budget, since nobody is asked before it buys: set `budget_usd` among the "
             "deployment's parameters (`request.budget_usd` of imagen_fanout), or a budget for all runs of the catalog "

@@ -12,13 +12,9 @@ from pydantic import Field
 
 from ..blocks.references import catalog_block, credentials_block, image_store_block
 from ..core import request as options
-from ..core.errors import BadInput
-from ..core.money import format_usd, usd_to_credits
-from ..core.providers import Endpoint, ImageClient
+from ..core.providers import ImageClient
 from ..core.request import ChainStep, Delivery, Limits, Policy, PromptOptions, RunRequest
-from ..core.review.regenerate import with_budget_left
-from ..core.run.chain import plan_chain, source_of, step_requests
-from ..core.run.checks import check_request, prepare
+from ..core.run.chain import BudgetUsedUp, Chain
 from ..core.run.chunks import MAX_CHUNKS
 from ..core.run.report import IncompleteRun, RunReport
 from .budget import require_budget
@@ -75,41 +71,22 @@ def imagen_chain(
         policy=policy,
         delivery=delivery,
     ).scheduled(scheduled_start())
-    requests = step_requests(common, steps)
     ledger = catalog_block(catalog).get_ledger()
     require_budget(ledger, budget_usd)
     target = image_store_block(store).get_store()
-    known: dict[str, Any] = {"ledger": lambda: ledger, "store": target}
 
     def connect(model: str) -> ImageClient:
         return credentials_block(credentials, model).get_client(model)
 
-    def at(model: str) -> Endpoint:
-        return Endpoint.of(connect(model))
-
-    checked = check_request(prompts, requests[0], at(requests[0].model), **known)
-    plan = plan_chain(checked.batch, requests[1:], at, ledger)
-    logger.info("chain: %s", plan.summary())
-    if budget_usd is not None and usd_to_credits(budget_usd) < plan.cheapest:
-        raise BadInput(
-            f"the budget of ${budget_usd:,.2f} is below the price of one item of each step: {format_usd(plan.cheapest)}"
-        )
+    chain = Chain(prompts, common, steps, connect=connect, ledger=ledger, store=target)
+    logger.info("chain: %s", chain.plan.summary())
     reports: list[RunReport] = []
-    spent = 0
-    for number, request in enumerate(requests, start=1):
-        if reports:
-            checked = check_request(source_of(reports[-1].run_id), request, at(request.model), **known)
-        client = connect(request.model)
-        whole = prepare(request, client=client, ledger=ledger, store=target, checked=checked)
-        affordable = with_budget_left(whole, spent)
-        if affordable is None:
-            message = f"the budget is used up before step {number}; the rest is left for another time"
-            return Failed(name="BudgetReached", message=message, data=BadInput(message))
-        reports.append(report := carry_out(affordable, credentials, store, catalog))
-        spent += report.account.billed_at_most
-        logger.info("step %d of %d: %s", number, len(requests), report.summary())
-        if report.stop is not None or not report.images:
-            break
+    try:
+        while (prepared := chain.next_step(reports)) is not None:
+            reports.append(report := carry_out(prepared, credentials, store, catalog))
+            logger.info("step %d of %d: %s", len(reports), len(chain), report.summary())
+    except BudgetUsedUp as error:
+        return Failed(name="BudgetReached", message=str(error), data=error)
     short = next((one for one in reports if not one.complete), None)
     if short is not None and policy.on_incomplete == "fail":
         return Failed(name=short.outcome, message=short.summary(), data=IncompleteRun(short))

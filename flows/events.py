@@ -125,6 +125,7 @@ class BudgetWarning(Payload):
 
     scope: Literal["run", "day", "month"] = Field(description="Whose cap.")
     period: str = Field(description="The run's id, the day (2026-03-01), or the month (2026-03).")
+    provider: str | None = Field(default=None, description="Whose calls count, where it is not all of them.")
     spent_usd: float = Field(description="Billed in that scope.")
     reserved_usd: float = Field(description="Reserved for calls in flight and unknown ones.")
     cap_usd: float = Field(description="The cap.")
@@ -133,7 +134,8 @@ class BudgetWarning(Payload):
 
     @property
     def resource(self) -> str:
-        return f"prefect-imagen.budget.{self.scope}.{self.period}"
+        whose = f".{self.provider}" if self.provider else ""
+        return f"prefect-imagen.budget.{self.scope}.{self.period}{whose}"
 
 
 class UnknownWaiting(Payload):

@@ -263,6 +263,7 @@ def _send_budget_warning(run_id: str, warning: BudgetWarning) -> None:
         events.BudgetWarning(
             scope=state.period.value,
             period=state.window,
+            provider=state.provider,
             spent_usd=float(credits_to_usd(state.spent)),
             reserved_usd=float(credits_to_usd(state.reserved)),
             cap_usd=float(credits_to_usd(state.limit)),

@@ -22,8 +22,8 @@ from ..core.ledger import Ledger
 from ..core.providers import ImageClient
 from ..core.request import Delivery, ImageChoice, Limits, Policy, RunRequest
 from ..core.review.choice import image_filter
-from ..core.review.regenerate import Regeneration, ask, prepare_batches, with_budget_left
-from ..core.run.checks import Prepared
+from ..core.review.regenerate import Regeneration, ask, prepare_batches
+from ..core.run.checks import Prepared, with_budget_left
 from ..core.run.chunks import MAX_CHUNKS
 from ..core.run.report import IncompleteRun, RunReport
 from ..core.run.run import Run

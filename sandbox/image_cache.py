@@ -16,12 +16,15 @@ import uuid
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from .faults import DownloadFault
 from .options import SandboxOptions
 from .pictures import CONTENT_TYPES, PictureSpec, encode_picture
-from .signing import PictureSigner
+
+if TYPE_CHECKING:
+    from .signing import PictureSigner
 
 CDN_PREFIX = "/cdn/"
 
@@ -60,6 +63,13 @@ class CachedImage:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
+def _signer() -> PictureSigner:
+    # Here: it brings the ledger with it, and SQLAlchemy, half of the time that a sandbox takes to start.
+    from .signing import PictureSigner
+
+    return PictureSigner()
+
+
 class ImageCache:
     """All images of one sandbox. Thread-safe."""
 
@@ -68,7 +78,7 @@ class ImageCache:
         self._at_least = options.image_bytes
         self._fast = options.pictures == "fast"
         self._cap = options.cache_bytes
-        self.signer = PictureSigner() if options.signed else None
+        self.signer = _signer() if options.signed else None
         self._lock = threading.Lock()
         self._images: dict[str, CachedImage] = {}
         self._cache: OrderedDict[PictureSpec, bytes] = OrderedDict()

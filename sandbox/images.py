@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from ..core.providers.spec import ResolvedModel
 from .error_bodies import Failure, invalid_payload, unknown_model
 from .faults import Base64Reply, CallFault, Endpoint, WithdrawnModel
 from .image_cache import CachedImage
-from .inputs import Received, receive
+from .inputs import Came, Distant, Received, fetch, receive
 from .paid_endpoint import Job, PaidEndpoint
 from .pictures import PictureSpec
 from .reply_formats import Generation, format_reply
@@ -35,7 +36,7 @@ class ImageJob(Job):
     accepted: Accepted
     seed: int
     credits_each: int
-    inputs: tuple[Received, ...] = ()
+    inputs: Came = ()
 
     @classmethod
     def of(
@@ -74,6 +75,20 @@ class ImageJob(Job):
         """How many images were asked for."""
         return self.accepted.count
 
+    @property
+    def input_hashes(self) -> tuple[str, ...]:
+        """SHA-256 of each picture that came with it."""
+        return tuple(one.sha256 for one in self.inputs if isinstance(one, Received))
+
+    async def fetched(self) -> Job | Failure:
+        """The job with the pictures that are at addresses; one that cannot be had is an error of the request."""
+        if not any(isinstance(one, Distant) for one in self.inputs):
+            return self
+        inputs = await asyncio.to_thread(fetch, self.inputs)
+        if isinstance(inputs, Distant):
+            return Failure(400, f"Failed to download the image of {inputs.field} from {inputs.url}")
+        return replace(self, inputs=inputs)
+
     def apply(self, fault: CallFault) -> Job | Failure:
         """A model that is withdrawn is unknown."""
         return unknown_model(self.model) if isinstance(fault, WithdrawnModel) else self
@@ -81,8 +96,9 @@ class ImageJob(Job):
     def pictures(self, state: SandboxState, returned: int) -> list[CachedImage]:
         """The images of the reply."""
         width, height = self.accepted.width, self.accepted.height
+        inputs = tuple(one for one in self.inputs if isinstance(one, Received))
         return [
-            state.images.add(PictureSpec(self.model, self.prompt, self.seed, index, width, height, self.inputs))
+            state.images.add(PictureSpec(self.model, self.prompt, self.seed, index, width, height, inputs))
             for index in range(returned)
         ]
 

@@ -76,6 +76,15 @@ class Job(ABC):
     count: int
     credits_each: int
 
+    @property
+    def input_hashes(self) -> tuple[str, ...]:
+        """SHA-256 of each picture that came with it."""
+        return ()
+
+    async def fetched(self) -> Job | Failure:
+        """This job with what has to be fetched for it."""
+        return self
+
     def apply(self, fault: CallFault) -> Job | Failure:
         """This job as a fault changes it; faults of the connection and of billing are handled elsewhere."""
         return self
@@ -201,6 +210,11 @@ class PaidEndpoint(ABC):
 
     async def _settle(self, call: Call, job: Job, fault: CallFault | None) -> Settled | Failure:
         """Bill a call, and make the answer to it."""
+        ready = await job.fetched()
+        if isinstance(ready, Failure):
+            return ready
+        job = ready
+        call.inputs = job.input_hashes
         returned = billed = job.count
         if isinstance(fault, FewerImages):
             returned = max(0, job.count - fault.drop)

@@ -116,7 +116,7 @@ def run_chain(
                 "outcome": run.outcome,
                 "halt": services.halt.message,
                 "reason": services.halt.reason,
-                "pauses": services.calls.pauses + services.pictures.pauses,
+                "pauses": services.accounts.pauses,
             }
     finally:
         client.close()

@@ -21,6 +21,8 @@ os.environ.update(
     {
         "PREFECT_HOME": f"{_HOME.name}/prefect",
         "PREFECT_IMAGEN_HOME": f"{_HOME.name}/imagen",
+        # The tests are written for the fields and the price of one model, whatever the default is.
+        "PREFECT_IMAGEN_MODEL": "google/imagen4/preview",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "DO_NOT_TRACK": "1",

@@ -8,7 +8,7 @@ their source to the store at once, in memory; the later steps collect the result
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class DeliveryQueue:
     Args:
         uploader: Stores them; None where images are only downloaded.
         pool: Runs the deliveries; its size is the number of images in delivery at once.
-        pictures: Told of each attempt to get an image that was just bought.
+        pictures: Told of each attempt to get an image that was just bought: whom to tell of the images of a model.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class DeliveryQueue:
         downloader: Downloader,
         uploader: Uploader | None,
         pool: ThreadPoolExecutor,
-        pictures: CircuitBreaker | None = None,
+        pictures: Callable[[str], CircuitBreaker] | None = None,
     ) -> None:
         self._downloader = downloader
         self._uploader = uploader
@@ -86,11 +86,12 @@ class DeliveryQueue:
     def _forget(self, task: ImageTask) -> None:
         """Nothing is told of this image any more."""
         if self._pictures is not None:
-            self._pictures.ended(task.call_id)
+            self._pictures(task.model).ended(task.call_id)
 
     def _move(self, uploader: Uploader, task: ImageTask, image: _InFlight) -> None:
         try:
-            file, data = self._downloader.load(task, pictures=self._pictures)
+            circuit = self._pictures(task.model) if self._pictures is not None else None
+            file, data = self._downloader.load(task, pictures=circuit)
             self._forget(task)
             image.file.set_result(file)
             image.result.set_result(uploader.upload(file, data))

@@ -37,6 +37,8 @@ _PLUGINS = {
 }
 _BAND = 16
 _GREY = (127, 129)
+_ON_ITS_SIDE = 5
+"""From here on, what EXIF says of a picture exchanges its sides."""
 _ROUNDS = 12
 
 
@@ -108,11 +110,12 @@ def _thumbnail(image: Image.Image, side: int) -> tuple[dict[str, Any], bytes]:
 
 def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
     """A picture as it is to be seen, in sRGB and a mode that every format has; and whether that is another one."""
-    picture = ImageOps.exif_transpose(image)
-    changed = image.getexif().get(0x0112, 1) not in (0, 1)
+    picture, changed = image, _orientation(image) not in (0, 1)
+    if changed:
+        picture = ImageOps.exif_transpose(image)
     if profile := image.info.get("icc_profile"):
         # A profile that cannot be read, or is none of these colours, says nothing.
-        with contextlib.suppress(ImageCms.PyCMSError):
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
             given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if "srgb" not in ImageCms.getProfileDescription(given).lower():
                 clear = image.has_transparency_data
@@ -121,6 +124,12 @@ def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
     if picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
         picture, changed = picture.convert("RGB"), True
     return picture, changed
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the picture lies, as EXIF says it: 1 to 8."""
+    said = image.getexif().get(0x0112, 1)
+    return said if isinstance(said, int) and 1 <= said <= 8 else 1
 
 
 def _in_srgb(picture: Image.Image, given: ImageCms.ImageCmsProfile) -> Image.Image:
@@ -145,10 +154,22 @@ def _ready(image: Image.Image, job: dict[str, Any], size: int) -> tuple[dict[str
     wanted = job["ready"]
     frames = 1 if job["format"] == "JPEG" else getattr(image, "n_frames", 1)
     image.load()
+    width, height = image.size if _orientation(image) < _ON_ITS_SIDE else image.size[::-1]
+    answer: dict[str, Any] = {
+        "width": width,
+        "height": height,
+        "frames": frames,
+        "transparent": bool(image.has_transparency_data),
+    }
+    if not wanted["side"]:
+        return answer, b""
+    too_large = max(image.size) > wanted["side"] or size > wanted["most"]
+    if max(image.size) > wanted["side"]:
+        if image.mode == "P":
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        image.thumbnail((wanted["side"],) * 2, Image.Resampling.LANCZOS)
     picture, changed = _upright(image)
-    answer: dict[str, Any] = {"width": picture.width, "height": picture.height, "frames": frames}
-    too_large = max(picture.size) > wanted["side"] or size > wanted["most"]
-    if not wanted["side"] or (not changed and not too_large and wanted["given"] in wanted["formats"]):
+    if not changed and not too_large and wanted["given"] in wanted["formats"]:
         return answer, b""
     if picture.has_transparency_data and picture.mode not in ("LA", "RGBA"):
         picture = picture.convert("RGBA")

@@ -24,6 +24,7 @@ from PIL import Image
 from ..errors import ImagenError, Unavailable
 from ..memory import Budget, bytes_from_environment, once_per_process
 from ..processes import IdleProcesses, environment_without_secrets
+from .jpeg import read_scans
 from .signature import Format, NotAnImage, read_header
 
 BUDGET_VARIABLE = "PREFECT_IMAGEN_DECODE_BYTES"
@@ -33,6 +34,10 @@ DEFAULT_BUDGET = 512 * 2**20
 _LEAST_BUDGET = 64 * 2**20
 _DECODERS = 4
 _OVERHEAD = 8 * 2**20
+STILL_BYTES = 6
+"""Memory a pixel of a JPEG that is not progressive, whose coefficients are not kept, and of a PNG of one frame."""
+_COPY_BYTES = 4
+"""Memory a pixel of each copy."""
 _PIPE = 2**20  # a picture goes through in some large pieces
 CPU_SECONDS = 30
 _DEADLINE = 300.0
@@ -215,6 +220,13 @@ def thumbnail(source: Path | bytes, side: int) -> Image.Image | None:
     return Image.frombytes("RGB", (answer["width"], answer["height"]), pixels)
 
 
+def _is_progressive(data: bytes) -> bool:
+    try:
+        return read_scans(data).progressive
+    except ValueError:
+        return True
+
+
 def prepare(
     data: bytes, *, side: int, most: int, formats: Sequence[str], lossless: bool
 ) -> tuple[dict[str, Any], bytes]:
@@ -228,8 +240,8 @@ def prepare(
         lossless: Never as JPEG.
 
     Returns:
-        `width`, `height` (upright) and `frames` of the picture, and with a copy its `content_type`; or `error`. And the
-        copy's bytes, empty where the picture can stay as it is.
+        `width`, `height` (upright) and `frames` of the picture, `transparent` where it says what is clear in it, and
+        with a copy its `content_type`; or `error`. And the copy's bytes, empty where the picture can stay as it is.
 
     Raises:
         TooLarge: It needs more than the budget.
@@ -241,7 +253,12 @@ def prepare(
     if kind.pillow is None or header.width is None or header.height is None:
         raise NotAnImage(f"{kind.name} is not decoded here")
     pixels = header.width * header.height
-    # Turned, converted and encoded, it is in memory several times.
-    need = memory_needed(kind, data, pixels) + 16 * pixels
+    still = kind.pillow == "PNG" or (kind.pillow == "JPEG" and not _is_progressive(data))
+    need = memory_needed(kind, data, pixels, STILL_BYTES if still else None)
+    if side:
+        # It is made smaller first, along its lines and then its columns; then turned, converted and encoded.
+        scale = min(1.0, side / max(header.width, header.height))
+        smaller = int(pixels * scale * scale)
+        need += _COPY_BYTES * max(int(pixels * scale) + smaller, 4 * smaller)
     ready = {"side": side, "most": most, "given": kind.content_type, "formats": list(formats), "lossless": lossless}
     return _ask(kind, data, need, pixels=pixels, ready=ready)

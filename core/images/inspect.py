@@ -13,7 +13,7 @@ from pathlib import Path
 from ..files import SpoolUnavailable
 from ..memory import Budget
 from . import signature
-from .drawing import TooLarge, draw, memory_needed
+from .drawing import STILL_BYTES, TooLarge, draw, memory_needed
 from .jpeg import Scans, read_scans
 from .png import read_png
 from .signature import Format, Header, NotAnImage, read_header
@@ -33,9 +33,6 @@ _SLIGHT = 32
 
 _PADDING = 16
 """Bytes that may be missing at the end of a WebP."""
-
-_STILL_BYTES = 6
-"""Memory a pixel of a JPEG that is not progressive, whose coefficients are not kept, and of a PNG of one frame."""
 
 _READING = Budget(128 * 2**20)
 """For the bytes of large files. Small ones come in memory (see `core.delivery.download`)."""
@@ -110,7 +107,7 @@ def _png(header: Header, data: bytes, max_pixels: int) -> ImageFacts:
     if rows is None:
         pixels = _check_pixels(header, max_pixels)
         lean = png.lean()
-        need = memory_needed(header.format, lean, pixels, None if png.animated else _STILL_BYTES)
+        need = memory_needed(header.format, lean, pixels, None if png.animated else STILL_BYTES)
         return _drawn(header, lean, max_pixels, notes, need=need)
     missing = rows.wanted - rows.found
     if missing and (not rows.sound or missing * _SLIGHT > rows.wanted):
@@ -132,7 +129,7 @@ def _jpeg(header: Header, data: bytes, max_pixels: int) -> ImageFacts:
         raise NotAnImage(f"JPEG of {scans.number:,} scans of {pixels:,} pixels, more than are drawn")
     if not scans.number or not (scans.ended or scans.complete):
         raise NotAnImage("truncated JPEG")
-    need = memory_needed(header.format, data, pixels, None if scans.progressive else _STILL_BYTES)
+    need = memory_needed(header.format, data, pixels, None if scans.progressive else STILL_BYTES)
     if scans.ended:
         return _drawn(header, data, max_pixels, need=need)
     return _cut_jpeg(header, data, max_pixels, need, scans)

@@ -35,6 +35,7 @@ class Picture:
     Attributes:
         sha256: Of its bytes: what it is known by.
         width: Upright, in pixels.
+        transparent: Whether it says of each pixel how clear it is.
     """
 
     sha256: str
@@ -42,6 +43,7 @@ class Picture:
     size: int
     width: int
     height: int
+    transparent: bool = False
 
 
 def look_at(data: bytes) -> Picture:
@@ -65,7 +67,7 @@ def look_at(data: bytes) -> Picture:
     if answer["frames"] > 1:
         raise InputRefused(f"animated: {answer['frames']:,} frames")
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(digest, facts.content_type, len(data), answer["width"], answer["height"])
+    return Picture(digest, facts.content_type, len(data), answer["width"], answer["height"], answer["transparent"])
 
 
 def misfit(picture: Picture, limits: InputLimits) -> str | None:

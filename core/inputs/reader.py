@@ -105,6 +105,12 @@ class InputReader:
             InputRefused: They cannot be had.
             Unavailable: A store does not answer.
         """
+        try:
+            return self._read(place)
+        except BadInput as error:
+            raise InputRefused(f"{redact_url(place)}: {error}") from None
+
+    def _read(self, place: str) -> bytes:
         if place[:5].lower() == "data:":
             return _of_data(place)
         if place.startswith(_CATALOG):

@@ -1,6 +1,8 @@
 """Where pictures that go into requests are kept: once each, by their content, at the destination of the run.
 
-So a purchase can be explained and repeated, and every worker that buys has what it sends.
+So a purchase can be explained and repeated, and every worker that buys has what it sends. A picture goes into the
+request itself; or, where the model or the user wants it, as a signed address of the destination. Such an address is
+made anew for each send, and is in no file, log or row.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import re
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ from .pictures import InputRefused, Picture, ready
 _FOLDER = "inputs"
 _HELD = 64 * 2**20
 """Bytes of pictures, as they are sent, that are kept in memory for the next request."""
+ADDRESS_SECONDS = 3600
+"""Life of a signed address. A call takes 17 minutes at most, and waits 4 for the budget before; queues take longer."""
+_MEGABYTE = 1_000_000
 
 
 def inputs_folder() -> Path:
@@ -43,8 +48,33 @@ def input_key(sha256: str) -> str:
 
 
 def is_input_key(key: str) -> bool:
-    """Whether it is the key of such a picture."""
-    return re.fullmatch(f"{_FOLDER}/[0-9a-f]{{64}}", key) is not None
+    """Whether it is the key of such a picture, or of a copy that was made of one for a model."""
+    return re.fullmatch(f"{_FOLDER}/[0-9a-f]{{64}}(-[0-9a-f]{{16}})?", key) is not None
+
+
+def keys_of_copies(store: ObjectStore, sha256: str) -> list[str]:
+    """The keys of what was made of a picture for models that fetch it."""
+    return [info.key for info in store.list(f"{input_key(sha256)}-")] if store.signs_addresses else []
+
+
+def check_addresses(store: ObjectStore, models: Iterable[ResolvedModel], *, wanted: bool, kept: bool) -> None:
+    """Whether pictures can be sent as addresses, where that is wanted or a model takes nothing else.
+
+    Args:
+        wanted: By the user.
+        kept: Whether the pictures are at the destination.
+
+    Raises:
+        BadInput: They cannot.
+    """
+    needing = next((model.name for model in models if model.contract.inputs.by == "address"), None)
+    if needing is None and not wanted:
+        return
+    why = f"{needing} takes pictures by address only" if needing is not None else "--sign-inputs-above"
+    if not kept:
+        raise BadInput(f"{why}: that cannot go with --no-keep-inputs, for they have to be at the destination")
+    if not store.signs_addresses:
+        raise BadInput(f"{why}: that needs a destination in S3, not {store.destination}")
 
 
 class InputShelf:
@@ -52,12 +82,14 @@ class InputShelf:
 
     Args:
         store: Of the run's images; None to keep them in a folder of this user's.
+        sign_above: Megabytes above which a picture is sent as an address; None to do so only where a model wants it.
     """
 
-    def __init__(self, store: ObjectStore | None) -> None:
+    def __init__(self, store: ObjectStore | None, sign_above: float | None = None) -> None:
+        self._sign_above = sign_above
         self._store = store or _local_store()
         self._lock = threading.Lock()
-        self._sent: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._sent: OrderedDict[tuple[str, str, str, bool], str] = OrderedDict()
         self._size = 0
 
     def has(self, picture: Picture) -> bool:
@@ -83,8 +115,19 @@ class InputShelf:
         except (KeyTaken, ChecksumMismatch) as error:
             raise BadInput(str(error)) from None
 
-    def filled(self, model: ResolvedModel, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def filled(
+        self,
+        model: ResolvedModel,
+        parameters: Mapping[str, Any],
+        *,
+        same_bytes: bool = False,
+    ) -> dict[str, Any]:
         """The parameters that name pictures, with what is sent in their place.
+
+        Args:
+            model: Who gets them.
+            parameters: Of an item.
+            same_bytes: The request has to be the same each time: addresses only where the model takes nothing else.
 
         Raises:
             BadInput: A picture is gone, or cannot be sent.
@@ -93,29 +136,50 @@ class InputShelf:
         found = {}
         for name, hashes in content_references(parameters).items():
             spec = model.contract.fields[name]
-            sent = {content_reference(one): self._as_sent(model, one, is_mask=spec.means == "mask") for one in hashes}
+            is_mask = "mask" in (name, spec.means)
+            sent = {
+                content_reference(one): self._as_sent(model, one, is_mask=is_mask, same_bytes=same_bytes)
+                for one in hashes
+            }
             value = parameters[name]
             found[name] = [sent.get(one, one) for one in value] if isinstance(value, list | tuple) else sent[value]
         return found
 
-    def _as_sent(self, model: ResolvedModel, sha256: str, *, is_mask: bool) -> str:
-        key = (sha256, model.name, "mask" if is_mask else "")
+    def _as_sent(self, model: ResolvedModel, sha256: str, *, is_mask: bool, same_bytes: bool) -> str:
+        key = (sha256, model.name, "mask" if is_mask else "", same_bytes)
         with self._lock:
-            if (known := self._sent.get(key)) is not None:
+            text = self._sent.get(key)
+            if text is not None:
                 self._sent.move_to_end(key)
-                return known
+        if text is None:
+            text = self._made(model, sha256, is_mask=is_mask, same_bytes=same_bytes)
+            with self._lock:
+                if key not in self._sent:
+                    self._sent[key] = text
+                    self._size += len(text)
+                while self._size > _HELD and len(self._sent) > 1:
+                    self._size -= len(self._sent.popitem(last=False)[1])
+        return text if text.startswith("data:") else self._store.signed_address(text, ADDRESS_SECONDS)
+
+    def _made(self, model: ResolvedModel, sha256: str, *, is_mask: bool, same_bytes: bool) -> str:
+        """A picture as a model takes it: a data URI, or the key of what is fetched."""
+        limits = model.contract.inputs
         try:
-            data, content_type = ready(self.read(sha256), model.contract.inputs, lossless=is_mask)
+            data, content_type = ready(self.read(sha256), limits, lossless=is_mask)
         except InputRefused as error:
             raise BadInput(f"{self._store.uri(input_key(sha256))}: {error.reason}") from None
-        text = f"data:{content_type};base64,{base64.b64encode(data).decode('ascii')}"
-        with self._lock:
-            if key not in self._sent:
-                self._sent[key] = text
-                self._size += len(text)
-            while self._size > _HELD and len(self._sent) > 1:
-                self._size -= len(self._sent.popitem(last=False)[1])
-        return text
+        wanted = self._sign_above is not None and len(data) > self._sign_above * _MEGABYTE and not same_bytes
+        if not wanted and limits.by != "address":
+            return f"data:{content_type};base64,{base64.b64encode(data).decode('ascii')}"
+        made = hashlib.sha256(data).hexdigest()
+        if made == sha256:
+            return input_key(sha256)
+        copy = f"{input_key(sha256)}-{made[:16]}"
+        try:
+            self._store.put(copy, data, sha256=made, content_type=content_type)
+        except (KeyTaken, ChecksumMismatch) as error:
+            raise BadInput(str(error)) from None
+        return copy
 
     def read(self, sha256: str) -> bytes:
         """The bytes of a picture.

@@ -147,6 +147,10 @@ class InputSpec:
                     f"{shown(where)}: the mask has {mask.width:,} x {mask.height:,} pixels, and the image "
                     f"{first.width:,} x {first.height:,}"
                 )
+            if not mask.transparent and any(model.contract.inputs.mask == "transparent" for model in models):
+                raise InputRefused(
+                    f"{shown(where)}: the mask has no transparency; the model changes what is clear in it"
+                )
 
 
 def shown(where: str) -> str:

@@ -1,8 +1,9 @@
 """Budgets: what a run, a day or a month may cost.
 
-A run's budget is in the run's row. Budgets of the day and the month belong to the ledger and hold for every run. Each
-has a counter for its current window. The transaction that records the intent of a call reserves its highest price in
-every counter, so concurrent runs cannot exceed a budget together. Calls with an unknown outcome stay reserved.
+A run's budget is in the run's row. Budgets of the day and the month belong to the ledger and hold for every run: for
+all calls, or for those to one provider. Each has a counter for its current window. The transaction that records the
+intent of a call reserves its highest price in every counter, so concurrent runs cannot exceed a budget together. Calls
+with an unknown outcome stay reserved.
 
 A window's counter is created with its first call, from the calls that the window has by then. So a budget counts from
 the beginning of the window, even if it was set later.
@@ -54,6 +55,7 @@ class BudgetState:
     window: str  # which one: `2026-03-01`, `2026-03`, or the run's id
     timezone: str = ""  # where the window begins at midnight; empty for a run
     frees_at: datetime | None = None  # when the next window begins; None for a run
+    provider: str | None = None  # whose calls count; None: all
 
     @property
     def used(self) -> int:
@@ -65,10 +67,15 @@ class BudgetState:
         """What may still be reserved."""
         return max(0, self.limit - self.used)
 
+    @property
+    def name(self) -> str:
+        """Whose budget it is, in a message."""
+        return f"the {self.period}'s budget" + (f" for {self.provider}" if self.provider else "")
+
     def __str__(self) -> str:
         where = f" ({self.window}, {self.timezone})" if self.timezone else ""
         used = f"{format_usd(self.spent)} billed" + (f", {format_usd(self.reserved)} reserved" if self.reserved else "")
-        text = f"the {self.period}'s budget of {format_usd(self.limit)}{where} does not cover the next call: {used}"
+        text = f"{self.name} of {format_usd(self.limit)}{where} does not cover the next call: {used}"
         return text if self.frees_at is None else f"{text}; it frees at {self.frees_at:%Y-%m-%d %H:%M %Z}"
 
 
@@ -85,6 +92,15 @@ class _Budget:
     period: Period
     limit: int
     zone: ZoneInfo
+    provider: str = ""
+
+    def counts(self, provider: str | None) -> bool:
+        """Whether a call to a provider counts here."""
+        return self.provider in ("", provider)
+
+    def place(self, window: str) -> dict[str, str]:
+        """Which counter is that of a window, for the statements below."""
+        return {"of": self.period, "seller": self.provider, "window_": window}
 
     def window(self, moment: datetime) -> str:
         day = moment.astimezone(self.zone).date().isoformat()
@@ -135,20 +151,21 @@ def _budgets(connection: Connection) -> tuple[_Budget, ...]:
 
 
 def _read_budgets(connection: Connection) -> list[_Budget]:
-    rows = connection.execute(sa.select(budgets_table).order_by(budgets_table.c.period))
-    return [_Budget(Period(row.period), row.credits, zone_of(row.timezone)) for row in rows]
+    rows = connection.execute(sa.select(budgets_table).order_by(budgets_table.c.period, budgets_table.c.provider))
+    return [_Budget(Period(row.period), row.credits, zone_of(row.timezone), row.provider) for row in rows]
 
 
 class Budgets(Part):
     """The budgets of a ledger."""
 
-    def set(self, period: Period, limit: int, timezone: str = "UTC") -> None:
+    def set(self, period: Period, limit: int, timezone: str = "UTC", *, provider: str | None = None) -> None:
         """Set what a day or a month may cost, in credits. It holds from the next call on, for every run of the ledger.
 
         Args:
             period: DAY or MONTH: each run has a budget of its own.
             limit: Highest cost, in credits.
             timezone: IANA name of the zone whose midnights begin a day and a month.
+            provider: Whose calls count; None for all calls. Both can be set.
 
         Raises:
             BadInput: RUN, or no such time zone.
@@ -156,17 +173,27 @@ class Budgets(Part):
         if period is Period.RUN:
             raise BadInput("a run's budget is given with the run (--budget-usd)")
         zone_of(timezone)
-        row = {"period": period, "credits": limit, "timezone": timezone, "set_at": datetime.now(UTC)}
+        row = {
+            "period": period,
+            "provider": provider or "",
+            "credits": limit,
+            "timezone": timezone,
+            "set_at": datetime.now(UTC),
+        }
 
         def operation(connection: Connection) -> None:
-            _clear(connection, period)
+            _clear(connection, period, provider)
             connection.execute(sa.insert(budgets_table), [row])
 
         self._database.write(operation)
 
-    def clear(self, period: Period) -> None:
-        """Remove the budget of the day or the month."""
-        self._database.write(lambda connection: _clear(connection, period))
+    def clear(self, period: Period, *, provider: str | None = None) -> None:
+        """Remove the budget of the day or the month: that for all calls, or that for a provider."""
+        self._database.write(lambda connection: _clear(connection, period, provider))
+
+    def bound_everything(self) -> bool:
+        """Whether a day or a month is capped for all calls, whoever is bought from."""
+        return any(state.provider is None for state in self.states())
 
     def states(self, run_id: str | None = None) -> list[BudgetState]:
         """The budgets that are set, and what is used of each: of a run (if one is named), of the day, of the month."""
@@ -204,60 +231,62 @@ class Budgets(Part):
             states = _run_states(connection, run_id) if told.rowcount == 1 else []
             for state in _window_states(connection, datetime.now(UTC)):
                 if state.used >= state.limit * WARN_AT:
-                    place = {"of": state.period, "window_": state.window}
+                    place = {"of": state.period, "seller": state.provider or "", "window_": state.window}
                     states += [state] if connection.execute(_WARN, place).rowcount == 1 else []
             return [BudgetWarning(state, run_id) for state in states]
 
         return self._database.write(operation)
 
 
-def _clear(connection: Connection, period: Period) -> None:
+def _clear(connection: Connection, period: Period, provider: str | None) -> None:
     """Remove a budget and its counters; they are made from the calls again when it is set anew."""
     if connection.dialect.name == "postgresql":
         # Waits for every transaction that has read the budgets, so that none counts by the old ones after this.
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_SETTING})"))
     _seen.pop(connection.get_transaction(), None)
-    connection.execute(sa.delete(budgets_table).where(budgets_table.c.period == period))
-    connection.execute(sa.delete(budget_windows).where(budget_windows.c.period == period))
+    for table in (budgets_table, budget_windows):
+        mine = (table.c.period == period, table.c.provider == (provider or ""))
+        connection.execute(sa.delete(table).where(*mine))
 
 
-def reserve(connection: Connection, run_id: str, amount: int, now: datetime) -> Period | None:
-    """Reserve an amount of credits in every budget, or in none, for calls that are sent `now`.
+def reserve(connection: Connection, run_id: str, provider: str | None, amount: int, now: datetime) -> Period | None:
+    """Reserve an amount of credits in every budget, or in none, for calls that are sent `now` to a provider.
 
     Returns:
         The budget that does not cover the amount; None if all do.
     """
-    budgets = _budgets(connection)
+    budgets = [budget for budget in _budgets(connection) if budget.counts(provider)]
     if connection.execute(_RESERVE, {"run": run_id, "amount": amount}).rowcount != 1:
         return Period.RUN
     for number, budget in enumerate(budgets):
         window = budget.window(now)
         _open_window(connection, budget, window)
-        place = {"of": budget.period, "window_": window, "amount": amount, "budget": budget.limit}
-        if connection.execute(_COUNT, place).rowcount != 1:
+        if connection.execute(_COUNT, {**budget.place(window), "amount": amount, "budget": budget.limit}).rowcount != 1:
             for other in budgets[:number]:
-                _add(connection, other.period, other.window(now), -amount, 0)
+                _add(connection, other, other.window(now), -amount, 0)
             connection.execute(_POST, {"run": run_id, "reservation": amount, "amount": 0})
             return budget.period
     return None
 
 
-def post(connection: Connection, run_id: str, ended: Sequence[tuple[datetime, int, int]]) -> None:
+def post(connection: Connection, run_id: str, ended: Sequence[tuple[str | None, datetime, int, int]]) -> None:
     """Release reservations and book what was billed, in the windows in which the calls were sent.
 
-    `ended` says of each call when it was sent, what is reserved for it, and what it cost.
+    `ended` says of each call to whom and when it was sent, what is reserved for it, and what it cost.
     """
     budgets = _budgets(connection)
-    reserved, settled = sum(call[1] for call in ended), sum(call[2] for call in ended)
+    reserved, settled = sum(call[2] for call in ended), sum(call[3] for call in ended)
     connection.execute(_POST, {"run": run_id, "reservation": reserved, "amount": settled})
     for budget in budgets:
         windows: dict[str, tuple[int, int]] = {}
-        for sent_at, reservation, cost in ended:
+        for provider, sent_at, reservation, cost in ended:
+            if not budget.counts(provider):
+                continue
             window = budget.window(sent_at)
             before = windows.get(window, (0, 0))
             windows[window] = (before[0] - reservation, before[1] + cost)
         for window, (released, spent) in windows.items():
-            _add(connection, budget.period, window, released, spent)
+            _add(connection, budget, window, released, spent)
 
 
 _RESERVE = (
@@ -273,7 +302,11 @@ _POST = (
     .where(runs.c.id == sa.bindparam("run"))
     .values(reserved=runs.c.reserved - sa.bindparam("reservation"), spent=runs.c.spent + sa.bindparam("amount"))
 )
-_THIS = sa.and_(budget_windows.c.period == sa.bindparam("of"), budget_windows.c.window == sa.bindparam("window_"))
+_THIS = sa.and_(
+    budget_windows.c.period == sa.bindparam("of"),
+    budget_windows.c.provider == sa.bindparam("seller"),
+    budget_windows.c.window == sa.bindparam("window_"),
+)
 _COUNT = (
     sa.update(budget_windows)
     .where(_THIS, budget_windows.c.reserved + budget_windows.c.spent + sa.bindparam("amount") <= sa.bindparam("budget"))
@@ -291,21 +324,28 @@ _ADD = (
 _WARN = sa.update(budget_windows).where(_THIS, budget_windows.c.warned.is_(False)).values(warned=True)
 
 
-def _add(connection: Connection, period: Period, window: str, reserved: int, spent: int) -> None:
-    connection.execute(_ADD, {"of": period, "window_": window, "more": reserved, "cost": spent})
+def _add(connection: Connection, budget: _Budget, window: str, reserved: int, spent: int) -> None:
+    connection.execute(_ADD, {**budget.place(window), "more": reserved, "cost": spent})
 
 
 def _open_window(connection: Connection, budget: _Budget, window: str) -> None:
     """Create the counter of a window from the calls that were sent in it."""
     if _counter(connection, budget, window) is None:
         reserved, spent = _sum(connection, budget, window)
-        row = {"period": budget.period, "window": window, "reserved": reserved, "spent": spent, "warned": False}
+        row = {
+            "period": budget.period,
+            "provider": budget.provider,
+            "window": window,
+            "reserved": reserved,
+            "spent": spent,
+            "warned": False,
+        }
         connection.execute(insert_new(connection, budget_windows), [row])
 
 
 def _counter(connection: Connection, budget: _Budget, window: str) -> tuple[int, int] | None:
     query = sa.select(budget_windows.c.reserved, budget_windows.c.spent).where(_THIS)
-    row = connection.execute(query, {"of": budget.period, "window_": window}).one_or_none()
+    row = connection.execute(query, budget.place(window)).one_or_none()
     return None if row is None else (row.reserved, row.spent)
 
 
@@ -313,12 +353,13 @@ def _sum(connection: Connection, budget: _Budget, window: str) -> tuple[int, int
     """Credits reserved and spent by the calls of a window."""
     begin, end = budget.bounds(window)
     open_ = calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN))
-    reserved, spent = connection.execute(
-        sa.select(
-            sa.func.coalesce(sa.func.sum(sa.case((open_, calls.c.reserved), else_=0)), 0),
-            sa.func.coalesce(sa.func.sum(sa.case((open_, 0), else_=calls.c.settled)), 0),
-        ).where(calls.c.sent_at >= begin, calls.c.sent_at < end)
-    ).one()
+    query = sa.select(
+        sa.func.coalesce(sa.func.sum(sa.case((open_, calls.c.reserved), else_=0)), 0),
+        sa.func.coalesce(sa.func.sum(sa.case((open_, 0), else_=calls.c.settled)), 0),
+    ).where(calls.c.sent_at >= begin, calls.c.sent_at < end)
+    if budget.provider:
+        query = query.where(calls.c.provider == budget.provider)
+    reserved, spent = connection.execute(query).one()
     return int(reserved), int(spent)
 
 
@@ -329,7 +370,8 @@ def _window_states(connection: Connection, now: datetime) -> list[BudgetState]:
         window = budget.window(now)
         reserved, spent = _counter(connection, budget, window) or _sum(connection, budget, window)
         frees_at = budget.bounds(window)[1]
-        states.append(BudgetState(budget.period, budget.limit, spent, reserved, window, budget.zone.key, frees_at))
+        zone, provider = budget.zone.key, budget.provider or None
+        states.append(BudgetState(budget.period, budget.limit, spent, reserved, window, zone, frees_at, provider))
     return states
 
 

@@ -25,6 +25,7 @@ from .schema import calls, fields, images, insert_new, items, rewrites, workers
 from .states import CallOutcome, ImageState, ItemState
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +290,7 @@ class Calls(Part):
         query = (
             sa.select(
                 calls.c.id.label("client_request_id"),
-                *(calls.c[name] for name in ("run_id", "sent_at", "ended_at", "reserved", "http_status")),
+                *(calls.c[name] for name in ("provider", "run_id", "sent_at", "ended_at", "reserved", "http_status")),
                 calls.c.request_id.label("provider_request_id"),
                 calls.c.reason,
                 calls.c.wire_model.label("model"),
@@ -385,8 +386,8 @@ def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[BeginRe
         # A commit that broke off may have succeeded: an intent is recorded once, however often it is written.
         told.update((call_id, BeginResult.YES) for call_id in connection.scalars(_ALREADY_SENT, {"ids": sorted(lost)}))
     paid: list[CallIntent] = []
-    for run_id, mine in _grouped(taken, lambda intent: intent.run_id).items():
-        reached = _reserve(connection, run_id, mine, now)
+    for (run_id, provider), mine in _grouped(taken, lambda intent: (intent.run_id, intent.provider)).items():
+        reached = _reserve(connection, run_id, provider, mine, now)
         if reached:
             connection.execute(_UNTAKE, {"ids": [intent.item_id for intent in mine if intent.id in reached]})
             told.update((call_id, _BEGUN[period]) for call_id, period in reached.items())
@@ -397,22 +398,24 @@ def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[BeginRe
     return [told[intent.id] for intent in intents]
 
 
-def _grouped(values: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
-    groups: dict[str, list[T]] = {}
+def _grouped(values: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    groups: dict[K, list[T]] = {}
     for value in values:
         groups.setdefault(key(value), []).append(value)
     return groups
 
 
-def _reserve(connection: Connection, run_id: str, intents: list[CallIntent], now: datetime) -> dict[str, Period]:
+def _reserve(
+    connection: Connection, run_id: str, provider: str | None, intents: list[CallIntent], now: datetime
+) -> dict[str, Period]:
     """Reserve the prices of all intents at once; near the end of a budget, one by one as far as it covers them.
 
     Returns:
         For each intent that is not covered, the budget that is reached.
     """
-    if reserve(connection, run_id, sum(intent.reserve for intent in intents), now) is None:
+    if reserve(connection, run_id, provider, sum(intent.reserve for intent in intents), now) is None:
         return {}
-    singly = ((intent.id, reserve(connection, run_id, intent.reserve, now)) for intent in intents)
+    singly = ((intent.id, reserve(connection, run_id, provider, intent.reserve, now)) for intent in intents)
     return {call_id: period for call_id, period in singly if period is not None}
 
 
@@ -547,7 +550,7 @@ def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
         # Only the first text of a rewrite is kept: images were bought with it.
         connection.execute(insert_new(connection, rewrites), texts)
     for run_id, paid in _grouped(settled, lambda one: one.call.run_id).items():
-        over = [(one.call.sent_at, *one.payment) for one in paid if one.settled is not None]
+        over = [(one.call.provider, one.call.sent_at, *one.payment) for one in paid if one.settled is not None]
         if over:
             post(connection, run_id, over)
     for state, moved in _grouped(settled, lambda one: one.item_state).items():

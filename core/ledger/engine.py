@@ -149,7 +149,10 @@ def create_engine(url: URL, silence: Silence) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url)
     try:
-        engine = sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10)
+        # Whatever the server's default is: the statements are made for this level, and lose conflicts on another.
+        engine = sa.create_engine(
+            url, pool_pre_ping=True, pool_size=5, max_overflow=10, isolation_level="READ COMMITTED"
+        )
         from .postgres import limit_statements
     except ModuleNotFoundError:
         raise LedgerNotUsable("PostgreSQL needs its driver: pip install 'prefect-imagen[postgres]'") from None

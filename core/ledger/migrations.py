@@ -296,10 +296,22 @@ def _accounts(connection: Connection) -> None:
         connection.execute(sa.update(calls).values(provider="aimlapi", origin=origin))
 
 
+def _account_budgets(connection: Connection) -> None:
+    """Budgets of single providers."""
+    for table, old in ((budgets, "imagen_caps"), (budget_windows, "imagen_spending")):
+        add_table(connection, table)
+        if not sa.inspect(connection).has_table(old):
+            continue  # in a ledger that is older than budgets, the step for them has made the new tables
+        before = sa.table(old, *(sa.column(column.name) for column in table.c if column.name != "provider"))
+        columns = [before.c[column.name] if column.name in before.c else sa.literal("") for column in table.c]
+        connection.execute(sa.insert(table).from_select(list(table.c), sa.select(*columns)))
+        connection.execute(sa.text(f"DROP TABLE {old}"))
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
 _STEPS: tuple[Step, ...] = (
     *(_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules),
-    *(_marks, _damage, _reviews, _provenance, _inputs, _accounts),
+    *(_marks, _damage, _reviews, _provenance, _inputs, _accounts, _account_budgets),
 )
 
 SCHEMA_VERSION = 1 + len(_STEPS)

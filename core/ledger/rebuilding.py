@@ -55,6 +55,7 @@ class RebuiltCall:
     contract: str
     seed: str | None
     sent_at: datetime
+    provider: str
     images: Sequence[RebuiltImage]  # its stored images, at least one
 
 
@@ -149,11 +150,11 @@ def _add(connection: Connection, call: RebuiltCall, destination: str, worker_id:
     }
     connection.execute(insert_new(connection, items), [item])
     connection.execute(insert_new(connection, runs), [run])
-    post(connection, call.run_id, [(call.sent_at, 0, call.credits)])
+    post(connection, call.run_id, [(call.provider, call.sent_at, 0, call.credits)])
     number = _next(connection, calls.c.number, 1, calls.c.item_id == call.item_id)
     paid = {
         **fields(call, "id", "item_id", "run_id", "cost_source", "wire_model", "contract"),
-        **fields(call, "requested", "returned", "seed", "sent_at"),
+        **fields(call, "requested", "returned", "seed", "sent_at", "provider"),
         "number": number,
         "holder_id": worker_id,
         "outcome": CallOutcome.ANSWERED,

@@ -277,18 +277,20 @@ marks = sa.Table(
 
 # Budgets of the day and the month, and a counter for each window in which calls were made under one.
 budgets = sa.Table(
-    "imagen_caps",
+    "imagen_budgets",
     metadata,
     sa.Column("period", sa.Text, primary_key=True, comment="day or month"),
+    sa.Column("provider", sa.Text, primary_key=True, comment="whose calls count; empty: all calls"),
     sa.Column("credits", sa.BigInteger, nullable=False),
     sa.Column("timezone", sa.Text, nullable=False),
     sa.Column("set_at", UtcDateTime, nullable=False),
 )
 
 budget_windows = sa.Table(
-    "imagen_spending",
+    "imagen_budget_windows",
     metadata,
     sa.Column("period", sa.Text, primary_key=True),
+    sa.Column("provider", sa.Text, primary_key=True),
     sa.Column("window", sa.Text, primary_key=True, comment="2026-03-01, or 2026-03"),
     sa.Column("reserved", sa.BigInteger, nullable=False),
     sa.Column("spent", sa.BigInteger, nullable=False),

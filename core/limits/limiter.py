@@ -24,6 +24,7 @@ class CallLimiter:
     Args:
         requests_per_minute: Highest rate of sends, evenly spaced; None: learnt from the service's 429s.
         quota: Where permits come from; by default a schedule of this process alone.
+        room: Bounds the calls of several limiters together; by default this one's alone.
         backoff: How long all calls wait after a 429 that names no time.
 
     Example:
@@ -40,6 +41,7 @@ class CallLimiter:
         halt: StopSignal,
         *,
         quota: Quota | None = None,
+        room: threading.Semaphore | None = None,
         backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -49,7 +51,7 @@ class CallLimiter:
         self.pacer = Pacer(concurrency, backoff or Backoff(first=1.0, maximum=60.0, jitter=0.1))
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
-        self._room = threading.Semaphore(concurrency)
+        self._room = room or threading.Semaphore(concurrency)
         self._calls = 0
         self._busy_seconds = 0.0
 
@@ -142,12 +144,6 @@ class CallLimiter:
     def _report(self, event: ThrottleEvent | None) -> None:
         if event is not None:
             self._quota.on_throttled(event)
-
-    def use(self, quota: Quota) -> None:
-        """Take permits and slots from another quota from now on."""
-        with self._lock:
-            self._quota = quota
-            self.pacer.renew()
 
     def close(self) -> None:
         self._quota.close()

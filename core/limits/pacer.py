@@ -124,11 +124,6 @@ class Pacer:
             self._permits.extend(grant.permits)
             self._free_until, self._lease_from = 0.0, grant.permits[-1] - _AHEAD
 
-    def renew(self) -> None:
-        """Lease anew at the next chance: the quota is another one."""
-        self._leased_at = None
-        self._free_until = 0.0
-
     def accepted(self, sent_at: float, now: float) -> tuple[bool, ThrottleEvent | None]:
         """A call was accepted.
 

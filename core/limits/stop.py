@@ -40,16 +40,18 @@ class StopSignal:
         self.reason: StopReason | None = None
         self.message = ""
         self.budget: str | None = None
+        self.account: str | None = None
 
-    def set(self, reason: StopReason, message: str, *, budget: str | None = None) -> None:
+    def set(self, reason: StopReason, message: str, *, budget: str | None = None, account: str | None = None) -> None:
         """Stop. Only the first reason is kept.
 
         Args:
             budget: With BUDGET, whose budget was reached: `run`, `day` or `month`.
+            account: The provider that this is about, where another one may still be bought from.
         """
         with self._lock:
             if self.reason is None:
-                self.reason, self.message, self.budget = reason, message, budget
+                self.reason, self.message, self.budget, self.account = reason, message, budget, account
             call = []
             if reason is StopReason.STOPPED and not self._stopped.is_set():
                 self._stopped.set()
@@ -71,7 +73,7 @@ class StopSignal:
         with self._lock:
             if self.reason is not reason or self._stopped.is_set():
                 return False
-            self.reason, self.message, self.budget = None, "", None
+            self.reason, self.message, self.budget, self.account = None, "", None, None
             self._halted.clear()
             return True
 

@@ -22,6 +22,7 @@ class ModelAvailability:
         withdrawn: Canonical id of a model that is gone → since which day, or an empty text.
         successors: Canonical id → what the provider names instead.
         retiring: Canonical id → what is announced of a model that will go.
+        closed: Provider of whom nothing more can be bought in this run → why.
     """
 
     prices: Mapping[str, Price] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class ModelAvailability:
     successors: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     retiring: Mapping[str, DeprecationNotice] = field(default_factory=dict)
+    closed: Mapping[str, str] = field(default_factory=dict)
 
     def priced(self, model: ResolvedModel) -> ResolvedModel:
         """The model at today's price."""
@@ -37,6 +39,10 @@ class ModelAvailability:
 
     def is_withdrawn(self, model: ResolvedModel) -> bool:
         return model.spec.id in self.withdrawn or model.spec.lifecycle.status == "withdrawn"
+
+    def is_offered(self, model: ResolvedModel) -> bool:
+        """Whether a model can be bought: it is not withdrawn, and its provider sells."""
+        return not self.is_withdrawn(model) and model.spec.provider not in self.closed
 
     def at(self, model: ResolvedModel, usd: float) -> ModelAvailability:
         """The same with the price that the user names for an image of a model."""
@@ -47,6 +53,10 @@ class ModelAvailability:
     def withdrawing(self, model: ResolvedModel) -> ModelAvailability:
         """The same, once a call has shown that the model is not served."""
         return replace(self, withdrawn={**self.withdrawn, model.spec.id: ""})
+
+    def closing(self, provider: str, reason: str) -> ModelAvailability:
+        """The same, once nothing more can be bought from a provider."""
+        return replace(self, closed={**self.closed, provider: reason})
 
 
 def resolve_all(model: str, fallback: Sequence[str], terms: ModelAvailability) -> tuple[ResolvedModel, ...]:
@@ -64,7 +74,7 @@ def resolve_all(model: str, fallback: Sequence[str], terms: ModelAvailability) -
         if one.spec.id in seen:
             raise BadInput(f"fallback: {one.spec.id} is named twice")
         seen.add(one.spec.id)
-    if all(terms.is_withdrawn(one) for one in resolved):
+    if not any(terms.is_offered(one) for one in resolved):
         last = resolved[-1].spec
         day = terms.withdrawn.get(last.id) or last.lifecycle.withdrawn_at
         raise WithdrawnModel(resolved[-1].name, day, _successor(last, terms))

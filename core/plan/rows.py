@@ -110,8 +110,8 @@ class BatchBase:
 
     @property
     def active_index(self) -> int:
-        """Which of the models is bought from: the first that is not withdrawn."""
-        return next(place for place, model in enumerate(self.models()) if not self.terms.is_withdrawn(model))
+        """Which of the models is bought from: the first that is offered."""
+        return next(place for place, model in enumerate(self.models()) if self.terms.is_offered(model))
 
     def resolve(self) -> ResolvedModel:
         """The model that is bought from. Raises as `models`."""

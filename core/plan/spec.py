@@ -39,6 +39,8 @@ MOST_ROWS = 10_000_000
 MANY_PROMPTS = 20_000
 """Prompts that are simply gone through. Beyond it, they are counted first, which takes no enumeration."""
 
+WAY_OUT = "Mend them, or leave them out with --skip-invalid."
+"""What can be done about prompts that do not fit."""
 _SHOWN = 20
 
 
@@ -66,7 +68,7 @@ class InvalidPrompts(BadInput):
         if len(self.problems) > _SHOWN:
             lines.append(f"  … and {len(self.problems) - _SHOWN} more")
         head = f"{len(self.problems)} of {self.total} prompts do not fit the model; nothing was sent."
-        return "\n".join([head, *lines, "Shorten them, or leave them out with --skip-invalid."])
+        return "\n".join([head, *lines, WAY_OUT])
 
 
 @dataclass(eq=False, repr=False)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from ..http.urls import redact_url
 from ..storage import S3Options
 from ..storage.s3_client import working_client
 from ..storage.s3_errors import code_of, status_of, translated
@@ -156,4 +157,6 @@ def _split(uri: str) -> tuple[str, str]:
     match = _URI.fullmatch(uri)
     if match is None:
         raise PromptFileError(uri, None, "not a place in S3, s3://bucket/key")
+    if "@" in match["bucket"]:
+        raise PromptFileError(redact_url(uri), None, "its address holds a login; keys come from where AWS tools look")
     return match["bucket"], match["key"]

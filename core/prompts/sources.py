@@ -32,6 +32,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from ..files import check_stays_inside
+from ..http.urls import redact_url
 from ..values import from_spreadsheet, repeated, unique_keys
 from .errors import PromptFileError, PromptOptionError
 from .suggestions import listed, nearest, shortened
@@ -152,7 +153,9 @@ def open_source(
         return reader(lambda: path.open("rb"), name, sure=format is not None)
     if scheme[1] != "s3":
         raise PromptFileError(
-            name, None, f"prompts are read from files and from s3://, not from {scheme[1]}://; download it first"
+            redact_url(name),
+            None,
+            f"prompts are read from files and from s3://, not from {scheme[1]}://; download it first",
         )
     # An unknown format is found before the network is asked.
     reader = _READERS[format or _format_of(PurePosixPath(name).suffix, name)]

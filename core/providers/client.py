@@ -28,6 +28,7 @@ from ..errors import BadInput, ImagenError, Unavailable
 from ..http.memory import MOST_ANSWER
 from ..http.sessions import Answer, KeyAuth, SessionPool, WatchedBody, exchange, retry_after_seconds
 from ..http.transport import NoAuth, PooledAdapter
+from ..http.urls import without_sent_addresses
 from ..memory import Share
 from ..money import CREDITS_PER_USD
 from .addresses import api_origin, is_loopback, normalise_base_url
@@ -370,7 +371,8 @@ class ImageClient(ABC):
             for name in self.kept_headers
             if name in answer.headers
         }
-        return RawReply(answer.status, kept, self._auth.taken_from(answer.body), answer.cut, url, answer.share)
+        told = without_sent_addresses(self._auth.taken_from(answer.body))
+        return RawReply(answer.status, kept, told, answer.cut, url, answer.share)
 
     def _raise_lost(self, error: requests.RequestException, *, sent: bool) -> NoReturn:
         host = urlsplit(self.base_url).netloc

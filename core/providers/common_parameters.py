@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..values import is_content_reference
 from .fields import parse_parameter, settled, what_is_allowed
 from .spec import Contract, FieldSpec, ResolvedModel, Size
 
@@ -45,7 +46,9 @@ class Problem:
     allowed: str
 
     def __str__(self) -> str:
-        shown = repr(self.value)
+        if self.value is None:
+            return f"{self.field}: it is not given ({self.allowed})"
+        shown = "a picture" if _is_picture(self.value) else repr(self.value)
         if len(shown) > 60:
             shown = f"{shown[:57]}..."
         return f"{self.field}: {shown} is not allowed ({self.allowed})"
@@ -63,6 +66,11 @@ class Translation:
     native: Mapping[str, Any]
     given: Mapping[str, str]
     problems: tuple[Problem, ...]
+
+
+def _is_picture(value: Any) -> bool:
+    texts = value if isinstance(value, list | tuple) else [value]
+    return bool(texts) and all(isinstance(text, str) and is_content_reference(text) for text in texts)
 
 
 def read_parameter(model: ResolvedModel, name: str, text: str) -> Any:

@@ -224,6 +224,7 @@ _CREDIT = {
     "billing_hard_limit_reached",
     "billing_not_active",
     "billing_limit_user_error",
+    "budget_exceeded",
     "payment_required",
 }
 _KEY = {
@@ -233,6 +234,11 @@ _KEY = {
     "invalid_authentication",
     "unauthenticated",
     "account_deactivated",
+    # LiteLLM's proxy; without a database it looks a wrong key up in none, and says so with a 400.
+    "auth_error",
+    "expired_key",
+    "no_db_connection",
+    "token_not_found_in_db",
 }
 _MODEL = {"model_not_found"}
 _RATE = {"rate_limit_exceeded", "rate_limit_error", "too_many_requests", "resource_exhausted"}

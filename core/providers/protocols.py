@@ -55,6 +55,8 @@ class Endpoint:
                 that cannot be used; an address is needed.
         """
         registry = load_registry()
+        if api is None and model is None:
+            model = DEFAULT_MODEL
         if api is not None and api not in PROTOCOLS:
             raise BadInput(f"api: {api!r} is not allowed (one of {', '.join(PROTOCOLS)})")
         owner = split_name(model)[0] if model is not None else DEFAULT_PROVIDER
@@ -81,7 +83,7 @@ class Endpoint:
         Raises:
             BadInput: There is none of that name, or nobody says where it is.
         """
-        return cls.find(model=f"{name}:" + "-") if name != DEFAULT_PROVIDER else cls.find()
+        return cls.find(model=f"{name}:" + "-") if name != DEFAULT_PROVIDER else cls.find(api=DEFAULT_PROVIDER)
 
     @classmethod
     def of(cls, client: ImageClient) -> Endpoint:
@@ -94,7 +96,7 @@ class Endpoint:
         Raises:
             BadInput: A model has to be named.
         """
-        if name != DEFAULT_MODEL or self.provider.name == DEFAULT_PROVIDER:
+        if name != DEFAULT_MODEL or split_name(name)[0] == self.provider.name:
             return self.model(name)
         if self.provider.default_model is None:
             raise BadInput(f"{self.provider.label}: name the model (--model, or model of the flow)")

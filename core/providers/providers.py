@@ -37,13 +37,11 @@ class ProviderContract(Data):
         recover: What becomes of a call whose answer was lost. `none`: it stays unknown. `job`: the provider's id of it
             is asked for its result. `key`: it is sent again under the same key, and billed once.
         bills_on_5xx: Whether a call that ends with a server error is billed.
-        quote: Whether the price of a request can be asked for before it is sent.
-        returns: How pictures come: by address, or within the reply.
+        returns: How pictures come: by address, or within the reply. Those of a reply are nowhere else until stored.
     """
 
     recover: Literal["none", "job", "key"] = "none"
     bills_on_5xx: Literal["yes", "no", "unknown"] = "unknown"
-    quote: Literal["none", "dry_run"] = "none"
     returns: Literal["url", "bytes"] = "bytes"
     as_of: str = ""
     source: str = ""

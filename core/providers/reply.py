@@ -136,13 +136,13 @@ def _read_document(body: bytes, headers: Mapping[str, str]) -> Mapping[str, Any]
     if address := re.fullmatch(rb"\s*(https?://[!-~]+)\s*", body[:16_384]):
         return {"images": [address[1].decode()]}
     try:
-        found = _read_json(body)
+        found = read_json(body)
     except UnreadableReply:
         if body.count(b"\n") <= MOST_EVENTS and (lines := _best(body.decode("utf-8", "replace").split("\n"))):
             return lines
         raise
     if isinstance(found, str) and found.lstrip()[:1] in ("{", "["):
-        found = _read_json(found.encode("utf-8", "replace"))
+        found = read_json(found.encode("utf-8", "replace"))
     if isinstance(found, Mapping):
         return found
     if isinstance(found, list | str) and found:
@@ -160,13 +160,18 @@ def _not_an_object(found: Any) -> UnreadableReply:
 
 
 def read_object(body: bytes) -> Mapping[str, Any]:
-    document = _read_json(body)
+    document = read_json(body)
     if not isinstance(document, Mapping):
         raise _not_an_object(document)
     return document
 
 
-def _read_json(body: bytes) -> Any:
+def read_json(body: bytes) -> Any:
+    """Read a JSON document that does not take many times its size.
+
+    Raises:
+        UnreadableReply: It is none, or would.
+    """
     for what, marks, most in (("values", b",[{", MOST_VALUES), ("percent signs", b"%", MOST_ESCAPES)):
         if sum(body.count(mark) for mark in marks) > most:
             raise UnreadableReply(f"the API answered with success, and with more than {most:,} {what}")
@@ -282,7 +287,7 @@ def _best(texts: Iterable[str]) -> Mapping[str, Any]:
     best: Mapping[str, Any] | None = None
     for text in texts:
         try:
-            document = _read_json(text.encode("utf-8", "surrogatepass"))
+            document = read_json(text.encode("utf-8", "surrogatepass"))
         except UnreadableReply:
             continue
         if isinstance(document, Mapping):

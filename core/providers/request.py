@@ -14,7 +14,7 @@ from ..errors import BadInput
 from .common_parameters import Problem, Translation, to_native
 from .fields import bad_character, prompt_length
 from .registry import load_registry
-from .spec import Price, ResolvedModel
+from .spec import FieldSpec, Price, ResolvedModel
 
 _MAX_DERIVED_SEED = 2**31 - 1
 _ASK_FOR_URLS = {"convert_base64_to_url": True, "response_format": "url"}
@@ -93,7 +93,7 @@ class ImageRequest:
 
     model: ResolvedModel
     prompt: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Any] = field(repr=False)
     omitted: tuple[Omission, ...] = field(default=())
 
     @classmethod
@@ -135,7 +135,7 @@ class ImageRequest:
         if native.get("add_watermark") is True and "seed" in native:
             problems.append(Problem("seed", native["seed"], "no seed together with add_watermark=true"))
         problems += [
-            Problem(name, None, f"{spec.description} Give it")
+            Problem(name, None, f"{spec.description} Give {_where_from(name, spec)}")
             for name, spec in resolved.contract.fields.items()
             if spec.required and name not in translation.given
         ]
@@ -211,6 +211,13 @@ class ImageRequest:
             if name in self.model.contract.fields:
                 body.setdefault(name, value)
         return body
+
+
+def _where_from(name: str, spec: FieldSpec) -> str:
+    """How a field is given."""
+    if "images" in (name, spec.means):
+        return "a column of pictures with --image-column, or one for all with --image"
+    return "it"
 
 
 def _prompt_problems(model: ResolvedModel, prompt: str) -> list[Problem]:

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import ImagenError
 from ..ledger import Answered, ItemState, Ledger, Outcome, Unbilled
 from ..ledger.conditions import LOG
-from ..providers import ImageClient
+from ..providers import Clients, ImageClient
 from ..providers.errors import ApiError, RateLimited
 from ..providers.logs import LOG_PAGE, LOG_REQUESTS_A_MINUTE, LogRow
 
@@ -44,6 +44,43 @@ class Asked:
     silent: int = 0
     problem: str = ""
 
+    def __add__(self, other: Asked) -> Asked:
+        return Asked(
+            self.calls + other.calls,
+            self.unbilled + other.unbilled,
+            self.billed + other.billed,
+            self.silent + other.silent,
+            "; ".join(filter(None, (self.problem, other.problem))),
+        )
+
+
+def ask_logs(
+    ledger: Ledger,
+    clients: Clients,
+    *,
+    run_id: str | None = None,
+    item_ids: Sequence[str] | None = None,
+    seconds: float = 600.0,
+) -> Asked:
+    """Ask every provider that the ledger has bought from, that has a log, and that there is a key for.
+
+    Args:
+        run_id: As of `ask_log`, and so the others.
+    """
+    asked = Asked()
+    for provider in dict.fromkeys([clients.main.provider.name, *(one.provider for one in ledger.accounts)]):
+        client = clients.known(provider)
+        if client is None or not client.has_log:
+            continue
+        try:
+            if client is not clients.main and ledger.mismatch(client.origin(), provider):
+                continue  # its key is for another place than the one that was bought from
+        except ImagenError as error:
+            asked += Asked(problem=str(error))
+            continue
+        asked += ask_log(ledger, client, run_id=run_id, item_ids=item_ids, seconds=seconds)
+    return asked
+
 
 def ask_log(
     ledger: Ledger,
@@ -54,7 +91,7 @@ def ask_log(
     seconds: float = 600.0,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Asked:
-    """Look up the unknown calls of a run's items, of some items, or of the whole ledger, and record what is found.
+    """Look up a provider's unknown calls of a run's items, of some items, or of the whole ledger; record what is found.
 
     Args:
         client: With the key that the calls were made with; another key's log does not have them.
@@ -63,7 +100,11 @@ def ask_log(
     """
     if not client.has_log:
         return Asked()
-    unknown = ledger.calls.unknown(run_id=run_id, item_ids=item_ids)[::-1]
+    unknown = [
+        call
+        for call in reversed(ledger.calls.unknown(run_id=run_id, item_ids=item_ids))
+        if call["provider"] in (None, client.provider.name)
+    ]
     pace = _Pace(seconds, sleep)
     unbilled = billed = 0
     problem = ""

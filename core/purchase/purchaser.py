@@ -38,14 +38,14 @@ from ..limits import (
     StopReason,
     StopSignal,
 )
-from ..providers import Clients, ImageClient, ImageRequest, RawReply, Recovery, ResolvedModel
+from ..providers import Clients, ImageClient, RawReply, Recovery, ResolvedModel
 from ..providers.errors import ApiError
 from ..request import Policy, RewriteFallback
 from ..storage import StoreUnavailable
 from ..values import content_references
 from .decision import Decision, NextStep, Verdict
 from .replies import ReplySpool
-from .requests import PaidImageRequest, PaidRequest, make_request
+from .requests import PaidImageRequest, PaidRequest, filled, make_request
 
 _LONGEST_CALL = 240.0
 _BUDGET_PAUSE = 0.3
@@ -63,7 +63,8 @@ class Purchaser:
     Args:
         gate: Waits while the store does not work; None where images go nowhere yet.
         spool_gate: Waits while the spool is full or over its cap.
-        breaker: Tells an empty account from a 403 about one request; one for the whole run.
+        account: The provider that is bought from; None where no other could take its place.
+        breaker: Tells an empty account from a 403 about one request; one for all calls of the account.
         calls: Pauses the purchase while no call succeeds; None to go on whatever happens.
         pictures: The same for what is delivered of them. Whoever is given the images reports on them.
         parameters: The run's parameters; those of the wire form are not in the items.
@@ -83,7 +84,7 @@ class Purchaser:
         run_id: str,
         model: ResolvedModel,
         parameters: Mapping[str, Any],
-        fallback_models: Sequence[ResolvedModel] = (),
+        account: str | None = None,
         gate: HealthGate | None = None,
         spool_gate: HealthGate | None = None,
         breaker: BalanceGuard | None = None,
@@ -114,7 +115,8 @@ class Purchaser:
         self._pictures = pictures
         self._halt = halt
         self._run_id = run_id
-        self._models = {one.spec.id: one for one in (*fallback_models, model)}
+        self._model = model
+        self._account = account
         self._parameters = parameters
         self._policy = policy or Policy()
         self._backoff = backoff or Backoff()
@@ -158,45 +160,43 @@ class Purchaser:
 
     def _stop(self, decision: Decision) -> None:
         if decision.stop is not None:
-            self._halt.set(decision.stop, getattr(decision.outcome, "reason", ""))
+            self._halt.set(decision.stop, getattr(decision.outcome, "reason", ""), account=self._account)
 
     def _request(self, item: ClaimedItem) -> PaidImageRequest | None:
         """How to ask for an item; None while the text for it is not there."""
-        model = self._models.get(item.model)
-        if model is None:
-            return None  # of a model that is withdrawn: it is delivered if it was bought, and else stays as it was
+        model = self._model
         text = self._text(item)
         if text is None:
             return None
         request = make_request(model, text, item.parameters, self._parameters, rewritten=item.rewrite is not None)
-        pictures = self._pictures_of(request)
-        if pictures is None:
-            return None
         rewritten = item.rewrite.text if item.rewrite is not None else None
-        request = replace(request, parameters={**request.parameters, **pictures})
         client = self._clients.of(model.spec.provider)
         trust = self._policy.trust_unbilled_5xx or client.provider.contract.bills_on_5xx == "no"
         return PaidImageRequest(item, request, rewritten, trust)
 
-    def _pictures_of(self, request: ImageRequest) -> Mapping[str, Any] | None:
-        """What is sent in place of the pictures that parameters name; None where the run was halted meanwhile.
+    def _with_pictures(self, paid: PaidRequest, client: ImageClient) -> PaidRequest | None:
+        """A request as it is sent, with the pictures that it names: made for each send, for addresses do not live long.
 
-        Raises:
-            BadInput: One is gone, or cannot be sent.
+        Returns:
+            None where the run was halted meanwhile, or a picture is gone or cannot be sent: then the item has failed.
         """
-        if not content_references(request.parameters):
-            return {}
+        if not isinstance(paid, PaidImageRequest) or not content_references(paid.request.parameters):
+            return paid
         if self._inputs is None:
-            raise BadInput("the pictures that go into the request are not at hand here")
+            self._ledger.items.fail(paid.item.id, "the pictures that go into the request are not at hand here")
+            return None
         while True:
             try:
-                return self._inputs.filled(request.model, request.parameters)
+                return replace(paid, request=filled(paid.request, self._inputs, client))
             except StoreUnavailable as error:
                 for gate, reason in self._gates:
                     if reason is StopReason.STORE:
                         gate.record_failure(error)
                 if not self._store_works() or self._halt.sleep(_SPOOL_PAUSE):
                     return None
+            except BadInput as error:
+                self._ledger.items.fail(paid.item.id, str(error))
+                return None
 
     def _text(self, item: ClaimedItem) -> str | None:
         if item.rewrite is None:
@@ -215,19 +215,24 @@ class Purchaser:
             if not may_send or not self._store_works():
                 return None
             client = self._client_for(request)
-            intent = self._intent(request, client)
-            if not self._may_go_ahead(intent.id):
+            call_id = f"pi-{uuid.uuid4().hex}"
+            if not self._may_go_ahead(call_id):
                 return None
             decision = None
             sent_at = time.monotonic()
             try:
+                ready = self._with_pictures(request, client)
+                if ready is None:
+                    return None
+                request = ready
+                intent = self._intent(call_id, request, client)
                 if not self._begin(intent):
                     return None
                 sent_at = time.monotonic()
                 answered = self._send(client, request, intent)
                 decision = self._classify_403(intent, self._tell_limiter(answered, sent_at), sent_at)
             finally:
-                self._tell_circuits(intent.id, decision, sent_at)
+                self._tell_circuits(call_id, decision, sent_at)
             if decision.step is NextStep.DONE:
                 # Before the slot is free for the next one, and before the outcome is recorded.
                 self._stop(decision)
@@ -250,7 +255,7 @@ class Purchaser:
                     entered.append(circuit)
                     continue
             except NothingSucceeds as error:
-                self._halt.set(reason, str(error))
+                self._halt.set(reason, str(error), account=self._account)
             for other in entered:
                 other.ended(call_id)
             return False
@@ -286,14 +291,21 @@ class Purchaser:
                 # Looked at once more: the last call in flight may have ended between the two questions.
                 begun = self._ledger.calls.begin(intent)
                 if begun.period is not None:
-                    self._halt.set(StopReason.BUDGET, self._reached(begun.period), budget=begun.period.value)
+                    self._stop_at_budget(intent, begun.period)
                 return begun is BeginResult.YES
             if self._halt.sleep(_BUDGET_PAUSE) or not self._store_works():
                 return False
 
-    def _reached(self, period: Period) -> str:
-        states = {state.period: state for state in self._ledger.budgets.states(self._run_id)}
-        return str(states.get(period, f"the {period}'s budget was reached"))
+    def _stop_at_budget(self, intent: CallIntent, period: Period) -> None:
+        """Stop the run, and say which budget it was. One for this provider alone leaves others to be bought from."""
+        reached = [
+            state
+            for state in self._ledger.budgets.states(self._run_id)
+            if state.period is period and state.provider in (None, intent.provider) and state.left < intent.reserve
+        ]
+        message = str(reached[0]) if reached else f"the {period}'s budget was reached"
+        account = self._account if reached and reached[0].provider is not None else None
+        self._halt.set(StopReason.BUDGET, message, budget=period.value, account=account)
 
     def _tell_limiter(self, decision: Decision, sent_at: float) -> Decision:
         """Let the limiter learn from the answer. 429s without end are a reason to stop."""
@@ -337,9 +349,9 @@ class Purchaser:
     def _client_for(self, request: PaidRequest) -> ImageClient:
         return self._clients.of(request.provider) if request.provider is not None else self._clients.main
 
-    def _intent(self, request: PaidRequest, client: ImageClient) -> CallIntent:
+    def _intent(self, call_id: str, request: PaidRequest, client: ImageClient) -> CallIntent:
         """What is about to be sent: to whom, with which key, and how its answer could be asked for once more."""
-        intent = request.intent(f"pi-{uuid.uuid4().hex}", self._run_id, self._ledger.worker.id)
+        intent = request.intent(call_id, self._run_id, self._ledger.worker.id)
         return replace(
             intent,
             provider=client.provider.name,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from ..errors import BadInput
+from ..inputs import InputShelf
 from ..ledger import (
     Answered,
     ItemKind,
@@ -22,9 +23,11 @@ from ..ledger import (
 from ..providers import Clients, ImageRequest, RawReply, known_price, list_price, load_registry
 from ..providers.chat_models import ChatModel, resolve_chat_model
 from ..providers.errors import ApiError
+from ..storage import StoreUnavailable
+from ..values import content_references
 from .decision import classify_error, classify_reply
 from .replies import ReplySpool
-from .requests import make_request
+from .requests import filled, make_request
 from .rewrite import classify_rewrite
 
 _AT_ONCE = 8
@@ -56,6 +59,7 @@ def recover_calls(
     replies: ReplySpool,
     clients: Clients,
     *,
+    inputs_of: Callable[[str | None], InputShelf],
     run_id: str | None = None,
     item_ids: Sequence[str] | None = None,
 ) -> int:
@@ -66,6 +70,7 @@ def recover_calls(
 
     Args:
         clients: With the keys that the calls were made with; another key's calls are left alone.
+        inputs_of: Gives the pictures that went into requests of a run, by its destination.
         run_id: Calls for the items of this run only, whichever run sent them.
 
     Returns:
@@ -73,17 +78,25 @@ def recover_calls(
     """
     calls = ledger.calls.recoverable(run_id=run_id, item_ids=item_ids)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="imagen-recover") as pool:
-        return sum(pool.map(lambda call: _recover(ledger, replies, clients, call), calls))
+        return sum(pool.map(lambda call: _recover(ledger, replies, clients, call, inputs_of), calls))
 
 
-def _recover(ledger: Ledger, replies: ReplySpool, clients: Clients, call: Recoverable) -> bool:
+def _recover(
+    ledger: Ledger,
+    replies: ReplySpool,
+    clients: Clients,
+    call: Recoverable,
+    inputs_of: Callable[[str | None], InputShelf],
+) -> bool:
     client = clients.known(call.provider)
     if client is None or client.fingerprint(ledger.id) != call.key_fingerprint:
         return False
     try:
         request = _rebuilt(ledger, call)
+        if client.provider.contract.recover == "key" and content_references(request.parameters):
+            request = filled(request, inputs_of(ledger.runs.get(call.run_id)["destination"]), client)
         raw = client.recover(call.recovery, call.id, request, seed=int(call.seed) if call.seed is not None else None)
-    except (ApiError, BadInput):
+    except (ApiError, BadInput, StoreUnavailable):
         return False
     if 200 <= raw.status < 300:
         with contextlib.suppress(OSError):  # it goes on to the ledger from memory
@@ -103,7 +116,7 @@ def _recover(ledger: Ledger, replies: ReplySpool, clients: Clients, call: Recove
 
 
 def _rebuilt(ledger: Ledger, call: Recoverable) -> ImageRequest:
-    """The request of a call, as it was sent."""
+    """The request of a call, without the pictures that it names."""
     model = load_registry().resolve(f"{call.model}@{call.contract}", allow_withdrawn=True)
     run = ledger.runs.get(call.run_id)
     return make_request(model, call.prompt, call.parameters, run["parameters"], rewritten=call.rewritten)

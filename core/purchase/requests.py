@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from ..inputs import InputShelf
 from ..ledger import CallIntent, ClaimedItem
 from ..providers import ImageClient, ImageRequest, RawReply, Recovery, ResolvedModel
 from ..providers.errors import ApiError
@@ -63,6 +64,13 @@ def make_request(
     wire = {name: value for name, value in of_run.items() if name in fields and not fields[name].identity}
     own = {**wire, **parameters}
     return ImageRequest.build(model, prompt, {**no_second_rewriting(model), **own} if rewritten else own)
+
+
+def filled(request: ImageRequest, inputs: InputShelf, client: ImageClient) -> ImageRequest:
+    """A request with the pictures that it names, as a client sends it; see `InputShelf.filled`."""
+    same_bytes = client.provider.contract.recover == "key"
+    pictures = inputs.filled(request.model, request.parameters, same_bytes=same_bytes)
+    return replace(request, parameters={**request.parameters, **pictures})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any
 from ..delivery import Mark, Marker
 from ..ledger import Item, Ledger, LedgerMismatch, RebuiltCall, RebuiltImage
 from ..providers import list_price
+from ..providers.providers import split_name
 from ..storage import ObjectStore
 from ..values import batched
 from .objects import FoundImage, image_objects, read_object
@@ -145,6 +146,7 @@ def _call(store: ObjectStore, of_call: Sequence[FoundImage]) -> RebuiltCall:
         contract=facts.get("contract", ""),
         seed=facts.get("seed"),
         sent_at=_day(facts.get("sent-on")),
+        provider=split_name(model)[0],
         images=[_image(store, image) for image in of_call],
     )
 

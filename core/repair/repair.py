@@ -14,10 +14,11 @@ from typing import Any
 
 from ..delivery import Spool
 from ..errors import BadInput, ImagenError
+from ..inputs import InputShelf
 from ..ledger import ClaimedItem, ImageState, ItemState, Ledger
 from ..providers import Clients, ImageClient
 from ..purchase import recover_calls, recover_replies
-from ..purchase.log import Asked, ask_log
+from ..purchase.log import Asked, ask_logs
 from ..request import RunRequest, UnknownPolicy
 from ..run.run import Run
 from ..run.services import Services, spool_folder
@@ -146,7 +147,8 @@ def repair(
     Args:
         ledger: Open.
         stores: How destinations are reached.
-        client: To ask the log with, and to buy with; None leaves the unknown as it is.
+        client: To ask the log with, and to buy with; None leaves the unknown as it is. Other providers that the ledger
+            has bought from are asked, too, with the keys of the environment.
         request: Limits and delivery.
         run_id: Of this run's items only; None for the whole ledger.
         item_ids: Decide on these unknown items only.
@@ -168,13 +170,15 @@ def repair(
     work = RepairSession(ledger, stores, client, (request or RunRequest()).with_("policy", unknown=unknown), run_id)
     say("recording what the spool has")
     work.settle_the_past()
-    if client is not None and ask:
+    clients = Clients(client) if client is not None and ask else None
+    if clients is not None:
         say("asking once more for answers that were lost")
-        work.ask_again(client, item_ids)
+        work.ask_again(clients, item_ids)
     chosen = ledger.items.undecided(run_id, item_ids) if unknown is UnknownPolicy.RETRY else []
-    if client is not None and ask:
+    if clients is not None:
         say("asking the API's log about unknown calls")
-        work.asked = ask_log(ledger, client, run_id=run_id, item_ids=item_ids)
+        work.asked = ask_logs(ledger, clients, run_id=run_id, item_ids=item_ids)
+        clients.close()
     if unknown is UnknownPolicy.FAIL:
         work.given_up = ledger.items.fail_unknown(run_id, item_ids)
     if lost:
@@ -208,14 +212,17 @@ class RepairSession:
         spool = Spool(spool_folder(self._request.delivery), self._ledger.id)
         self.replayed = recover_replies(self._ledger, spool.replies)
 
-    def ask_again(self, client: ImageClient, item_ids: Sequence[str] | None) -> None:
+    def ask_again(self, clients: Clients, item_ids: Sequence[str] | None) -> None:
         """Ask for answers that were lost, where the contract of the provider allows it."""
         spool = Spool(spool_folder(self._request.delivery), self._ledger.id)
-        clients = Clients(client)
-        try:
-            self.recovered = recover_calls(self._ledger, spool.replies, clients, run_id=self._run_id, item_ids=item_ids)
-        finally:
-            clients.close()
+        self.recovered = recover_calls(
+            self._ledger,
+            spool.replies,
+            clients,
+            inputs_of=lambda where: InputShelf(self._stores.open(where) if where is not None else None),
+            run_id=self._run_id,
+            item_ids=item_ids,
+        )
 
     def deliver(self, item_ids: Sequence[str], *, at: ObjectStore) -> None:
         """Bring images of items to a destination, whichever run had them made. Buys nothing."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadInput
 from ..ledger import Item, Ledger, NewRevision, RegenerationKind, Revision, RevisionRequest
-from ..money import credits_to_usd, usd_to_credits
+from ..money import usd_to_credits
 from ..plan import RevisedRow, RevisionBatch
 from ..providers import Endpoint, ImageClient, ImageRequest, ResolvedModel, load_registry
 from ..providers.common_parameters import to_native
@@ -140,23 +140,6 @@ def prepare_batches(
         store = store_of(destination)
         prepared.append(prepare(request, client=client, ledger=ledger, store=store, checked=checked))
     return prepared
-
-
-def with_budget_left(prepared: Prepared, spent: int) -> Prepared | None:
-    """The same with what is left of its budget; None if too little is left for one item.
-
-    Args:
-        prepared: With the whole budget.
-        spent: Credits that runs before it have spent of it, or may have.
-    """
-    request = prepared.request
-    if request.budget_usd is None or prepared.checked is None or not spent:
-        return prepared
-    left = usd_to_credits(request.budget_usd) - spent
-    if left < min(form.price_high for form in prepared.checked.batch.forms()):
-        return None
-    changed = request.model_copy(update={"budget_usd": float(credits_to_usd(left))})
-    return replace(prepared, request=changed)
 
 
 def _revise(wanted: Regeneration, parent: Mapping[str, Any] | None) -> NewRevision:

@@ -12,8 +12,9 @@ from ..delivery import Marker
 from ..errors import BadInput
 from ..files import home
 from ..inputs import InputReader
+from ..inputs.shelf import check_addresses
 from ..ledger import Ledger
-from ..money import format_usd, usd_to_credits
+from ..money import credits_to_usd, format_usd, usd_to_credits
 from ..plan import AnyBatch, BatchSpec, make_terms, open_batch
 from ..providers import Clients, Endpoint, ImageClient, InvalidRequest, WithdrawnModel, load_registry
 from ..providers.errors import ApiError, BadKey
@@ -134,7 +135,26 @@ def prepare(
     check_services(client, ledger, store, adopt=adopt, tags=request.tags if tags is None else tags)
     if checked is not None:
         _check_stand_ins(client, ledger, checked.batch)
+        delivery, models = request.delivery, checked.batch.models() if checked.batch.input_words else ()
+        check_addresses(store, models, wanted=delivery.sign_inputs_above is not None, kept=delivery.keep_inputs)
     return Prepared(request, client, ledger, store, checked)
+
+
+def with_budget_left(prepared: Prepared, spent: int) -> Prepared | None:
+    """The same with what is left of its budget; None if too little is left for one item.
+
+    Args:
+        prepared: With the whole budget.
+        spent: Credits that runs before it have spent of it, or may have.
+    """
+    request = prepared.request
+    if request.budget_usd is None or prepared.checked is None or not spent:
+        return prepared
+    left = usd_to_credits(request.budget_usd) - spent
+    if left < min(form.price_high for form in prepared.checked.batch.forms()):
+        return None
+    changed = request.model_copy(update={"budget_usd": float(credits_to_usd(left))})
+    return replace(prepared, request=changed)
 
 
 def open_terms(

@@ -80,7 +80,7 @@ def chunk_size(run: Run, total: int) -> int:
     if limits.chunk_size != "auto":
         return limits.chunk_size
     slots = limits.concurrency
-    seconds = run.services.limiter.mean_seconds
+    seconds = run.services.accounts.mean_seconds
     size = float(slots) if seconds is None else slots / max(seconds, 1e-3) * _SECONDS
     if limits.requests_per_minute is not None:
         size = min(size, limits.requests_per_minute * _SECONDS / 60)
@@ -108,7 +108,7 @@ def process_all(run: Run, dispatcher: Dispatcher[Any], total: int, rows: range |
     _wait_for_others(run, feed)
     halt = run.services.halt
     # While no picture arrived, pictures were left for later.
-    left = halt.is_set or run.services.pictures.pauses
+    left = halt.is_set or run.services.accounts.picture_pauses
     if left and halt.reason not in _NO_DELIVERY:
         feed.drain(paid_only=True)
     return list(dict.fromkeys(feed.failures))

@@ -1,4 +1,4 @@
-"""Models that are withdrawn: what a run says about them, and how it goes on with a fallback model."""
+"""Models that are withdrawn and providers that fail: what a run says of them, and how it goes on with a fallback."""
 
 from __future__ import annotations
 
@@ -27,25 +27,34 @@ def log_notices(run: Run) -> None:
 
 
 def switch_to_fallback(run: Run) -> bool:
-    """Go on with the next model of the run, if the API has just said that it does not serve the current one.
+    """Go on with the next model of the run, if the API does not serve the current one or its provider sells nothing.
+
+    Nothing is bought from a provider any more once no call of it succeeds, or its key, credit, rate or budget has ended
+    the purchase; a fallback of another provider is bought from instead.
 
     Returns:
         Whether there is something to buy again: false if something else stopped the run, or no model is left.
     """
-    services, batch = run.services, run.batch
-    if services.halt.reason is not StopReason.MODEL:
+    services, batch, halt = run.services, run.batch, run.services.halt
+    reason, account = halt.reason, halt.account
+    before, terms = batch.resolve(), batch.terms
+    if reason is StopReason.MODEL:
+        why, terms = f"{before.name} is not served", terms.withdrawing(before)
+    elif reason is not None and account is not None:
+        why = f"nothing more can be bought from {account} ({reason}: {halt.message})"
+        terms = terms.closing(account, halt.message)
+    else:
         return False
-    withdrawn = batch.resolve()
-    following = replace(batch, terms=batch.terms.withdrawing(withdrawn))
+    following = replace(batch, terms=terms)
     try:
         model = following.resolve()
     except WithdrawnModel:
         return False
-    if not services.halt.clear(StopReason.MODEL):
+    if not halt.clear(reason):
         return False
     services.ledger.runs.set_models(services.run_id, as_rows(following))
     switched = services.ledger.runs.switch_items(services.run_id, following.run_items())
-    run.logger.warning("%s is not served; %s is used instead in %d rows", withdrawn.name, model.name, switched)
+    run.logger.warning("%s; %s is used instead in %d rows", why, model.name, switched)
     run.batch = following
     return True
 

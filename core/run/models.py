@@ -19,7 +19,7 @@ class RunModel:
 
     Attributes:
         model: At the price that is reserved.
-        withdrawn: Whether it is gone: its items are delivered, and not bought.
+        withdrawn: Whether it is gone, or its provider sells nothing now: its items are delivered, and not bought.
         omitted: Parameters that are left out, as sentences.
     """
 
@@ -42,7 +42,7 @@ def as_rows(batch: BatchBase) -> list[dict[str, Any]]:
             {
                 "model": model.name,
                 "price": price.model_dump(mode="json") if price is not None else None,
-                "withdrawn": batch.terms.is_withdrawn(model),
+                "withdrawn": not batch.terms.is_offered(model),
                 "omitted": [str(omission) for omission in candidate.omitted],
             }
         )

@@ -26,7 +26,7 @@ from ..limits import StopReason
 from ..money import format_usd, usd_to_credits
 from ..plan import AnyBatch
 from ..purchase import recover_calls, recover_replies
-from ..purchase.log import ask_log
+from ..purchase.log import ask_logs
 from ..request import Delivery, Rewrite, RunRequest, UnknownPolicy
 from ..threads import in_threads
 from .checks import CheckedBatch, Prepared
@@ -161,8 +161,8 @@ class Run:
         self.on_budget_warning: Callable[[str, BudgetWarning], None] = lambda _, __: None
         self.on_pause: Callable[[str, str, str | None], None] = lambda _, __, ___: None
         """Told, with the run and `calls` or `pictures`, why buying pauses, and with None that it goes on."""
-        for circuit in (services.calls, services.pictures, services.texts):
-            circuit.on_change = partial(self._tell_pause, circuit.of)
+        services.accounts.on_change = self._tell_pause
+        services.texts.on_change = partial(self._tell_pause, services.texts.of)
         self._checked = checked
 
     @classmethod
@@ -244,12 +244,14 @@ class Run:
 
     def ask_log(self) -> None:
         """Ask about calls of earlier runs that are unknown: for their answers, else the API's log; free."""
-        clients, client = self.services.clients, self.services.client
-        if clients is None or client is None:
+        clients = self.services.clients
+        if clients is None:
             return
-        if found := recover_calls(self.ledger, self.services.spool.replies, clients, run_id=self.id):
+        if found := recover_calls(
+            self.ledger, self.services.spool.replies, clients, inputs_of=lambda _: self.services.inputs, run_id=self.id
+        ):
             self.logger.info("asked again for the answers of %d unknown calls, and got them", found)
-        asked = ask_log(self.ledger, client, run_id=self.id, seconds=_ASK_SECONDS)
+        asked = ask_logs(self.ledger, clients, run_id=self.id, seconds=_ASK_SECONDS)
         if asked.calls:
             self.logger.info(
                 "the API's log on %d unknown calls: %d not billed, %d billed and their answers lost, %d silent%s",
@@ -352,7 +354,7 @@ class Run:
         for warning in warnings:
             state = warning.state
             used, limit = format_usd(state.used), format_usd(state.limit)
-            self.logger.warning("%s of the %s's budget of %s are used", used, state.period.value, limit)
+            self.logger.warning("%s of %s of %s are used", used, state.name, limit)
             self.on_budget_warning(self.id, warning)
 
     # --- the steps of a chunk -------------------------------------------------------------------------------------

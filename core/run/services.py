@@ -18,15 +18,16 @@ from ..http.memory import answers_budget
 from ..http.sessions import user_agent
 from ..images import Fetcher, decoding_budget
 from ..inputs import InputShelf
-from ..ledger import ClaimedItem, Ledger, LedgerMismatch, LedgerUnavailable, SharedQuota
+from ..ledger import ClaimedItem, Ledger, LedgerMismatch, LedgerUnavailable
 from ..limits import BalanceGuard, CallLimiter, CircuitBreaker, HealthGate, StopReason, StopSignal
 from ..provenance import trusted_roots
-from ..providers import Clients, ImageClient
+from ..providers import Clients, ImageClient, ResolvedModel
 from ..providers.chat_models import resolve_chat_model
 from ..purchase import Purchaser, Rewriter
 from ..request import DEFAULT_KEY_TEMPLATE, FOLDER_KEY_TEMPLATE, Delivery, RunRequest
 from ..storage import KeyTemplate, LocalStore, ObjectStore, StoreUnavailable
 from ..threads import in_threads
+from .accounts import Accounts
 from .models import run_models
 
 _MOST_MOVERS = 32
@@ -75,19 +76,15 @@ class Services:
         self.purchase_pool = ThreadPoolExecutor(buyers, thread_name_prefix="imagen-buy")
         movers = max(4, min(_MOST_MOVERS, limits.concurrency // 2))
         self.delivery_pool = ThreadPoolExecutor(movers, thread_name_prefix="imagen-move")
-        self.limiter = CallLimiter(limits.concurrency, limits.requests_per_minute, self.halt)
-        self._sharing = False
         self.gate = HealthGate(store.check, patience=delivery.patience) if store is not None else None
         self._marker = Marker(ledger, store, most_calls=max(10, limits.concurrency)) if store is not None else None
         self._marked = False
         self._mark_lock = threading.Lock()
         self.spool_gate = HealthGate(self.spool.check, patience=delivery.patience)
-        self.inputs = InputShelf(store if delivery.keep_inputs else None)
+        self.inputs = InputShelf(store if delivery.keep_inputs else None, delivery.sign_inputs_above)
         self.client = client
         self.clients = Clients(client) if client is not None else None
-        self.breaker = BalanceGuard(client.balance if client is not None else lambda: None)
-        self.calls = CircuitBreaker("calls", limits.concurrency, delivery.patience)
-        self.pictures = CircuitBreaker("pictures", limits.concurrency, delivery.patience, lagging=True)
+        self.accounts = Accounts(ledger, self.clients, limits, delivery.patience, self.halt)
         self.texts = CircuitBreaker("calls for texts", limits.concurrency, delivery.patience)
         self._rewriter: Rewriter | None = None
         self._fetcher = Fetcher(_trusted(client, ledger), user_agent=user_agent(), pool_size=movers)
@@ -115,7 +112,7 @@ class Services:
             self._drain.cancel()
         self.purchase_pool.shutdown(wait=False, cancel_futures=True)
         self.delivery_pool.shutdown(wait=False, cancel_futures=True)
-        self.limiter.close()
+        self.accounts.close()
         self._fetcher.close()
         if self.clients is not None:
             self.clients.close()
@@ -133,50 +130,59 @@ class Services:
         with self._lock:
             if self._delivery_queue is None:
                 uploader = self.uploader() if self.store is not None else None
-                self._delivery_queue = DeliveryQueue(self.downloader, uploader, self.delivery_pool, self.pictures)
+                self._delivery_queue = DeliveryQueue(
+                    self.downloader, uploader, self.delivery_pool, self.accounts.pictures_of
+                )
             return self._delivery_queue
 
-    def purchaser(self, limiter: CallLimiter | None = None, calls: CircuitBreaker | None = None) -> Purchaser:
-        """Create the purchaser of this run.
-
-        Args:
-            limiter: Bounds its calls; None for the run's own, which from here on shares its rate with all runs of
-                this key and model.
-            calls: Pauses them while none succeeds; None for the run's own, which belongs to the calls for images.
+    def purchaser(self, model: ResolvedModel) -> Purchaser:
+        """Create the purchaser of a model of this run.
 
         Raises:
-            BadInput: There is no API client.
+            BadInput: There is no API client, or no key for the model's provider.
         """
-        if self.clients is None:
-            raise BadInput("there are no API credentials to buy with")
-        run = self.ledger.runs.get(self.run_id)
-        models = run_models(run)
-        offered = [one.model for one in models if not one.withdrawn]
-        model = offered[0] if offered else models[0].model
-        with self._lock:
-            if limiter is None and not self._sharing:
-                self._sharing = True
-                seller = self.clients.of(model.spec.provider)
-                self.limiter.use(self._shared_quota(seller, model.spec.id, [model.wire_model]))
+        account = model.spec.provider
+        guards = self.accounts.guards(account)
+        pictures = guards.pictures if self.store is not None else None
+        return self._purchaser(
+            model, self.accounts.limiter(model), guards.balance, guards.calls, pictures=pictures, account=account
+        )
+
+    def _purchaser(
+        self,
+        model: ResolvedModel,
+        limiter: CallLimiter,
+        balance: BalanceGuard,
+        calls: CircuitBreaker,
+        *,
+        pictures: CircuitBreaker | None = None,
+        account: str | None = None,
+    ) -> Purchaser:
         return Purchaser(
-            client=self.clients,
+            client=self.accounts.clients,
             ledger=self.ledger,
             replies=self.spool.replies,
-            limiter=limiter or self.limiter,
+            limiter=limiter,
             gate=self.gate,
             spool_gate=self.spool_gate,
-            breaker=self.breaker,
-            calls=calls or self.calls,
-            pictures=None if calls is not None or self.store is None else self.pictures,
+            account=account,
+            breaker=balance,
+            calls=calls,
+            pictures=pictures,
             halt=self.halt,
             run_id=self.run_id,
             model=model,
-            fallback_models=offered[1:],
-            parameters=run["parameters"],
+            parameters=self._row["parameters"],
             policy=self.request.policy,
             inputs=self.inputs,
             on_images=self.delivery_queue.submit,
         )
+
+    def _models(self) -> Mapping[str, ResolvedModel]:
+        """The models that are bought from by now; each item names its own."""
+        models = run_models(self.ledger.runs.get(self.run_id))
+        offered = [one.model for one in models if not one.withdrawn] or [models[0].model]
+        return {model.spec.id: model for model in offered}
 
     def buy(self, claimed: Sequence[ClaimedItem]) -> None:
         """Buy items that this process has claimed, many at a time. The ledger has the outcome of each.
@@ -186,12 +192,15 @@ class Services:
         """
         if not claimed:
             return
-        purchaser = self.purchaser()
+        wanted = {item.model for item in claimed}
+        purchasers = {name: self.purchaser(model) for name, model in self._models().items() if name in wanted}
         if not self._mark_first():
             return
 
         def buy(item: ClaimedItem) -> None:
-            if self.halt.is_set:
+            purchaser = purchasers.get(item.model)
+            # An item of a model that is withdrawn is delivered if it was bought, and else stays as it was.
+            if purchaser is None or self.halt.is_set:
                 return
             try:
                 if self._marker is not None:
@@ -237,7 +246,7 @@ class Services:
         with self._lock:
             if self._rewriter is None:
                 self._rewriter = Rewriter(
-                    purchaser=self.purchaser(self._rewriting_limiter(), self.texts),
+                    purchaser=self._text_purchaser(),
                     ledger=self.ledger,
                     halt=self.halt,
                     find_model=lambda name: resolve_chat_model(name, rewrite.price if rewrite is not None else None),
@@ -245,23 +254,14 @@ class Services:
                 )
             return self._rewriter
 
-    def _shared_quota(self, client: ImageClient, model: str, wire_models: Sequence[str]) -> SharedQuota:
-        """The rate and the slots that all runs with this key and model share."""
-        return SharedQuota(
-            self.ledger,
-            client.fingerprint(self.ledger.id),
-            model,
-            wire_models,
-            self.request.limits.requests_per_minute,
-            self.request.limits.shared_concurrency,
-        )
-
-    def _rewriting_limiter(self) -> CallLimiter:
+    def _text_purchaser(self) -> Purchaser:
         """Texts have limits of their own: their 429s say nothing about the image model."""
-        if self.client is None:
-            raise BadInput("there are no API credentials to buy with")
-        quota = SharedQuota(self.ledger, self.client.fingerprint(self.ledger.id), "chat/completions", ())
-        return CallLimiter(self.request.limits.concurrency, None, self.halt, quota=quota)
+        seller = self.accounts.clients.main.provider.name
+        quota = self.accounts.quota(seller, "chat/completions")
+        limiter = CallLimiter(self.request.limits.concurrency, None, self.halt, quota=quota)
+        return self._purchaser(
+            next(iter(self._models().values())), limiter, self.accounts.guards(seller).balance, self.texts
+        )
 
     def uploader(self) -> Uploader:
         """Create the uploader of this run.

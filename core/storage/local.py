@@ -90,7 +90,7 @@ class LocalStore(ObjectStore):
         kind = mimetypes.guess_type(path.name)[0] or ""
         return ObjectInfo(key, size, self._hash(path), kind, metadata=self._index.get(key))
 
-    def list(self) -> Iterator[ObjectInfo]:
+    def list(self, below: str = "") -> Iterator[ObjectInfo]:
         with _told(self.root):
             for folder, folders, names in os.walk(self.root, onerror=_raise):
                 folders[:] = [name for name in folders if name != _TEMPORARY]
@@ -100,6 +100,8 @@ class LocalStore(ObjectStore):
                         continue
                     with contextlib.suppress(FileNotFoundError):
                         key = path.relative_to(self.root).as_posix()
+                        if not key.startswith(below):
+                            continue
                         kind = mimetypes.guess_type(name)[0] or ""
                         yield ObjectInfo(key, path.stat().st_size, None, kind, metadata=self._index.get(key))
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import BadInput
+from ..http.urls import redact_url
 from ..store_options import ObjectOptions, S3Options
 from .local import LocalStore
 from .store import ObjectStore
@@ -38,10 +39,10 @@ def open_store(uri: str, **options: Any) -> ObjectStore:
     if separator and scheme == "file":
         parts = urlsplit(uri)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
-            raise BadInput(f"{uri}: a file URI is file:///absolute/folder, with %XX for special characters")
+            raise BadInput(f"{redact_url(uri)}: a file URI is file:///absolute/folder, with %XX for special characters")
         return LocalStore(Path(unquote(parts.path)))
     if separator:
-        raise BadInput(f"{uri}: images go to s3://bucket/prefix or to a folder, not to {scheme}://")
+        raise BadInput(f"{redact_url(uri)}: images go to s3://bucket/prefix or to a folder, not to {scheme}://")
     if not uri.strip():
         raise BadInput("the destination is empty: give s3://bucket/prefix or a folder")
     return LocalStore(Path(uri))

@@ -18,7 +18,7 @@ from ..files import Fetched, HashedFile
 from ..store_options import ObjectOptions, S3Options
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
 from .keys import check_key, join_prefix
-from .s3_client import direct_puts, probe_client, working_client
+from .s3_client import direct_puts, probe_client, signing_client, working_client
 from .s3_errors import code_of, status_of, translated
 from .s3_multipart import put_in_parts
 from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored
@@ -56,9 +56,13 @@ class S3Store(ObjectStore):
         BadInput: Bucket or prefix is not valid.
     """
 
+    signs_addresses = True
+
     def __init__(
         self, bucket: str, prefix: str = "", options: S3Options | None = None, how: ObjectOptions | None = None
     ) -> None:
+        if "@" in bucket:
+            raise BadInput("the address of a bucket holds a login; keys come from where AWS tools look")
         if not _BUCKET.fullmatch(bucket) or ".." in bucket:
             raise BadInput(f"{bucket!r} is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens")
         prefix = prefix.strip("/")
@@ -213,13 +217,19 @@ class S3Store(ObjectStore):
         metadata = {name: value for name, value in answer.get("Metadata", {}).items() if name != "sha256"}
         return ObjectInfo(key, answer["ContentLength"], _hash_of(answer), answer.get("ContentType", ""), metadata)
 
-    def list(self) -> Iterator[ObjectInfo]:
-        below = f"{self.prefix}/" if self.prefix else ""
+    def signed_address(self, key: str, seconds: int) -> str:
+        place = {"Bucket": self.bucket, "Key": join_prefix(self.prefix, key)}
+        with translated(self.uri(key), "s3:GetObject"):
+            signed: str = signing_client(self.options).generate_presigned_url("get_object", place, seconds)
+            return signed
+
+    def list(self, below: str = "") -> Iterator[ObjectInfo]:
+        root = f"{self.prefix}/" if self.prefix else ""
         with translated(self.destination, "s3:ListBucket"):
-            pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=below)
+            pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=root + below)
             for page in pages:
                 for entry in page.get("Contents", []):
-                    yield ObjectInfo(entry["Key"].removeprefix(below), entry["Size"], None, "")
+                    yield ObjectInfo(entry["Key"].removeprefix(root), entry["Size"], None, "")
 
     def get(self, key: str, dest: Path) -> Fetched:
         answer = self._head(key)

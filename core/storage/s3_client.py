@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 import botocore.session
@@ -23,30 +23,36 @@ from .s3_role import as_role
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-_clients: dict[tuple[int, S3Options, bool], tuple[S3Client, DirectPuts]] = {}
+_Purpose = Literal["work", "probe", "sign"]
+_clients: dict[tuple[int, S3Options, _Purpose], tuple[S3Client, DirectPuts]] = {}
 _lock = threading.Lock()
 
 
 def working_client(options: S3Options) -> S3Client:
     """The client for reading and writing: at most two attempts, 5 s to connect, 20 s without a byte."""
-    return _client(options, probe=False)[0]
+    return _client(options, "work")[0]
 
 
 def direct_puts(options: S3Options) -> DirectPuts:
     """The way past boto3 for puts as the working client makes them."""
-    return _client(options, probe=False)[1]
+    return _client(options, "work")[1]
 
 
 def probe_client(options: S3Options) -> S3Client:
     """The client for asking whether the store answers: one attempt, 2 s to connect, 5 s without a byte."""
-    return _client(options, probe=True)[0]
+    return _client(options, "probe")[0]
 
 
-def _client(options: S3Options, *, probe: bool) -> tuple[S3Client, DirectPuts]:
-    key = (os.getpid(), options, probe)
+def signing_client(options: S3Options) -> S3Client:
+    """The client for signed addresses, which sends nothing; for many services botocore's default is an older form."""
+    return _client(options, "sign")[0]
+
+
+def _client(options: S3Options, purpose: _Purpose) -> tuple[S3Client, DirectPuts]:
+    key = (os.getpid(), options, purpose)
     with _lock:
         if key not in _clients:
-            _clients[key] = _make(options, probe=probe)
+            _clients[key] = _make(options, purpose)
         return _clients[key]
 
 
@@ -54,7 +60,8 @@ def _reveal(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-def _make(options: S3Options, *, probe: bool) -> tuple[S3Client, DirectPuts]:
+def _make(options: S3Options, purpose: _Purpose) -> tuple[S3Client, DirectPuts]:
+    probe = purpose == "probe"
     core = botocore.session.Session()
     session = boto3.session.Session(
         botocore_session=core,
@@ -75,6 +82,7 @@ def _make(options: S3Options, *, probe: bool) -> tuple[S3Client, DirectPuts]:
         "request_checksum_calculation": "when_required",
         "response_checksum_validation": "when_required",
         "s3": {"addressing_style": options.addressing_style},
+        **({"signature_version": "s3v4"} if purpose == "sign" else {}),
     }
     client = session.client("s3", endpoint_url=options.endpoint_url, config=Config(**settings))
     if client.meta.endpoint_url.startswith("https:"):

@@ -24,6 +24,7 @@ from botocore.auth import UNSIGNED_PAYLOAD, S3SigV4Auth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
+from botocore.httpsession import get_cert_path
 from urllib3.exceptions import HTTPError
 
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([^/]+)/s3/aws4_request,")
@@ -79,7 +80,7 @@ class DirectPuts:
 
     Args:
         credentials: Where each signature gets its keys, which may be renewed meanwhile; None: every put is boto3's.
-        ca_bundle: Certificates that the server's is checked against, where they are not the usual ones.
+        ca_bundle: Certificates that the server's is checked against, where they are not botocore's own.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class DirectPuts:
             maxsize=connections,
             timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout),
             retries=False,
-            ca_certs=ca_bundle,
+            ca_certs=ca_bundle or get_cert_path(True),
             cert_reqs="CERT_REQUIRED",
         )
 

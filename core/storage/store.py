@@ -7,8 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from ..files import Fetched
+from .errors import StoreNotUsable
 
 PROBE_KEY = ".prefect-imagen-probe"
 """The one object that `preflight` overwrites. It stays in S3, where a run need not have the right to delete."""
@@ -77,6 +79,9 @@ class ObjectStore(ABC):
     `BadInput` (a key that is not acceptable, see `keys.check_key`).
     """
 
+    signs_addresses: ClassVar[bool] = False
+    """Whether others can be given an address to read an object at."""
+
     @property
     @abstractmethod
     def destination(self) -> str:
@@ -135,9 +140,21 @@ class ObjectStore(ABC):
     def head(self, key: str) -> ObjectInfo | None:
         """What is at `key`, or None."""
 
+    def signed_address(self, key: str, seconds: int) -> str:
+        """An address at which anybody may read an object for a time: a secret. Asks nothing of the store.
+
+        Raises:
+            StoreNotUsable: The store has no such addresses; or there are no credentials.
+        """
+        raise StoreNotUsable(f"{self.destination}: there are no signed addresses of what is there")
+
     @abstractmethod
-    def list(self) -> Iterator[ObjectInfo]:
-        """Everything below the prefix, by key and size alone; what is not ours is among it."""
+    def list(self, below: str = "") -> Iterator[ObjectInfo]:
+        """Everything below the prefix, by key and size alone; what is not ours is among it.
+
+        Args:
+            below: Beginning of the keys.
+        """
 
     @abstractmethod
     def get(self, key: str, dest: Path) -> Fetched:

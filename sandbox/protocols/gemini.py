@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -23,8 +22,8 @@ from ..dialect import Dialect, JsonDialect
 from ..error_bodies import Failure, unknown_model
 from ..faults import CallFault, Endpoint, SafetyBlock
 from ..images import ImageJob
+from ..inputs import Came, Distant, is_local, look
 from ..paid_endpoint import Job, PaidEndpoint, read_object
-from ..pictures import decodes
 from ..state import SandboxState
 from ..wire import JsonReply
 from .stock import ProtocolStock
@@ -179,8 +178,8 @@ class GenerateContent(PaidEndpoint):
         inputs = _images(body)
         if isinstance(inputs, Failure):
             return inputs
-        call.inputs = tuple(hashlib.sha256(content).hexdigest() for content in inputs)
-        return self.prepare({**body, "model": call.model})
+        job = self.prepare({**body, "model": call.model})
+        return replace(job, inputs=inputs) if isinstance(job, ImageJob) else job
 
     def prepare(self, body: Mapping[str, Any]) -> Job | Failure:
         """Check a body; a field that does not exist is refused."""
@@ -243,20 +242,24 @@ def _prompt(body: Mapping[str, Any]) -> str:
     return "\n".join(part["text"] for part in _parts(body) if isinstance(part.get("text"), str))
 
 
-def _images(body: Mapping[str, Any]) -> list[bytes] | Failure:
-    """The images that are in a request."""
-    found = []
+def _images(body: Mapping[str, Any]) -> Came | Failure:
+    """The images that are in a request, or that it names."""
+    found: list[Any] = []
     for part in _parts(body):
+        file = part.get("fileData", part.get("file_data"))
+        address = file.get("fileUri", file.get("file_uri")) if isinstance(file, dict) else None
+        if isinstance(address, str) and is_local(address):
+            found.append(Distant("fileData", address))
         given = part.get("inlineData", part.get("inline_data"))
         if not isinstance(given, dict):
             continue
         try:
             # Both alphabets, as wherever Google reads JSON; its own client writes the other one.
             text = str(given.get("data")).translate(_URL_SAFE)
-            content = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+            one = look("inlineData", base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
         except binascii.Error:
             return Failure(400, "Base64 decoding failed for inlineData.data")
-        if not decodes(content):
+        if one is None:
             return Failure(400, "Unable to process input image.")
-        found.append(content)
-    return found
+        found.append(one)
+    return tuple(found)

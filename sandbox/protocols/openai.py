@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 import time
 from collections.abc import Mapping
@@ -27,8 +26,8 @@ from ..dialect import Dialect, JsonDialect
 from ..error_bodies import Failure, invalid_payload
 from ..faults import Endpoint
 from ..images import ImageJob
+from ..inputs import Distant, Received, is_local, look
 from ..paid_endpoint import Job, PaidEndpoint, read_object
-from ..pictures import decodes
 from ..state import SandboxState
 from ..validation import MISSING, type_issue
 from ..wire import JsonReply
@@ -80,6 +79,8 @@ _PARAMETERS = frozenset({"model", "prompt", "aspect_ratio", *_CONTRACT.fields})
 _SIZE = re.compile(r"[1-9]\d{1,3}x[1-9]\d{1,3}|auto")
 _SHAPE = re.compile(r"[1-9]\d?(\.\d+)?:[1-9]\d?(\.\d+)?|auto")
 _INPUTS = frozenset({"image", "image[]", "images", "mask"})
+_Images = list[Received | Distant | None]
+"""None for one that cannot be decoded."""
 
 
 class OpenAIDialect(JsonDialect):
@@ -204,16 +205,16 @@ class OpenAIEdits(OpenAIImages):
             return invalid_payload(
                 [_issue("image", "missing_required_parameter", f"1 to {_MOST_INPUTS} images are needed")]
             )
-        for place, content in enumerate(images):
-            if not decodes(content):
-                message = f"Invalid image file or mode for image {place + 1}"
-                return invalid_payload([_issue("image", "invalid_image_file", message)])
-        call.inputs = tuple(hashlib.sha256(content).hexdigest() for content in images)
+        inputs = tuple(one for one in images if one is not None)
+        if len(inputs) < len(images):
+            message = f"Invalid image file or mode for image {images.index(None) + 1}"
+            return invalid_payload([_issue("image", "invalid_image_file", message)])
         model = body.get("model", MISSING)
         if not isinstance(model, str):
             return invalid_payload([type_issue(("model",), "string", model)])
         call.model = model
-        return self.prepare(body)
+        job = self.prepare(body)
+        return replace(job, inputs=inputs) if isinstance(job, ImageJob) else job
 
 
 class OpenAIModels:
@@ -238,36 +239,39 @@ def _issue(name: str, code: str, message: str) -> dict[str, Any]:
     return {"code": "custom", "openai_code": code, "path": [name], "message": message}
 
 
-def _read_form(content_type: str, raw: bytes) -> tuple[dict[str, Any], list[bytes]]:
+def _read_form(content_type: str, raw: bytes) -> tuple[dict[str, Any], _Images]:
     """The fields and the images of a multipart form (RFC 7578)."""
     message = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + raw)
     body: dict[str, Any] = {}
-    images: list[bytes] = []
+    images: _Images = []
     for part in message.iter_parts():
         name = str(part.get_param("name", header="content-disposition"))
         content = bytes(part.get_payload(decode=True) or b"")
         if name in _INPUTS:
-            images.append(content)
+            images.append(look(name.removesuffix("[]"), content))
             continue
         text = content.decode("utf-8", "replace")
         body[name] = int(text) if text.isdecimal() and name in ("n", "seed", "output_compression") else text
     return body, images
 
 
-def _read_json(raw: bytes) -> tuple[dict[str, Any], list[bytes]] | Failure:
-    """The fields of a JSON body and its images, which are data URIs."""
+def _read_json(raw: bytes) -> tuple[dict[str, Any], _Images] | Failure:
+    """The fields of a JSON body and its images, which are data URIs or addresses."""
     body = read_object(raw)
     if isinstance(body, Failure):
         return body
-    given = [value for name in _INPUTS for value in _listed(body.pop(name, None))]
-    images = []
-    for value in given:
+    given = [(name, value) for name in sorted(_INPUTS) for value in _listed(body.pop(name, None))]
+    images: _Images = []
+    for name, value in given:
         address = (value.get("image_url") or value.get("url")) if isinstance(value, dict) else value
+        if isinstance(address, str) and is_local(address):
+            images.append(Distant(name, address))
+            continue
         head, _, data = address.partition(",") if isinstance(address, str) else ("", "", "")
         try:
-            images.append(base64.b64decode(data, validate=True) if head.startswith("data:image/") else b"")
+            images.append(look(name, base64.b64decode(data, validate=True)) if head.startswith("data:image/") else None)
         except binascii.Error:
-            images.append(b"")
+            images.append(None)
     return body, images
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ipaddress
 import json
 import urllib.request
 import uuid
@@ -17,7 +16,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from http.client import HTTPException
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -41,6 +39,7 @@ from ..faults import (
     SlowReply,
 )
 from ..images import ImageJob
+from ..inputs import is_local
 from ..paid_endpoint import Job, PaidEndpoint, Settled, failure_of, read_object
 from ..state import SandboxState
 from ..wire import CutResponse, JsonReply
@@ -223,7 +222,7 @@ class Queue(PaidEndpoint):
     async def _submit(self, request: Request, call: Call, held: ExitStack) -> Response:
         webhook = request.query_params.get("fal_webhook")
         job: Job | Failure
-        if webhook is not None and not _is_local(webhook):
+        if webhook is not None and not is_local(webhook):
             job = Failure(400, "fal_webhook: the sandbox delivers to loopback addresses only")
         else:
             job = await self._admit(request, call, 0)
@@ -383,15 +382,6 @@ class Queue(PaidEndpoint):
 def _is_told_later(failure: Failure) -> bool:
     """Whether an error is one of the input, which the queue does not look at."""
     return failure.data is not None and failure.reason == "request"
-
-
-def _is_local(url: str) -> bool:
-    """Whether a webhook is on this machine: the sandbox calls no other."""
-    parts = urlsplit(url)
-    try:
-        return parts.scheme == "http" and ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return False
 
 
 def _post(url: str, content: bytes) -> bool:

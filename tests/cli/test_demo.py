@@ -18,7 +18,7 @@ def test_demo_buys_once_and_leaves_nothing_running(terminal: Terminal, migrated:
     assert first.code == 0, first.err
     out = terminal.folder / "out"
     assert "24 of 24 items" in first.out
-    assert "the ledger says  $1.248 for 24 calls\n  the bill says    $1.248 for 24 calls: they agree" in first.out
+    assert "the ledger says  $2.155635 for 24 calls\n  the bill says    $2.155635 for 24 calls: they agree" in first.out
     assert first.out.count("1024×1024") == 24
     with Image.open(out / "contact-sheet.png") as sheet:
         assert sheet.width >= 1000

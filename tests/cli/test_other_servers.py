@@ -144,6 +144,11 @@ def test_the_litellm_proxy(user: Terminal, litellm: str, sandbox: SandboxServer,
     # The same again buys nothing.
     assert _bought(user, tmp_path, "--api", "openai", "--base-url", litellm, "--model", "gpt-image-2") == billed
     assert len(sandbox.calls()) == IMAGES
+    # The proxy refuses a key that is not its own with a 400, since it has no database to look it up in.
+    arguments = ("--api", "openai", "--base-url", litellm, "--model", "gpt-image-2", "--set", "quality=low")
+    refused = user.run("run", "prompts.txt", "--to", "images", "--yes", *arguments, OPENAI_API_KEY="not-the-key")
+    assert (refused.code, "refuses the key" in refused.err) == (2, True)
+    assert len(sandbox.calls()) == IMAGES
 
 
 @pytest.fixture

@@ -45,6 +45,21 @@ def test_golden_facts(here: Callable[..., Said], terminal: Terminal, tmp_path: P
     assert terminal.sandbox.calls() == []
 
 
+def test_budgets_by_provider_and_how_pictures_come(here: Callable[..., Said]) -> None:
+    assert here("budget", "--day", "5").code == 0
+    for provider, most in (("openai", "2"), ("fal", "1")):
+        assert here("budget", "--day", most, "--provider", provider).code == 0
+    assert "no provider" in here("budget", "--day", "1", "--provider", "opanai").err
+    asked = ("plan", "a red fox", "--model", "openai:gpt-image-2", "--offline")
+    plan = json.loads(here(*asked, "--json").out)
+    assert [(one["provider"], one["left_usd"]) for one in plan["budgets"]] == [(None, 5), ("openai", 2)]
+    assert plan["returns"] == "bytes"
+    said = here(*asked).out
+    assert "day's budget for openai" in said
+    assert "in the reply" in said
+    assert "by address" in here("plan", "a red fox", "--offline").out
+
+
 def test_for_a_person(here: Callable[..., Said], terminal: Terminal) -> None:
     terminal.write("products.csv", PRODUCTS)
     said = here("plan", "products.csv", "--template", TEMPLATE, "--repeat", "2")

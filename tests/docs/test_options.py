@@ -9,7 +9,7 @@ from pathlib import Path
 
 import prefect_imagen
 import pytest
-from prefect_imagen.core.request import RunRequest, options_of
+from prefect_imagen.core.request import DEFAULT_MODEL, SHIPPED_MODEL, RunRequest, options_of
 from pydantic import BaseModel
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"
@@ -20,6 +20,7 @@ def table() -> str:
     lines = []
     for option in options_of(RunRequest):
         default = option.default.value if isinstance(option.default, Enum) else option.default
+        default = SHIPPED_MODEL if default == DEFAULT_MODEL else default  # the environment may want another
         shown = "" if default in (None, "", (), {}) else option.flag.shown or default
         flag = "" if option.flag.name == "" else f"`--{option.name.replace('_', '-')}`"
         described = option.field.description or ""

@@ -142,6 +142,7 @@ def newcomer(folder: Path, venv: Path, **environment: str) -> Iterator[Newcomer]
             "HOME": str(folder),
             "PREFECT_HOME": str(folder / ".prefect"),
             "PREFECT_IMAGEN_HOME": str(folder / ".prefect-imagen"),
+            "PREFECT_IMAGEN_MODEL": "",  # the default is what the pages speak of
             "AIMLAPI_API_KEY": KEY,
             "AIMLAPI_BASE_URL": sandbox.base_url,
             "AWS_ENDPOINT_URL_S3": s3.endpoint_url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import fal_client
 import httpx
 import pytest
+from PIL import Image
 
 from ..waiting import until
 from .conftest import Api
@@ -112,6 +114,17 @@ def test_what_is_wrong_with_the_input_is_told_with_the_result(api, client):
         handle.get()
     assert failed.value.status_code == 422
     assert api.server.bill()["entries"] == []
+
+
+def test_images_to_begin_with(api, client, tmp_path):
+    Image.new("RGB", (48, 32), "red").save(tmp_path / "a.png")
+    sha256 = hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
+    data = fal_client.encode_file(tmp_path / "a.png")
+    (image,) = client.subscribe(MODEL, {"prompt": "In blue", "image_urls": [data]})["images"]
+    assert api.open(image["url"]).info["Inputs"] == f"image_urls={sha256}"
+    with pytest.raises(fal_client.client.FalClientHTTPError, match=r"'body', 'image_url'"):
+        client.subscribe(MODEL, {"prompt": "In blue", "image_url": "data:image/png;base64,bm9uZQ=="})
+    assert [call["inputs"] for call in api.server.calls()] == [[sha256], []]
 
 
 def test_a_key_sees_its_own_jobs(jobs):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from ...http.sessions import retry_after_seconds
 from ..client import ImageClient, RawReply, WireRequest
 from ..errors import UnreadableReply, status_error
 from ..logs import LOG_PAGE, LogPage, read_log
+from ..reply import read_json
 from ..request import ImageRequest
 from .catalog import fetch_provider_catalog
 
@@ -62,8 +62,8 @@ class AimlApiClient(ImageClient):
         if not 200 <= response.status < 300:
             raise status_error(response.status, response.body)
         try:
-            return Decimal(str(json.loads(response.body)["current_balance"]))
-        except (ValueError, KeyError, ArithmeticError, TypeError, RecursionError):
+            return Decimal(str(read_json(response.body)["current_balance"]))
+        except (ValueError, KeyError, ArithmeticError, TypeError, RecursionError, UnreadableReply):
             raise UnreadableReply("the balance could not be read from the API's answer") from None
 
     def log(self, start: datetime, end: datetime, offset: int = 0) -> LogPage:
@@ -78,6 +78,15 @@ class AimlApiClient(ImageClient):
                 retry_after=retry_after_seconds(response.headers.get("retry-after")),
             )
         try:
-            return read_log(json.loads(response.body))
-        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, BadInput):
+            return read_log(read_json(response.body))
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+            BadInput,
+            UnreadableReply,
+        ):
             raise UnreadableReply("the API's log has a form that is not known") from None

@@ -24,13 +24,15 @@ class GeminiClient(ImageClient):
 
     def wire(self, request: ImageRequest, *, seed: int | None = None) -> WireRequest:
         parameters = dict(request.parameters)
+        pictures = parameters.pop("images", None) or []
         image = {wire: parameters.pop(name) for name, wire in _IN_IMAGE_CONFIG.items() if name in parameters}
         config: dict[str, Any] = {"responseModalities": ["IMAGE"], **parameters}
         if image:
             config["imageConfig"] = image
         if seed is not None and "seed" in request.model.contract.fields:
             config["seed"] = seed
-        body = {"contents": [{"role": "user", "parts": [{"text": request.prompt}]}], "generationConfig": config}
+        parts = [{"text": request.prompt}, *map(_part, pictures)]
+        body = {"contents": [{"role": "user", "parts": parts}], "generationConfig": config}
         return WireRequest(f"/models/{quote(request.model.wire_model)}:generateContent", body)
 
     def check_key(self) -> Decimal | None:
@@ -40,3 +42,11 @@ class GeminiClient(ImageClient):
         if isinstance(error, BadKey):
             raise error
         return None
+
+
+def _part(uri: str) -> dict[str, Any]:
+    """A picture of a request: its data, or where it is."""
+    if not uri.startswith("data:"):
+        return {"fileData": {"fileUri": uri}}
+    head, _, data = uri.partition(",")
+    return {"inlineData": {"mimeType": head.removeprefix("data:").removesuffix(";base64"), "data": data}}

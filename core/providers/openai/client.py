@@ -29,8 +29,7 @@ class OpenAiClient(ImageClient):
     def check_key(self) -> Decimal | None:
         """`GET {base}/models`. A server without that list, or one that keeps it to itself, may still make images."""
         answer = self._get(f"{urlsplit(self.base_url).path}/models", key=True)
-        if answer.status in (401, 403):
-            error = status_error(answer.status, answer.body)
-            if isinstance(error, BadKey):
-                raise error
+        error = status_error(answer.status, answer.body) if answer.status >= 400 else None
+        if isinstance(error, BadKey):
+            raise error
         return None

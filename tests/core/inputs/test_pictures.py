@@ -39,6 +39,42 @@ def test_a_picture_that_lies_on_its_side_is_turned() -> None:
     assert opened(sent).getexif().get(0x0112, 1) == 1
 
 
+_STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How a picture is stored that EXIF says lies so (EXIF 2.32, tag 0x0112)."""
+
+
+@pytest.mark.parametrize("lies", [0, 1, *_STORED, 9])
+@pytest.mark.parametrize("side", [256, 40])
+def test_a_picture_that_lies_in_any_way_is_sent_upright(lies: int, side: int) -> None:
+    upright = Image.new("RGB", (40, 80), "white")
+    upright.paste("red", (0, 0, 20, 40))
+    exif = Image.Exif()
+    exif[0x0112] = lies
+    stored = upright.transpose(_STORED[lies]) if lies in _STORED else upright
+    data = encoded(stored, "PNG", exif=exif.tobytes())
+    assert (look_at(data).width, look_at(data).height) == (40, 80)
+    sent = opened(ready(data, InputLimits(side=side))[0])
+    assert sent.size == ((40, 80) if side > 80 else (20, 40))
+    corner = sent.convert("RGB").getpixel((5, 5))
+    assert corner == (255, 0, 0)
+    assert sent.getexif().get(0x0112, 1) in (0, 1, 9)
+
+
+def test_a_photograph_of_a_camera_goes_in_in_a_smaller_copy() -> None:
+    data = encoded(Image.new("RGB", (6000, 4000), "teal"), "JPEG")
+    assert (look_at(data).width, look_at(data).height) == (6000, 4000)
+    sent, kind = ready(data, InputLimits())
+    assert (kind, opened(sent).size) == ("image/jpeg", (4096, 2731))
+
+
 def test_colours_of_another_profile_become_srgb() -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     # Red and green primaries in each other's place, under another name.
@@ -87,6 +123,11 @@ def test_a_format_that_the_model_does_not_take_becomes_png(kind: str) -> None:
 
 def test_cmyk_becomes_rgb() -> None:
     sent, kind = ready(encoded(Image.new("CMYK", (30, 20), (0, 255, 255, 0)), "JPEG"), LIMITS)
+    assert (kind, opened(sent).mode) == ("image/jpeg", "RGB")
+
+
+def test_a_profile_that_is_none_says_nothing() -> None:
+    sent, kind = ready(encoded(NOISE.convert("CMYK").resize((40, 40)), "JPEG", icc_profile=b"no profile" * 20), LIMITS)
     assert (kind, opened(sent).mode) == ("image/jpeg", "RGB")
 
 

@@ -97,6 +97,7 @@ def test_what_cannot_go_in_is_said_by_row(desk: Desk) -> None:
         f"{desk.sandbox.base_url}/none.png": "404",
         "data:image/png;base64,%%": "its base64 cannot be read",
         "data:nothing": "it is no data URI",
+        "s3:///a.png": "s3:///a.png: '' is not a bucket name",
         "catalog:nobody-0": "the catalog has no such image",
         "catalog:rubbish": "the catalog has no such image",
         "": "no picture in picture",
@@ -113,8 +114,10 @@ def test_what_cannot_go_in_is_said_by_row(desk: Desk) -> None:
 
 def test_a_model_without_pictures_and_a_column_that_is_not_there(desk: Desk) -> None:
     source = desk.table(("a mug", desk.put("a.png", picture(1))))
-    with pytest.raises(InvalidRequest, match="this model takes no images"):
+    with pytest.raises(InvalidRequest, match=r"images: a picture is not allowed \(this model takes no images\)"):
         desk.run(source, model="google/imagen4/preview")
+    with pytest.raises(InvalidRequest, match=r"image_urls: it is not given .*--image-column"):
+        desk.run(source, image_column=None)
     with pytest.raises(InvalidRequest, match="this model takes no mask"):
         desk.run(source, mask_column="mask")
     with pytest.raises(InvalidPrompts, match="there is no column 'photo'; there are prompt, picture"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -61,6 +62,39 @@ def test_a_day_is_one_budget_for_every_run(harness: LedgerHarness, clock: Clock)
     assert day.frees_at == datetime(2026, 3, 31, tzinfo=UTC)
     clock.moment += timedelta(days=1)
     assert begin(harness, second[1]) is BeginResult.YES
+
+
+def test_a_budget_for_a_provider_counts_what_is_bought_there(harness: LedgerHarness, clock: Clock) -> None:
+    def send(item: str, provider: str) -> BeginResult:
+        if harness.state(item) is not ItemState.CLAIMED:
+            harness.ledger.items.claim([item])
+        intent = replace(harness.intent(item), provider=provider)
+        begun = harness.ledger.calls.begin(intent)
+        sent[item] = intent.id
+        return begun
+
+    sent: dict[str, str] = {}
+    items = harness.plan(6)
+    assert send(items[0], "fal") is BeginResult.YES
+    budgets = harness.ledger.budgets
+    budgets.set(Period.DAY, 2 * RESERVE, provider="fal")
+    assert not budgets.bound_everything()
+    budgets.set(Period.DAY, 4 * RESERVE)
+    assert budgets.bound_everything()
+    assert [send(item, "openai") for item in items[1:3]] == [BeginResult.YES] * 2, "they do not count there"
+    assert send(items[3], "fal") is BeginResult.YES
+    assert send(items[4], "openai") is BeginResult.DAY_BUDGET_REACHED, "but all count together"
+    budgets.set(Period.DAY, 9 * RESERVE)
+    assert send(items[5], "fal") is BeginResult.DAY_BUDGET_REACHED
+    assert send(items[4], "openai") is BeginResult.YES
+    harness.ledger.calls.settle(sent[items[0]], answer(1, PRICE))
+    harness.ledger.calls.settle(sent[items[1]], answer(1, PRICE))
+    every, fal = budgets.states()
+    assert (every.provider, every.spent, every.reserved) == (None, 2 * PRICE, 3 * RESERVE)
+    assert (fal.provider, fal.spent, fal.reserved) == ("fal", PRICE, RESERVE)
+    assert "budget for fal" in str(fal)
+    budgets.clear(Period.DAY, provider="fal")
+    assert [state.provider for state in budgets.states()] == [None]
 
 
 def test_what_is_settled_is_counted_where_it_was_sent(harness: LedgerHarness, clock: Clock) -> None:

@@ -195,6 +195,17 @@ def test_a_question_whose_connection_breaks_is_asked_again(postgres: str, open_l
     assert len(asked) == 2
 
 
+def test_the_level_of_isolation_is_not_the_server_s(postgres: str, open_ledger: OpenLedger) -> None:
+    """On a server whose default is another one, processes that share a ledger would lose conflicts without end."""
+    ledger = open_ledger(f"{postgres}%20-cdefault_transaction_isolation%3Dserializable")
+    show = "SELECT current_setting('default_transaction_isolation'), current_setting('transaction_isolation')"
+
+    def levels(connection: sa.Connection) -> tuple[str, ...]:
+        return tuple(connection.exec_driver_sql(show).one())
+
+    assert ledger.write(levels) == ledger.ask(levels) == ("serializable", "read committed")
+
+
 def test_a_server_that_is_read_only_for_a_while_is_waited_for(postgres: str, open_ledger: OpenLedger) -> None:
     """As a standby is until it takes over."""
     ledger = open_ledger(postgres)

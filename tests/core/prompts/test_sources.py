@@ -218,10 +218,17 @@ def test_a_missing_file_suggests_its_neighbours(write: Write) -> None:
         open_source("x" * 5000 + ".txt")
 
 
-@pytest.mark.parametrize("uri", ["https://example.com/p.csv", "gs://b/p.txt"])
+@pytest.mark.parametrize("uri", ["https://example.com/p.csv", "gs://b/p.txt", "https://user:s3cret@h/p.csv?k=s3cret"])
 def test_uris_of_other_kinds_are_refused(uri: str) -> None:
-    with pytest.raises(PromptFileError, match=rf"{uri.split(':')[0]}://; download it first"):
+    with pytest.raises(PromptFileError, match=rf"{uri.split(':')[0]}://; download it first") as caught:
         open_source(uri)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_login_in_an_address_of_s3_is_refused_and_not_quoted() -> None:
+    with pytest.raises(PromptFileError, match="its address holds a login") as caught:
+        open_source("s3://key:s3cret@bucket/p.csv")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_rows_can_be_read_again_and_given_up_half_way(write: Write) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 import traceback
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -355,6 +356,20 @@ def test_free_answers_are_bounded(serve: Serve, client: Client, answer: Answer) 
     with pytest.raises(Unavailable, match="larger than 8,388,608 bytes"):
         free.log(datetime.now(UTC), datetime.now(UTC))
     assert free.balance() is None
+
+
+def test_a_free_answer_takes_no_multiple_of_its_size(serve: Serve, client: Client) -> None:
+    body = b'{"current_balance": [' + b"[]," * 1_000_000 + b"0]}"
+    free = client(serve(reply(body)).url)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnreadableReply):
+            free.check_key()
+        with pytest.raises(UnreadableReply):
+            free.log(datetime.now(UTC), datetime.now(UTC))
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(body)
+    finally:
+        tracemalloc.stop()
 
 
 def test_interim_answers_are_skipped(serve: Serve, client: Client) -> None:

@@ -52,6 +52,11 @@ def openai(code: str) -> bytes:
     return json.dumps({"error": {"message": "No.", "type": "t", "param": None, "code": code}}).encode()
 
 
+def litellm(status: int, kind: str) -> bytes:
+    """The envelope of LiteLLM's proxy."""
+    return json.dumps({"error": {"message": "No.", "type": kind, "param": None, "code": str(status)}}).encode()
+
+
 def bill(error: ApiError) -> str:
     """What the purchase makes of an error."""
     return "unknown" if isinstance(classify_error(error).outcome, Unknown) else "unbilled"
@@ -93,6 +98,9 @@ CREDIT = {"kind": "err_insufficent_credits"}
         (400, openai("billing_hard_limit_reached"), OutOfCredit, "unbilled"),
         (400, openai("model_not_found"), NotFound, "unbilled"),
         (401, openai("invalid_api_key"), BadKey, "unbilled"),
+        (400, litellm(400, "no_db_connection"), BadKey, "unbilled"),
+        (400, litellm(400, "auth_error"), BadKey, "unbilled"),
+        (400, litellm(400, "budget_exceeded"), OutOfCredit, "unbilled"),
         (403, openai("insufficient_quota"), OutOfCredit, "unbilled"),
         (404, openai("model_not_found"), NotFound, "unbilled"),
         (429, openai("insufficient_quota"), OutOfCredit, "unbilled"),

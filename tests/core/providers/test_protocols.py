@@ -15,7 +15,9 @@ from PIL import Image
 from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import Ledger, LedgerMismatch
 from prefect_imagen.core.ledger.ledger import SANDBOX
-from prefect_imagen.core.ledger.schema import calls
+from prefect_imagen.core.ledger.schema import calls, quotas
+from prefect_imagen.core.limits import StopReason
+from prefect_imagen.core.limits.circuit import most_calls
 from prefect_imagen.core.providers import Endpoint, ImageRequest, UnknownModel, load_registry, open_client
 from prefect_imagen.core.providers.registry import MODELS_VARIABLE
 from prefect_imagen.sandbox import SandboxServer
@@ -62,7 +64,14 @@ def face(shop: SandboxServer, model: str) -> str:
 def buy(
     shop: SandboxServer, ledger: Ledger, folder: Path, model: str, count: int = 4, **options: Any
 ) -> dict[str, int]:
-    ended = run_chain(
+    states: dict[str, int] = buy_and_tell(shop, ledger, folder, model, count, **options)["states"]
+    return states
+
+
+def buy_and_tell(
+    shop: SandboxServer, ledger: Ledger, folder: Path, model: str, count: int, **options: Any
+) -> dict[str, Any]:
+    return run_chain(
         catalog=ledger,
         base_url=options.pop("base_url", None) or face(shop, model),
         store=str(folder / "images"),
@@ -71,8 +80,6 @@ def buy(
         model=model,
         **options,
     )
-    states: dict[str, int] = ended["states"]
-    return states
 
 
 def closes(shop: SandboxServer, ledger: Ledger) -> None:
@@ -216,19 +223,55 @@ def test_a_provider_of_ones_own_is_data(tmp_path: Path, monkeypatch: pytest.Monk
         load_registry()
 
 
-def test_another_provider_stands_in(
-    shop: SandboxServer, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted, other = MODELS[1], MODELS[3]
-    shop.set_faults([{"fault": "withdrawn_model", "match": {"model": "gpt-image-2"}}])
-    options = {"options": {"fallback": [other], "aspect_ratio": "1:1"}}
-    monkeypatch.delenv("FAL_KEY", raising=False)
+@pytest.fixture
+def two_keys(shop: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options of a run that may go on at another provider, with a key of its own."""
     monkeypatch.setenv("FAL_QUEUE_URL", shop.origin + FACES["queue"])
     monkeypatch.setenv("FAL_KEY", "another-key")
-    assert buy(shop, ledger, tmp_path, wanted, 3, **options) == {"delivered": 3}
-    assert {row["model"] for row in ledger.catalog.rows()} == {other}
+    return {"options": {"fallback": [MODELS[3]], "aspect_ratio": "1:1"}}
+
+
+def test_another_provider_stands_in(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, two_keys: dict[str, Any]
+) -> None:
+    shop.set_faults([{"fault": "withdrawn_model", "match": {"model": "gpt-image-2"}}])
+    assert buy(shop, ledger, tmp_path, MODELS[1], 3, **two_keys) == {"delivered": 3}
+    assert {row["model"] for row in ledger.catalog.rows()} == {MODELS[3]}
     closes(shop, ledger)
     assert [line.provider for line in ledger.costs.by_account() if line.billed] == ["fal"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"fault": "server_error", "billed": True}, {"fault": "out_of_credit"}, {"fault": "unauthorized"}],
+    ids=lambda fault: str(fault["fault"]),
+)
+def test_a_provider_that_fails_does_not_stop_the_purchase_at_another(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, two_keys: dict[str, Any], fault: dict[str, Any]
+) -> None:
+    shop.set_faults([{**fault, "match": {"model": "gpt-image-2"}}])
+    limits = {"concurrency": 2, "patience": 0.5, **two_keys}
+    states = buy(shop, ledger, tmp_path, MODELS[1], 30, **limits)
+    asked = [call for call in shop.calls() if call["model"] == "gpt-image-2"]
+    assert 0 < len(asked) <= most_calls(2)
+    # What may have been billed there is not bought again here.
+    lost = len(asked) if fault.get("billed") else 0
+    assert states == {"delivered": 30 - lost} | ({"unknown": lost} if lost else {})
+    closes(shop, ledger)
+    assert {line.provider for line in ledger.costs.by_account() if line.billed} == {"fal"}
+    with ledger.read() as connection:
+        kept = connection.execute(sa.select(quotas.c.key, quotas.c.model)).all()
+    assert len({row.key for row in kept}) == len(kept), "what is learnt of a provider is kept under its own key"
+
+
+def test_a_run_is_blocked_once_every_provider_is(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, two_keys: dict[str, Any]
+) -> None:
+    shop.set_faults([{"fault": "out_of_credit"}])
+    ended = buy_and_tell(shop, ledger, tmp_path, MODELS[1], 8, **two_keys)
+    assert (ended["outcome"], ended["reason"], ended["states"]) == ("Blocked", StopReason.KEY, {"planned": 8})
+    assert {call["model"] for call in shop.calls()} == {"gpt-image-2", "fal-ai/flux/schnell"}
+    assert shop.bill()["credits"] == 0
 
 
 def test_a_stand_in_without_a_key_is_refused_before_anything_is_sent(
@@ -264,6 +307,13 @@ def test_requests_in_the_words_of_each_protocol() -> None:
         "seed": 7,
         "imageConfig": {"aspectRatio": "16:9", "imageSize": "2K"},
     }
+    picture = "data:image/png;base64,aGVyZQ=="
+    wire = gemini.wire(ImageRequest.build(MODELS[2], "a fox", {"images": [picture, "https://cdn.example/a.png"]}))
+    assert wire.body["contents"][0]["parts"] == [
+        {"text": "a fox"},
+        {"inlineData": {"mimeType": "image/png", "data": "aGVyZQ=="}},
+        {"fileData": {"fileUri": "https://cdn.example/a.png"}},
+    ]
     queue = open_client("key", api="queue")
     wire = queue.wire(ImageRequest.build(MODELS[3], "a fox", asked), seed=7)
     assert wire.path == "/fal-ai/flux/schnell"
@@ -271,6 +321,17 @@ def test_requests_in_the_words_of_each_protocol() -> None:
     assert wire.encoded() == queue.wire(ImageRequest.build(MODELS[3], "a fox", asked), seed=7).encoded()
     for client in (gemini, queue):
         client.close()
+
+
+def test_a_mask_without_transparency_is_refused_where_transparency_marks(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path
+) -> None:
+    Image.new("RGB", (32, 32), "teal").save(tmp_path / "a.png")
+    (tmp_path / "prompts.csv").write_text("prompt,picture,mask\none,a.png,a.png\n")
+    how = {"image_column": ["picture"], "mask_column": "mask"}
+    with pytest.raises(BadInput, match="the mask has no transparency"):
+        buy(shop, ledger, tmp_path, "openai:gpt-image-1", 0, prompts=str(tmp_path / "prompts.csv"), options=how)
+    assert shop.calls() == []
 
 
 def test_pictures_go_in_as_a_form_with_their_mask(shop: SandboxServer, ledger: Ledger, tmp_path: Path) -> None:
@@ -290,3 +351,31 @@ def test_pictures_go_in_as_a_form_with_their_mask(shop: SandboxServer, ledger: L
     assert received == {frozenset({hashes["a"], hashes["mask"]}), frozenset({hashes["a"], hashes["b"]})}
     found = {row["prompt"]: [one["field"] for one in json.loads(row["inputs"])] for row in ledger.catalog.rows()}
     assert found == {"one": ["images", "mask"], "two": ["images", "images"]}
+
+
+@pytest.mark.parametrize(
+    ("model", "most", "field"),
+    [
+        ("gemini:gemini-3.1-flash-image", 2, "inlineData"),
+        ("fal:fal-ai/flux-pro/kontext", 1, "image_url"),
+        ("fal:fal-ai/nano-banana-2/edit", 2, "image_urls"),
+    ],
+)
+def test_pictures_go_in_as_each_protocol_takes_them(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, model: str, most: int, field: str
+) -> None:
+    hashes = []
+    for name in ("a.png", "b.jpg")[:most]:
+        Image.new("RGB", (32, 32), "olive").save(tmp_path / name)
+        hashes.append(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text(f"prompt,picture\none,{'a.png|b.jpg' if most == 2 else 'a.png'}\n")
+    for _ in range(2):
+        states = buy(shop, ledger, tmp_path, model, 0, prompts=str(prompts), options={"image_column": ["picture"]})
+        assert states == {"delivered": 1}
+    assert len(shop.bill()["entries"]) == 1
+    closes(shop, ledger)
+    (call,), (row,) = [call for call in shop.calls() if call["billed"]], ledger.catalog.rows()
+    assert call["inputs"] == hashes
+    with Image.open(str(row["uri"]).removeprefix("file://")) as image:
+        assert image.info["Inputs"] == " ".join(f"{field}={sha256}" for sha256 in hashes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.providers import ImageRequest, ModelSpec, UnknownModel, WithdrawnModel, load_registry
 from prefect_imagen.core.providers.registry import Registry
 from prefect_imagen.core.providers.spec import Contract, FieldSpec
+from prefect_imagen.core.request import SHIPPED_MODEL
 
 REGISTRY = load_registry()
 PREVIEW = "google/imagen4/preview"
@@ -195,3 +198,24 @@ def test_a_registry_that_contradicts_itself_is_not_loaded() -> None:
     lost = {**data, "models": [{**data["models"][0], "default_contract": "1999"}]}
     with pytest.raises(ValueError, match="no contract '1999'"):
         Registry.model_validate(lost)
+
+
+def test_the_default_model_lives_as_far_as_public_documents_tell() -> None:
+    spec = REGISTRY.resolve(SHIPPED_MODEL).spec
+    assert (spec.lifecycle.status, spec.lifecycle.upstream_shutdown, spec.lifecycle.successor) == ("listed", None, None)
+    assert spec.price is not None
+
+
+def test_the_environment_may_name_another_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    def default(wanted: str) -> str:
+        monkeypatch.setenv("PREFECT_IMAGEN_MODEL", wanted)
+        found = importlib.util.find_spec("prefect_imagen.core.request")
+        assert found is not None
+        assert found.loader is not None
+        module = importlib.util.module_from_spec(found)
+        monkeypatch.setitem(sys.modules, found.name, module)
+        found.loader.exec_module(module)
+        return str(module.RunRequest().model)
+
+    assert default("flux/schnell") == "flux/schnell"
+    assert default("") == SHIPPED_MODEL

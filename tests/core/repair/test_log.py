@@ -42,6 +42,25 @@ def test_failed_is_unbilled_succeeded_is_lost(workshop: Workshop) -> None:
     assert workshop.check(settled=True).delivered.calls == 7
 
 
+def test_every_provider_that_was_bought_from_is_asked(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.sandbox.set_faults([{"fault": "server_error", "times": 1}, {"fault": "cut_after_billing", "times": 2}])
+    assert workshop.run(3, log=False) == {"unknown": 3}
+    workshop.sandbox.clear_faults()
+    there = workshop.client
+    elsewhere = f"{workshop.sandbox.origin}/gemini/v1beta"
+    workshop.client = open_client("another-key", base_url=elsewhere, model="gemini:gemini-3.1-flash-image")
+    monkeypatch.setenv("AIMLAPI_API_KEY", "key-of-the-tests")
+    try:
+        assert workshop.repair().log == Asked(), "the key of the environment is for another place"
+        monkeypatch.setenv("AIMLAPI_BASE_URL", workshop.sandbox.base_url)
+        repaired = workshop.repair()
+    finally:
+        workshop.client.close()
+    workshop.client = there
+    assert (repaired.log, repaired.unknown) == (Asked(calls=3, unbilled=1, billed=2), 0)
+    workshop.check(settled=True)
+
+
 def test_who_buys_the_unknown_again_also_wants_what_is_known_to_be_lost(workshop: Workshop) -> None:
     workshop.sandbox.set_faults([{"fault": "cut_after_billing", "times": 3}])
     workshop.run(4, log=False)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from prefect_imagen.core.storage import KeyTaken, S3Store, StoreUnavailable, ope
 from prefect_imagen.core.storage.s3_client import working_client
 from prefect_imagen.core.store_options import S3Options
 from prefect_imagen.sandbox.local_s3 import LocalS3
+
+from tests.tls import self_signed
 
 
 def put(store: S3Store, key: str, data: bytes = b"pixels", **more: Any) -> Any:
@@ -94,7 +98,7 @@ def test_a_taken_key_is_not_overwritten(s3: S3Store) -> None:
 class Told:
     """A server of S3's protocol that answers puts as it is told: a status, or None to cut the connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Path | None = None) -> None:
         self.answers: list[int | None] = []
         self.requests: list[dict[str, str]] = []
         told = self
@@ -118,12 +122,17 @@ class Told:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._origin = f"http://127.0.0.1:{self._server.server_port}"
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self._origin = f"https://localhost:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def store(self, **options: Any) -> S3Store:
-        at = f"http://127.0.0.1:{self._server.server_port}"
         keys = {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "secret", "addressing_style": "path"}
-        return S3Store("bucket", "p", S3Options(endpoint_url=at, region="eu-west-1", **{**keys, **options}))
+        return S3Store("bucket", "p", S3Options(endpoint_url=self._origin, region="eu-west-1", **{**keys, **options}))
 
     def close(self) -> None:
         self._server.shutdown()
@@ -193,6 +202,20 @@ def test_renewed_keys_are_used(told_server: Told, monkeypatch: pytest.MonkeyPatc
     put(store, "3")
     assert scope(told_server.requests[1]).startswith("AKIAIOSFODNN7EXAMPLE/")
     assert scope(told_server.requests[2]).startswith("AKIARENEWED/")
+
+
+def test_under_tls_the_certificates_of_the_environment_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(self_signed(tmp_path / "server.pem", "localhost")))
+    server = Told(tls=tmp_path / "server.pem")
+    try:
+        store = server.store()
+        with by_boto3(store) as keys:
+            put(store, "1")
+            put(store, "2")
+    finally:
+        server.close()
+    assert keys == ["1"]
+    assert [request["x-amz-content-sha256"] for request in server.requests] == ["UNSIGNED-PAYLOAD"] * 2
 
 
 def test_behind_a_proxy_all_is_boto3s(told_server: Told, monkeypatch: pytest.MonkeyPatch) -> None:
