@@ -111,18 +111,23 @@ class Writer:
             job = self._jobs.get()
             if job is None:
                 return
-            if busy:
-                time.sleep(_LINGER)
             group = [job]
             last = False
-            with contextlib.suppress(queue.Empty):
-                while len(group) < _MAX_GROUP:
-                    following = self._jobs.get_nowait()
-                    if following is None:
-                        last = True
-                        break
-                    group.append(following)
-            self._commit(group)
+            try:
+                if busy:
+                    time.sleep(_LINGER)
+                with contextlib.suppress(queue.Empty):
+                    while len(group) < _MAX_GROUP:
+                        following = self._jobs.get_nowait()
+                        if following is None:
+                            last = True
+                            break
+                        group.append(following)
+                self._commit(group)
+            except BaseException as error:  # noqa: BLE001 - who waits for an answer would wait for ever
+                for waiting in group:
+                    if not waiting.future.done():
+                        waiting.future.set_exception(error)
             if last:
                 return
             busy = len(group) > 1

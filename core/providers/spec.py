@@ -80,9 +80,10 @@ ReplyForm = Literal[
 
 
 class InputLimits(Data):
-    """What a model takes of each picture that goes into a request. Where nothing is documented, what most models take.
+    """What a model takes of each picture that goes into a request.
 
     Attributes:
+        source: Where it is documented. Without one all of it is assumed: what most models take.
         formats: Media types.
         bytes: Of the file.
         side: Longest side in pixels.
@@ -93,6 +94,7 @@ class InputLimits(Data):
         mask: `transparent` where a mask marks what is to change by being clear there; `any` where it does so by colour.
     """
 
+    source: str = ""
     formats: tuple[str, ...] = ("image/png", "image/jpeg", "image/webp")
     bytes: int = Field(default=10 * 2**20, gt=0)
     side: int = Field(default=4096, gt=0)

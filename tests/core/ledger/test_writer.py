@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.ledger import Item, ItemState, Ledger, LedgerUnavailable, RunItem, RunSpec
 from prefect_imagen.core.ledger.schema import items, meta
+from prefect_imagen.core.ledger.writer import Writer
 
 OpenLedger = Callable[..., Ledger]
 
@@ -193,6 +194,19 @@ def test_a_question_whose_connection_breaks_is_asked_again(postgres: str, open_l
     ledger.be_patient(60)
     assert ledger.ask(question) == 7
     assert len(asked) == 2
+
+
+def test_whatever_happens_to_the_writer_nobody_waits_for_ever(
+    sqlite: str, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system that has no memory left, or whose clock fails."""
+    ledger = open_ledger(sqlite)
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_commit", lambda *_: [].pop())
+        with pytest.raises(IndexError):
+            ledger.write(put("a"))
+    assert ledger.write(put("b")) == "b"
+    assert keys(ledger) == {"b"}
 
 
 def test_the_level_of_isolation_is_not_the_server_s(postgres: str, open_ledger: OpenLedger) -> None:
