@@ -16,9 +16,11 @@ from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.ledger import Ledger, LedgerMismatch
 from prefect_imagen.core.ledger.ledger import SANDBOX
 from prefect_imagen.core.ledger.schema import calls, quotas
-from prefect_imagen.core.limits import StopReason
+from prefect_imagen.core.limits import Backoff, StopReason
 from prefect_imagen.core.limits.circuit import most_calls
 from prefect_imagen.core.providers import Endpoint, ImageRequest, UnknownModel, load_registry, open_client
+from prefect_imagen.core.providers.errors import CannotRecover
+from prefect_imagen.core.providers.openai import OpenAiClient
 from prefect_imagen.core.providers.registry import MODELS_VARIABLE
 from prefect_imagen.sandbox import SandboxServer
 
@@ -139,6 +141,27 @@ def test_a_lost_answer_is_asked_for_again(
     shop.set_faults([{"fault": fault, "times": 3, **more}])
     assert buy(shop, ledger, tmp_path, model, 6) == {"delivered": 6}
     assert len(shop.bill()["entries"]) == 6, "and nothing is bought twice"
+    closes(shop, ledger)
+
+
+@pytest.mark.usefixtures("keyed")
+def test_a_lost_answer_about_pictures_is_asked_for_by_the_next_run(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (32, 32), "teal").save(tmp_path / "a.png")
+    (tmp_path / "prompts.csv").write_text("prompt,picture\none,a.png\n")
+    how: dict[str, Any] = {"prompts": str(tmp_path / "prompts.csv"), "options": {"image_column": ["picture"]}}
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise CannotRecover("the process is gone")
+
+    shop.set_faults([{"fault": "cut_after_billing", "times": 1}])
+    with monkeypatch.context() as once:
+        once.setattr(OpenAiClient, "recover", killed)
+        once.setattr(Backoff, "delay", lambda *_: 0.0)
+        assert buy(shop, ledger, tmp_path, "openai:gpt-image-2", 0, **how) == {"unknown": 1}
+    assert buy(shop, ledger, tmp_path, "openai:gpt-image-2", 0, **how) == {"delivered": 1}
+    assert len(shop.bill()["entries"]) == 1
     closes(shop, ledger)
 
 
