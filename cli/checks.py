@@ -153,10 +153,8 @@ def check_store(store: ObjectStore) -> str:
         BadInput: A right, or the bucket, is missing.
         Unavailable: No answer.
     """
-    from ..core.storage.store import PROBE_KEY
-
     store.preflight()
-    return f"{store.destination} can be written, read and listed (probe: {PROBE_KEY})"
+    return f"{store.destination} can be written, read and listed"
 
 
 def describe_ledger(ledger: Ledger) -> str:

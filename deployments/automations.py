@@ -116,7 +116,7 @@ def _failure(block_id: UUID) -> AutomationCore:
                 "{% if event.event == 'prefect.flow-run.Late' %}"
                 "No worker has started it, so it has cost nothing. `prefect-imagen doctor` shows what is missing."
                 "{% else %}"
-                f"Cost: {{{{ flow_run.labels['{MONEY_LABEL}'] or 'none recorded' }}}}. "
+                f"Last recorded cost: {{{{ flow_run.labels['{MONEY_LABEL}'] or 'none' }}}}. "
                 "`prefect-imagen status {{ flow_run.id }}` shows the exact amount. When the cause is mended, "
                 "`prefect flow-run retry {{ flow_run.id }}` goes on, and buys only what is missing."
                 "{% endif %}\n{{ flow_run|ui_url }}",

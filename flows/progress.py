@@ -18,7 +18,7 @@ from ..core.ledger import Ledger, RunProgress
 from ..core.run.progress import Speed, done_percent, money, status_line
 
 MONEY_LABEL = "prefect-imagen.money"
-"""Label of a flow run with its money so far, for notifications: a run whose process dies cannot tell it any more."""
+"""Label of a flow run with its money as last counted. A notification reads it: a dead process cannot tell its cost."""
 
 _LOOK_SECONDS = 2.0
 _SECONDS = 5.0
@@ -49,7 +49,6 @@ class ProgressArtifact:
         self._artifact: UUID | None = None
         self._written = (0.0, 0.0)
         self._complaint = ""
-        self._labelled = ""
         context = contextvars.copy_context()  # where Prefect keeps which run this is, and which server
         self._thread = threading.Thread(target=context.run, args=(self._watch,), name="imagen-artifact", daemon=True)
 
@@ -98,15 +97,17 @@ class ProgressArtifact:
                 self._artifact = made if isinstance(made, UUID) else None
             else:
                 update_progress_artifact(self._artifact, percent, description=text)
-            self._label(money(progress))
+            if not last:  # what is exact then is written once the run has ended
+                label_money(money(progress))
         except Exception as error:  # noqa: BLE001 - for people to look at; it never changes how a run ends
             self._complaint = f"{type(error).__name__}: {error}"
         else:
             self._complaint = ""
 
-    def _label(self, text: str) -> None:
-        flow_run_id = prefect.runtime.flow_run.id
-        if flow_run_id is not None and text != self._labelled:
-            with get_client(sync_client=True) as client:
-                client.update_flow_run_labels(UUID(str(flow_run_id)), {MONEY_LABEL: text})
-            self._labelled = text
+
+def label_money(text: str) -> None:
+    """Put what a run has cost onto its flow run, if it has one; see `MONEY_LABEL`."""
+    flow_run_id = prefect.runtime.flow_run.id
+    if flow_run_id is not None:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run_labels(UUID(str(flow_run_id)), {MONEY_LABEL: text})

@@ -15,11 +15,13 @@ from prefect.client.orchestration import get_client
 
 from ..core.contact_sheet import contact_sheet
 from ..core.limits import StopReason
+from ..core.money import format_usd
 from ..core.run.report import RunReport
 from ..core.run.run import Run
 from .artifacts import leave_contact_sheet, leave_report
 from .assets import record_assets
 from .events import emit_run_ended, emit_unknown_waiting
+from .progress import label_money
 
 _SHEET_BYTES = 300_000
 
@@ -39,7 +41,8 @@ def publish(report: RunReport, run: Run, *, source: str | None = None) -> None:
 
 
 def emit_end(report: RunReport, run: Run) -> None:
-    """Send the event that a run has ended, and one for items that wait for a decision."""
+    """Send the event that a run has ended, and one for items that wait for a decision; label the flow run."""
+    _attempt("its cost", lambda: label_money(_money(report)))
     _attempt("its event", lambda: _emit_end(report, run))
 
 
@@ -74,6 +77,12 @@ def _emit_end(report: RunReport, run: Run) -> None:
     row = run.ledger.runs.get(report.run_id)
     emit_run_ended(report, model=row["model"], edition=row["edition"], tags=row["tags"])
     emit_unknown_waiting(report)
+
+
+def _money(report: RunReport) -> str:
+    text = f"{format_usd(report.account.billed)} billed"
+    unknown = report.account.unknown
+    return f"{text}, at most {format_usd(unknown.credits)} more for unknown calls" if unknown.calls else text
 
 
 def _tag(tags: Mapping[str, str]) -> None:

@@ -14,8 +14,6 @@ from functools import lru_cache
 from typing import Self
 from urllib.parse import quote, urljoin, urlsplit
 
-import requests
-
 from .errors import FetchRefused
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -71,9 +69,15 @@ def _place(scheme: str, authority: str) -> tuple[str, Origin]:
     """Where a URL leads: `scheme://authority`, the host in its ASCII form, and the origin.
 
     Raises:
-        requests.RequestException, ValueError: Nowhere.
+        ValueError: Nowhere.
     """
-    base = requests.Request("GET", f"{scheme}://{authority}/").prepare().url or ""
+    # Most commands only redact an address: they need not load it.
+    import requests
+
+    try:
+        base = requests.Request("GET", f"{scheme}://{authority}/").prepare().url or ""
+    except requests.RequestException as error:
+        raise ValueError(str(error)) from error
     parts = urlsplit(base)
     return base.rstrip("/"), Origin.of(scheme, parts.hostname or "", parts.port)
 
@@ -112,7 +116,7 @@ class WireUrl:
         try:
             base, origin = _place(scheme, authority)
             target = _UNSENDABLE.sub(lambda run: quote(run[0]), match["target"])
-        except (requests.RequestException, ValueError) as error:
+        except ValueError as error:
             raise FetchRefused(f"{shown} names no valid host and port") from error
         return cls(origin, base, target if target.startswith("/") else f"/{target}")
 

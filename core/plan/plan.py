@@ -362,11 +362,21 @@ def _priced(
         rewrites=rewrites,
         replaced=spec.models()[0].name if spec.active_index else None,
         omitted=candidate.omitted,
-        notes=(*spec.terms.notes, *suspicions),
+        notes=(*spec.terms.notes, *_no_picture(spec, candidate.model), *suspicions),
         column=spec.prompts.column if isinstance(spec, BatchSpec) else None,
         inputs=_inputs(spec, candidate.model),
         **counted,
     )
+
+
+def _no_picture(spec: Plannable, model: ResolvedModel) -> tuple[str, ...]:
+    """That a model which changes pictures is given none; its documentation does not require one."""
+    if not isinstance(spec, BatchSpec) or spec.inputs is not None or not model.spec.id.endswith("-edit"):
+        return ()
+    names = {"images", *(name for name, one in model.contract.fields.items() if one.means == "images")}
+    if names & spec.parameters.keys():
+        return ()
+    return (f"{model.name} changes pictures, and none is given: --image or --image-column names them",)
 
 
 def _inputs(spec: Plannable, model: ResolvedModel) -> InputPlan | None:

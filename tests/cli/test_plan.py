@@ -147,3 +147,9 @@ def test_a_plan_file_says_itself_how_it_is_rewritten(here: Callable[..., Said], 
     said = here("plan", "plan.jsonl", "--rewrite", "gpt-5-nano", "--rewrites", "2")
     assert (said.code, "leave out --rewrite, --rewrites" in said.err) == (2, True)
     assert here("plan", "plan.jsonl", "--rewrite-fallback", "keep").code == 0
+
+
+def test_a_model_that_changes_pictures_and_is_given_none(here: Callable[..., Said]) -> None:
+    asked = ("plan", "a fox", "--offline", "--model", "google/nano-banana-edit", "--json")
+    assert "changes pictures, and none is given" in here(*asked).out
+    assert "none is given" not in here(*asked, "--set", 'image_urls=["https://example.com/a.png"]').out

@@ -181,7 +181,9 @@ def test_a_run_that_does_not_come_to_an_end_of_its_own_is_told(
 
     until(all_are_told, "a message for each state", seconds=150, details=lambda: told)
     assert "nope.csv: there is no such file" in told["Failed"]
-    assert told["Crashed"].startswith("its process is gone\nCost: $0.36 billed of $1.00. `prefect-imagen status ")
-    assert "\nCost: none recorded. `" in told["TimedOut"]
+    assert told["Crashed"].startswith(
+        "its process is gone\nLast recorded cost: $0.36 billed of $1.00. `prefect-imagen status "
+    )
+    assert "\nLast recorded cost: none. `" in told["TimedOut"]
     assert "prefect flow-run retry " in told["TimedOut"]
     assert told["Late"].startswith("nobody came\nNo worker has started it, so it has cost nothing.")

@@ -63,7 +63,9 @@ def test_a_run_leaves_its_artifacts_its_tags_and_links_both_ways(harness: FlowHa
     query = next(line for line in text.splitlines() if line.startswith("SELECT * FROM catalog"))
     assert len(harness.query(query)) == 2
     assert harness.query("SELECT DISTINCT flow_run_url, flow_run_id FROM catalog") == [(url, report.run_id)]
-    assert set(flow_run(prefect_api, report.run_id)["tags"]) == {"team=spring", "client=acme"}
+    shown = flow_run(prefect_api, report.run_id)
+    assert set(shown["tags"]) == {"team=spring", "client=acme"}
+    assert shown["labels"][progress.MONEY_LABEL] == "$0.104 billed"
 
 
 class Scripted:
@@ -116,7 +118,7 @@ def test_the_progress_follows_a_run_and_is_written_now_and_then_only(
     assert written[-1][1] == "10 of 10 images; 10 delivered; $0.52 billed of $1.00"
     bar = artifacts(prefect_api, run_id)["imagen-progress"]
     assert (float(bar["data"]), bar["description"]) == (100, written[-1][1])
-    assert flow_run(prefect_api, run_id)["labels"][progress.MONEY_LABEL] == "$0.52 billed of $1.00"
+    assert flow_run(prefect_api, run_id)["labels"][progress.MONEY_LABEL] == "$0.364 billed of $1.00"
 
 
 def test_what_was_made_is_an_asset_of_its_destination_and_edition(harness: FlowHarness, prefect_api: str) -> None:
