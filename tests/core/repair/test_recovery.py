@@ -71,10 +71,14 @@ def kill_at(shop: SandboxServer, ledger: Ledger, folder: Path, model: str, draw:
         stderr=subprocess.PIPE,
         env=dict(os.environ),
     )
-    until(lambda: len(shop.bill()["entries"]) >= wanted or process.poll() is not None, f"{wanted} bills", pause=0.01)
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    _, errors = process.communicate()
+    try:
+        until(
+            lambda: len(shop.bill()["entries"]) >= wanted or process.poll() is not None, f"{wanted} bills", pause=0.01
+        )
+        time.sleep(delay)
+    finally:  # whatever happened, it must not go on buying in the next test
+        process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate()
     assert process.returncode in (0, -signal.SIGKILL), errors
 
 
