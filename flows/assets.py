@@ -6,6 +6,7 @@ Prefect Cloud. The asset's key is the URI of the destination, with `/edition=NAM
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..core.run.report import RunReport
 from ..core.storage import safe_segment
 
 _TOOL = "prefect-imagen"
+_NOT_ACCEPTED = re.compile(r"""[\n\r\t\0 #?&%"'<>\[\]{}|\\^`]""")
 
 
 def asset_key(destination: str, edition: str) -> str:
@@ -25,8 +27,15 @@ def asset_key(destination: str, edition: str) -> str:
     Example:
         >>> asset_key("s3://my-images/spring", ""), asset_key("s3://my-images/spring", "2026-03-01")
         ('s3://my-images/spring', 's3://my-images/spring/edition=2026-03-01')
+        >>> asset_key("file:///home/ada/my images", "")
+        'file:///home/ada/my_images'
     """
-    return f"{destination}/edition={safe_segment(edition)}" if edition else destination
+    return _accepted(f"{destination}/edition={safe_segment(edition)}" if edition else destination)
+
+
+def _accepted(address: str) -> str:
+    """An address without the characters that Prefect takes in no key, and escapes are among them."""
+    return _NOT_ACCEPTED.sub("_", address)
 
 
 def record_assets(
@@ -52,7 +61,7 @@ def record_assets(
     asset = Asset(
         key=key, properties=AssetProperties(name=name, description=f"Images of {model}; catalog: {report.catalog}")
     )
-    upstream: list[str | Asset] = [source] if source is not None and source.startswith("s3://") else []
+    upstream: list[str | Asset] = [_accepted(source)] if source is not None and source.startswith("s3://") else []
     metadata: dict[str, Any] = {
         "run_id": report.run_id,
         "outcome": report.outcome,

@@ -15,6 +15,7 @@ from .cdn import Cdn
 from .chat import ChatCompletions
 from .control import control_routes
 from .dialect import AimlapiDialect, Dialect
+from .edits import ImageEdits
 from .error_bodies import GENERIC_SERVER_ERROR, Failure
 from .image_cache import CDN_PREFIX
 from .images import ImageGenerations
@@ -59,11 +60,12 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
         redirect_slashes=False,
     )
     images, chat, models, cdn = ImageGenerations(state), ChatCompletions(state), ModelRoutes(state), Cdn(state)
-    account = AccountRoutes(state)
+    edits, account = ImageEdits(state), AccountRoutes(state)
     # The provider's examples call these endpoints with and without /v1, and with and without a final slash.
     for prefix in ("/v1", ""):
         for slash in ("", "/"):
             app.add_route(f"{prefix}/images/generations{slash}", images.handle, ["POST"])
+            app.add_route(f"{prefix}/images/edits{slash}", edits.handle, ["POST"])
             app.add_route(f"{prefix}/chat/completions{slash}", chat.handle, ["POST"])
             app.add_route(f"{prefix}/models{slash}", models.models, ["GET"])
     app.add_route("/api/v1/models", models.models, ["GET"])

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from ..core.providers.common_parameters import PICTURES
 from ..core.providers.spec import ResolvedModel
 from .error_bodies import Failure, invalid_payload, unknown_model
 from .faults import Base64Reply, CallFault, Endpoint, WithdrawnModel
@@ -139,7 +140,11 @@ class ImageGenerations(PaidEndpoint):
     def prepare(self, body: Mapping[str, Any]) -> Job | Failure:
         """Check a body against the contract of its model."""
         state = self._state
-        job = _AimlapiJob.of(state, body["model"], state.model(body["model"]), body)
+        resolved = state.model(body["model"])
+        if resolved is not None and resolved.contract.inputs.by == "form":
+            # They are taken as files of a form, elsewhere; here they are unknown, and ignored like all that is.
+            body = {name: value for name, value in body.items() if name not in PICTURES}
+        job = _AimlapiJob.of(state, body["model"], resolved, body)
         if isinstance(job, Failure):
             return job
         return replace(job, base64=_wants_base64(job.accepted.fields), data_uri=state.options.base64_data_uri)

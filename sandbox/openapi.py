@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core.providers.common_parameters import PICTURES
 from ..core.providers.spec import FieldSpec, ResolvedModel
 from .reply_formats import reply_schema
 
@@ -62,12 +63,13 @@ def request_schema(model: ResolvedModel, names: list[str]) -> dict[str, Any]:
     if contract.prompt_limit is not None:
         prompt["maxLength"] = contract.prompt_limit
     needed = [name for name, field in contract.fields.items() if field.required]
+    elsewhere = PICTURES if contract.inputs.by == "form" else ()  # at the endpoint for edits
     return {
         "type": "object",
         "properties": {
             "model": {"type": "string", "enum": names},
             **({"prompt": {**prompt, "description": "What the image is to show."}} if contract.takes_prompt else {}),
-            **{name: _field(field) for name, field in contract.fields.items()},
+            **{name: _field(field) for name, field in contract.fields.items() if name not in elsewhere},
         },
         "required": ["model", *(["prompt"] if contract.takes_prompt else []), *needed],
         "title": names[0],

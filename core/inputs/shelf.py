@@ -169,7 +169,7 @@ class InputShelf:
         except InputRefused as error:
             raise BadInput(f"{self._store.uri(input_key(sha256))}: {error.reason}") from None
         wanted = self._sign_above is not None and len(data) > self._sign_above * _MEGABYTE and not same_bytes
-        if not wanted and limits.by != "address":
+        if limits.by == "form" or (not wanted and limits.by != "address"):
             return f"data:{content_type};base64,{base64.b64encode(data).decode('ascii')}"
         made = hashlib.sha256(data).hexdigest()
         if made == sha256:

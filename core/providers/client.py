@@ -132,6 +132,17 @@ class WireRequest:
         return encode_multipart_formdata([*plain, *files], boundary)
 
 
+def take_files(body: dict[str, Any], *, several: str) -> list[tuple[str, str]]:
+    """Take the pictures of an edit out of its body: the files of a form, with their names there.
+
+    Args:
+        several: The name of each file, where there are several pictures.
+    """
+    pictures, mask = body.pop("images", None) or [], body.pop("mask", None)
+    files = [(several if len(pictures) > 1 else "image", picture) for picture in pictures]
+    return [*files, ("mask", mask)] if mask else files
+
+
 Recovery = Mapping[str, str]
 """What the ledger keeps of a call, so that its answer can be asked for once more: plain texts."""
 

@@ -6,12 +6,12 @@ ignored. Here it is an error that names what is allowed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadInput
-from .common_parameters import Problem, Translation, to_native
+from .common_parameters import PICTURES, Problem, Translation, to_native
 from .fields import bad_character, prompt_length
 from .registry import load_registry
 from .spec import FieldSpec, Price, ResolvedModel
@@ -140,6 +140,8 @@ class ImageRequest:
             if spec.required and name not in translation.given
         ]
         problems.extend(_prompt_problems(resolved, prompt))
+        if resolved.contract.inputs.by == "form":
+            problems.extend(_addresses_for_files(resolved, native))
         if problems:
             raise InvalidRequest(resolved.name, tuple(problems))
         return cls(resolved, prompt, native, omitted)
@@ -218,6 +220,14 @@ def _where_from(name: str, spec: FieldSpec) -> str:
     if "images" in (name, spec.means):
         return "a column of pictures with --image-column, or one for all with --image"
     return "it"
+
+
+def _addresses_for_files(model: ResolvedModel, native: Mapping[str, Any]) -> Iterator[Problem]:
+    for name in filter(None, map(model.contract.field_for, PICTURES)):
+        given = native.get(name)
+        for value in given if isinstance(given, list) else [given]:
+            if isinstance(value, str) and value.lower().startswith(("http:", "https:")):
+                yield Problem(name, value, "the model takes files, not addresses: --image fetches one and sends it")
 
 
 def _prompt_problems(model: ResolvedModel, prompt: str) -> list[Problem]:

@@ -90,7 +90,8 @@ class InputLimits(Data):
         pixels: In all; None where only the side counts.
         least_side: Shortest side in pixels.
         ratio: How many times as long one side may be as the other.
-        by: How it is sent; `address` for a model that fetches pictures and takes no data.
+        by: How it is sent: `data` in the body or at an address; `address` for a model that takes no
+            data and fetches pictures; `form` for one that takes files of a form alone.
         mask: `transparent` where a mask marks what is to change by being clear there; `any` where it does so by colour.
     """
 
@@ -101,7 +102,7 @@ class InputLimits(Data):
     pixels: int | None = Field(default=None, gt=0)
     least_side: int = Field(default=1, gt=0)
     ratio: float = Field(default=16, ge=1)
-    by: Literal["data", "address"] = "data"
+    by: Literal["data", "address", "form"] = "data"
     mask: Literal["any", "transparent"] = "any"
 
     def longest_side(self, width: int, height: int) -> int:

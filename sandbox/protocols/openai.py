@@ -7,33 +7,28 @@ same protocol have beside that is accepted, too: `response_format`, `seed`, xAI'
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from email.parser import BytesParser
-from email.policy import HTTP
 from typing import Any, ClassVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ...core.providers.spec import Contract, FieldSpec
-from ..call_log import Call, Protocol
+from ..call_log import Protocol
 from ..cdn import inline_bytes
 from ..dialect import Dialect, JsonDialect
+from ..edits import Edits, openai_issue
 from ..error_bodies import Failure, invalid_payload
 from ..faults import Endpoint
 from ..images import ImageJob
-from ..inputs import Distant, Received, is_local, look
-from ..paid_endpoint import Job, PaidEndpoint, read_object
+from ..paid_endpoint import Job, PaidEndpoint
 from ..state import SandboxState
-from ..validation import MISSING, type_issue
 from ..wire import JsonReply
 from .stock import ProtocolStock
 
-_MOST_INPUTS = 16
 _CHARACTERS_PER_TOKEN = 4
 _PIXELS_PER_TOKEN = 1024
 _QUALITIES = ("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd")
@@ -78,9 +73,6 @@ _CONTRACT = Contract(
 _PARAMETERS = frozenset({"model", "prompt", "aspect_ratio", *_CONTRACT.fields})
 _SIZE = re.compile(r"[1-9]\d{1,3}x[1-9]\d{1,3}|auto")
 _SHAPE = re.compile(r"[1-9]\d?(\.\d+)?:[1-9]\d?(\.\d+)?|auto")
-_INPUTS = frozenset({"image", "image[]", "images", "mask"})
-_Images = list[Received | Distant | None]
-"""None for one that cannot be decoded."""
 
 
 class OpenAIDialect(JsonDialect):
@@ -170,15 +162,15 @@ class OpenAIImages(PaidEndpoint):
         absent = {"response_format"} if model.startswith("gpt-image") else set()
         for name in body:
             if name not in _PARAMETERS or name in absent:
-                return invalid_payload([_issue(name, "unknown_parameter", "Unknown parameter")])
+                return invalid_payload([openai_issue(name, "unknown_parameter", "Unknown parameter")])
         if body.get("stream"):
-            return invalid_payload([_issue("stream", "invalid_value", "The sandbox does not stream")])
+            return invalid_payload([openai_issue("stream", "invalid_value", "The sandbox does not stream")])
         # null stands for the default.
         given = {name: value for name, value in body.items() if value is not None}
         for name, form in (("size", _SIZE), ("aspect_ratio", _SHAPE)):
             value = given.pop(name, "auto")
             if not isinstance(value, str) or not form.fullmatch(value):
-                return invalid_payload([_issue(name, "invalid_value", f"{value!r} is no {name}")])
+                return invalid_payload([openai_issue(name, "invalid_value", f"{value!r} is no {name}")])
             if value != "auto":
                 given["size"] = value
         job = _OpenAIJob.of(self._state, model, self.stock.find(model, _CONTRACT), given)
@@ -187,34 +179,8 @@ class OpenAIImages(PaidEndpoint):
         return replace(job, urls=job.accepted.fields.get("response_format") == "url")
 
 
-class OpenAIEdits(OpenAIImages):
+class OpenAIEdits(Edits, OpenAIImages):
     """`POST images/edits`: the same with images to begin with, as a form or as JSON."""
-
-    def _digest(self, request: Request, raw: bytes) -> str:
-        # The boundary of a form is another one in each request.
-        boundary = request.headers.get("content-type", "").partition("boundary=")[2].strip('"')
-        return super()._digest(request, raw.replace(boundary.encode(), b"") if boundary else raw)
-
-    def _read(self, request: Request, raw: bytes, call: Call) -> Job | Failure:
-        content_type = request.headers.get("content-type", "")
-        read = _read_form(content_type, raw) if content_type.startswith("multipart/") else _read_json(raw)
-        if isinstance(read, Failure):
-            return read
-        body, images = read
-        if not 1 <= len(images) <= _MOST_INPUTS:
-            return invalid_payload(
-                [_issue("image", "missing_required_parameter", f"1 to {_MOST_INPUTS} images are needed")]
-            )
-        inputs = tuple(one for one in images if one is not None)
-        if len(inputs) < len(images):
-            message = f"Invalid image file or mode for image {images.index(None) + 1}"
-            return invalid_payload([_issue("image", "invalid_image_file", message)])
-        model = body.get("model", MISSING)
-        if not isinstance(model, str):
-            return invalid_payload([type_issue(("model",), "string", model)])
-        call.model = model
-        job = self.prepare(body)
-        return replace(job, inputs=inputs) if isinstance(job, ImageJob) else job
 
 
 class OpenAIModels:
@@ -233,47 +199,3 @@ class OpenAIModels:
             {"id": name, "object": "model", "created": 0, "owned_by": "sandbox"} for name in self._stock.list_names()
         ]
         return JsonReply({"object": "list", "data": rows})
-
-
-def _issue(name: str, code: str, message: str) -> dict[str, Any]:
-    return {"code": "custom", "openai_code": code, "path": [name], "message": message}
-
-
-def _read_form(content_type: str, raw: bytes) -> tuple[dict[str, Any], _Images]:
-    """The fields and the images of a multipart form (RFC 7578)."""
-    message = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + raw)
-    body: dict[str, Any] = {}
-    images: _Images = []
-    for part in message.iter_parts():
-        name = str(part.get_param("name", header="content-disposition"))
-        content = bytes(part.get_payload(decode=True) or b"")
-        if name in _INPUTS:
-            images.append(look(name.removesuffix("[]"), content))
-            continue
-        text = content.decode("utf-8", "replace")
-        body[name] = int(text) if text.isdecimal() and name in ("n", "seed", "output_compression") else text
-    return body, images
-
-
-def _read_json(raw: bytes) -> tuple[dict[str, Any], _Images] | Failure:
-    """The fields of a JSON body and its images, which are data URIs or addresses."""
-    body = read_object(raw)
-    if isinstance(body, Failure):
-        return body
-    given = [(name, value) for name in sorted(_INPUTS) for value in _listed(body.pop(name, None))]
-    images: _Images = []
-    for name, value in given:
-        address = (value.get("image_url") or value.get("url")) if isinstance(value, dict) else value
-        if isinstance(address, str) and is_local(address):
-            images.append(Distant(name, address))
-            continue
-        head, _, data = address.partition(",") if isinstance(address, str) else ("", "", "")
-        try:
-            images.append(look(name, base64.b64decode(data, validate=True)) if head.startswith("data:image/") else None)
-        except binascii.Error:
-            images.append(None)
-    return body, images
-
-
-def _listed(value: Any) -> list[Any]:
-    return [] if value is None else value if isinstance(value, list) else [value]

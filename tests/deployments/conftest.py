@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +180,26 @@ class Office:
             "payload": payload,
         }
         ask(f"{self.api}/events", [event])
+
+    def request(self, payload: Mapping[str, Any], *, times: int = 1) -> None:
+        """Emit an event so many times, and wait for its run.
+
+        A busy server on SQLite answers even its own automation with 503, and does not try again: then another one is
+        emitted.
+        """
+        wanted = len(self.runs("on-event")) + 1
+        while len(self.runs("on-event")) < wanted:
+            failed, event_id = self._failed_actions(), str(uuid.uuid4())
+            for _ in range(times):
+                self.emit(event_id=event_id, payload=payload)
+            until(partial(self._has_acted, wanted, failed), "a run of the event", details=self.log)
+
+    def _has_acted(self, runs: int, failed: int) -> bool:
+        return len(self.runs("on-event")) >= runs or self._failed_actions() > failed
+
+    def _failed_actions(self) -> int:
+        named = {"event": {"name": ["prefect.automation.action.failed"]}}
+        return int(ask(f"{self.api}/events/filter", {"filter": named})["total"])
 
     def cancel(self, run_id: str) -> None:
         """End a run that has not begun."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -57,9 +56,7 @@ def day(office: Office) -> Day:
             ask(f"{office.api}/flow_runs/{run_id}/set_state", {"state": {"type": "SCHEDULED"}, "force": True})
         # An event, twice; and one that asks for what it must not.
         wish = {"prompts": ['a "quoted" fox, {red|blue}'], "aspect_ratio": "16:9", "edition": "e7", "budget_usd": 1000}
-        event_id = str(uuid.uuid4())
-        for _ in range(2):
-            office.emit(event_id=event_id, payload=wish)
+        office.request(wish, times=2)
         # S3 to Lambda, twice.
         event = json.loads(json.dumps(S3_EVENT))
         event["Records"][0]["s3"]["bucket"]["name"] = BUCKET
@@ -126,7 +123,7 @@ def test_a_night_waits_for_the_one_before(day: Day, office: Office) -> None:
 
 
 def test_an_event_becomes_a_run_of_typed_parameters(day: Day, office: Office) -> None:
-    (run,) = until(lambda: office.runs("on-event"), "a run of the event", details=office.log)
+    (run,) = office.runs("on-event")
     assert run["created_by"]["type"] == "AUTOMATION"
     given = {name: run["parameters"][name] for name in ("prompts", "aspect_ratio", "edition", "tags", "budget_usd")}
     assert given == {
@@ -144,21 +141,11 @@ def test_the_same_event_twice_is_one_run(day: Day, office: Office) -> None:
 
 
 def test_an_event_cannot_name_a_file_of_the_worker(day: Day, office: Office) -> None:
-    until(lambda: office.runs("on-event"), "a run of the event", details=office.log)
     asked = ("/etc/passwd.txt", "file:///etc/passwd.txt", f"s3://{BUCKET}/prompts/by-hand.txt")
+    before = {run["id"] for run in office.runs("on-event")}
     for prompts in asked:
-        office.emit(event_id=str(uuid.uuid4()), payload={"prompts": prompts})
-    found: list[Any] = []
-
-    def all_there() -> bool:
-        found[:] = office.runs("on-event")[1:]
-        return len(found) == len(asked)
-
-    until(
-        all_there,
-        "a run for each event",
-        details=lambda: f"{[run['parameters']['prompts'] for run in found]}\n{office.log()}",
-    )
+        office.request({"prompts": prompts})
+    found = [run for run in office.runs("on-event") if run["id"] not in before]
     for run in found:
         office.cancel(run["id"])
     given = sorted(run["parameters"]["prompts"] for run in found)

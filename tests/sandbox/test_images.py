@@ -383,3 +383,18 @@ class TestMoney:
             thread.join()
         stats = api.server.stats()
         assert (stats["in_flight"], stats["max_in_flight"], stats["posts"]) == (0, 4, 4)
+
+
+def test_edits_are_for_the_models_that_take_files(api: Any) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (48, 32), "red").save(file, "PNG")
+    uri = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    for model, path, status, inputs in (
+        ("openai/gpt-image-1", "/v1/images/edits", 200, 1),
+        (IMAGEN4, "/v1/images/edits", 404, 0),
+        ("openai/gpt-image-1", "/v1/images/generations", 200, 0),
+    ):
+        answer = api.post(path, {"model": model, "prompt": "In blue", "images": [uri]})
+        assert answer.status_code == status
+        assert len(api.server.calls()[-1]["inputs"]) == inputs
+    assert len(api.server.bill()["entries"]) == 2

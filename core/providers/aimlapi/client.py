@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from ...errors import BadInput
 from ...http.sessions import retry_after_seconds
-from ..client import ImageClient, RawReply, WireRequest
+from ..client import ImageClient, RawReply, WireRequest, take_files
 from ..errors import UnreadableReply, status_error
 from ..logs import LOG_PAGE, LogPage, read_log
 from ..reply import read_json
@@ -39,8 +39,10 @@ class AimlApiClient(ImageClient):
     has_log = True
 
     def wire(self, request: ImageRequest, *, seed: int | None = None) -> WireRequest:
-        """`POST /v1/images/generations` (AI/ML API docs)."""
-        return WireRequest("/images/generations", request.body(seed=seed))
+        """`POST /v1/images/generations`; OpenAI's models take pictures at `/v1/images/edits` (AI/ML API docs)."""
+        body = request.body(seed=seed)
+        files = take_files(body, several="image") if request.model.contract.inputs.by == "form" else []
+        return WireRequest("/images/edits" if files else "/images/generations", body, files)
 
     def headers(self, call_id: str) -> dict[str, str]:
         """The request id is stored and echoed by the API, it does not make the call idempotent.

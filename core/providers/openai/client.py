@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from urllib.parse import urlsplit
 
-from ..client import ImageClient, WireRequest
+from ..client import ImageClient, WireRequest, take_files
 from ..errors import BadKey, status_error
 from ..request import ImageRequest
 
@@ -15,16 +15,15 @@ class OpenAiClient(ImageClient):
 
     def wire(self, request: ImageRequest, *, seed: int | None = None) -> WireRequest:
         body = request.body(seed=seed)
-        pictures, mask = body.pop("images", None) or [], body.pop("mask", None)
-        if not pictures:
+        files = take_files(body, several="image[]")
+        if not files:
             return WireRequest("/images/generations", body)
-        files = [("image[]" if len(pictures) > 1 else "image", picture) for picture in pictures]
-        files += [("mask", mask)] if mask else []
         if all(uri.startswith("data:") for _, uri in files):
             return WireRequest("/images/edits", body, files)
         # An address that the user gave: a form has no place for it, and JSON is not taken by every server.
-        addresses = {"images": [{"image_url": uri} for uri in pictures], "mask": {"image_url": mask} if mask else None}
-        return WireRequest("/images/edits", {**body, **{name: one for name, one in addresses.items() if one}})
+        addresses = {name: {"image_url": uri} for name, uri in files if name == "mask"}
+        pictures = [{"image_url": uri} for name, uri in files if name != "mask"]
+        return WireRequest("/images/edits", {**body, "images": pictures, **addresses})
 
     def check_key(self) -> Decimal | None:
         """`GET {base}/models`. A server without that list, or one that keeps it to itself, may still make images."""

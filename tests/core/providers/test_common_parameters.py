@@ -83,7 +83,7 @@ def test_what_a_model_cannot_do_is_named(model: str, asked: dict[str, Any], said
 
 
 def test_an_image_that_is_needed_is_asked_for() -> None:
-    with pytest.raises(InvalidRequest, match="image_urls: None is not allowed"):
+    with pytest.raises(InvalidRequest, match=r"image_urls: it is not given .*--image-column"):
         ImageRequest.build("klingai/image-o1", "a fox")
 
 

@@ -357,7 +357,10 @@ def test_a_mask_without_transparency_is_refused_where_transparency_marks(
     assert shop.calls() == []
 
 
-def test_pictures_go_in_as_a_form_with_their_mask(shop: SandboxServer, ledger: Ledger, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["openai:gpt-image-1", "openai/gpt-image-1"])
+def test_pictures_go_in_as_a_form_with_their_mask(
+    shop: SandboxServer, ledger: Ledger, tmp_path: Path, model: str
+) -> None:
     hashes = {}
     for name, colour in (("a", "teal"), ("b", "olive"), ("mask", "white")):
         Image.new("RGBA", (32, 32), colour).save(tmp_path / f"{name}.png")
@@ -366,7 +369,7 @@ def test_pictures_go_in_as_a_form_with_their_mask(shop: SandboxServer, ledger: L
     prompts.write_text("prompt,picture,mask\none,a.png,mask.png\ntwo,a.png|b.png,\n")
     how = {"image_column": ["picture"], "mask_column": "mask"}
     for _ in range(2):
-        states = buy(shop, ledger, tmp_path, "openai:gpt-image-1", 0, prompts=str(prompts), options=how)
+        states = buy(shop, ledger, tmp_path, model, 0, prompts=str(prompts), options=how)
         assert states == {"delivered": 2}
     assert len(shop.bill()["entries"]) == 2
     closes(shop, ledger)

@@ -158,3 +158,9 @@ def test_what_a_request_costs() -> None:
 )
 def test_parameters_are_read_by_their_kind(model: str, field: str, text: str, value: object) -> None:
     assert parse_parameter(load_registry().resolve(model).contract.fields[field], text) == value
+
+
+def test_a_model_that_takes_files_takes_no_address() -> None:
+    found = problems("openai/gpt-image-1", images=["https://example.org/a.png"], mask="https://example.org/b.png")
+    assert all("files, not addresses: --image" in found[name] for name in ("images", "mask"))
+    ImageRequest.build("openai:gpt-image-1", "a fox", {"images": ["https://example.org/a.png"]})
