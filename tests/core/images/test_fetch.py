@@ -335,10 +335,10 @@ class TestBodies:
         ("encoding", "body"),
         [
             ("gzip", gzip.compress(BODY, mtime=0)),
-            ("x-gzip", gzip.compress(BODY[:9], mtime=0) + gzip.compress(BODY[9:]) + bytes(100)),
+            ("x-gzip", gzip.compress(BODY[:9], mtime=0) + gzip.compress(BODY[9:], mtime=0) + bytes(100)),
             ("deflate", zlib.compress(BODY)),
             ("deflate", zlib.compress(BODY)[2:-4]),
-            ("gzip, gzip", gzip.compress(gzip.compress(BODY, mtime=0))),
+            ("gzip, gzip", gzip.compress(gzip.compress(BODY, mtime=0), mtime=0)),
             ("base64", base64.b64encode(BODY)),
             *(
                 (name, BODY)
