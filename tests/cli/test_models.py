@@ -36,7 +36,8 @@ def test_filters(here: Callable[..., Said]) -> None:
     assert "alibaba/wan-2-7-image" in negative
     assert IMAGEN not in negative
     assert listed(here, "--aspect-ratio", "9:19.5") == {"x-ai/grok-imagine-image", "x-ai/grok-imagine-image-pro"}
-    assert listed(here, "--num-images", "9", "--aspect-ratio", "21:9") == {"klingai/image-o1"}
+    several = {"klingai/image-o1", "meta/muse-image", "meta/muse-image-edit"}
+    assert listed(here, "--num-images", "9", "--aspect-ratio", "21:9") == several
     assert "No model can" in here("models", "--num-images", "1000").out
 
 
