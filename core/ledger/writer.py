@@ -30,7 +30,7 @@ from .outage import Outage, Silence
 T = TypeVar("T")
 V = TypeVar("V")
 _MAX_GROUP = 256
-_LINGER = 0.01
+_LINGER = 0.005
 """Seconds that a busy writer lets jobs gather before it commits (PostgreSQL's `commit_delay`, for the same reason)."""
 _PROBE_PAUSE = 0.5
 _CONFLICT_TRIES = 5
