@@ -30,6 +30,7 @@ _LISTED = {
         "budget": "Show, set or remove what a day and a month may cost.",
         "export": "Write the catalog as CSV, JSON Lines or Parquet.",
         "backup": "Copy a SQLite ledger while runs use it.",
+        "archive": "Move finished rows out of the ledger, and back.",
         "erase": "Erase images for good: objects, prompts, links and rows.",
         "models": "List the models, their prices and what they can do.",
         "provenance": "Show what pictures say of their origin: C2PA, XMP, sidecars.",
@@ -77,7 +78,7 @@ def _start(
 ) -> None:
     """Bulk image generation that never pays twice: prompts in, verified images in S3 and a catalog out.
 
-    Start with `prefect-imagen demo`: the whole job on this machine, without a key and without a bill.
+    Start with `prefect-imagen demo`: the whole job, without a key and a bill.
     """
     del verbose  # read by `main`, which must know it even where the command line cannot be parsed
     if version:

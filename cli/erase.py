@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.errors import BadInput
+from ..core.request import ItemChoice
 from ..core.store_options import StoreOptions
 from . import options
 from .console import facts, print_json, stderr, stdout
@@ -19,58 +17,18 @@ if TYPE_CHECKING:
     from ..core.erase import Erased
     from ..core.ledger import ErasurePreview
 
-_WHICH = "Which images"
-_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
-
-
-def moment_before(text: str, now: datetime) -> datetime:
-    """An age (`90d`, `12h`, `4w`) or a day (`2026-01-31`, its beginning in UTC) as a moment.
-
-    Raises:
-        BadInput: Neither, or not in the past.
-
-    Example:
-        >>> moment_before("90d", datetime(2026, 4, 1, tzinfo=UTC)).date().isoformat()
-        '2026-01-01'
-    """
-    age = re.fullmatch(r"(\d{1,5})([hdw])", text)
-    try:
-        if age:
-            moment = now - timedelta(**{_UNITS[age[2]]: int(age[1])})
-        else:
-            moment = datetime.fromisoformat(text)
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise BadInput(
-            f"--older-than: {text!r} is neither an age such as 90d, 12h, 4w nor a day as 2026-01-31"
-        ) from None
-    if moment > now:
-        raise BadInput(f"--older-than: {text} lies in the future")
-    return moment
-
 
 @with_flags
 def erase(
+    which: options.Items,
     store: Annotated[Given, FlagsOf(StoreOptions, only={"endpoint_url", "role_arn", "external_id"})],
-    tag: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="What runs with this tag asked for. May be repeated: all of them.",
-            rich_help_panel=_WHICH,
-        ),
-    ] = None,
-    edition: Annotated[str | None, typer.Option(metavar="TEXT", help="An edition.", rich_help_panel=_WHICH)] = None,
-    older_than: Annotated[
-        str | None,
-        typer.Option(metavar="AGE|DAY", help="Last bought before: 90d, 12h, 4w, 2026-01-31.", rich_help_panel=_WHICH),
-    ] = None,
-    run: Annotated[
-        str | None, typer.Option(metavar="RUN", help="What a run asked for: its id.", rich_help_panel=_WHICH)
-    ] = None,
     shared: Annotated[
         bool,
-        typer.Option("--shared", help="Also what runs without that tag or id ask for, too.", rich_help_panel=_WHICH),
+        typer.Option(
+            "--shared",
+            help="Also what runs without that tag or id ask for, too.",
+            rich_help_panel=ItemChoice.section,
+        ),
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Erase. Without it, this only says what would be erased.")
@@ -93,15 +51,12 @@ def erase(
     from ..core.erase import erase as erase_items
     from ..core.erase import preview
     from ..core.files import home
-    from ..core.ledger import Selection
     from .catalogs import existing_ledger
-    from .runs import find_run
-    from .typed import read_pairs, read_store
+    from .chosen import read_selection
+    from .typed import read_store
 
-    before = moment_before(older_than, datetime.now(UTC)) if older_than is not None else None
     with existing_ledger(catalog) as ledger:
-        run_id = find_run(ledger.runs.all(), run)["run_id"] if run is not None else None
-        selection = Selection(run_id, edition, read_pairs(tag, "--tag"), before)
+        selection = read_selection(ledger, which)
         found = preview(ledger, selection, shared=shared)
         if not yes:
             return _show_preview(found, json=json)
@@ -137,13 +92,21 @@ def _facts(found: ErasurePreview) -> list[tuple[str, str]]:
         rows.append(("unknown", f"{found.unknown:,} calls stay unknown; `prefect-imagen repair` first can settle them"))
     if found.shared:
         rows.append(("shared", f"{found.shared:,} items are left, since other runs ask for them too (--shared)"))
+    if found.archived:
+        rows.append(
+            (
+                "archived",
+                f"{found.archived:,} items are left, since their rows are archived: `prefect-imagen archive` names "
+                "them; put it back (--restore), erase, then delete the archive's files",
+            )
+        )
     if found.held:
         rows.append(("at work", f"{found.held:,} items are left, since a run works on them"))
     return rows
 
 
 def _document(found: ErasurePreview) -> dict[str, Any]:
-    names = ("items", "images", "objects", "bytes", "credits", "unknown", "held", "shared")
+    names = ("items", "images", "objects", "bytes", "credits", "unknown", "held", "shared", "archived")
     return {"survey": {name: getattr(found, name) for name in names}}
 
 
@@ -179,7 +142,7 @@ def _show_done(found: ErasurePreview, done: Erased, artifacts: int | None) -> No
         rows.append(
             ("hidden", f"{done.hidden:,} objects in buckets with versions: their older versions are still there")
         )
-    rows += [row for row in _facts(found) if row[0] in ("paid", "shared", "at work", "unknown")]
+    rows += [row for row in _facts(found) if row[0] in ("paid", "shared", "archived", "at work", "unknown")]
     if artifacts:
         rows.append(("in Prefect", f"{artifacts:,} artifacts deleted, and the prompts among the parameters"))
     elif artifacts is None:

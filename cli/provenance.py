@@ -56,7 +56,6 @@ def check(
     del verbose
     from ..core.provenance import audit, load_trust
     from .catalogs import existing_ledger, ledger_if_any
-    from .runs import find_run
     from .typed import read_store
 
     if csv and json:
@@ -70,7 +69,7 @@ def check(
             stderr().print(f"… {text}", style="dim", soft_wrap=True)
 
     with (existing_ledger if names else ledger_if_any)(catalog) as ledger:
-        runs = [find_run(ledger.runs.all(), name)["run_id"] for name in names] if ledger is not None else []
+        runs = [ledger.runs.find(name) for name in names] if ledger is not None else []
         done = audit(places, runs=runs, ledger=ledger, trust=roots, say=say, **read_store(store))
     if json:
         print_json(done.as_dict())

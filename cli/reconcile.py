@@ -108,6 +108,10 @@ def _show(console: Console, report: ReconcileReport) -> None:
         [
             ("objects", f"{report.objects:,}"),
             ("recorded", f"{report.recorded:,} images"),
+            (
+                "archived",
+                f"{report.archived:,} images, not compared: `archive --restore` first" if report.archived else "",
+            ),
             ("mended", f"{report.mended:,}" if report.mended else ""),
             (
                 "lost",

@@ -62,7 +62,7 @@ def repair(
     from ..core.repair import Stores
     from ..core.repair import repair as repair_items
     from .catalogs import existing_ledger
-    from .runs import find_items, find_run
+    from .runs import find_items
     from .typed import read_request, read_store
 
     request = read_request(given)
@@ -75,7 +75,7 @@ def repair(
                 Stores(options=read_store(store)),
                 client=client,
                 request=request,
-                run_id=find_run(ledger.runs.all(), run)["run_id"] if run is not None else None,
+                run_id=ledger.runs.find(run) if run is not None else None,
                 item_ids=find_items(ledger, items) if items else None,
                 unknown=request.policy.unknown,
                 lost=lost,

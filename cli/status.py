@@ -16,7 +16,16 @@ from .exit_codes import OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..core.ledger import AccountLine, BudgetState, CostSummary, Fruitless, Ledger, ReviewCounts, Transition
+    from ..core.ledger import (
+        AccountLine,
+        Archive,
+        BudgetState,
+        CostSummary,
+        Fruitless,
+        Ledger,
+        ReviewCounts,
+        Transition,
+    )
     from ..core.run.report import RunReport
 
 _UNKNOWN_SHOWN = 20
@@ -55,14 +64,13 @@ def status(
     from ..core.run.report import make_report
     from .budget import as_dict
     from .catalogs import existing_ledger
-    from .runs import find_items, find_run
+    from .runs import find_items
 
     with existing_ledger(catalog) as ledger:
         if history is not None:
             (item_id,) = find_items(ledger, [history])
-            _show_history(item_id, ledger.items.history(item_id), json=json)
+            _show_history(item_id, ledger.items.history(item_id), ledger.archives.holding(item_id), json=json)
             return OK
-        runs = ledger.runs.all()
         if by is not None:
             costs = ledger.costs.by_tag(by)
             if json:
@@ -71,14 +79,16 @@ def status(
                 _show_costs(stdout(), by, costs)
             return OK
         if all_runs:
+            runs = ledger.runs.all()
             if json:
                 print_json(runs)
             else:
                 _show_runs(stdout(), runs, ledger)
             return OK
-        if not runs:
+        latest = ledger.runs.latest()
+        if latest is None:
             raise BadInput(f"there is no run in {ledger.description} yet")
-        row = find_run(runs, run)
+        [row] = ledger.runs.all(only=latest if run is None else ledger.runs.find(run))
         report = make_report(ledger, row["run_id"], outcome=row["outcome"] or "In progress, or interrupted")
         unknown = ledger.calls.unknown()
         fruitless = dict(zip(("calls", "pictures"), ledger.calls.without_success(row["run_id"]), strict=True))
@@ -140,7 +150,7 @@ def _moment(value: Any) -> str:
     return f"{value.astimezone():%Y-%m-%d %H:%M:%S %Z}" if value is not None else ""
 
 
-def _show_history(item_id: str, changes: Sequence[Transition], *, json: bool) -> None:
+def _show_history(item_id: str, changes: Sequence[Transition], archive: Archive | None, *, json: bool) -> None:
     if json:
         print_json([asdict(change) for change in changes])
         return
@@ -148,6 +158,8 @@ def _show_history(item_id: str, changes: Sequence[Transition], *, json: bool) ->
     for change in changes:
         rows.add_row(_moment(change.at), change.call_id or "item", change.before or "—", change.after)
     stdout().print(f"item {item_id}", style="bold", soft_wrap=True)
+    if archive is not None:
+        stdout().print(f"  its rows are in {archive.destination}", soft_wrap=True)
     stdout().print(rows)
 
 

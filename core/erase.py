@@ -17,7 +17,7 @@ from .ledger import ErasurePreview, Ledger, Selection
 from .ledger.erasure import ErasableObject
 from .provenance import SIDECAR
 from .review.thumbnails import forget_thumbnails
-from .storage import ObjectStore, open_store
+from .storage import ObjectStore, open_place
 from .values import batched
 
 _BATCH = 200
@@ -80,7 +80,7 @@ def erase(
     _check(selection)
     ledger.release_dead_workers()
     stores = {
-        destination: _open(destination, store_options or {})
+        destination: open_place(destination, store_options or {})
         for destination in ledger.erasure.preview(selection, shared=shared).objects
     }
     for store in stores.values():
@@ -97,10 +97,6 @@ def erase(
 def _check(selection: Selection) -> None:
     if selection.everything:
         raise BadInput("say what to erase: --tag, --edition, --older-than or --run")
-
-
-def _open(destination: str, options: Mapping[str, Any]) -> ObjectStore:
-    return open_store(destination, **(options if destination.startswith("s3://") else {}))
 
 
 def _erase_batch(

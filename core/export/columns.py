@@ -21,6 +21,7 @@ class Kind(enum.StrEnum):
     REAL = "real"
     TIME = "time"
     JSON = "json"
+    BOOLEAN = "boolean"
 
 
 _NAMES = """
@@ -57,6 +58,8 @@ def plain(kind: Kind, value: Any) -> Any:
             return int(value)
         case Kind.REAL:
             return float(value)
+        case Kind.BOOLEAN:
+            return bool(value)
         case Kind.TIME:
             moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
             return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

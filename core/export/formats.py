@@ -131,6 +131,7 @@ def _parquet(columns: Columns, file: IO[bytes]) -> Iterator[Writer]:
         Kind.JSON: pa.string(),
         Kind.INTEGER: pa.int64(),
         Kind.REAL: pa.float64(),
+        Kind.BOOLEAN: pa.bool_(),
         Kind.TIME: pa.timestamp("us", tz="UTC"),
     }
     schema = pa.schema([(name, types[kind]) for name, kind in columns])

@@ -1,5 +1,6 @@
 """The ledger: every item, every paid call, every image. It knows databases and no HTTP."""
 
+from .archives import Archive, ArchivePreview
 from .backup import back_up
 from .budgets import BudgetState, BudgetWarning, Period
 from .calls import (
@@ -23,8 +24,9 @@ from .engine import has_password, normalise_url
 from .erasure import ErasableObject, ErasurePreview
 from .errors import LedgerBehind, LedgerMismatch, LedgerMissing, LedgerNotUsable, LedgerUnavailable
 from .handovers import Handover
-from .identity import Item, ItemKind, Rewrite
+from .identity import Item, ItemKind, Rewrite, new_call_id
 from .images import ImageResult, ImageTask, StoredAt
+from .item_rows import ItemPage
 from .items import ClaimedItem, LeasedItem, Transition, describe_workers
 from .ledger import Ledger, close_ledgers, open_ledger
 from .quotas import SharedQuota
@@ -32,9 +34,9 @@ from .rebuilding import RebuiltCall, RebuiltImage
 from .review import PAGE_SIZE, ReviewCounts, ReviewOverview
 from .revisions import NewRevision, Revision, RevisionRequest
 from .rewrites import FailedRewrite, RewriteReport, RewriteStatus
-from .runs import OpenItem, RunItem, RunProgress, RunSpec
+from .runs import OpenItem, RowProgress, RunItem, RunProgress, RunSpec
 from .selection import ImageFilter, ImageOrder, Selection
-from .states import CallOutcome, ImageState, ItemState, RegenerationKind, RunOutcome, VerdictValue
+from .states import ArchiveState, CallOutcome, ImageState, ItemState, RegenerationKind, RunOutcome, VerdictValue
 from .verdicts import MOST_STARS, Recorded, Review, Verdict, image_key
 from .workers import LEASE_SECONDS, this_host
 
@@ -44,6 +46,9 @@ __all__ = [
     "PAGE_SIZE",
     "AccountLine",
     "Answered",
+    "Archive",
+    "ArchivePreview",
+    "ArchiveState",
     "BeginResult",
     "BudgetState",
     "BudgetWarning",
@@ -67,6 +72,7 @@ __all__ = [
     "ImageTask",
     "Item",
     "ItemKind",
+    "ItemPage",
     "ItemState",
     "Known",
     "LeasedItem",
@@ -97,6 +103,7 @@ __all__ = [
     "RewriteReport",
     "RewriteStatus",
     "Rewritten",
+    "RowProgress",
     "RunItem",
     "RunOutcome",
     "RunProgress",
@@ -115,6 +122,7 @@ __all__ = [
     "describe_workers",
     "has_password",
     "image_key",
+    "new_call_id",
     "normalise_url",
     "open_ledger",
     "this_host",

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import sqlalchemy as sa
@@ -25,9 +26,9 @@ from ..errors import BadInput
 from ..money import format_usd
 from .database import Part
 from .engine import database_now
-from .schema import budget_windows, calls, insert_new, runs, workers
+from .schema import archived_calls, budget_windows, calls, insert_new, runs, workers
 from .schema import budgets as budgets_table
-from .states import CallOutcome
+from .states import UNSETTLED, CallOutcome
 from .workers import LEASE_SECONDS
 
 WARN_AT = 0.8
@@ -140,9 +141,7 @@ def _budgets(connection: Connection) -> tuple[_Budget, ...]:
     if transaction in _seen:
         return _seen[transaction]
     postgres = connection.dialect.name == "postgresql"
-    if postgres:
-        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock_shared({_SETTING})"))
-    found = tuple(_read_budgets(connection))
+    found = tuple(_read_locked(connection) if postgres else _read_budgets(connection))
     if found and postgres:
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_COUNTING})"))
     if transaction is not None:
@@ -150,9 +149,26 @@ def _budgets(connection: Connection) -> tuple[_Budget, ...]:
     return found
 
 
+def _read_locked(connection: Connection) -> list[_Budget]:
+    """The same under a lock. Both statements go at once; the second one sees what is there once the first has ended."""
+    result = connection.execute(_LOCK_AND_READ)
+    cursor: Any = result.cursor
+    cursor.nextset()
+    found = [_Budget(Period(period), credits, zone_of(zone), seller) for period, seller, credits, zone in cursor]
+    result.close()
+    return found
+
+
 def _read_budgets(connection: Connection) -> list[_Budget]:
-    rows = connection.execute(sa.select(budgets_table).order_by(budgets_table.c.period, budgets_table.c.provider))
-    return [_Budget(Period(row.period), row.credits, zone_of(row.timezone), row.provider) for row in rows]
+    rows = connection.execute(sa.text(_READ))
+    return [_Budget(Period(period), credits, zone_of(zone), seller) for period, seller, credits, zone in rows]
+
+
+_READ = f"SELECT period, provider, credits, timezone FROM {budgets_table.name} ORDER BY period, provider"
+# Without parameters, PostgreSQL takes several statements at once.
+_LOCK_AND_READ = sa.text(f"SELECT pg_advisory_xact_lock_shared({_SETTING}); {_READ}").execution_options(
+    no_parameters=True
+)
 
 
 class Budgets(Part):
@@ -352,15 +368,20 @@ def _counter(connection: Connection, budget: _Budget, window: str) -> tuple[int,
 def _sum(connection: Connection, budget: _Budget, window: str) -> tuple[int, int]:
     """Credits reserved and spent by the calls of a window."""
     begin, end = budget.bounds(window)
-    open_ = calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN))
+    open_ = calls.c.outcome.in_(UNSETTLED)
     query = sa.select(
         sa.func.coalesce(sa.func.sum(sa.case((open_, calls.c.reserved), else_=0)), 0),
         sa.func.coalesce(sa.func.sum(sa.case((open_, 0), else_=calls.c.settled)), 0),
     ).where(calls.c.sent_at >= begin, calls.c.sent_at < end)
+    # Windows begin at midnight: everywhere, a quarter of an hour is in one of them.
+    moved = sa.select(sa.literal(0), sa.func.coalesce(sa.func.sum(archived_calls.c.settled), 0)).where(
+        archived_calls.c.sent_from >= begin, archived_calls.c.sent_from < end
+    )
     if budget.provider:
         query = query.where(calls.c.provider == budget.provider)
-    reserved, spent = connection.execute(query).one()
-    return int(reserved), int(spent)
+        moved = moved.where(archived_calls.c.provider == budget.provider)
+    sums = connection.execute(sa.union_all(query, moved)).all()
+    return sum(int(row[0]) for row in sums), sum(int(row[1]) for row in sums)
 
 
 def _window_states(connection: Connection, now: datetime) -> list[BudgetState]:

@@ -22,7 +22,7 @@ from .database import Part
 from .identity import ItemKind
 from .images import ImageTask, pending_images, settle_items
 from .schema import calls, fields, images, insert_new, items, rewrites, workers
-from .states import CallOutcome, ImageState, ItemState
+from .states import UNSETTLED, CallOutcome, ImageState, ItemState
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -212,11 +212,15 @@ class Calls(Part):
 
     def begin(self, intent: CallIntent) -> BeginResult:
         """Commit the intent of a call: only then may it be sent."""
-        return self._database.write_together(begin, intent)
+        begun = self._database.write_together(record, intent)
+        assert isinstance(begun, BeginResult)  # noqa: S101 - the result of an intent
+        return begun
 
     def settle(self, call_id: str, outcome: Outcome) -> Settlement:
         """Commit what became of a call. A reply is recorded once, whoever brings it."""
-        return self._database.write_together(settle, (call_id, outcome))
+        settled = self._database.write_together(record, (call_id, outcome))
+        assert isinstance(settled, Settlement)  # noqa: S101 - the result of an outcome
+        return settled
 
     def find(self, call_id: str) -> RecordedCall | None:
         """A call by its id; None if the ledger does not know it."""
@@ -225,7 +229,7 @@ class Calls(Part):
             sa.select(
                 # A call that only the provider's log knew of can still get its reply.
                 sa.or_(
-                    calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN)),
+                    calls.c.outcome.in_(UNSETTLED),
                     sa.and_(calls.c.outcome == CallOutcome.ANSWERED, calls.c.returned == 0),
                 ),
                 sa.func.coalesce(alive, sa.false()),
@@ -368,6 +372,17 @@ class Calls(Part):
         self._database.write(operation)
 
 
+def record(connection: Connection, told: Sequence[CallIntent | tuple[str, Outcome]]) -> list[BeginResult | Settlement]:
+    """Settle calls, then begin others.
+
+    In this order, since all processes wait for the row with a run's money: it is locked from the end of `settle`, or
+    the middle of `begin`, until the commit. Each statement in between is a round trip to the database.
+    """
+    settled = iter(settle(connection, [one for one in told if not isinstance(one, CallIntent)]))
+    begun = iter(begin(connection, [one for one in told if isinstance(one, CallIntent)]))
+    return [next(begun) if isinstance(one, CallIntent) else next(settled) for one in told]
+
+
 def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[BeginResult]:
     """Record intents and reserve their highest prices. This must be committed before the calls are sent.
 
@@ -435,6 +450,7 @@ def _call_row(intent: CallIntent, now: datetime) -> dict[str, object]:
 def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list[Settlement]:
     """Record what became of calls, their money and their items, all at once. Returns what was recorded of each call."""
     done = [NOT_RECORDED] * len(ended)
+    over: list[_Settled] = []
     waiting = list(enumerate(ended))
     while waiting:
         # Locked (where the database has row locks): a late reply and its replay by another process count once.
@@ -457,10 +473,15 @@ def settle(connection: Connection, ended: Sequence[tuple[str, Outcome]]) -> list
                 places[call_id] = place
         if round_:
             _settle_round(connection, list(round_.values()))
+            over += round_.values()
             images_of = pending_images(connection, [one.call.id for one in round_.values() if one.images])
             for call_id, place in places.items():
                 done[place] = Settlement(recorded=True, images=tuple(images_of.get(call_id, ())))
         waiting = later
+    for run_id, paid in _grouped(over, lambda one: one.call.run_id).items():
+        billed = [(one.call.provider, one.call.sent_at, *one.payment) for one in paid if one.settled is not None]
+        if billed:
+            post(connection, run_id, billed)
     return done
 
 
@@ -549,10 +570,6 @@ def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
     if texts:
         # Only the first text of a rewrite is kept: images were bought with it.
         connection.execute(insert_new(connection, rewrites), texts)
-    for run_id, paid in _grouped(settled, lambda one: one.call.run_id).items():
-        over = [(one.call.provider, one.call.sent_at, *one.payment) for one in paid if one.settled is not None]
-        if over:
-            post(connection, run_id, over)
     for state, moved in _grouped(settled, lambda one: one.item_state).items():
         connection.execute(
             _move_items(ItemState(state)),
@@ -634,7 +651,7 @@ _OPEN_CALLS = (
     .where(
         _ids(calls.c.id),
         sa.or_(
-            calls.c.outcome.in_((CallOutcome.SENT, CallOutcome.UNKNOWN)),
+            calls.c.outcome.in_(UNSETTLED),
             sa.and_(calls.c.outcome == CallOutcome.ANSWERED, calls.c.cost_source == LOG, calls.c.returned == 0),
         ),
     )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..values import batched
-from .schema import calls, deliveries, images, items, rewrites, run_items
+from .schema import archive_parts, archived_rows, calls, deliveries, images, items, rewrites, run_items
 from .states import CallOutcome, ImageState, ItemState
 
 LOG = "log"
@@ -100,3 +100,19 @@ def first_rows(run_id: str) -> sa.Subquery:
         .group_by(run_items.c.item_id)
         .subquery()
     )
+
+
+def archived_images(run_id: str, name: str) -> sa.ScalarSelect[int]:
+    """SQL expression for the number of archived images of a run's items that are `stored`, `quarantined` or `damaged`.
+
+    The items of its rows that were moved, and those that it asks for after they were moved.
+    """
+    sums = archived_rows.c["images" if name == "stored" else name]
+    gone = sa.select(sa.func.coalesce(sa.func.sum(sums), 0)).where(archived_rows.c.run_id == run_id).scalar_subquery()
+    asked = (
+        sa.select(sa.func.coalesce(sa.func.sum(archive_parts.c[name]), 0))
+        .join(items, items.c.archive_part == archive_parts.c.number)
+        .where(items.c.id.in_(items_of_run(run_id)))
+        .scalar_subquery()
+    )
+    return sa.select(gone + asked).scalar_subquery()

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
 from ..files import make_private_folder
 from .conditions import rows_among
-from .engine import create_engine, describe_url, is_away, is_outage, normalise_url, unavailable
+from .engine import connect, create_engine, describe_url, is_away, is_cut_off, is_outage, normalise_url, unavailable
 from .errors import LedgerMissing, LedgerNotUsable
 from .outage import Outage, Silence
 from .workers import Heartbeat, Worker, release_dead_workers
@@ -34,6 +34,10 @@ class Database:
         self._prepare_file(create=create)
         self._silence = Silence()
         self.engine = create_engine(self.url, self._silence)
+        # Each statement of a question sees what is committed when it begins, as in a transaction of PostgreSQL's usual
+        # level; but no round trips begin and end one. SQLite has one moment for all of them, and no round trips.
+        is_postgres = self.url.get_backend_name() == "postgresql"
+        self._asking = self.engine.execution_options(isolation_level="AUTOCOMMIT") if is_postgres else self.engine
         self._writer = Writer(self.engine, self.url, self._silence)
         self._reading = Outage(self._silence)
         self._lock = threading.Lock()
@@ -87,7 +91,7 @@ class Database:
             LedgerUnavailable: The database does not answer.
         """
         try:
-            with self._connected() as connection:
+            with self._connected(self.engine, check=True) as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
             if not is_outage(error):
@@ -103,25 +107,25 @@ class Database:
         began = time.monotonic()
         while True:
             try:
-                with self._connected() as connection:
+                with self._connected(self._asking) as connection:
                     return question(connection)
             except sa.exc.DBAPIError as error:
                 if not is_outage(error):
                     raise
                 patience = self._silence.patience or 0.0
                 spent = time.monotonic() - began >= patience or self._silence.is_over
-                if spent or not error.connection_invalidated:
+                if spent or not is_cut_off(error):
                     raise unavailable(error, self.url) from None
             except sa.exc.TimeoutError as error:
                 raise unavailable(error, self.url) from None
             time.sleep(_PROBE_PAUSE)
 
-    def _connected(self) -> Connection:
+    def _connected(self, engine: Engine, *, check: bool = False) -> Connection:
         """Connect, as patiently as the writer."""
         while True:
             began = time.monotonic()
             try:
-                connection = self.engine.connect()
+                connection = connect(engine, check=check)
             except sa.exc.SQLAlchemyError as error:
                 if not (is_away(error) and self._reading.failed(error, began)):
                     raise

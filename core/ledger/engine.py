@@ -10,6 +10,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -33,6 +34,12 @@ _SHOWN = re.compile(
 
 _READ_ONLY = "25006"
 """SQLSTATE of a server that is read and not written: a standby, until it takes over."""
+
+_GOING = "57P"
+"""Beginning of the SQLSTATE of a server that is shut down, has crashed, or is not yet up."""
+
+_check: ContextVar[bool] = ContextVar("check", default=False)
+"""Whether a connection that is taken now is checked in any case: see `connect`."""
 
 _TOO_SHORT = 2
 """Characters of what is no secret worth the name, and stands in many words."""
@@ -151,13 +158,29 @@ def create_engine(url: URL, silence: Silence) -> Engine:
     try:
         # Whatever the server's default is: the statements are made for this level, and lose conflicts on another.
         engine = sa.create_engine(
-            url, pool_pre_ping=True, pool_size=5, max_overflow=10, isolation_level="READ COMMITTED"
+            url, pool_use_lifo=True, pool_size=5, max_overflow=10, isolation_level="READ COMMITTED"
         )
-        from .postgres import limit_statements
+        from .postgres import check_connections, limit_statements, set_up
     except ModuleNotFoundError:
         raise LedgerNotUsable("PostgreSQL needs its driver: pip install 'prefect-imagen[postgres]'") from None
     limit_statements(engine, silence)
+    set_up(engine)
+    check_connections(engine, _check.get)
     return engine
+
+
+def connect(engine: Engine, *, check: bool) -> Connection:
+    """Connect.
+
+    Args:
+        engine: Of `create_engine`.
+        check: Be sure that the server is there, for whoever cannot begin anew where a connection turns out to be dead.
+    """
+    token = _check.set(check)
+    try:
+        return engine.connect()
+    finally:
+        _check.reset(token)
 
 
 def _sqlite_engine(url: URL) -> Engine:
@@ -223,6 +246,11 @@ def is_away(error: BaseException) -> bool:
         mistake = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
         return error.connection_invalidated or (isinstance(error, OperationalError) and not (conflict or mistake))
     return isinstance(error, PoolTimeout)
+
+
+def is_cut_off(error: DBAPIError) -> bool:
+    """Whether the connection is gone, or its server is going: it says so itself when it is shut down."""
+    return error.connection_invalidated or str(getattr(error.orig, "sqlstate", None) or "").startswith(_GOING)
 
 
 def unavailable(error: BaseException, url: URL) -> LedgerUnavailable:

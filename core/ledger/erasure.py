@@ -21,6 +21,8 @@ from .conditions import SAME_IMAGE, rows_among
 from .database import Part
 from .identity import ItemKind
 from .schema import (
+    archive_parts,
+    archived_rows,
     calls,
     checks,
     deliveries,
@@ -42,8 +44,8 @@ _AT_WORK = (ItemState.CLAIMED, ItemState.SENT)
 
 # Objects of items: where images are stored, and where they were handed over to.
 _OBJECTS = sa.union_all(
-    sa.select(images.c.item_id, deliveries.c.destination, deliveries.c.key).join(images, SAME_IMAGE),
-    sa.select(images.c.item_id, handovers.c.target.label("destination"), handovers.c.key).join(
+    sa.select(images.c.item_id, deliveries.c.destination, deliveries.c.key, images.c.sha256).join(images, SAME_IMAGE),
+    sa.select(images.c.item_id, handovers.c.target.label("destination"), handovers.c.key, images.c.sha256).join(
         images, sa.and_(images.c.call_id == handovers.c.call_id, images.c.idx == handovers.c.idx)
     ),
 )
@@ -61,6 +63,7 @@ class ErasurePreview:
     unknown: int  # their calls with an unknown outcome, which stay reserved
     held: int  # selected items that a worker holds: not erased
     shared: int  # selected items that other runs ask for, too: not erased unless they are included
+    archived: int  # selected items whose rows are in an archive: not erased
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class Erasure(Part):
                 unknown=number(sa.select(calls.c.id).where(mine_unknown)),
                 held=number(meant.where(at_work)),
                 shared=number(meant.where(~at_work, others)) if others is not None and not shared else 0,
+                archived=_archived(connection, selection),
             )
 
     def erasable(self, selection: Selection, *, shared: bool) -> list[str]:
@@ -130,15 +134,19 @@ class Erasure(Part):
         there, others = _OBJECTS.subquery(), _OBJECTS.subquery()
         found: list[ErasableObject] = []
         with self._database.read() as connection:
+            has_archives = connection.scalar(sa.select(archive_parts.c.number).limit(1)) is not None
             for batch in batched(item_ids):
                 needed = sa.exists().where(
                     others.c.destination == there.c.destination,
                     others.c.key == there.c.key,
                     others.c.item_id.not_in(batch),
                 )
-                query = sa.select(there.c.item_id, there.c.destination, there.c.key, needed)
+                query = sa.select(there.c.item_id, there.c.destination, there.c.key, needed, there.c.sha256)
                 query = query.where(there.c.item_id.in_(batch))
-                found += [ErasableObject(*row) for row in connection.execute(query)]
+                for item_id, destination, key, is_needed, sha256 in connection.execute(query):
+                    # A key made of the content may be that of an archived item, too: that is not known here any more.
+                    shared = has_archives and sha256 is not None and sha256 in key
+                    found.append(ErasableObject(item_id, destination, key, bool(is_needed) or shared))
         return found
 
     def hashes_of(self, item_ids: Sequence[str]) -> set[str]:
@@ -217,7 +225,18 @@ def _erasable(connection: Connection, selection: Selection, *, shared: bool) -> 
 
 
 def _meant(connection: Connection, selection: Selection) -> sa.Select[tuple[str]]:
-    return selection.items(connection).where(items.c.state != ItemState.ERASED, items.c.kind == ItemKind.IMAGE)
+    here = items.c.archive_part.is_(None)
+    return selection.items(connection).where(items.c.state != ItemState.ERASED, items.c.kind == ItemKind.IMAGE, here)
+
+
+def _archived(connection: Connection, selection: Selection) -> int:
+    """Selected items whose rows are in an archive; of runs, those that any of them asked for."""
+    meant = selection.runs(connection)
+    if meant is None:
+        moved = selection.items(connection).where(items.c.archive_part.is_not(None), items.c.state != ItemState.ERASED)
+        return connection.scalar(sa.select(sa.func.count()).select_from(moved.subquery())) or 0
+    counted = sa.select(sa.func.sum(archived_rows.c["items"])).where(archived_rows.c.item_state != ItemState.ERASED)
+    return sum(int(connection.scalar(counted.where(archived_rows.c.run_id.in_(some))) or 0) for some in batched(meant))
 
 
 def _asked_for_by_others(connection: Connection, selection: Selection) -> sa.ColumnElement[bool] | None:
@@ -289,7 +308,10 @@ def _redact_rows(connection: Connection, batch: Sequence[str]) -> None:
     left = sa.exists().where(
         run_items.c.run_id == runs.c.id, items.c.id == run_items.c.item_id, items.c.state != ItemState.ERASED
     )
-    connection.execute(sa.update(runs).where(runs.c.id.in_(asked), ~left).values(flow_run_name=None, parameters={}))
+    moved = sa.exists().where(archived_rows.c.run_id == runs.c.id, archived_rows.c["items"] > 0)
+    connection.execute(
+        sa.update(runs).where(runs.c.id.in_(asked), ~left, ~moved).values(flow_run_name=None, parameters={})
+    )
 
 
 def _redact_rewrites(connection: Connection, rewrite_ids: Sequence[str], now: datetime) -> list[str]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..values import batched, canonical_json
-from .conditions import SAME_IMAGE, delivered_at, items_of_run
+from .conditions import SAME_IMAGE, archived_images, delivered_at, items_of_run
 from .database import Part
 from .schema import calls, deliveries, fields, images, insert_new, items, run_items, runs, workers
 from .states import ImageState, ItemState
@@ -149,12 +149,15 @@ class Images(Part):
 
     def count_in(self, state: ImageState, run_id: str) -> int:
         """Number of images of a run's items that are in a state."""
-        return int(self._scalar(_COUNT.where(images.c.item_id.in_(items_of_run(run_id)), images.c.state == state)))
+        here = _COUNT.where(images.c.item_id.in_(items_of_run(run_id)), images.c.state == state).scalar_subquery()
+        moved = {ImageState.STORED: "stored", ImageState.QUARANTINED: "quarantined"}.get(state)
+        return int(self._scalar(sa.select(here + archived_images(run_id, moved) if moved is not None else here)))
 
     def count_damaged(self, run_id: str) -> int:
         """Number of stored images of a run's items that are not whole, or could not be checked."""
         damaged = (images.c.state == ImageState.STORED, images.c.damage.is_not(None))
-        return int(self._scalar(_COUNT.where(images.c.item_id.in_(items_of_run(run_id)), *damaged)))
+        here = _COUNT.where(images.c.item_id.in_(items_of_run(run_id)), *damaged).scalar_subquery()
+        return int(self._scalar(sa.select(here + archived_images(run_id, "damaged"))))
 
     def count_at(self, destination: str) -> int:
         """Number of images at a destination."""

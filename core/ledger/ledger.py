@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from .archives import Archives
 from .budgets import Budgets
 from .calls import Calls
 from .catalog import Catalog
@@ -31,7 +32,7 @@ from .review import ReviewPages
 from .revisions import Revisions
 from .rewrites import Rewrites
 from .runs import Runs
-from .schema import accounts, calls, images, insert_new, meta
+from .schema import accounts, archived_calls, calls, images, insert_new, meta
 from .verdicts import Verdicts
 from .workers import release_dead_workers
 
@@ -81,6 +82,7 @@ class Ledger(Database):
         revisions: Items that are to replace images.
         budgets: What a run, a day or a month may cost.
         costs: Where the money went.
+        archives: Rows of finished items that were moved to files.
         erasure: Removal of prompts and images on request.
         rebuilding: A lost ledger, made again from its objects.
     """
@@ -102,6 +104,7 @@ class Ledger(Database):
         self.revisions = Revisions(self)
         self.budgets = Budgets(self)
         self.costs = Costs(self)
+        self.archives = Archives(self)
         self.erasure = Erasure(self)
         self.rebuilding = Rebuilding(self)
         try:
@@ -194,7 +197,8 @@ class Ledger(Database):
         """Continue as the ledger of an id, if this one has no calls of its own. Returns whether it has none."""
 
         def operation(connection: Connection) -> bool:
-            if connection.scalar(sa.select(calls.c.id).limit(1)) is not None:
+            bought = (calls.c.id, archived_calls.c.run_id)
+            if any(connection.scalar(sa.select(column).limit(1)) is not None for column in bought):
                 return False
             connection.execute(sa.update(meta).where(meta.c.key == "ledger_id").values(value=ledger_id))
             return True

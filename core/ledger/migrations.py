@@ -18,11 +18,20 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .errors import LedgerNotUsable
+from .runs import COUNTED_ITEMS
 from .schema import (
+    CALLS_BY_OUTCOME,
     CATALOG_VIEW,
+    EXPECTED_ROWS,
+    IMAGES_BY_STATE,
     IMAGES_BY_TIME,
     ONE_IN_FLIGHT,
     accounts,
+    archive_parts,
+    archive_work,
+    archived_calls,
+    archived_rows,
+    archives,
     budget_windows,
     budgets,
     calls,
@@ -169,6 +178,18 @@ _TRIGGERS = {
 }
 
 
+def create_statistics(connection: Connection) -> None:
+    """Tell SQLite what to expect of indexes, in place of what it guesses. PostgreSQL counts by itself."""
+    if connection.dialect.name != "sqlite":
+        return
+    connection.exec_driver_sql(f"ANALYZE {meta.name}")  # makes the table of statistics
+    for index, rows in EXPECTED_ROWS.items():
+        connection.execute(sa.text("DELETE FROM sqlite_stat1 WHERE idx = :index"), {"index": index})
+        there = "SELECT tbl_name, name, :rows FROM sqlite_master WHERE type = 'index' AND name = :index"
+        connection.execute(sa.text(f"INSERT INTO sqlite_stat1 {there}"), {"rows": rows, "index": index})
+    connection.exec_driver_sql("ANALYZE sqlite_master")  # reads the table anew
+
+
 def create_view(connection: Connection) -> None:
     """Make the `catalog` view, in place of an older one.
 
@@ -308,10 +329,44 @@ def _account_budgets(connection: Connection) -> None:
         connection.execute(sa.text(f"DROP TABLE {old}"))
 
 
+def _large(connection: Connection) -> None:
+    """Indexes without which a large ledger is searched row by row: for an edition, for what a day has cost."""
+    for table, column in ((items, "edition"), (calls, "sent_at")):
+        for index in table.indexes:
+            if index.columns.keys() == [column]:
+                add_index(connection, index)
+
+
+def _archives(connection: Connection) -> None:
+    """Rows of finished items that were moved out."""
+    for table in (archives, archive_parts, archive_work, archived_calls, archived_rows):
+        add_table(connection, table)
+    add_column(connection, items.c.archive_part)
+
+
+def _note_times(connection: Connection) -> None:
+    """When the note of an image was said. Before, a note was lost here if something else was said later."""
+    add_column(connection, reviews.c.note_at)
+    mine = (verdicts.c.call_id == reviews.c.call_id, verdicts.c.idx == reviews.c.idx, verdicts.c.note.is_not(None))
+    last = sa.select(verdicts).where(*mine).order_by(verdicts.c.at.desc(), verdicts.c.number.desc()).limit(1)
+    note, said = (last.with_only_columns(column).scalar_subquery() for column in (verdicts.c.note, verdicts.c.at))
+    connection.execute(sa.update(reviews).where(sa.exists().where(*mine)).values(note=note, note_at=said))
+
+
+def _sums(connection: Connection) -> None:
+    """What all calls and images add up to, from indexes; and the items of runs that ended."""
+    add_index(connection, CALLS_BY_OUTCOME)
+    add_index(connection, IMAGES_BY_STATE)
+    connection.execute(sa.text("DROP INDEX IF EXISTS ix_imagen_calls_outcome"))
+    add_column(connection, runs.c["items"])
+    connection.execute(sa.update(runs).where(runs.c.ended_at.is_not(None)).values(items=COUNTED_ITEMS))
+
+
 # The step at index n leads from version n + 1 to n + 2. Never change or reorder what was released.
 _STEPS: tuple[Step, ...] = (
     *(_rewrites, _flow_run_url, _budgets, _shared_limits, _models, _rules),
-    *(_marks, _damage, _reviews, _provenance, _inputs, _accounts, _account_budgets),
+    *(_marks, _damage, _reviews, _provenance, _inputs, _accounts, _account_budgets, _large, _archives),
+    *(_note_times, _sums),
 )
 
 SCHEMA_VERSION = 1 + len(_STEPS)
@@ -354,5 +409,6 @@ def migrate(connection: Connection) -> None:
             step(connection)
     create_triggers(connection)
     create_view(connection)
+    create_statistics(connection)
     connection.execute(sa.delete(meta).where(meta.c.key == "schema_version"))
     connection.execute(sa.insert(meta), [{"key": "schema_version", "value": str(SCHEMA_VERSION)}])

@@ -6,8 +6,9 @@ what is sent, and no time limit of the server's own runs. So this side looks at 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import psycopg
@@ -18,6 +19,7 @@ from .outage import Silence
 
 _CONNECT_SECONDS = 10
 _LEAST_CONNECT_SECONDS = 2  # psycopg's own least
+_FRESH_SECONDS = 0.25
 
 
 class ServerSilent(psycopg.OperationalError):
@@ -57,6 +59,57 @@ def limit_statements(engine: Engine, silence: Silence) -> None:
             raise
         silence.heard()
         return connection
+
+
+_SETTINGS = (
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    # The view joins eight tables. With a run's rows beside them that is more than are planned together by default: all
+    # images would be joined first, and those of the run be picked out at the end.
+    *(f"SET {name} = 16" for name in ("from_collapse_limit", "join_collapse_limit", "geqo_threshold")),
+    # In a large ledger, compiling a query often takes longer than the query.
+    "SET jit = off",
+)
+
+
+def set_up(engine: Engine) -> None:
+    """Have connections plan and isolate as statements expect it, whatever the server's defaults are.
+
+    Statements outside of transactions, too, work at the level of those inside.
+    """
+
+    @sa.event.listens_for(engine, "connect")
+    def _set(connection: Any, _record: Any) -> None:
+        connection.autocommit = True
+        connection.execute("; ".join(_SETTINGS))  # one round trip
+        connection.autocommit = False
+
+
+def check_connections(engine: Engine, always: Callable[[], bool]) -> None:
+    """Have an engine ask a server whether it is still there before it uses a connection that was idle.
+
+    SQLAlchemy's own check asks before each use, which costs each transaction one more round trip.
+
+    Args:
+        engine: With psycopg as its driver; not connected yet.
+        always: Whether who takes a connection now wants it to be checked however short a time it was idle.
+    """
+
+    @sa.event.listens_for(engine, "connect")
+    def _made(_connection: Any, record: Any) -> None:
+        record.info["used"] = math.inf  # it has just answered
+
+    @sa.event.listens_for(engine, "checkin")
+    def _used(_connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
+    @sa.event.listens_for(engine, "checkout")
+    def _check(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info["used"] < (0.0 if always() else _FRESH_SECONDS):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise sa.exc.InvalidatePoolError from error
 
 
 def _fail_now(silence: Silence) -> None:

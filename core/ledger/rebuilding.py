@@ -15,7 +15,7 @@ from .calls import Answered, NewImage, settle
 from .database import Part
 from .identity import ItemKind, inputs_of
 from .images import ImageResult, StoredAt, finish_images
-from .runs import REBUILT
+from .runs import REBUILT, count_anew
 from .schema import calls, deliveries, fields, images, insert_new, items, meta, run_items, runs
 from .states import CallOutcome, ImageState, ItemState, RunOutcome
 
@@ -65,7 +65,8 @@ class Rebuilding(Part):
     def add(self, found: Sequence[RebuiltCall], destination: str) -> set[str]:
         """Add calls that the ledger does not know, with their items, runs and images: all or none.
 
-        A call that it knows as sent or unknown, and that nobody works on, is answered by this.
+        A call that it knows as sent or unknown, and that nobody works on, is answered by this. Calls whose rows were
+        moved into an archive are left out.
 
         Returns:
             Ids of the calls whose outcome is new.
@@ -75,8 +76,12 @@ class Rebuilding(Part):
         def operation(connection: Connection) -> set[str]:
             query = sa.select(calls.c.id, items.c.holder_id).join(items, items.c.id == calls.c.item_id)
             known = dict(connection.execute(query.where(calls.c.id.in_([call.id for call in found]))).all())
+            moved = sa.select(items.c.id).where(items.c.archive_part.is_not(None))
+            archived = set(connection.scalars(moved.where(items.c.id.in_([call.item_id for call in found]))))
             told = set()
             for call in found:
+                if call.item_id in archived:
+                    continue
                 if call.id not in known:
                     _add(connection, call, destination, worker_id)
                     told.add(call.id)
@@ -174,6 +179,7 @@ def _add(connection: Connection, call: RebuiltCall, destination: str, worker_id:
         "owned": False,
     }
     connection.execute(sa.insert(run_items), [asked])
+    count_anew(connection, call.run_id)
     stored = [
         {**fields(image, "key", "uri"), "call_id": call.id, "idx": image.index}
         | {"destination": destination, "stored_at": now}

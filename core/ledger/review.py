@@ -14,8 +14,10 @@ from sqlalchemy.engine import Connection
 from ..errors import BadInput
 from ..values import batched
 from .database import Part
+from .schema import checks, reviews
+from .schema import images as images_table
 from .selection import ImageFilter, ImageOrder, column
-from .states import VerdictValue
+from .states import ImageState, VerdictValue
 from .verdicts import image_key
 
 PAGE_SIZE = 500
@@ -122,7 +124,7 @@ class ReviewPages(Part):
         with self._database.read() as connection:
             query = _listed(connection, images)
             if after is not None:
-                query = query.where(_is_after(connection, after, order))
+                query = query.where(sa.tuple_(*order.keys) > _keys_of(connection, after, order))
             found = connection.execute(query.order_by(*order.keys).limit(limit).offset(skip)).all()
             return _rows_of(connection, [row.image_id for row in found], columns)
 
@@ -146,15 +148,28 @@ class ReviewPages(Part):
         verdict = column("verdict")
         unreviewed = replace(images, verdicts=(VerdictValue.NONE,))
         with self._database.read() as connection:
-            query: sa.Select[Any] = sa.select(verdict, sa.func.count()).select_from(_source(images, order))
-            query = query.where(*images.conditions(connection)).group_by(verdict)
-            found = dict(map(tuple, connection.execute(query)))
+            if images.states and images == ImageFilter(states=images.states):
+                found = _verdicts_of_all(connection, images.states)
+            else:
+                query: sa.Select[Any] = sa.select(verdict, sa.func.count()).select_from(_source(images, order))
+                query = query.where(*images.conditions(connection)).group_by(verdict)
+                found = dict(map(tuple, connection.execute(query)))
             counts = {value: found.get(value, 0) for value in VerdictValue}
             if not counts[VerdictValue.NONE]:
                 return ReviewOverview(counts, None)
             query = sa.select(column("image_id")).select_from(_source(images, order))
             query = query.where(*unreviewed.conditions(connection)).order_by(*order.keys).limit(1)
             return ReviewOverview(counts, _place(connection, images, str(connection.scalar(query)), order))
+
+    def flags(self) -> set[str]:
+        """The flags that stored images have."""
+        stored = sa.exists().where(
+            images_table.c.call_id == checks.c.call_id,
+            images_table.c.idx == checks.c.idx,
+            images_table.c.state == ImageState.STORED,
+        )
+        found = self._scalars(sa.select(checks.c.flags).where(checks.c.flagged > 0, stored).distinct())
+        return {flag for flags in found for flag in flags}
 
     def counts(self, images: ImageFilter) -> ReviewCounts:
         """Count images by verdict, stars and flag."""
@@ -177,6 +192,28 @@ def _listed(connection: Connection, images: ImageFilter) -> sa.Select[Any]:
     return query.where(*images.conditions(connection))
 
 
+def _verdicts_of_all(connection: Connection, states: Sequence[ImageState]) -> dict[str, int]:
+    """Number of all images in some states, by verdict: counted in indexes, since to look at each would read the ledger.
+
+    Most have no verdict and are in one of these states, so the others are counted.
+    """
+    judged = sa.select(reviews.c.verdict, sa.func.count()).where(reviews.c.verdict != VerdictValue.NONE)
+    of_image = sa.and_(images_table.c.call_id == reviews.c.call_id, images_table.c.idx == reviews.c.idx)
+    left_out = images_table.c.state.in_([state for state in ImageState if state not in states])
+    hidden = sa.select(reviews.c.verdict, -sa.func.count()).join(images_table, of_image)
+    hidden = hidden.where(reviews.c.verdict != VerdictValue.NONE, left_out)
+    every = sa.select(sa.literal(VerdictValue.NONE.value), sa.func.count()).where(images_table.c.state.in_(states))
+    found: Counter[str] = Counter()
+    # One statement: an image that is stored, or judged, meanwhile counts once.
+    for verdict, number in connection.execute(
+        sa.union_all(every, judged.group_by(reviews.c.verdict), hidden.group_by(reviews.c.verdict))
+    ):
+        found[verdict] += number
+        if verdict != VerdictValue.NONE:
+            found[VerdictValue.NONE] -= number
+    return found
+
+
 def _source(images: ImageFilter, order: ImageOrder) -> Any:
     """Where the images are read from if nothing but which and how many is asked for."""
     return _JUDGED if images.is_judgement and order in _JUDGED_ORDERS else sa.table("catalog")
@@ -184,13 +221,12 @@ def _source(images: ImageFilter, order: ImageOrder) -> Any:
 
 def _place(connection: Connection, images: ImageFilter, image_id: str, order: ImageOrder) -> int:
     query: sa.Select[Any] = sa.select(sa.func.count()).select_from(_source(images, order))
-    before = ~_is_after(connection, image_id, order)
-    query = query.where(*images.conditions(connection), before, column("image_id") != image_id)
-    return int(connection.scalar(query) or 0)
+    here = _keys_of(connection, image_id, order)
+    return int(connection.scalar(query.where(*images.conditions(connection), sa.tuple_(*order.keys) < here)) or 0)
 
 
-def _is_after(connection: Connection, image_id: str, order: ImageOrder) -> sa.ColumnElement[bool]:
-    """Condition on rows: they come after an image."""
+def _keys_of(connection: Connection, image_id: str, order: ImageOrder) -> sa.Tuple:
+    """What an image is sorted by."""
     call_id, _ = image_key(image_id)
     query = sa.select(*order.keys).select_from(sa.table("catalog"))
     here = connection.execute(
@@ -199,7 +235,7 @@ def _is_after(connection: Connection, image_id: str, order: ImageOrder) -> sa.Co
     if here is None:
         raise BadInput(f"there is no image {image_id} in the catalog")
     values = [sa.literal(value, key.type) for value, key in zip(here, order.keys, strict=True)]
-    return sa.tuple_(*order.keys) > sa.tuple_(*values)
+    return sa.tuple_(*values)
 
 
 def _rows_of(connection: Connection, image_ids: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -15,10 +15,8 @@ from ..errors import BadInput
 from .conditions import rows_among
 from .database import Part
 from .schema import fields, images, insert_new, items, revision_requests, revisions
-from .states import ImageState, ItemState, RegenerationKind
+from .states import CLOSED, FINISHED, ImageState, ItemState, RegenerationKind
 from .verdicts import image_key
-
-_CLOSED = (ItemState.DELIVERED, ItemState.REFUSED, ItemState.LOST, ItemState.ERASED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Revision:
     @property
     def open(self) -> bool:
         """Whether it is still to be bought or delivered."""
-        return bool(self.reviewers) and self.state not in _CLOSED
+        return bool(self.reviewers) and self.state not in CLOSED
 
 
 class Revisions(Part):
@@ -113,7 +111,7 @@ class Revisions(Part):
         Args:
             retry_refused: Those, too, that the provider refused or that were lost.
         """
-        closed = (ItemState.DELIVERED, ItemState.ERASED) if retry_refused else _CLOSED
+        closed = FINISHED if retry_refused else CLOSED
         query = (
             sa.select(revisions)
             .outerjoin(items, items.c.id == revisions.c.item_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,11 +13,23 @@ from sqlalchemy.engine import Connection
 
 from ..errors import BadInput
 from ..values import batched
-from .conditions import first_rows, is_first_row, rows_among
+from .conditions import archived_images, first_rows, is_first_row, rows_among
 from .database import Part
 from .identity import Item, ItemKind, Rewrite, inputs_of
 from .items import states
-from .schema import calls, fields, images, insert_new, items, meta, rewrites, run_items, runs
+from .schema import (
+    archive_parts,
+    archived_rows,
+    calls,
+    fields,
+    images,
+    insert_new,
+    items,
+    meta,
+    rewrites,
+    run_items,
+    runs,
+)
 from .states import ImageState, ItemState
 
 REBUILT = "rebuilt"
@@ -113,22 +126,6 @@ class OpenItem:
     answer_lost: bool = False  # billed, and its answer never came: there is no image to fetch
 
 
-def find_run(found: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    """The run whose id begins like that.
-
-    Args:
-        found: What `Runs.all` gives.
-
-    Raises:
-        BadInput: None, or more than one.
-    """
-    matching = [row for row in found if row["run_id"].startswith(name)]
-    if len(matching) != 1:
-        what = "more than one run's id begins" if matching else "no run's id begins"
-        raise BadInput(f"{what} with {name!r}: `prefect-imagen status --all` lists them")
-    return matching[0]
-
-
 class Runs(Part):
     """The runs of a ledger."""
 
@@ -143,6 +140,7 @@ class Runs(Part):
             "mark": None if spec.mark is None else dict(spec.mark),
             "ended_at": None,
             "outcome": None,
+            "items": None,
         }
         row = {"id": spec.id, "reserved": 0, "spent": 0, "started_at": datetime.now(UTC)}
 
@@ -174,8 +172,15 @@ class Runs(Part):
         self._execute(sa.update(runs).where(runs.c.id == run_id).values(models=values))
 
     def finish(self, run_id: str, outcome: str) -> None:
-        """Record how a run ended."""
-        self._execute(sa.update(runs).where(runs.c.id == run_id).values(ended_at=datetime.now(UTC), outcome=outcome))
+        """Record how a run ended, and the number of its items."""
+        this = sa.update(runs).where(runs.c.id == run_id)
+
+        def operation(connection: Connection) -> None:
+            connection.execute(this.values(ended_at=datetime.now(UTC), outcome=outcome))
+            # Only now: the first statement has waited for those who add rows, and a later statement sees the rows.
+            connection.execute(this.values(items=COUNTED_ITEMS))
+
+        self._database.write(operation)
 
     def get(self, run_id: str) -> Mapping[str, Any]:
         """A run's row.
@@ -199,22 +204,47 @@ class Runs(Part):
         found: str | None = self._scalar(query)
         return found
 
-    def all(self) -> list[dict[str, Any]]:
-        """All runs, the latest first."""
-        counted = (
-            sa.select(sa.func.count(sa.distinct(run_items.c.item_id)))
-            .where(run_items.c.run_id == runs.c.id)
-            .scalar_subquery()
-        )
+    def find(self, name: str) -> str:
+        """Id of the run whose id begins like that.
+
+        Raises:
+            BadInput: None, or more than one.
+        """
+        begins = runs.c.id.startswith(name, autoescape=True)
+        # SQLite does not tell upper from lower case here.
+        matching = [one for one in self._scalars(sa.select(runs.c.id).where(begins)) if one.startswith(name)]
+        if len(matching) != 1:
+            what = "more than one run's id begins" if matching else "no run's id begins"
+            raise BadInput(f"{what} with {name!r}: `prefect-imagen status --all` lists them")
+        return str(matching[0])
+
+    def all(self, *, only: str | None = None) -> list[dict[str, Any]]:
+        """All runs, the latest first, or one, each with the number of its items."""
+        known = sa.func.coalesce(runs.c["items"], COUNTED_ITEMS)
+        return self._listed(known.label("items"), *([runs.c.id == only] if only is not None else []))
+
+    def brief(self) -> list[dict[str, Any]]:
+        """All runs, the latest first, each with the number of its rows in place of that of its items.
+
+        It is quick for runs that have not ended, too: their items are counted row by row.
+        """
+        mine = run_items.c.run_id == runs.c.id
+        last = sa.select(sa.func.max(run_items.c.position)).where(mine).scalar_subquery()
+        # Of a run whose rows were moved out, few are left to be counted.
+        left = sa.select(sa.func.count()).select_from(run_items).where(mine).scalar_subquery()
+        moved = sa.cast(_moved("rows"), sa.BigInteger)
+        return self._listed(sa.case((moved > 0, left + moved), else_=sa.func.coalesce(last, -1) + 1).label("rows"))
+
+    def _listed(self, size: sa.ColumnElement[int], *which: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
         query = sa.select(
             runs.c.id.label("run_id"),
             *(runs.c[name] for name in ("started_at", "ended_at", "outcome", "model")),
             *(runs.c[name] for name in ("edition", "tags", "destination")),
-            counted.label("items"),
+            size,
             *(runs.c[name].label(f"{name}_credits") for name in ("budget", "spent", "reserved")),
             *(runs.c[name] for name in ("flow_run_id", "flow_run_name", "flow_run_url")),
         ).order_by(runs.c.started_at.desc())
-        return [dict(row._mapping) for row in self._rows(query)]
+        return [dict(row._mapping) for row in self._rows(query.where(*which))]
 
     def by_delivery(self, item_ids: Sequence[str], run_id: str | None = None) -> dict[str, list[str]]:
         """Items grouped by the run they are delivered for: the latest run that wants them and has a destination.
@@ -291,7 +321,9 @@ class Runs(Part):
             .select_from(images)
             .join(mine, mine.c.item_id == images.c.item_id)
             .where(images.c.state == ImageState.STORED)
+            .scalar_subquery()
         )
+        moved = sa.select(archived_rows).where(archived_rows.c.run_id == run_id)
         counted_texts = (
             sa.select(sa.func.count(sa.distinct(items.c.rewrite_id)), sa.func.count(sa.distinct(rewrites.c.item_id)))
             .select_from(items)
@@ -306,13 +338,16 @@ class Runs(Part):
             if run is None:
                 raise KeyError(run_id)
             rows, owned = connection.execute(counted_rows).one()
-            states = {ItemState(state): count for state, count in connection.execute(by_state)}
+            states = Counter({ItemState(state): count for state, count in connection.execute(by_state)})
+            for line in connection.execute(moved).mappings():
+                states[ItemState(line["item_state"])] += line["items"]
+                rows, owned = rows + line["rows"], owned + line["owned"]
             texts, written = connection.execute(counted_texts).one()
             return RunProgress(
                 rows=rows,
                 items={**dict.fromkeys(ItemState, 0), **states},
                 owned=owned,
-                images=connection.scalar(stored) or 0,
+                images=int(connection.scalar(sa.select(stored + archived_images(run_id, "stored"))) or 0),
                 **fields(run, "spent", "reserved", "budget"),
                 texts=texts,
                 written=written,
@@ -339,9 +374,20 @@ class Runs(Part):
         )
 
 
+def _moved(name: str) -> sa.ScalarSelect[int]:
+    """SQL expression for a run's rows, or what else of it, in archives."""
+    sums = sa.func.coalesce(sa.func.sum(archived_rows.c[name]), 0)
+    return sa.select(sums).where(archived_rows.c.run_id == runs.c.id).scalar_subquery()
+
+
+_ASKED = sa.select(sa.func.count(sa.distinct(run_items.c.item_id))).where(run_items.c.run_id == runs.c.id)
+COUNTED_ITEMS = sa.cast(_ASKED.scalar_subquery() + _moved("items"), sa.BigInteger)
+"""SQL expression for the number of a run's items, for which all its rows are read."""
+
+
 def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> None:
     """Add source rows to a run, and their items to the ledger as far as they are new."""
-    batch = _settled(connection, rows)
+    batch = _not_archived(connection, run_id, _settled(connection, rows))
     if not batch:
         return
     now = datetime.now(UTC)
@@ -370,17 +416,26 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
             for row in batch
         ],
     )
-    delivered = sa.select(items.c.id).where(items.c.state == ItemState.DELIVERED)
+    delivered = sa.exists().where(items.c.id == run_items.c.item_id, items.c.state == ItemState.DELIVERED)
     connection.execute(
         sa.update(run_items)
         .where(
             run_items.c.run_id == run_id,
             run_items.c.position.between(batch[0].position, batch[-1].position),
-            run_items.c.item_id.in_(delivered),
+            delivered,
             ~sa.exists().where(calls.c.run_id == run_id, calls.c.item_id == run_items.c.item_id),
         )
         .values(owned=True)
     )
+    count_anew(connection, run_id)
+
+
+def count_anew(connection: Connection, run_id: str) -> None:
+    """Forget how many items a run asks for, once rows were added. Whoever counts them waits until they are there."""
+    connection.execute(sa.update(runs).where(runs.c.id == run_id).values(items=None))
+
+
+_TEXTS_UNKNOWN = sa.and_(items.c.state != ItemState.ERASED, items.c.archive_part.is_(None))
 
 
 def _fill_in(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -390,7 +445,7 @@ def _fill_in(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     names = ("model", "prompt", "parameters", "inputs", "edition", "repeat", "rewrite_id", "variation")
     connection.execute(
         sa.update(items)
-        .where(items.c.id == sa.bindparam("this"), items.c.prompt == "", items.c.state != ItemState.ERASED)
+        .where(items.c.id == sa.bindparam("this"), items.c.prompt == "", _TEXTS_UNKNOWN)
         .values({items.c[name]: sa.bindparam(f"new_{name}", type_=items.c[name].type) for name in names}),
         [{"this": row["id"], **{f"new_{name}": row.get(name) for name in names}} for row in rows],
     )
@@ -422,6 +477,17 @@ def _settled(connection: Connection, rows: Iterable[RunItem]) -> list[RunItem]:
     ids = {item.id for row in batch for item in (row.item, *row.alternatives)}
     known = states(connection, sorted(ids))
     return [replace(row, item=row.settled(known), alternatives=(), active_index=0) for row in batch]
+
+
+def _not_archived(connection: Connection, run_id: str, batch: list[RunItem]) -> list[RunItem]:
+    """Rows without those that an archive has of the same run, which goes on: they are counted already."""
+    mine = sa.select(archived_rows.c.archive_id).where(archived_rows.c.run_id == run_id, archived_rows.c["items"] > 0)
+    if connection.scalar(mine.limit(1)) is None:
+        return batch
+    query = sa.select(items.c.id).join(archive_parts, archive_parts.c.number == items.c.archive_part)
+    query = query.where(archive_parts.c.archive_id.in_(mine))
+    gone = {row.id for row in rows_among(connection, query, items.c.id, {row.item.id for row in batch})}
+    return [row for row in batch if row.item.id not in gone]
 
 
 def _switch_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> int:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator
 
 from .identity import ItemKind
-from .states import CallOutcome, ImageState, ItemState, RegenerationKind, RunOutcome, VerdictValue
+from .states import ArchiveState, CallOutcome, ImageState, ItemState, RegenerationKind, RunOutcome, VerdictValue
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -65,8 +65,8 @@ class FreeText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None:
-            return None
+        if value is None or (value.isascii() and "\x00" not in value):
+            return value
         return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
@@ -129,6 +129,7 @@ runs = sa.Table(
     sa.Column("outcome", sa.Text),
     sa.Column("warned", sa.Boolean, comment="whether it was said that the budget is nearly used"),
     sa.Column("mark", JsonText, comment="how its images are marked; null: not at all"),
+    sa.Column("items", sa.BigInteger, comment="that it asks for, counted when it ended; null: count them"),
     _one_of("imagen_runs", "outcome", RunOutcome),
 )
 
@@ -140,7 +141,7 @@ items = sa.Table(
     sa.Column("prompt", sa.Text, nullable=False),
     sa.Column("parameters", JsonText, nullable=False),
     sa.Column("inputs", JsonText, comment="pictures that go in: by the parameter that names each, its hash"),
-    sa.Column("edition", sa.Text, nullable=False),
+    sa.Column("edition", sa.Text, nullable=False, index=True),
     sa.Column("repeat", sa.Integer, nullable=False),
     sa.Column("kind", sa.Text, nullable=False, server_default="image", comment="image, or rewrite: a text"),
     sa.Column("rewrite_id", sa.Text, comment="of an image: the rewrite whose text is to be sent"),
@@ -150,6 +151,9 @@ items = sa.Table(
     sa.Column("holder_id", sa.Text, index=True),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column(
+        "archive_part", sa.BigInteger, comment="of one whose rows were moved out: which archive, and how it stood"
+    ),
     _one_of("imagen_items", "kind", ItemKind),
     _one_of("imagen_items", "state", ItemState),
 )
@@ -177,7 +181,7 @@ calls = sa.Table(
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("run_id", sa.Text, nullable=False, index=True),
     sa.Column("holder_id", sa.Text, nullable=False),
-    sa.Column("outcome", sa.Text, nullable=False, index=True),
+    sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("billed", sa.Boolean, comment="null: not known"),
     sa.Column("reserved", sa.BigInteger, nullable=False),
     sa.Column("settled", sa.BigInteger),
@@ -192,7 +196,7 @@ calls = sa.Table(
     sa.Column("reason", FreeText),
     sa.Column("inference_id", FreeText),
     sa.Column("request_id", FreeText),
-    sa.Column("sent_at", UtcDateTime, nullable=False),
+    sa.Column("sent_at", UtcDateTime, nullable=False, index=True),
     sa.Column("ended_at", UtcDateTime),
     sa.Column("provider", sa.Text, comment="whose account it is on"),
     sa.Column("origin", sa.Text, comment="the API: scheme, host and port, or sandbox"),
@@ -203,14 +207,23 @@ calls = sa.Table(
     _one_of("imagen_calls", "outcome", CallOutcome),
 )
 
-# At most one call of an item is in flight.
-ONE_IN_FLIGHT = sa.Index(
-    "imagen_calls_one_in_flight",
-    calls.c.item_id,
-    unique=True,
-    sqlite_where=calls.c.outcome == sa.literal_column(f"'{CallOutcome.SENT}'"),
-    postgresql_where=calls.c.outcome == sa.literal_column(f"'{CallOutcome.SENT}'"),
+# What all calls add up to is read from here alone: the rows are ten times as long. The values repeat, and PostgreSQL
+# keeps equal ones once.
+CALLS_BY_OUTCOME = sa.Index(
+    "imagen_calls_by_outcome",
+    *(calls.c[name] for name in ("outcome", "billed", "provider", "origin", "key_fingerprint", "settled", "reserved")),
 )
+
+# At most one call of an item is in flight.
+_IN_FLIGHT = calls.c.outcome == sa.literal_column(f"'{CallOutcome.SENT}'")
+ONE_IN_FLIGHT = sa.Index("imagen_calls_one_in_flight", calls.c.item_id, unique=True, sqlite_where=_IN_FLIGHT)
+
+
+@sa.event.listens_for(ONE_IN_FLIGHT, "before_create")
+def _narrow(index: sa.Index, connection: Connection, **_: object) -> None:
+    """Say the same to PostgreSQL: here, since to name its option above would load its dialect for every ledger."""
+    index.dialect_options[connection.dialect.name]["where"] = _IN_FLIGHT
+
 
 images = sa.Table(
     "imagen_images",
@@ -242,6 +255,7 @@ images = sa.Table(
 )
 
 IMAGES_BY_TIME = sa.Index("imagen_images_by_time", images.c.requested_at, images.c.call_id, images.c.idx)
+IMAGES_BY_STATE = sa.Index("imagen_images_by_state", images.c.state)
 
 # The text that a language model wrote: of a delivered item of the kind `rewrite`.
 rewrites = sa.Table(
@@ -367,6 +381,7 @@ reviews = sa.Table(
     sa.Column("reviewed_at", UtcDateTime, nullable=False),
     sa.Column("reason", FreeText, comment="of the verdict"),
     sa.Column("note", FreeText),
+    sa.Column("note_at", UtcDateTime),
     sa.Column("sha256", sa.Text, comment="of the image that was looked at last"),
     _one_of("imagen_reviews", "verdict", VerdictValue),
 )
@@ -447,17 +462,109 @@ history = sa.Table(
     sa.Column("at", UtcDateTime, nullable=False),
 )
 
+# Files that rows of finished items were moved to. The items themselves keep their ids and states, without their texts.
+archives = sa.Table(
+    "imagen_archives",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("holder_id", sa.Text, nullable=False, comment="the process that worked on it last"),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("selection", JsonText, nullable=False, comment="which items were meant"),
+    sa.Column("files", JsonText, comment="rows, bytes and hash of each, once all are stored"),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    _one_of("imagen_archives", "state", ArchiveState),
+)
+
+# Items of an archive that stood alike: where all their stored images are, and how many an item has.
+archive_parts = sa.Table(
+    "imagen_archive_parts",
+    metadata,
+    _number(),
+    sa.Column("archive_id", sa.Text, nullable=False),
+    sa.Column("destinations", JsonText, nullable=False),
+    sa.Column("stored", sa.Integer, nullable=False, comment="images of an item"),
+    sa.Column("quarantined", sa.Integer, nullable=False, comment="images of an item"),
+    sa.Column("damaged", sa.Integer, nullable=False, comment="stored images of an item"),
+    sa.Column("items", sa.BigInteger, nullable=False, comment="how many there are"),
+    sa.UniqueConstraint("archive_id", "destinations", "stored", "quarantined", "damaged"),
+)
+
+# Items whose rows are in files and not deleted yet, with a hash of these rows.
+archive_work = sa.Table(
+    "imagen_archive_work",
+    metadata,
+    sa.Column("item_id", sa.Text, primary_key=True),
+    sa.Column("archive_id", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Index("imagen_archive_work_by_archive", "archive_id", "item_id"),
+)
+
+# What the calls that were moved out amount to. What is not known of a call is an empty text here: it is a key.
+archived_calls = sa.Table(
+    "imagen_archived_calls",
+    metadata,
+    sa.Column("archive_id", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("provider", sa.Text, primary_key=True),
+    sa.Column("origin", sa.Text, primary_key=True),
+    sa.Column("key_fingerprint", sa.Text, primary_key=True),
+    sa.Column("outcome", sa.Text, primary_key=True),
+    sa.Column("billed", sa.Boolean, primary_key=True),
+    sa.Column("item_state", sa.Text, primary_key=True),
+    sa.Column("sent_from", UtcDateTime, primary_key=True, comment="beginning of the quarter of an hour"),
+    sa.Column("calls", sa.BigInteger, nullable=False),
+    sa.Column("settled", sa.BigInteger, nullable=False),
+    sa.Column("images", sa.BigInteger, nullable=False, comment="stored"),
+)
+
+# What the rows of runs that were moved out amount to.
+archived_rows = sa.Table(
+    "imagen_archived_rows",
+    metadata,
+    sa.Column("archive_id", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("item_state", sa.Text, primary_key=True),
+    *(
+        sa.Column(name, sa.BigInteger, nullable=False)
+        for name in ("rows", "items", "owned", "images", "quarantined", "damaged")
+    ),
+)
+
+
+# What SQLite is to expect of indexes: rows of the table, and rows for one value. It has no statistics of its own, and
+# would take an outcome that most calls have for as rare as the calls of one item.
+EXPECTED_ROWS = {
+    "ix_imagen_items_state": "1000000 10000",
+    "ix_imagen_items_holder_id": "1000000 100000",
+    "imagen_calls_by_outcome": "1000000 10000 10000 10000 10000 10000 10000 10000",
+    "ix_imagen_reviews_verdict": "1000000 10000",
+    "imagen_images_by_state": "1000000 900000",
+}
+
 
 def fields(record: object, *names: str) -> dict[str, Any]:
     """Some fields of a record, by name: values for columns of the same names."""
     return {name: getattr(record, name) for name in names}
 
 
-def insert_new(connection: Connection, table: sa.Table) -> Any:
+def insert_new(connection: Connection, table: sa.TableClause) -> Any:
     """An insert that skips rows whose key exists."""
     # That of PostgreSQL takes time to load, and most ledgers are in SQLite.
     dialect: Any = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
     return dialect.insert(table).on_conflict_do_nothing()
+
+
+def insert_or_add(connection: Connection, table: sa.Table) -> Any:
+    """An insert that adds to the numbers of a row whose key exists."""
+    dialect: Any = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    insert = dialect.insert(table)
+    numbers = [column.name for column in table.c if not column.primary_key]
+    return insert.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns),
+        set_={name: table.c[name] + insert.excluded[name] for name in numbers},
+    )
 
 
 # A call's cost over its images: the remainder goes to the first ones, so that the rows add up to the call exactly.

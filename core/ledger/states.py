@@ -62,6 +62,16 @@ class ItemState(enum.StrEnum):
     ERASED = "erased"
 
 
+UNSETTLED = (CallOutcome.SENT, CallOutcome.UNKNOWN)
+"""What these calls cost is not known: at most what was reserved for them."""
+
+FINISHED = (ItemState.DELIVERED, ItemState.ERASED)
+"""Nothing is left to do for these items, and no run asks for them again."""
+
+CLOSED = (*FINISHED, ItemState.REFUSED, ItemState.LOST)
+"""Nothing is left to do for these items unless somebody asks for them again."""
+
+
 class RunOutcome(enum.StrEnum):
     """How a run ended."""
 
@@ -87,6 +97,16 @@ class RegenerationKind(enum.StrEnum):
     SEED = "seed"
     PROMPT = "prompt"
     PARAMETERS = "parameters"
+
+
+class ArchiveState(enum.StrEnum):
+    """How far the rows of an archive have moved."""
+
+    WRITING = "writing"  # its files are being written; the ledger has all rows
+    WRITTEN = "written"  # its files are stored and verified; rows are being moved out
+    MOVED = "moved"
+    RESTORING = "restoring"  # rows are being put back
+    RESTORED = "restored"
 
 
 def buyable_states(unknown: UnknownPolicy, *, retry_refused: bool) -> tuple[ItemState, ...]:

@@ -243,9 +243,9 @@ def _verdict(row: sa.Row[Any]) -> Verdict:
 _ALL = sa.select(verdicts).order_by(verdicts.c.number)
 
 
-def _set(moment: str | None, *names: str) -> sa.Update:
+def _set(moment: str, *names: str) -> sa.Update:
     """Set some columns of a review to those of a verdict, if it is not older than what they were set from."""
-    since = reviews.c[moment] if moment is not None else reviews.c.reviewed_at
+    since = reviews.c[moment]
     values = {name: sa.bindparam(f"new_{name}", type_=reviews.c[name].type) for name in names}
     said = sa.bindparam("new_at", type_=reviews.c.reviewed_at.type)
     return (
@@ -263,6 +263,6 @@ def _set(moment: str | None, *names: str) -> sa.Update:
 _PARTS = (
     (_set("verdict_at", "verdict", "reason"), "new_verdict"),
     (_set("stars_at", "stars"), "new_stars"),
-    (_set(None, "note"), "new_note"),
-    (_set(None, "reviewer", "sha256"), "new_id"),
+    (_set("note_at", "note"), "new_note"),
+    (_set("reviewed_at", "reviewer", "sha256"), "new_id"),
 )

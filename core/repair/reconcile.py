@@ -9,6 +9,8 @@ stranger    an image of this ledger, and it does not know the call   taken in, a
             or how it ended: the ledger is an older copy
 behind      the marker there says so, too                            the ledger may buy again
 foreign     anything else                                            left
+
+Images whose rows were moved into an archive are only counted: the ledger does not know their sizes and hashes any more.
 """
 
 from __future__ import annotations
@@ -85,6 +87,7 @@ class ReconcileReport:
         recorded: Images that the ledger says are there.
         counts: Differences by kind.
         mended: Differences that were mended.
+        archived: Objects of items whose rows were moved into an archive.
         lost: Missing images that could not be fetched or copied any more, and are marked lost now.
         findings: The differences, at most 1,000 of them.
     """
@@ -95,6 +98,7 @@ class ReconcileReport:
     counts: dict[str, int] = field(default_factory=dict)
     mended: int = 0
     lost: int = 0
+    archived: int = 0
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -170,7 +174,7 @@ class _Reconcile:
         self._behind: int | None = None
         self._missing: list[tuple[int, StoredImage]] = []
         self._unnoted: list[tuple[int, StoredImage, ObjectInfo | None]] = []
-        self._objects = self._recorded = self._lost = 0
+        self._objects = self._recorded = self._lost = self._archived = 0
         self.findings: list[Finding] = []
 
     # --- comparing --------------------------------------------------------------------------------------------------
@@ -210,9 +214,13 @@ class _Reconcile:
         found = [(info, read_object(info)) for info in heads]
         call_ids = {image.call_id for _, image in found if image is not None}
         known = self._ledger.deliveries.statuses(call_ids, self._store.destination)
+        archived = self._ledger.archives.places([image.item_id for _, image in found if image is not None])
         for info, image in found:
             if image is None or image.ledger_id not in (None, self._ledger.id):
                 self._find(FindingKind.FOREIGN, info.key, None, "not an image of this ledger")
+                continue
+            if image.item_id in archived:
+                self._archived += 1
                 continue
             image_id = f"{image.call_id}-{image.index}"
             status = known.get((image.call_id, image.index))
@@ -354,5 +362,6 @@ class _Reconcile:
             counts,
             sum(finding.mended is not None for finding in self.findings),
             self._lost,
+            self._archived,
             tuple(self.findings[:_LISTED]),
         )

@@ -9,7 +9,6 @@ from typing import Any
 from ..errors import BadInput
 from ..export.columns import Kind, plain
 from ..ledger import ImageFilter, ImageState, Ledger, VerdictValue
-from ..ledger.runs import find_run
 from ..money import usd_to_credits
 from ..request import ImageChoice
 
@@ -40,7 +39,7 @@ def image_filter(
         raise BadInput(f"--flag: {ANY} and {NONE} stand alone")
     group = choice.duplicates
     return ImageFilter(
-        run_id=find_run(ledger.runs.all(), choice.run)["run_id"] if choice.run is not None else None,
+        run_id=ledger.runs.find(choice.run) if choice.run is not None else None,
         edition=choice.edition,
         tags=choice.tags,
         model=choice.model,

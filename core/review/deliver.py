@@ -25,7 +25,7 @@ from ..files import AtomicFile
 from ..ledger import Handover, ImageFilter, Ledger, VerdictValue
 from ..money import credits_to_usd, format_usd
 from ..provenance import SIDECAR, SIDECAR_TYPE, C2pa, Marked, Marking, MarkMode, examine
-from ..storage import ChecksumMismatch, KeyTaken, KeyTemplate, ObjectStore, S3Options, open_store, safe_segment
+from ..storage import ChecksumMismatch, KeyTaken, KeyTemplate, ObjectStore, S3Options, open_place, safe_segment
 from ..storage.sources import Sources
 from ..values import batched
 from .choice import iso
@@ -192,7 +192,7 @@ def deliver(
     if isinstance(to, str) and to.lower().endswith(".zip"):
         report = _zip(to, wanted, Sources.of(options), options)
         return replace(report, changed=tuple(changed))
-    store = open_store(to, **(options if to.startswith("s3://") else {})) if isinstance(to, str) else to
+    store = open_place(to, options) if isinstance(to, str) else to
     known = getattr(store, "options", None)
     sources = Sources(known) if isinstance(known, S3Options) else Sources.of(options)
     delivery = _Delivery(ledger, store, sources, say)
@@ -466,7 +466,7 @@ def _put_zip(path: Path, to: str, options: Mapping[str, Any]) -> str:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if "://" in to:
         place, _, name = to.rpartition("/")
-        store = open_store(place, **(options if place.startswith("s3://") else {}))
+        store = open_place(place, options)
         return store.put(name, path, sha256=digest, content_type="application/zip", overwrite=True).uri
     target = Path(to).expanduser().absolute()
     try:

@@ -65,8 +65,8 @@ def read_order(text: str | None) -> ImageOrder:
 
 def choices(ledger: Ledger) -> dict[str, Any]:
     """What a form offers to filter by."""
-    runs = ledger.runs.all()
-    flags = sorted(ledger.review.counts(ImageFilter()).flags)
+    runs = ledger.runs.brief()
+    flags = sorted(ledger.review.flags())
     return {
         "fields": [*_OPTIONS, "order"],
         "flags": [ANY, NONE, *flags] if flags else [],
@@ -78,7 +78,7 @@ def choices(ledger: Ledger) -> dict[str, Any]:
 
 
 def _name(run: Mapping[str, Any]) -> str:
-    return f"{run['started_at']:%Y-%m-%d %H:%M} {run['edition'] or run['run_id'][:8]} ({run['items']:,})"
+    return f"{run['started_at']:%Y-%m-%d %H:%M} {run['edition'] or run['run_id'][:8]} ({run['rows']:,})"
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -299,10 +299,9 @@ def test_a_hundred_thousand_rows_take_no_more_memory_than_a_few(large: Path, tmp
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
-    with LocalS3(tmp_path_factory.mktemp("s3")) as server:
-        server.create_bucket("exports")
-        yield server
+def s3(s3_server: LocalS3) -> LocalS3:
+    s3_server.create_bucket("exports")
+    return s3_server
 
 
 FORMULAS = [

@@ -22,7 +22,7 @@ from prefect_imagen.core.ledger import (
     Unbilled,
     Unknown,
 )
-from prefect_imagen.core.ledger.calls import begin, settle
+from prefect_imagen.core.ledger.calls import begin, record, settle
 from prefect_imagen.core.ledger.schema import calls, images
 from prefect_imagen.core.request import UnknownPolicy
 
@@ -378,3 +378,23 @@ def test_two_calls_of_one_item_in_one_group(harness: Any) -> None:
     assert [one.recorded for one in settled] == [True, True, False]
     assert harness.state(item_id) is ItemState.GENERATED
     assert harness.money() == (0, PRICE)
+
+
+def test_few_statements_follow_the_one_that_locks_the_money(harness: Any) -> None:
+    """All processes of a run wait for that row until the commit, and each statement is a round trip."""
+    ended, next_ = harness.plan(2)
+    call_id = harness.send(ended)
+    harness.ledger.items.claim([next_])
+    intent = harness.intent(next_)
+    told: list[str] = []
+    sa.event.listen(harness.ledger.engine, "before_cursor_execute", lambda *call: told.append(call[2]))
+    begun, settled = harness.ledger.write(lambda connection: record(connection, [intent, (call_id, answer())]))
+    assert begun is BeginResult.YES
+    assert settled.recorded
+    first = next(place for place, statement in enumerate(told) if statement.startswith("UPDATE imagen_runs"))
+    assert [statement.split()[:3] for statement in told[first + 1 :]] == [
+        ["UPDATE", "imagen_items", "SET"],
+        ["UPDATE", "imagen_runs", "SET"],
+        ["INSERT", "INTO", "imagen_calls"],
+    ]
+    assert harness.money() == (RESERVE, PRICE)

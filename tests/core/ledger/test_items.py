@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+import uuid
+
 import pytest
-from prefect_imagen.core.ledger import Item
+from prefect_imagen.core.ledger import Item, new_call_id
 from prefect_imagen.core.providers import ImageRequest
 from prefect_imagen.core.values import canonical_json
 
@@ -83,3 +87,16 @@ def test_canonical_json_has_one_form() -> None:
     assert canonical_json({"b": [1, None], "a": "é"}) == '{"a":"é","b":[1,null]}'
     with pytest.raises(ValueError, match="JSON"):
         canonical_json(float("nan"))
+
+
+def test_ids_of_calls_are_in_the_order_of_time_and_all_different(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [1, 1_800_000_000_000, 1_800_000_000_001, 2**48 - 1]
+    monkeypatch.setattr(time, "time_ns", lambda: moment * 1_000_000)
+    made = []
+    for moment in times:
+        made.append({new_call_id() for _ in range(1000)})
+        assert len(made[-1]) == 1000
+        parsed = [uuid.UUID(name.removeprefix("pi-")) for name in made[-1]]
+        assert {(one.version, one.variant, one.int >> 80) for one in parsed} == {(7, uuid.RFC_4122, moment)}
+        assert all(one.hex == name.removeprefix("pi-") for one, name in zip(parsed, made[-1], strict=True))
+    assert all(max(one) < min(later) for one, later in itertools.pairwise(made))

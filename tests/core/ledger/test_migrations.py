@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from prefect_imagen.core.ledger import ItemState, Ledger, LedgerNotUsable, Verdict, migrations
 from prefect_imagen.core.ledger.engine import normalise_url
-from prefect_imagen.core.ledger.schema import metadata
+from prefect_imagen.core.ledger.schema import metadata, runs
 
 FAL = ("fal", "https://queue.fal.run")
 RENAMED = {"imagen_caps": "imagen_budgets", "imagen_spending": "imagen_budget_windows"}
@@ -24,6 +25,9 @@ DATA = Path(__file__).parents[2] / "data"
 ACCOUNT = [{"provider": "aimlapi", "origin": "https://api.aimlapi.com", "address": None}]
 REVIEW = tuple(
     f"imagen_{name}" for name in ("verdicts", "reviews", "checks", "revisions", "revision_requests", "handovers")
+)
+ARCHIVES = tuple(
+    f"imagen_{name}" for name in ("archives", "archive_parts", "archive_work", "archived_calls", "archived_rows")
 )
 
 
@@ -122,7 +126,7 @@ def test_the_fixture_is_a_ledger_of_version_1(version_1: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize(("version", "create"), [(1, True), (1, False), *((n, True) for n in range(6, 13))])
+@pytest.mark.parametrize(("version", "create"), [(1, True), (1, False), *((n, True) for n in range(6, 18))])
 def test_a_migrated_ledger_is_like_a_new_one(
     database: str, new: str, open_ledger: OpenLedger, version: int, create: bool
 ) -> None:
@@ -183,7 +187,7 @@ def test_a_ledger_of_version_6_keeps_every_row_and_goes_on(version_6: str, open_
     ledger = open_ledger(version_6)
     after = everything(version_6, before)
     assert after.pop("imagen_history") == []
-    assert all(after.pop(name) == [] for name in ("imagen_marks", *REVIEW))
+    assert all(after.pop(name) == [] for name in ("imagen_marks", *REVIEW, *ARCHIVES))
     assert after.pop("imagen_accounts") == ACCOUNT
     for found in (before, after):
         found["imagen_meta"] = [row for row in found["imagen_meta"] if row["key"] != "schema_version"]
@@ -212,7 +216,7 @@ def test_a_ledger_of_version_7_keeps_every_row_and_gets_marks(database: str, ope
     before = everything(database)
     ledger = open_ledger(database)
     after = everything(database, before)
-    assert all(after.pop(name) == [] for name in ("imagen_marks", *REVIEW))
+    assert all(after.pop(name) == [] for name in ("imagen_marks", *REVIEW, *ARCHIVES))
     assert after.pop("imagen_accounts") == ACCOUNT
     for found in (before, after):
         found["imagen_meta"] = [row for row in found["imagen_meta"] if row["key"] != "schema_version"]
@@ -227,7 +231,7 @@ def test_a_ledger_of_version_7_keeps_every_row_and_gets_marks(database: str, ope
     assert (ledger.marks.number("file:///a"), ledger.marks.number("file:///b")) == (9, 0)
 
 
-@pytest.mark.parametrize("version", [8, 9, 10, 11, 12, 13])
+@pytest.mark.parametrize("version", [8, 9, 10, 11, 12, 13, 14, 15, 16, 17])
 def test_a_ledger_of_a_later_version_keeps_every_row_and_goes_on(
     database: str, open_ledger: OpenLedger, version: int
 ) -> None:
@@ -237,16 +241,28 @@ def test_a_ledger_of_a_later_version_keeps_every_row_and_goes_on(
     after = everything(database, before)
     new = {name: after.pop(name) for name in set(after) - set(before)}
     assert new.pop("imagen_accounts", ACCOUNT) == ACCOUNT
-    assert set(new) == (set(REVIEW) if version < 10 else set())
+    assert set(new) == {*(REVIEW if version < 10 else ()), *(ARCHIVES if version < 16 else ())}
     assert not any(new.values())
     for found in (before, after):
         found["imagen_meta"] = [row for row in found["imagen_meta"] if row["key"] != "schema_version"]
+    if version == 16:  # where a note was lost that somebody had said before something else
+        [review] = [row for row in before["imagen_reviews"] if row["idx"] == 1]
+        [image] = [row for row in before["catalog"] if row["image_id"] == "pi-00000000000000000000000000000001-1"]
+        assert (review["note"], image["review_note"]) == (None, None)
+        review["note"] = image["review_note"] = "too dark"
     assert after == before
+    asked = {(row["run_id"], row["item_id"]) for row in before["imagen_run_items"]}
+    counted = Counter(run_id for run_id, _ in asked)
+    ended = {row["id"] for row in before["imagen_runs"] if row["ended_at"] is not None}
+    with ledger.read() as connection:
+        kept = dict(map(tuple, connection.execute(sa.select(runs.c.id, runs.c["items"]))))
+    assert kept == {run_id: counted[run_id] if run_id in ended else None for run_id in kept}
+    assert {row["run_id"]: row["items"] for row in ledger.runs.all()} == {run_id: counted[run_id] for run_id in kept}
     with ledger.read() as connection:
         sellers = {(ACCOUNT[0]["provider"], ACCOUNT[0]["origin"]), *([FAL] if version > 12 else ())}
         assert set(connection.execute(sa.text("SELECT provider, origin FROM imagen_calls"))) == sellers
     assert {row["api_origin"] for row in ledger.catalog.rows()} <= {origin for _, origin in sellers}
-    assert {budget.provider for budget in ledger.budgets.states()} == {None}
+    assert {budget.provider for budget in ledger.budgets.states()} == {None, *(["fal"] if version > 13 else [])}
     assert ledger.marks.number("file:///a") == 3
     assert ledger.marks.advance("s3://bucket/b", 40) == 41
     first, second = (f"pi-00000000000000000000000000000001-{index}" for index in (0, 1))
@@ -257,7 +273,9 @@ def test_a_ledger_of_a_later_version_keeps_every_row_and_goes_on(
     assert row["inputs"] == (f'{{"image": "{"cd" * 32}"}}' if version > 11 else None)
     known = ledger.verdicts.latest([first, second])
     assert {image: (str(one.verdict), one.stars, one.note) for image, one in known.items()} == (
-        {first: ("approved", 4, "for the cover"), second: ("rejected", 0, None)} if version >= 10 else {}
+        {first: ("approved", 4, "for the cover"), second: ("rejected", 0, "too dark" if version > 15 else None)}
+        if version >= 10
+        else {}
     )
     ledger.verdicts.record([Verdict(first, "eve", stars=1)])
     assert [one.stars for one in ledger.verdicts.of(first)][-1] == 1

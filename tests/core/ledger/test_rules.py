@@ -58,5 +58,5 @@ def test_every_change_of_an_item_and_its_calls_is_in_its_history(harness: Any) -
         (second, "sent", "unknown"),
     ]
     assert [one.at for one in changes] == sorted(one.at for one in changes)
-    assert abs(changes[-1].at - harness.call(second).ended_at).total_seconds() < 5
+    assert abs(changes[-1].at - harness.call(second).ended_at).total_seconds() < 60
     assert {row.subject for row in harness.rows(history)} > {item, other, first, second}

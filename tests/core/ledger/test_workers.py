@@ -178,7 +178,7 @@ def test_the_heart_beats_and_survives_an_outage(
 
     monkeypatch.setattr(Worker, "beat", beat)
     _ = ledger.worker
-    assert three.wait(10)
+    assert three.wait(60)
 
 
 def test_a_holder_is_registered_once_and_is_this_process(sqlite: str, open_ledger: OpenLedger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import sqlite3
 import subprocess
@@ -48,11 +49,11 @@ def test_what_waits_during_a_commit_is_committed_together(database: str, open_le
 
     def slow(connection: sa.Connection) -> None:
         entered.set()
-        assert go.wait(10)
+        assert go.wait(60)
 
     with ThreadPoolExecutor(41) as threads:
         first = threads.submit(ledger.write, slow)
-        assert entered.wait(10)
+        assert entered.wait(60)
         others = [threads.submit(ledger.write, put(f"k{n}")) for n in range(40)]
         queued(ledger, 40)
         go.set()
@@ -68,7 +69,7 @@ def test_an_operation_that_fails_fails_alone(database: str, open_ledger: OpenLed
 
     def slow(connection: sa.Connection) -> None:
         entered.set()
-        assert go.wait(10)
+        assert go.wait(60)
 
     def wrong(connection: sa.Connection) -> None:
         connection.execute(sa.insert(meta).values(key="half", value=""))
@@ -76,7 +77,7 @@ def test_an_operation_that_fails_fails_alone(database: str, open_ledger: OpenLed
 
     with ThreadPoolExecutor(12) as threads:
         first = threads.submit(ledger.write, slow)
-        assert entered.wait(10)
+        assert entered.wait(60)
         good = [threads.submit(ledger.write, put(f"a{n}")) for n in range(4)]
         bad = threads.submit(ledger.write, wrong)
         good += [threads.submit(ledger.write, put(f"b{n}")) for n in range(4)]
@@ -106,7 +107,7 @@ def test_a_deadlock_is_tried_again(postgres: str, open_ledger: OpenLedger) -> No
             connection.execute(sa.update(meta).where(meta.c.key == first).values(value=meta.c.value + "x"))
             if not seen:
                 seen.append(None)
-                met.wait(10)
+                met.wait(60)
             connection.execute(sa.update(meta).where(meta.c.key == second).values(value=meta.c.value + "x"))
 
         return operation
@@ -141,11 +142,11 @@ def test_close_finishes_what_was_asked_for(sqlite: str, open_ledger: OpenLedger)
 
     def slow(connection: sa.Connection) -> None:
         entered.set()
-        assert go.wait(10)
+        assert go.wait(60)
 
     with ThreadPoolExecutor(8) as threads:
         threads.submit(ledger.write, slow)
-        assert entered.wait(10)
+        assert entered.wait(60)
         waiting = [threads.submit(ledger.write, put(f"k{n}")) for n in range(5)]
         queued(ledger, 5)
         closing = threads.submit(ledger.close)
@@ -212,12 +213,35 @@ def test_whatever_happens_to_the_writer_nobody_waits_for_ever(
 def test_the_level_of_isolation_is_not_the_server_s(postgres: str, open_ledger: OpenLedger) -> None:
     """On a server whose default is another one, processes that share a ledger would lose conflicts without end."""
     ledger = open_ledger(f"{postgres}%20-cdefault_transaction_isolation%3Dserializable")
-    show = "SELECT current_setting('default_transaction_isolation'), current_setting('transaction_isolation')"
+    show = (
+        "SELECT reset_val, current_setting('transaction_isolation') FROM pg_settings "
+        "WHERE name = 'default_transaction_isolation'"
+    )
 
     def levels(connection: sa.Connection) -> tuple[str, ...]:
         return tuple(connection.exec_driver_sql(show).one())
 
     assert ledger.write(levels) == ledger.ask(levels) == ("serializable", "read committed")
+
+
+def test_a_connection_is_asked_once_whether_it_is_there_if_it_was_idle_or_is_to_be_read(
+    postgres: str, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each transaction would cost a round trip more. A question and a write can begin anew, a read cannot."""
+    ledger = open_ledger(postgres)
+    asked: list[Any] = []
+    monkeypatch.setattr(ledger.engine.dialect, "do_ping", asked.append)
+    monkeypatch.setattr("prefect_imagen.core.ledger.postgres._FRESH_SECONDS", math.inf)
+    ledger.write(put("a"))
+    assert ledger.has_readable_names
+    assert not asked
+    assert keys(ledger) == {"a"}
+    assert len(asked) == 1
+    monkeypatch.setattr("prefect_imagen.core.ledger.postgres._FRESH_SECONDS", 0.0)
+    assert keys(ledger) == {"a"}
+    assert len(asked) == 2
+    assert ledger.has_readable_names
+    assert len(asked) == 3
 
 
 def test_a_server_that_is_read_only_for_a_while_is_waited_for(postgres: str, open_ledger: OpenLedger) -> None:
@@ -270,7 +294,7 @@ def test_a_locked_sqlite_file_is_waited_for(
         done, _ = wait(waiting, timeout=0.7, return_when=FIRST_COMPLETED)
         assert not done, "written to a locked file, or given up"
         other.execute("ROLLBACK")
-        assert [future.result(20) for future in waiting] == [f"k{n}" for n in range(9)]
+        assert [future.result(60) for future in waiting] == [f"k{n}" for n in range(9)]
     other.close()
     assert len(keys(ledger)) == 9
 
@@ -283,13 +307,13 @@ def test_patience_with_a_database_ends_for_all_at_once(
     ledger.be_patient(1.0)
     with (
         sqlite3.connect(sqlite.removeprefix("sqlite:///"), isolation_level=None) as other,
-        ThreadPoolExecutor(20) as pool,
+        ThreadPoolExecutor(60) as pool,
     ):
         other.execute("BEGIN IMMEDIATE")
         started = time.monotonic()
-        waiting = [pool.submit(ledger.write, put(f"k{n}")) for n in range(20)]
-        assert all(isinstance(future.exception(30), LedgerUnavailable) for future in waiting)
-        assert time.monotonic() - started < 15, "each waited by itself"
+        waiting = [pool.submit(ledger.write, put(f"k{n}")) for n in range(60)]
+        assert all(isinstance(future.exception(90), LedgerUnavailable) for future in waiting)
+        assert time.monotonic() - started < 45, "each waited by itself"
         other.execute("ROLLBACK")
     other.close()
 
@@ -301,7 +325,11 @@ def test_a_mistake_in_a_statement_is_not_waited_for(sqlite: str, open_ledger: Op
         ledger.write(lambda connection: connection.exec_driver_sql("SELECT * FROM nowhere"))
 
 
-def test_a_postgres_that_is_away_is_waited_for(own_postgres: Any, open_ledger: OpenLedger) -> None:
+@pytest.mark.parametrize("fresh", [0.0, 3600.0], ids=["idle", "just used"])
+def test_a_postgres_that_is_away_is_waited_for(
+    own_postgres: Any, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch, fresh: float
+) -> None:
+    monkeypatch.setattr("prefect_imagen.core.ledger.postgres._FRESH_SECONDS", fresh)
     ledger = open_ledger(own_postgres.url())
     ledger.be_patient(60)
     ledger.write(put("a"))
@@ -387,7 +415,7 @@ def test_values_that_wait_for_one_step_are_done_by_one_run_of_it(database: str, 
 
     def slow(connection: sa.Connection) -> None:
         entered.set()
-        assert go.wait(10)
+        assert go.wait(60)
 
     def step(connection: sa.Connection, values: list[str]) -> list[str]:
         runs.append(values)
@@ -396,7 +424,7 @@ def test_values_that_wait_for_one_step_are_done_by_one_run_of_it(database: str, 
 
     with ThreadPoolExecutor(22) as threads:
         first = threads.submit(ledger.write, slow)
-        assert entered.wait(10)
+        assert entered.wait(60)
         futures = [threads.submit(ledger._writer.run_together, step, f"k{n}") for n in range(10)]
         single = threads.submit(ledger.write, put("other"))
         futures += [threads.submit(ledger._writer.run_together, step, f"k{n}") for n in range(10, 20)]
@@ -415,7 +443,7 @@ def test_a_value_that_fails_fails_alone(database: str, open_ledger: OpenLedger) 
 
     def slow(connection: sa.Connection) -> None:
         entered.set()
-        assert go.wait(10)
+        assert go.wait(60)
 
     def step(connection: sa.Connection, values: list[str]) -> list[str]:
         connection.execute(sa.insert(meta), [{"key": value, "value": ""} for value in values])
@@ -425,7 +453,7 @@ def test_a_value_that_fails_fails_alone(database: str, open_ledger: OpenLedger) 
 
     with ThreadPoolExecutor(4) as threads:
         first = threads.submit(ledger.write, slow)
-        assert entered.wait(10)
+        assert entered.wait(60)
         futures = [threads.submit(ledger._writer.run_together, step, name) for name in ("a", "bad", "b")]
         queued(ledger, 3)
         go.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,9 @@ PROMPTS = ("a fox", "狐 in the snow, très “jolie” 100 %", "long " * 70 + "
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
-    with LocalS3(tmp_path_factory.mktemp("s3")) as server:
-        server.create_bucket("rebuild")
-        yield server
+def s3(s3_server: LocalS3) -> LocalS3:
+    s3_server.create_bucket("rebuild")
+    return s3_server
 
 
 @pytest.fixture(params=["s3", "folder"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,14 +16,6 @@ from prefect_imagen.core.storage import LocalStore, ObjectStore, open_store
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
-    with LocalS3(tmp_path_factory.mktemp("seaweedfs")) as server:
-        server.create_bucket("pictures")
-        server.create_bucket("shop")
-        yield server
 
 
 @dataclass
@@ -45,6 +37,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Any) -> Place:
         (tmp_path / "images").mkdir()
         return Place(LocalStore(tmp_path / "images"), str(tmp_path / "shop"))
     server: LocalS3 = request.getfixturevalue("s3_server")
+    server.create_bucket("shop")
     number = next(_numbers)
     options = dict(server.options)
     return Place(open_store(f"s3://pictures/{number}", **options), f"s3://shop/{number}", options)

@@ -101,6 +101,7 @@ def test_every_criterion(shelf: Any) -> None:
     for criteria, places in expected:
         wanted = ImageFilter(**criteria)
         found = listed(shelf, wanted)
+        assert shelf.ledger.review.overview(wanted).verdicts == shelf.ledger.review.counts(wanted).verdicts, criteria
         if places == [-1]:
             assert len(found) == 1
             assert found[0] not in images
@@ -112,6 +113,16 @@ def test_every_criterion(shelf: Any) -> None:
         assert (overview.images, overview.first_unreviewed) == (len(places), min(unreviewed, default=None)), criteria
         with shelf.ledger.catalog.batches(["image_id"], wanted) as batches:
             assert sorted(row.image_id for batch in batches for row in batch) == sorted(found), criteria
+
+
+def test_all_images_are_counted_by_verdict_as_some_of_them_are(shelf: Any) -> None:
+    [lost] = listed(shelf, ImageFilter(states=(ImageState.LOST,)))
+    shelf.ledger.verdicts.record([Verdict(lost, "ann", NO)])
+    for states, rejected in (((ImageState.STORED,), 1), ((ImageState.LOST,), 1), ((*ImageState,), 2), ((), 2)):
+        wanted = ImageFilter(states=states)
+        found = shelf.ledger.review.overview(wanted).verdicts
+        assert found == shelf.ledger.review.counts(wanted).verdicts, states
+        assert found[NO] == rejected
 
 
 def test_a_large_run_is_listed_like_a_small_one(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -54,14 +55,14 @@ def test_a_bomb_is_not_decoded() -> None:
 
 
 class Counting(Pictures):
-    """Counts what is read, and how many at the same time."""
+    """Counts what is read, and how many at the same time: nobody goes on before `at_once` have met."""
 
-    def __init__(self, wait: threading.Event) -> None:
+    def __init__(self, at_once: int) -> None:
         super().__init__()
         self.reads = 0
         self.most = 0
         self._now = 0
-        self._wait = wait
+        self._met = threading.Barrier(at_once, timeout=60)
         self._guard = threading.Lock()
 
     def read(self, picture: StoredPicture) -> bytes:
@@ -69,8 +70,8 @@ class Counting(Pictures):
             self.reads += 1
             self._now += 1
             self.most = max(self.most, self._now)
-        self._wait.wait(10)
         try:
+            self._met.wait()
             return super().read(picture)
         finally:
             with self._guard:
@@ -84,12 +85,9 @@ def test_each_is_made_once_and_few_at_a_time(tmp_path: Path, imagen_home: Path) 
         (tmp_path / f"{number}.png").write_bytes(data)
         sha256 = hashlib.sha256(data).hexdigest()
         pictures.append(StoredPicture(f"pi-{number}-0", sha256, (tmp_path / f"{number}.png").as_uri(), "image/png"))
-    wait = threading.Event()
-    source = Counting(wait)
-    thumbnails = Thumbnails(source, at_once=3)
-    futures = [thumbnails.make(picture) for _ in range(3) for picture in pictures]
-    wait.set()
-    made = {future.result(30) for future in futures}
+    with closing(Counting(3)) as source, closing(Thumbnails(source, at_once=3)) as thumbnails:
+        futures = [thumbnails.make(picture) for _ in range(3) for picture in pictures]
+        made = {future.result(90) for future in futures}
     assert made == {thumbnail_path(picture.sha256) for picture in pictures}
     assert (source.reads, source.most) == (12, 3)
     assert sorted(path.name for path in (imagen_home / "thumbnails").rglob("*") if path.is_file()) == sorted(
@@ -98,11 +96,8 @@ def test_each_is_made_once_and_few_at_a_time(tmp_path: Path, imagen_home: Path) 
     # The next process finds them, though the pictures are gone by then.
     for number in range(12):
         (tmp_path / f"{number}.png").unlink()
-    empty = Pictures()
-    later = Thumbnails(empty)
-    assert later.make(pictures[0]).result(30) in made
-    forget_thumbnails([pictures[0].sha256])
-    with pytest.raises(CannotBeShown, match="gone"):
-        later.make(pictures[0]).result(30)
-    for one in (thumbnails, later, source, empty):
-        one.close()
+    with closing(Pictures()) as empty, closing(Thumbnails(empty)) as later:
+        assert later.make(pictures[0]).result(90) in made
+        forget_thumbnails([pictures[0].sha256])
+        with pytest.raises(CannotBeShown, match="gone"):
+            later.make(pictures[0]).result(90)

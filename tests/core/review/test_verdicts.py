@@ -70,17 +70,17 @@ def test_what_was_said_last_counts_whenever_it_arrives(harness: Any) -> None:
     (image,) = bought(harness, 1)
     now = datetime.now(UTC)
     harness.ledger.verdicts.record([Verdict(image, "ann", YES, at=now - timedelta(minutes=1))])
-    harness.ledger.verdicts.record([Verdict(image, "file", NO, stars=2, at=now - timedelta(hours=1))])
-    assert (row(harness, image)["verdict"], row(harness, image)["stars"], row(harness, image)["reviewer"]) == (
-        "approved",
-        2,
-        "ann",
-    )
+    harness.ledger.verdicts.record([Verdict(image, "file", NO, stars=2, note="dark", at=now - timedelta(hours=1))])
+    found = row(harness, image)
+    kinds = ("verdict", "stars", "review_note", "reviewer")
+    assert tuple(found[kind] for kind in kinds) == ("approved", 2, "dark", "ann")
+    harness.ledger.verdicts.record([Verdict(image, "file", note="darker", at=now - timedelta(hours=2))])
+    assert row(harness, image)["review_note"] == "dark"
     # A clock that is ahead does not win over what is said later.
     harness.ledger.verdicts.record([Verdict(image, "ahead", NO, at=now + timedelta(days=1))])
     harness.ledger.verdicts.record([Verdict(image, "ann", YES)])
     assert row(harness, image)["verdict"] == "approved"
-    assert len(harness.ledger.verdicts.of(image)) == 4
+    assert len(harness.ledger.verdicts.of(image)) == 5
 
 
 def test_a_group_that_is_sent_again_is_not_doubled(harness: Any) -> None:
