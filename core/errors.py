@@ -28,3 +28,12 @@ class BadInput(ImagenError):
 
 class Unavailable(ImagenError):
     """A service this run needs (API, object store, database) does not answer. Nothing paid is lost."""
+
+
+def forget_deep_frames(error: BaseException) -> None:
+    """Take its frames from an error that nested too deeply, before another one is raised in its place.
+
+    A thousand frames explain nothing, and what pickles tracebacks (tblib, which Dask loads) nests as deeply as they do.
+    """
+    if isinstance(error, RecursionError):
+        error.__traceback__ = None

@@ -154,7 +154,7 @@ class AtomicFile:
                 self._temporary.replace(self.dest)
             self._file = None
             if self._sync:
-                _sync_folder(self.dest.parent)
+                sync_folder(self.dest.parent)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -202,7 +202,12 @@ def remove_left_over(folder: Path) -> None:
             path.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush the names of a folder's files to the disk.
+
+    Raises:
+        OSError: The file system refuses.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

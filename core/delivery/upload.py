@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from ..errors import ImagenError
 from ..images import EXTENSIONS, NotAnImage, save_bytes
 from ..ledger import ImageResult, ImageState, ImageTask, StoredAt
 from ..limits import Backoff, HealthGate, StopReason, StopSignal
 from ..provenance import MarkMode
-from ..storage import KeyTemplate, ObjectStore, Stored, StoreNotUsable, StoreUnavailable
+from ..storage import KeyTemplate, ObjectStore, Stored, StoreNotUsable, StoreUnavailable, header_value
 from .files import FileState, ImageFile
 from .sidecars import facts_of, put_sidecar
 from .spool import Spool
@@ -215,8 +214,7 @@ def object_metadata(ledger_id: str, file: ImageFile) -> dict[str, str]:
         metadata["damage"] = file.damage[:_NOTE]
     used = sum(len(name) + len(value) for name, value in metadata.items())
     for name, value in task.facts.items():
-        # As the S3 store writes it: percent-encoded beyond ASCII.
-        size = len(name) + len(quote(value, safe=" !#$&'()*+,/:;=?@[]"))
+        size = len(name) + len(header_value(value))
         if used + size <= _ROOM:
             metadata[name] = value
             used += size

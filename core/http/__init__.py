@@ -1,1 +1,1 @@
-"""HTTP plumbing under the API client and the downloads: sessions, guarded connections, URLs, addresses."""
+"""HTTP plumbing under the API client and the downloads: exchanges, guarded connections, URLs, addresses."""

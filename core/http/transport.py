@@ -30,6 +30,7 @@ import weakref
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -44,6 +45,7 @@ from .urls import Origin, WireUrl
 
 _MOST_INFORMATIONAL = 64
 _PREPARED = 64
+_HOSTS = 64
 
 
 class OpenConnections:
@@ -88,11 +90,12 @@ class _Target(str):
 
 
 @lru_cache(_PREPARED)
-def _prepared(method: str, url: str) -> requests.PreparedRequest:
-    """A request without headers and body: to take a URL apart costs more than all else about it."""
+def _prepared(method: str, url: str) -> tuple[requests.PreparedRequest, str]:
+    """A request without headers and body, and its origin: to take a URL apart costs more than all else about it."""
     plain = requests.PreparedRequest()
     plain.prepare(method=method, url=url, auth=NoAuth())
-    return plain
+    parts = urlsplit(plain.url or "")
+    return plain, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"
 
 
 class TimedRequest(requests.PreparedRequest):
@@ -112,7 +115,8 @@ class TimedRequest(requests.PreparedRequest):
         auth: AuthBase | None = None,
     ) -> None:
         super().__init__()
-        vars(self).update(vars(_prepared(method, url)))
+        prepared, self.origin = _prepared(method, url)
+        vars(self).update(vars(prepared))
         self.deadline = deadline
         self.prepare_headers(headers)
         self.prepare_body(body, None)
@@ -253,6 +257,12 @@ class _TlsPool(_Pool, HTTPSConnectionPool):
     """The same for https."""
 
 
+def _settings(origin: str) -> dict[str, Any]:
+    """What the environment says of requests to a host: proxies and certificates."""
+    with requests.Session() as session:
+        return dict(session.merge_environment_settings(origin, {}, True, None, None))
+
+
 def _pools(connections: OpenConnections, guard: AddressGuard | None) -> dict[str, Any]:
     """Pool classes by scheme whose connections are registered and guarded."""
 
@@ -264,7 +274,7 @@ def _pools(connections: OpenConnections, guard: AddressGuard | None) -> dict[str
 
 
 class PooledAdapter(HTTPAdapter):
-    """A pooled transport without retries. `connections.cut()` ends the calls in flight, through a proxy as well.
+    """A pooled transport without retries. Thread-safe.
 
     Args:
         guard: Judges every address that is connected to; None: every address is allowed.
@@ -272,9 +282,31 @@ class PooledAdapter(HTTPAdapter):
 
     def __init__(self, pool_size: int, hosts: int = 8, guard: AddressGuard | None = None) -> None:
         self.connections = OpenConnections()
+        self._settings = lru_cache(_HOSTS)(_settings)
+        self._place = lru_cache(_HOSTS)(self._place_of)
         self._pools = _pools(self.connections, guard)
         self._proxied_pools = _pools(self.connections, None)
         super().__init__(pool_connections=hosts, pool_maxsize=pool_size, max_retries=0)
+
+    def ask(self, request: TimedRequest, timeout: Any, *, directly: bool = False) -> requests.Response:
+        """Send a request, and return its answer with the body unread.
+
+        There is no session: no cookie is kept, no redirect looked at, nothing repeated. Proxies and certificates of the
+        environment are looked up once for a host.
+
+        Args:
+            timeout: As requests takes it.
+            directly: Through no proxy.
+
+        Raises:
+            requests.RequestException, urllib3.exceptions.HTTPError: No answer.
+        """
+        settings = self._settings(request.origin)
+        return self.send(request, timeout=timeout, **(settings | {"proxies": {}} if directly else settings))
+
+    def cut(self) -> None:
+        """End the calls in flight, through a proxy as well."""
+        self.connections.cut()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
@@ -286,10 +318,22 @@ class PooledAdapter(HTTPAdapter):
             manager.pool_classes_by_scheme = self._proxied_pools
         return manager
 
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        if proxies or not isinstance(request, TimedRequest):
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        host, options = self._place(request.origin, verify, cert)
+        return self.poolmanager.connection_from_host(**host, pool_kwargs=options)
+
+    def _place_of(self, origin: str, verify: Any, cert: Any) -> Any:
+        """Where requests go directly; requests itself finds it out for each."""
+        return self.build_connection_pool_key_attributes(_prepared("GET", origin)[0], verify, cert)
+
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
         if not isinstance(request, WireRequest) or request.url is None:
             url = super().request_url(request, proxies)
             return _Target(url, request.deadline) if isinstance(request, TimedRequest) else url
-        proxy = select_proxy(request.url, proxies)
+        proxy = select_proxy(request.url, proxies) if proxies else None
         forwarded = proxy and request.url.startswith("http:") and not proxy.lower().startswith("socks")
         return _Target(request.url if forwarded else request.target, request.deadline)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -90,20 +91,19 @@ class _Decoder:
         process = self._process
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("a decoder is started with pipes")
-        late = threading.Timer(_DEADLINE, process.kill)
-        late.daemon = True
-        late.start()
         try:
             process.stdin.write(json.dumps({**job, "bytes": len(data)}).encode() + b"\n")
             process.stdin.write(data)
             process.stdin.flush()
-            line = process.stdout.readline()
+            # It has read all of the picture before it looks at it, so that only the answer may be long in coming. None
+            # of the last one is left in the buffer.
+            answering = select.poll()
+            answering.register(process.stdout, select.POLLIN)
+            line = process.stdout.readline() if answering.poll(_DEADLINE * 1000) else b""
             answer: dict[str, Any] = json.loads(line) if line else {}
             pixels = process.stdout.read(answer["bytes"]) if answer else b""
         except OSError:
             answer, pixels = {}, b""
-        finally:
-            late.cancel()
         if not answer:
             raise NotAnImage(self._how_it_ended())
         return answer, pixels

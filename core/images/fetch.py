@@ -37,7 +37,7 @@ from ..files import Fetched, HashedFile
 from ..http.addresses import AddressGuard
 from ..http.encodings import BadEncoding, TooLarge, decode
 from ..http.errors import FetchGone, FetchRefused, FetchTransient
-from ..http.sessions import SessionPool, retry_after_seconds
+from ..http.exchange import retry_after_seconds
 from ..http.transport import PooledAdapter, WireRequest
 from ..http.urls import Origin, WireUrl
 
@@ -88,7 +88,7 @@ class Fetcher:
         pool_size: int = 64,
     ) -> None:
         self._guard = AddressGuard(trusted_origins)
-        self._pool = SessionPool(PooledAdapter(pool_size, hosts=pool_size, guard=self._guard))
+        self._adapter = PooledAdapter(pool_size, hosts=pool_size, guard=self._guard)
         self._wants_browser: set[Origin] = set()
         self._headers = {"User-Agent": user_agent, "Accept": "image/*, */*;q=0.1", "Accept-Encoding": "identity"}
         self._connect_timeout = connect_timeout
@@ -124,11 +124,11 @@ class Fetcher:
 
     def cut_off(self) -> None:
         """End the downloads in flight: each fails at once, and can be made again later."""
-        self._pool.cut()
+        self._adapter.cut()
 
     def close(self) -> None:
         """Close the pooled connections; a later fetch opens new ones."""
-        self._pool.close()
+        self._adapter.close()
 
     def _answer(self, hop: WireUrl, give_up: float) -> requests.Response:
         """The answer to one request, or to a second one that names a browser."""
@@ -148,14 +148,11 @@ class Fetcher:
         left = give_up - time.monotonic()
         if left <= 0:
             raise FetchTransient(f"{hop}: not finished within {self._deadline:g} s")
-        session = self._pool.session()
-        settings = self._pool.settings(hop.base)
-        if self._guard.is_local(hop.origin):
-            settings["proxies"] = {}
         headers = {**self._headers, "User-Agent": _BROWSER} if as_browser else self._headers
         timeout: Any = Timeout(connect=min(self._connect_timeout, left), read=min(self._read_timeout, left))
         try:
-            return session.send(WireRequest(hop, headers, give_up), timeout=timeout, allow_redirects=False, **settings)
+            local = self._guard.is_local(hop.origin)
+            return self._adapter.ask(WireRequest(hop, headers, give_up), timeout, directly=local)
         except (requests.RequestException, HTTPError) as error:
             self._raise_transient(error, hop, give_up)
 

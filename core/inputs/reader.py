@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import BadInput, ImagenError, Unavailable
 from ..files import check_stays_inside
 from ..http.errors import FetchError, FetchTransient
-from ..http.sessions import user_agent
+from ..http.exchange import user_agent
 from ..http.urls import redact_url
 from ..images import Fetcher
 from ..ledger import Ledger, VerdictValue, image_key

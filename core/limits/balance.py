@@ -19,8 +19,8 @@ class BalanceGuard:
     right alike (AI/ML API docs, errors), and the balance can be asked for free (`GET /v2/billing`).
 
     Example:
-        >>> breaker = BalanceGuard(lambda: 1_000_000)
-        >>> breaker.record_forbidden("call-1", 104_000), breaker.record_forbidden("call-2", 2_000_000)
+        >>> guard = BalanceGuard(lambda: 1_000_000)
+        >>> guard.record_forbidden("call-1", 104_000), guard.record_forbidden("call-2", 2_000_000)
         (False, True)
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ class SeekableFile(io.RawIOBase):
         self.size = size
         self._position = 0
 
+    @abstractmethod
     def bytes_at(self, position: int, count: int) -> bytes:
         """Up to `count` bytes from `position` on; none only at the end."""
-        raise NotImplementedError
 
     def readable(self) -> bool:
         return True

@@ -40,6 +40,7 @@ from typing import Any
 from jinja2 import meta, nodes
 from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 
+from ..errors import forget_deep_frames
 from .errors import TemplateError
 from .jinja_env import MAX_LENGTH, PromptEnvironment, allowance
 from .quoting import STAND_INS, unquote
@@ -102,6 +103,7 @@ class PromptTemplate:
             raise TemplateError(_syntax_problem(error, source), error.lineno) from error
         except Exception as error:
             # Nesting too deep for the compiler, for one.
+            forget_deep_frames(error)
             raise TemplateError(f"it cannot be compiled: {_reason(error)}") from error
         self._template = environment.template_class.from_code(environment, code, dict(environment.globals), None)
 
@@ -158,7 +160,9 @@ class PromptTemplate:
             raise TemplateError(self._undefined_problem(error, row.values), _line(error), source, row.line) from error
         except Exception as error:
             # A template can raise whatever the operations on its values raise.
-            raise TemplateError(_reason(error), _line(error), source, row.line) from error
+            reason, line = _reason(error), _line(error)
+            forget_deep_frames(error)
+            raise TemplateError(reason, line, source, row.line) from error
         if length > MAX_LENGTH:
             raise TemplateError(f"it prints more than {MAX_LENGTH:,} characters", None, source, row.line)
         return Rendered("".join(pieces), self._named_by_values)

@@ -23,7 +23,7 @@ from ..files import Fetched
 from ..images import EXTENSIONS, NotAnImage
 from ..images.signature import read_header
 from ..ledger import Ledger, Review, VerdictValue, image_key
-from ..storage import LocalStore, ObjectInfo, ObjectStore, open_store
+from ..storage import LocalStore, ObjectInfo, ObjectStore, open_place, open_store
 from ..values import to_spreadsheet
 from .errors import UnreadableXmp
 from .examine import Provenance, examine
@@ -273,7 +273,7 @@ class _Auditor:
         if where.lower().endswith(PICTURES) and not _is_folder(where):
             self._add_one(where, options)
             return
-        store = open_store(where, **(options if where.startswith("s3://") else {}))
+        store = open_place(where, options)
         if isinstance(store, LocalStore) and not store.root.is_dir():
             raise BadInput(f"{where}: there is no such folder or file")
         self.say(f"listing {store.destination}")
@@ -317,7 +317,7 @@ class _Auditor:
         for row in rows:
             place = row["destination"]
             if place not in stores:
-                stores[place] = open_store(place, **(options if place.startswith("s3://") else {}))
+                stores[place] = open_place(place, options)
             known = (row["image_id"], row["sha256"])
             self._jobs.append(_Job(stores[place], row["object_key"], row["bytes"] or 0, True, *known))
 

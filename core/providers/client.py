@@ -25,8 +25,8 @@ import requests
 from urllib3.filepost import encode_multipart_formdata
 
 from ..errors import BadInput, ImagenError, Unavailable
+from ..http.exchange import Answer, KeyAuth, WatchedBody, exchange, retry_after_seconds
 from ..http.memory import MOST_ANSWER
-from ..http.sessions import Answer, KeyAuth, SessionPool, WatchedBody, exchange, retry_after_seconds
 from ..http.transport import NoAuth, PooledAdapter
 from ..http.urls import without_sent_addresses
 from ..memory import Share
@@ -191,7 +191,7 @@ class ImageClient(ABC):
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._max_reply_bytes = max_reply_bytes
-        self._pool = SessionPool(PooledAdapter(pool_size))
+        self._adapter = PooledAdapter(pool_size)
         self._cuts = 0
 
     def __repr__(self) -> str:
@@ -312,7 +312,7 @@ class ImageClient(ABC):
     # --- what all have in common ----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        self._pool.close()
+        self._adapter.close()
 
     def fingerprint(self, salt: str) -> str:
         """Salted fingerprint that identifies this key in the shared quota table. It cannot be reversed to the key.
@@ -325,7 +325,7 @@ class ImageClient(ABC):
     def cut_off(self) -> None:
         """End the calls in flight: each raises `ReplyLost` at once, for its answer is not waited for any longer."""
         self._cuts += 1
-        self._pool.cut()
+        self._adapter.cut()
 
     @property
     def address(self) -> str:
@@ -365,7 +365,7 @@ class ImageClient(ABC):
         kind = {"Content-Type": "application/json"} if body is not None else {}
         try:
             answer = exchange(
-                self._pool,
+                self._adapter,
                 method,
                 url,
                 headers={**kind, "Accept": "application/json", **headers},
@@ -402,7 +402,7 @@ class ImageClient(ABC):
         host = urlsplit(self.base_url).netloc
         try:
             answer = exchange(
-                self._pool,
+                self._adapter,
                 "GET",
                 f"{self.address}{path}",
                 headers={"Accept": "application/json"},

@@ -292,7 +292,7 @@ def _best(texts: Iterable[str]) -> Mapping[str, Any]:
             continue
         if isinstance(document, Mapping):
             last = document
-            if any(image.url or image.base64 for image in map(_image_of, _entries(document) or ())):
+            if any(map(_has_picture, _entries(document) or ())):
                 best = document
     return best or last
 
@@ -322,7 +322,7 @@ def _entries(document: Any) -> list[Mapping[str, Any]] | None:
     for place in _places(document, _DEEPEST):
         if first is None:
             first = place
-        if any(image.url or image.base64 for image in map(_image_of, place)):
+        if any(map(_has_picture, place)):
             return place
     return first
 
@@ -410,8 +410,9 @@ def decode_base64(text: str, *, partial: bool = False) -> bytes:
 _FROM_URL_ALPHABET = str.maketrans("-_", "+/")
 
 
-def _image_of(entry: Mapping[str, Any]) -> ReplyImage:
-    return _image(0, entry, None, "")
+def _has_picture(entry: Mapping[str, Any]) -> bool:
+    url, encoded, _ = _reference(entry)
+    return bool(url or encoded)
 
 
 def _image(index: int, entry: Mapping[str, Any], flagged: Any, base: str) -> ReplyImage:
@@ -458,6 +459,8 @@ def _reference(entry: Mapping[str, Any], depth: int = 3) -> tuple[str | None, st
     media_type: str | None = None
     for key in (*_BASE64, *_URLS):
         value = entry.get(key)
+        if value is None:
+            continue
         if isinstance(value, Mapping) and depth:
             inner_url, inner_encoded, inner_type = _reference(value, depth - 1)
             url, encoded = url or inner_url, encoded or inner_encoded

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,6 +25,7 @@ from ..ledger import (
     Rewritten,
     Unbilled,
     Unknown,
+    new_call_id,
 )
 from ..limits import (
     FORBIDDEN,
@@ -49,9 +49,7 @@ from .requests import PaidImageRequest, PaidRequest, filled, make_request
 
 _LONGEST_CALL = 240.0
 _BUDGET_PAUSE = 0.3
-
-
-_SPOOL_PAUSE = 0.5
+_AWAY_PAUSE = 0.5
 
 _NO_TEXT = frozenset({ItemState.REFUSED, ItemState.LOST, ItemState.FAILED, ItemState.UNKNOWN, ItemState.ERASED})
 """States of a rewrite that this run leaves without a text. What is planned was not come to yet: a halted run."""
@@ -64,7 +62,7 @@ class Purchaser:
         gate: Waits while the store does not work; None where images go nowhere yet.
         spool_gate: Waits while the spool is full or over its cap.
         account: The provider that is bought from; None where no other could take its place.
-        breaker: Tells an empty account from a 403 about one request; one for all calls of the account.
+        balance: Tells an empty account from a 403 about one request; one for all calls of the account.
         calls: Pauses the purchase while no call succeeds; None to go on whatever happens.
         pictures: The same for what is delivered of them. Whoever is given the images reports on them.
         parameters: The run's parameters; those of the wire form are not in the items.
@@ -87,7 +85,7 @@ class Purchaser:
         account: str | None = None,
         gate: HealthGate | None = None,
         spool_gate: HealthGate | None = None,
-        breaker: BalanceGuard | None = None,
+        balance: BalanceGuard | None = None,
         calls: CircuitBreaker | None = None,
         pictures: CircuitBreaker | None = None,
         policy: Policy | None = None,
@@ -104,8 +102,8 @@ class Purchaser:
             for gate, reason in ((gate, StopReason.STORE), (spool_gate, StopReason.SPOOL))
             if gate is not None
         ]
-        self._spool_gate = spool_gate
-        self._breaker = breaker or BalanceGuard(self._clients.main.balance)
+        self._store_gate, self._spool_gate = gate, spool_gate
+        self._balance = balance or BalanceGuard(self._clients.main.balance)
         self._circuits = [
             (circuit, reason)
             for circuit, reason in ((calls, StopReason.CALLS), (pictures, StopReason.PICTURES))
@@ -189,10 +187,9 @@ class Purchaser:
             try:
                 return replace(paid, request=filled(paid.request, self._inputs, client))
             except StoreUnavailable as error:
-                for gate, reason in self._gates:
-                    if reason is StopReason.STORE:
-                        gate.record_failure(error)
-                if not self._store_works() or self._halt.sleep(_SPOOL_PAUSE):
+                if self._store_gate is not None:
+                    self._store_gate.record_failure(error)
+                if not self._store_works() or self._halt.sleep(_AWAY_PAUSE):
                     return None
             except BadInput as error:
                 self._ledger.items.fail(paid.item.id, str(error))
@@ -215,7 +212,7 @@ class Purchaser:
             if not may_send or not self._store_works():
                 return None
             client = self._client_for(request)
-            call_id = f"pi-{uuid.uuid4().hex}"
+            call_id = new_call_id()
             if not self._may_go_ahead(call_id):
                 return None
             decision = None
@@ -328,10 +325,10 @@ class Purchaser:
         if isinstance(outcome, Unknown) or outcome.http_status in (None, 429):
             return decision
         if outcome.http_status != FORBIDDEN or isinstance(outcome, Answered | Rewritten):
-            self._breaker.record_ok(sent_at)
+            self._balance.record_ok(sent_at)
             return decision
         reason = getattr(outcome, "reason", "")
-        if not self._breaker.record_forbidden(intent.id, intent.reserve):
+        if not self._balance.record_forbidden(intent.id, intent.reserve):
             return Decision(Refused(reason, 0, outcome.http_status, None, outcome.request_id))
         stop = decision.stop or StopReason.KEY
         return Decision(Unbilled(reason, ItemState.PLANNED, outcome.http_status, outcome.request_id), stop=stop)
@@ -408,7 +405,7 @@ class Purchaser:
                 away = SpoolUnavailable(f"the spool cannot be written: {error.strerror}")
                 if self._spool_gate is not None:
                     self._spool_gate.record_failure(away)
-                    if self._spool_gate.within_patience and not self._halt.pause(_SPOOL_PAUSE):
+                    if self._spool_gate.within_patience and not self._halt.pause(_AWAY_PAUSE):
                         continue
                 # It goes on to the ledger from memory; nothing more is bought that could not be kept.
                 self._halt.set(StopReason.SPOOL, str(away))
@@ -422,9 +419,9 @@ class Purchaser:
             spent = ItemState.PLANNED if decision.stop is not None else ItemState.FAILED
             outcome = replace(outcome, item_state=spent)
         images = self._ledger.calls.settle(intent.id, outcome).images
-        if outcome.http_status == FORBIDDEN and self._breaker.is_open:
+        if outcome.http_status == FORBIDDEN and self._balance.is_open:
             # Those that were recorded as their items' own matter before it was clear.
-            self._ledger.calls.reopen(self._breaker.calls)
+            self._ledger.calls.reopen(self._balance.calls)
         if isinstance(outcome, Refused | Rewritten | Unknown):
             self._replies.delete(intent.id)
         return images, decision

@@ -6,18 +6,21 @@ A reply is written and fsynced here before it is committed to the ledger, and st
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..files import AtomicFile, make_private_folder
+from ..files import AtomicFile, make_private_folder, sync_folder
 from ..providers import RawReply
 
 _SUFFIX = ".reply"
 
 
 class ReplySpool:
-    """A folder with one file a reply: a line of JSON (status, headers, cut, URL), then the body as received.
+    """A folder with one file a reply: a line of JSON (status, headers, cut, URL, bytes), then the body as received.
 
     Args:
         folder: Made if it is not there. Readable by this user only: replies hold links to paid images.
@@ -26,6 +29,9 @@ class ReplySpool:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         make_private_folder(folder)
+        self._lock = threading.Lock()
+        self._syncing = threading.Lock()
+        self._named = self._synced = 0
 
     def _path(self, call_id: str) -> Path:
         return self.folder / f"{call_id}{_SUFFIX}"
@@ -37,11 +43,43 @@ class ReplySpool:
             OSError: The disk is full or read-only; the reply is then only in memory.
         """
         fields = {"status": reply.status, "headers": dict(reply.headers), "cut": reply.cut, "url": reply.url}
-        head = json.dumps(fields)
-        with AtomicFile(self._path(call_id), sync=True) as out:
-            out.write(head.encode() + b"\n")
-            out.write(reply.body)
-            out.commit()
+        head = json.dumps({**fields, "bytes": len(reply.body)}).encode() + b"\n"
+        path, parts = self._path(call_id), (head, reply.body)
+        try:
+            self._create(path, parts)
+        except FileExistsError:  # the answer was asked for once more
+            with AtomicFile(path, sync=True) as out:
+                out.file.writelines(parts)
+                out.commit()
+
+    def _create(self, path: Path, parts: Iterable[bytes]) -> None:
+        """Write a new file under its own name: whether it is whole, its first line tells.
+
+        A file that is renamed takes one more flush of the disk's journal.
+        """
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as out:
+                out.writelines(parts)
+                out.flush()
+                os.fsync(descriptor)
+            self._sync_names()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+
+    def _sync_names(self) -> None:
+        """Flush the names of files to the disk: once for all threads that have made one meanwhile."""
+        with self._lock:
+            self._named += 1
+            mine = self._named
+        with self._syncing:
+            if self._synced >= mine:
+                return
+            named = self._named
+            sync_folder(self.folder)
+            self._synced = named
 
     def load(self, call_id: str) -> RawReply | None:
         """Read a reply back; None if it is not here (or was cut by a crash before it was complete)."""
@@ -52,10 +90,12 @@ class ReplySpool:
             return None
         try:
             fields = json.loads(head)
+            if len(body) != fields.get("bytes", len(body)):
+                return None
             return RawReply(
                 int(fields["status"]), dict(fields["headers"]), body, fields["cut"], str(fields.get("url", ""))
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def size(self, call_id: str) -> int:

@@ -11,8 +11,8 @@ from ..store_options import ObjectOptions, S3Options
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
 from .keys import KeyTemplate, check_key, join_prefix, safe_segment
 from .local import LocalStore
-from .open import open_store
-from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored
+from .open import open_place, open_store
+from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored, header_value
 
 if TYPE_CHECKING:
     from .s3 import S3Store
@@ -34,7 +34,9 @@ __all__ = [
     "StoreUnavailable",
     "Stored",
     "check_key",
+    "header_value",
     "join_prefix",
+    "open_place",
     "open_store",
     "safe_segment",
 ]

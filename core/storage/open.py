@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -46,3 +47,16 @@ def open_store(uri: str, **options: Any) -> ObjectStore:
     if not uri.strip():
         raise BadInput("the destination is empty: give s3://bucket/prefix or a folder")
     return LocalStore(Path(uri))
+
+
+def open_place(uri: str, s3_options: Mapping[str, Any]) -> ObjectStore:
+    """Make the store for a place that may be in S3 or not: a folder is opened without the options.
+
+    Args:
+        uri: As for `open_store`.
+        s3_options: Its options, for a place in S3.
+
+    Raises:
+        BadInput: As for `open_store`.
+    """
+    return open_store(uri, **(s3_options if uri.startswith("s3://") else {}))

@@ -9,28 +9,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, FlexibleChecksumError
 
 from ..errors import BadInput
 from ..files import Fetched, HashedFile
 from ..store_options import ObjectOptions, S3Options
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
 from .keys import check_key, join_prefix
-from .s3_client import direct_puts, probe_client, signing_client, working_client
+from .s3_client import direct_requests, probe_client, signing_client, working_client
 from .s3_errors import code_of, status_of, translated
 from .s3_multipart import put_in_parts
-from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored
+from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored, header_value
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
+    from urllib3 import BaseHTTPResponse
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _METADATA_NAME = re.compile(r"[a-z0-9-]{1,64}")
 _MAX_METADATA = 2048  # bytes, names and values together: "Working with object metadata", Amazon S3 user guide
 _EACH = frozenset({"ContentType", "Metadata"})
+_TEXT = "text/plain; charset=utf-8"
 _CHUNK = 256 * 1024
 _DELETED_AT_ONCE = 1000
 _ROUNDS = 3
@@ -157,10 +158,10 @@ class S3Store(ObjectStore):
     ) -> str:
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if only_new else {}
         checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
-        direct = direct_puts(self.options)
+        direct = direct_requests(self.options)
         # All but what is each object's own.
         kind = (self.bucket, *sorted((name, value) for name, value in writing.items() if name not in _EACH))
-        if only_new and isinstance(source, bytes):
+        if isinstance(source, bytes):
             etag = direct.put(
                 kind,
                 place["Key"],
@@ -168,6 +169,7 @@ class S3Store(ObjectStore):
                 sha256=sha256,
                 content_type=writing["ContentType"],
                 metadata=writing["Metadata"],
+                only_new=only_new,
             )
             if etag is not None:
                 return etag
@@ -232,11 +234,9 @@ class S3Store(ObjectStore):
                     yield ObjectInfo(entry["Key"].removeprefix(root), entry["Size"], None, "")
 
     def get(self, key: str, dest: Path) -> Fetched:
-        answer = self._head(key)
-        if answer is None:
-            raise ObjectMissing(self.uri(key))
         with HashedFile(dest) as out:
-            for chunk in self._read(key):
+            answer = self._answer(key)
+            for chunk in self._chunks(answer, self.uri(key)):
                 out.write(chunk)
             if _hash_of(answer) not in (None, out.sha256):
                 raise ChecksumMismatch(self.uri(key))
@@ -277,7 +277,7 @@ class S3Store(ObjectStore):
     def create_text(self, key: str, text: str) -> bool:
         with translated(self.uri(key), "s3:PutObject"):
             try:
-                self._put_text(self._client(), key, text, IfNoneMatch="*")
+                self._put_text(key, text, only_new=True)
             except ClientError as error:
                 if status_of(error) in _CONFLICT:
                     return False
@@ -286,7 +286,7 @@ class S3Store(ObjectStore):
 
     def write_text(self, key: str, text: str) -> None:
         with translated(self.uri(key), "s3:PutObject"):
-            self._put_text(self._client(), key, text)
+            self._put_text(key, text, only_new=False)
 
     def check(self) -> None:
         with translated(self.destination, "s3:ListBucket"):
@@ -300,9 +300,9 @@ class S3Store(ObjectStore):
         with translated(uri, need):
             client = probe_client(self.options)
             # Written as images are: a key that may not be used or a class that is not there shows now.
-            self._put_text(client, PROBE_KEY, "prefect-imagen was here\n", **writing)
+            self._put_probe(client, "prefect-imagen was here\n", **writing)
             try:
-                self._put_text(client, PROBE_KEY, "overwritten\n", IfNoneMatch="*")
+                self._put_probe(client, "overwritten\n", IfNoneMatch="*")
             except ClientError as error:
                 if status_of(error) not in _CONFLICT:
                     raise
@@ -320,16 +320,16 @@ class S3Store(ObjectStore):
     def _client(self) -> S3Client:
         return working_client(self.options)
 
-    def _put_text(self, client: S3Client, key: str, text: str, **conditions: Any) -> None:
-        body = text.encode()
-        client.put_object(
-            Bucket=self.bucket,
-            Key=join_prefix(self.prefix, key),
-            Body=body,
-            ContentType="text/plain; charset=utf-8",
-            ChecksumSHA256=base64.b64encode(hashlib.sha256(body).digest()).decode(),
-            **{**self.how.encryption(), **conditions},
-        )
+    def _put_text(self, key: str, text: str, *, only_new: bool) -> None:
+        body, place = text.encode(), {"Bucket": self.bucket, "Key": join_prefix(self.prefix, key)}
+        writing = {"ContentType": _TEXT, "Metadata": {}, **self.how.encryption()}
+        self._put_whole(body, place, hashlib.sha256(body).hexdigest(), writing, only_new=only_new)
+
+    def _put_probe(self, client: S3Client, text: str, **options: Any) -> None:
+        body, key = text.encode(), join_prefix(self.prefix, PROBE_KEY)
+        checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        writing = {**self.how.encryption(), **options}
+        client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=_TEXT, ChecksumSHA256=checksum, **writing)
 
     def _head(self, key: str) -> Any:
         """The HEAD answer with its checksum, or None where there is no such object."""
@@ -345,23 +345,36 @@ class S3Store(ObjectStore):
 
     def _read(self, key: str) -> Iterator[bytes]:
         """The object's bytes in chunks."""
-        uri = self.uri(key)
+        return self._chunks(self._answer(key), self.uri(key))
+
+    def _answer(self, key: str) -> Any:
+        """The answer to a GET, as boto3 gives it, with the body unread."""
+        uri, full, direct = self.uri(key), join_prefix(self.prefix, key), direct_requests(self.options)
         with translated(uri, "s3:GetObject and s3:ListBucket"):
+            if (answer := direct.get(self.bucket, full)) is not None:
+                return answer
             try:
-                answer = self._client().get_object(Bucket=self.bucket, Key=join_prefix(self.prefix, key))
+                with direct.learning(self.bucket, full):
+                    return self._client().get_object(Bucket=self.bucket, Key=full, ChecksumMode="ENABLED")
             except ClientError as error:
                 if code_of(error) in _MISSING:
                     raise ObjectMissing(uri) from None
                 raise
-        with closing(answer["Body"]) as body:
-            while chunk := self._read_chunk(body, uri):
-                yield chunk
 
     @staticmethod
-    def _read_chunk(body: StreamingBody, uri: str) -> bytes:
-        # Apart from `_read`: what its consumer raises between two chunks must not be taken for the store's.
-        with translated(uri, "s3:GetObject"):
+    def _chunks(answer: Any, uri: str) -> Iterator[bytes]:
+        with closing(answer["Body"]) as body:
+            while chunk := _read_chunk(body, uri):
+                yield chunk
+
+
+def _read_chunk(body: StreamingBody | BaseHTTPResponse, uri: str) -> bytes:
+    # Apart from what reads it: what a consumer raises between two chunks must not be taken for the store's.
+    with translated(uri, "s3:GetObject"):
+        try:
             return body.read(_CHUNK)
+        except FlexibleChecksumError:
+            raise ChecksumMismatch(uri) from None
 
 
 def _body(source: Path | bytes) -> AbstractContextManager[Any]:
@@ -389,8 +402,7 @@ def _metadata(values: Mapping[str, str]) -> dict[str, str]:
     for name, value in values.items():
         if not _METADATA_NAME.fullmatch(name):
             raise BadInput(f"metadata name {name[:80]!r} must be of a-z, 0-9 and '-'")
-        plain = value.isascii() and value.isprintable() and value == " ".join(value.split()) and "%" not in value
-        safe[name] = value if plain else quote(value, safe=" !#$&'()*+,/:;=?@[]")
+        safe[name] = header_value(value)
     if sum(len(name) + len(value) for name, value in safe.items()) > _MAX_METADATA:
         raise BadInput(f"object metadata exceeds the {_MAX_METADATA:,} bytes that S3 allows")
     return safe

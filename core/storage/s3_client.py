@@ -17,14 +17,14 @@ from botocore.config import Config
 from pydantic import SecretStr
 
 from ..store_options import S3Options
-from .s3_direct import DirectPuts
+from .s3_direct import DirectRequests
 from .s3_role import as_role
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _Purpose = Literal["work", "probe", "sign"]
-_clients: dict[tuple[int, S3Options, _Purpose], tuple[S3Client, DirectPuts]] = {}
+_clients: dict[tuple[int, S3Options, _Purpose], tuple[S3Client, DirectRequests]] = {}
 _lock = threading.Lock()
 
 
@@ -33,8 +33,8 @@ def working_client(options: S3Options) -> S3Client:
     return _client(options, "work")[0]
 
 
-def direct_puts(options: S3Options) -> DirectPuts:
-    """The way past boto3 for puts as the working client makes them."""
+def direct_requests(options: S3Options) -> DirectRequests:
+    """The way past boto3 for requests as the working client makes them."""
     return _client(options, "work")[1]
 
 
@@ -48,7 +48,7 @@ def signing_client(options: S3Options) -> S3Client:
     return _client(options, "sign")[0]
 
 
-def _client(options: S3Options, purpose: _Purpose) -> tuple[S3Client, DirectPuts]:
+def _client(options: S3Options, purpose: _Purpose) -> tuple[S3Client, DirectRequests]:
     key = (os.getpid(), options, purpose)
     with _lock:
         if key not in _clients:
@@ -60,7 +60,7 @@ def _reveal(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-def _make(options: S3Options, purpose: _Purpose) -> tuple[S3Client, DirectPuts]:
+def _make(options: S3Options, purpose: _Purpose) -> tuple[S3Client, DirectRequests]:
     probe = purpose == "probe"
     core = botocore.session.Session()
     session = boto3.session.Session(
@@ -91,14 +91,15 @@ def _make(options: S3Options, purpose: _Purpose) -> tuple[S3Client, DirectPuts]:
         # since environment and profile may name an endpoint, too.
         client.meta.config.s3["payload_signing_enabled"] = False  # type: ignore[attr-defined]
     client.meta.events.register_last("before-call.s3.PutObject", _send_at_once)
-    direct = DirectPuts(
+    direct = DirectRequests(
         session.get_credentials(),
         ca_bundle=core.get_config_variable("ca_bundle"),
         connect_timeout=settings["connect_timeout"],
         read_timeout=settings["read_timeout"],
         connections=settings["max_pool_connections"],
     )
-    client.meta.events.register_last("before-send.s3.PutObject", direct.see)
+    for operation in ("PutObject", "GetObject"):
+        client.meta.events.register_last(f"before-send.s3.{operation}", direct.see)
     return client, direct
 
 

@@ -32,7 +32,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from ..errors import ImagenError
+from ..errors import ImagenError, forget_deep_frames
 from .errors import StoreNotUsable, StoreUnavailable
 
 _DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403"})
@@ -81,8 +81,9 @@ def translated(place: str, need: str) -> Iterator[None]:
         raise _from_answer(error, place, need) from None
     except (BotoCoreError, ResponseParserError, HTTPError) as error:
         raise _from_transport(error, place) from None
-    except RecursionError:
+    except RecursionError as error:
         # botocore answers a 301 by asking for the bucket's region, which is answered by a 301, and so on.
+        forget_deep_frames(error)
         raise StoreNotUsable(
             f"{place}: the endpoint answers with nothing but redirects; check endpoint_url (http or https?) and region"
         ) from None

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 from ..files import Fetched
 from .errors import StoreNotUsable
 
 PROBE_KEY = ".prefect-imagen-probe"
 """The one object that `preflight` overwrites. It stays in S3, where a run need not have the right to delete."""
+
+_PLAIN = re.compile(r"(?:[!-$&-~]+(?: [!-$&-~]+)*)?")
+
+
+def header_value(text: str) -> str:
+    """Metadata as a header can carry it: percent-encoded, unless it is plain ASCII that no server trims.
+
+    Example:
+        >>> header_value("a fox, red"), header_value("50 % Käse")
+        ('a fox, red', '50 %25 K%C3%A4se')
+    """
+    return text if _PLAIN.fullmatch(text) else quote(text, safe=" !#$&'()*+,/:;=?@[]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from typing import Any
 import requests
 
 from ...files import AtomicFile, make_private_folder
-from ...http.sessions import SessionPool, exchange
+from ...http.exchange import exchange
 from ...http.transport import NoAuth, PooledAdapter
 from ..addresses import api_origin
 from ..catalog import ProviderCatalog
@@ -48,14 +48,14 @@ def fetch_provider_catalog(
     origin = api_origin(base_url)
     if offline:
         return ProviderCatalog(origin, problem="not asked (offline)")
-    pool = SessionPool(PooledAdapter(pool_size=1))
+    adapter = PooledAdapter(pool_size=1)
     try:
-        models = _ask(pool, origin, _MODELS, folder, fresh=fresh, seconds=seconds)
+        models = _ask(adapter, origin, _MODELS, folder, fresh=fresh, seconds=seconds)
         # If the first request failed, only the cache is used for the second.
         away = bool(models.problem)
-        gone = _ask(pool, origin, _DEPRECATIONS, folder, fresh=fresh, seconds=seconds, only_remember=away)
+        gone = _ask(adapter, origin, _DEPRECATIONS, folder, fresh=fresh, seconds=seconds, only_remember=away)
     finally:
-        pool.close()
+        adapter.close()
     heard = [answer.heard_at for answer in (models, gone) if answer.rows is not None]
     return ProviderCatalog(
         origin,
@@ -82,7 +82,7 @@ class _Answer:
 
 
 def _ask(
-    pool: SessionPool,
+    adapter: PooledAdapter,
     origin: str,
     path: str,
     folder: Path,
@@ -101,7 +101,7 @@ def _ask(
     problem = "the API's catalogue does not answer"
     if not only_remember:
         try:
-            return _send(pool, f"{origin}{path}", kept, file, seconds, now)
+            return _send(adapter, f"{origin}{path}", kept, file, seconds, now)
         except (requests.RequestException, OSError) as error:
             problem = f"the API's catalogue does not answer ({type(error).__name__})"
         except ValueError as error:
@@ -113,13 +113,13 @@ def _ask(
 
 
 def _send(
-    pool: SessionPool, url: str, kept: Mapping[str, Any] | None, file: Path, seconds: float, now: float
+    adapter: PooledAdapter, url: str, kept: Mapping[str, Any] | None, file: Path, seconds: float, now: float
 ) -> _Answer:
     headers = {"Accept": "application/json"}
     if kept is not None and kept["etag"]:
         headers["If-None-Match"] = kept["etag"]
     answer = exchange(
-        pool,
+        adapter,
         "GET",
         url,
         headers=headers,

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ...errors import BadInput
-from ...http.sessions import retry_after_seconds
+from ...http.exchange import retry_after_seconds
 from ..client import ImageClient, RawReply, WireRequest, take_files
 from ..errors import UnreadableReply, status_error
 from ..logs import LOG_PAGE, LogPage, read_log

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from ...http.sessions import KeyAuth
+from ...http.exchange import KeyAuth
 from ..client import ImageClient, WireRequest
 from ..errors import BadKey, status_error
 from ..request import ImageRequest

@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from ...http.exchange import KeyAuth
 from ...http.memory import reading_needs, working_budget
-from ...http.sessions import KeyAuth
 from ..addresses import api_origin
 from ..client import ImageClient, RawReply, Recovery, WireRequest
 from ..errors import BadKey, CannotRecover, NotSent, ReplyLost, UnreadableReply, status_error

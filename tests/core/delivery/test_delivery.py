@@ -547,7 +547,7 @@ def test_stopping_ends_the_waits_and_keeps_everything(post: Post) -> None:
     thread = threading.Thread(target=lambda: found.append(slow.download(task)))
     thread.start()
     post.halt.set(StopReason.STOPPED, "SIGTERM")
-    thread.join(10)
+    thread.join(60)
     assert found[0].state is FileState.LATER
     store = Away(post.store, times=10**9, probes=True)
     ready = ImageFile(task, FileState.READY, path=post.spool.image(task.image_id))

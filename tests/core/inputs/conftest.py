@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,9 @@ def moving(kind: str) -> bytes:
     return encoded(Image.new("RGB", (16, 16)), kind, save_all=True, append_images=[Image.new("RGB", (16, 16), "red")])
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[LocalS3]:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder, LocalS3(Path(folder)) as server:
-        yield server
+@pytest.fixture
+def s3(s3_server: LocalS3) -> LocalS3:
+    return s3_server
 
 
 @dataclass

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from prefect_imagen.core.storage import S3Options
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 
 @pytest.fixture(scope="session")
-def prompts_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+def prompts_s3(s3_server: LocalS3) -> LocalS3:
     """A SeaweedFS with the bucket `prompts`."""
-    with LocalS3(tmp_path_factory.mktemp("prompts-s3")) as server:
-        server.create_bucket("prompts")
-        yield server
+    s3_server.create_bucket("prompts")
+    return s3_server
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from typing import Any
 
@@ -13,6 +12,8 @@ from prefect_imagen.core.errors import BadInput
 from prefect_imagen.core.prompts import PromptTemplate, Row, TemplateError
 from prefect_imagen.core.prompts.jinja_env import MAX_LENGTH
 from prefect_imagen.core.prompts.visible import is_blank
+
+from ...pickled import sent_by_dask
 
 ROW: dict[str, Any] = {
     "name": "Bob {x|y} \\",
@@ -107,7 +108,7 @@ def test_templates_that_cannot_be_parsed(template: str, line: int | None, says: 
         PromptTemplate(template)
     assert isinstance(caught.value, BadInput)
     assert caught.value.template_line == line
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert str(sent_by_dask(caught.value)) == str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import pytest
 from prefect_imagen.core.errors import BadInput, Unavailable
-from prefect_imagen.core.http import sessions
-from prefect_imagen.core.http.sessions import WatchedBody, retry_after_seconds, user_agent
+from prefect_imagen.core.http import exchange as exchanges
+from prefect_imagen.core.http.exchange import WatchedBody, retry_after_seconds, user_agent
 from prefect_imagen.core.memory import GrowingBudget
 from prefect_imagen.core.providers import ImageClient, ImageRequest, RawReply, open_client
 from prefect_imagen.core.providers.addresses import api_origin, normalise_base_url
@@ -238,7 +238,7 @@ def test_a_kept_connection_that_is_cut_is_not_repeated_either(serve: Serve, clie
 
 def test_silence_is_a_lost_reply(serve: Serve, client: Client) -> None:
     done = threading.Event()
-    server = serve(lambda _connection: done.wait(5) and None)
+    server = serve(lambda _connection: done.wait(60) and None)
     with pytest.raises(ReplyLost, match="ReadTimeout"):
         client(server.url, read_timeout=0.2).ask(REQUEST, "pi-1")
     done.set()
@@ -295,10 +295,11 @@ def test_a_body_that_drips_ends_at_the_deadline(serve: Serve, client: Client, ch
             connection.sendall(b"1\r\n{\r\n" if chunked else b"{")
 
     server = serve(drip)
-    raw = client(server.url, connect_timeout=0.2, read_timeout=0.3).ask(REQUEST, "pi-1")
+    raw = client(server.url, connect_timeout=0.2, read_timeout=0.8).ask(REQUEST, "pi-1")
     stop.set()
     assert "longer than the time allowed" in str(raw.cut)
-    assert 5 < len(raw.body) < 100
+    assert raw.body
+    assert set(raw.body) == set(b"{")
 
 
 def drip_headers(connection: socket.socket) -> None:
@@ -411,7 +412,7 @@ def test_many_replies_without_end_take_no_more_than_one_budget(
 ) -> None:
     """They come to their end one after the other, each cut at its own cap; what is dropped is room for the next."""
     budget, seen = GrowingBudget(6_000_000, most=2_000_000), []
-    monkeypatch.setattr(sessions, "answers_budget", lambda: budget)
+    monkeypatch.setattr(exchanges, "answers_budget", lambda: budget)
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -436,13 +437,13 @@ def test_a_reply_for_which_there_is_no_room_ends_at_the_deadline(
 ) -> None:
     """Those of an ordinary length go on."""
     budget = GrowingBudget(2_000_000, most=2_000_000)
-    monkeypatch.setattr(sessions, "answers_budget", lambda: budget)
+    monkeypatch.setattr(exchanges, "answers_budget", lambda: budget)
     other = budget.share()
     assert other.grow(1_000_000, 0)
-    times = {"connect_timeout": 0.1, "read_timeout": 0.2}
-    raw = client(serve(reply(b"x" * 1_500_000)).url, **times).ask(REQUEST, "pi-1")
+    hasty = client(serve(reply(b"x" * 1_500_000)).url, connect_timeout=0.1, read_timeout=0.6)
+    raw = hasty.ask(REQUEST, "pi-1")
     assert raw.cut == "the body took longer than the time allowed"
-    assert client(serve(reply(GOOD)).url, **times).ask(REQUEST, "pi-2").body == GOOD
+    assert client(serve(reply(GOOD)).url).ask(REQUEST, "pi-2").body == GOOD
     del other, raw
     assert budget.used == 0
 
@@ -452,7 +453,7 @@ def test_an_encoded_reply_holds_what_it_came_to(
     serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     budget = GrowingBudget(400_000_000, most=200_000_000)
-    monkeypatch.setattr(sessions, "answers_budget", lambda: budget)
+    monkeypatch.setattr(exchanges, "answers_budget", lambda: budget)
     body = b"x" * 300_000
     sent = zlib.compress(body, wbits=31) if packed else body
     raw = client(serve(reply(sent, "200 OK", "content-encoding: gzip")).url).ask(REQUEST, "pi-1")
@@ -597,7 +598,7 @@ def test_retry_after_in_seconds(value: str | None, seconds: float | None) -> Non
 
 def test_retry_after_as_a_date() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
-    assert 95 < (retry_after_seconds(later) or 0) <= 100
+    assert 40 < (retry_after_seconds(later) or 0) <= 100
     assert retry_after_seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert retry_after_seconds("Wed, 21 Oct 2015 07:28:00 -0000") == 0
     for odd in ("Mon, 01 Jan 99999 00:00:00 GMT", "Sun, 01 Jan 0001 00:00:00 +2359", "99, x"):
@@ -623,7 +624,7 @@ def test_a_call_in_flight_can_be_cut_off(serve: Serve, client: Client) -> None:
     def silent(connection: socket.socket) -> None:
         if not entered.is_set():
             entered.set()
-            go.wait(30)
+            go.wait(60)
             return
         reply(GOOD)(connection)
 
@@ -638,9 +639,9 @@ def test_a_call_in_flight_can_be_cut_off(serve: Serve, client: Client) -> None:
 
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     sending.cut_off()
-    thread.join(10)
+    thread.join(60)
     assert len(failures) == 1
     assert sending.ask(REQUEST, "pi-2").status == 200
     go.set()

@@ -24,6 +24,8 @@ from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.checks import with_terms
 from prefect_imagen.sandbox import SandboxServer
 
+from ...waiting import until
+
 IMAGEN, NANO = "google/imagen4/preview", "google/nano-banana-2"
 REGISTRY = load_registry()
 
@@ -187,6 +189,7 @@ def test_it_is_quick_to_give_up_and_asks_once(api: Api, tmp_path: Path) -> None:
     api.delay = 30
     provider = fetch_provider_catalog(api.base_url, tmp_path, seconds=0.2)
     assert "does not answer (ReadTimeout)" in provider.problem
+    until(lambda: api.asked, "the request to be read")
     assert len(api.asked) == 1
     provider = fetch_provider_catalog("http://127.0.0.1:1/v1", tmp_path, seconds=0.2)
     assert "does not answer (ConnectionError)" in provider.problem

@@ -48,7 +48,7 @@ class PurchaseHarness:
     def __post_init__(self) -> None:
         self.halt = StopSignal()
         self.limiter = CallLimiter(THREADS, None, self.halt, backoff=Backoff(first=0.01, maximum=0.05))
-        self.breaker = BalanceGuard(self.client.balance)
+        self.balance = BalanceGuard(self.client.balance)
         self.items: list[str] = []
 
     def start(self, budget: int | None = None, run: str = "run") -> None:
@@ -80,7 +80,7 @@ class PurchaseHarness:
             parameters=self.parameters,
             gate=self.gate,
             spool_gate=self.spool_gate,
-            breaker=self.breaker,
+            balance=self.balance,
             policy=self.policy,
             backoff=Backoff(first=0.01, maximum=0.05),
         )

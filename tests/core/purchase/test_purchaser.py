@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -12,8 +13,8 @@ from typing import Any
 import pytest
 from prefect_imagen.core.delivery import Spool
 from prefect_imagen.core.errors import Unavailable
-from prefect_imagen.core.files import SpoolUnavailable
-from prefect_imagen.core.ledger import LedgerUnavailable, Period
+from prefect_imagen.core.files import SpoolUnavailable, sync_folder
+from prefect_imagen.core.ledger import BeginResult, CallIntent, LedgerUnavailable, Period
 from prefect_imagen.core.ledger.calls import Calls
 from prefect_imagen.core.limits import BalanceGuard, CallLimiter, HealthGate, StopReason
 from prefect_imagen.core.providers import RawReply
@@ -89,16 +90,24 @@ def test_a_database_that_goes_away_in_the_middle_is_waited_for(make_harness: Mak
     """Nothing is sent while it is away; every reply that came meanwhile is recorded when it is back."""
     harness = make_harness(60, database=own_postgres.url())
     harness.ledger.be_patient(60)
-    harness.sandbox.set_faults([{"fault": "slow_reply", "seconds": 0.1}])
+    harness.sandbox.set_faults([{"fault": "slow_reply", "seconds": 0.5, "after": 15}])
+    away, turns, begin = threading.Event(), itertools.count(1), harness.ledger.calls.begin
+
+    def begin_before_or_while_away(intent: CallIntent) -> BeginResult:
+        assert next(turns) <= 20 or away.wait(60)
+        return begin(intent)  # type: ignore[no-any-return]
+
+    harness.ledger.calls.begin = begin_before_or_while_away
 
     def billed() -> int:
         return len(harness.sandbox.bill()["entries"])
 
     with ThreadPoolExecutor(1) as threads:
         buying = threads.submit(harness.buy_all)
-        until(lambda: billed() >= 15, "15 billed calls")
+        until(lambda: billed() >= 15, "15 billed calls", pause=0.01)
         own_postgres.stop()
-        assert until_steady(billed, "the bill while the database is away") < 60, "bought without an account"
+        away.set()
+        assert until_steady(billed, "the bill while the database is away") <= 20, "bought without an account"
         own_postgres.start()
         buying.result(60)
     assert harness.states() == {"generated": 60}
@@ -118,7 +127,7 @@ def test_a_403_with_money_left_is_about_one_request(make_harness: MakeHarness) -
 def test_a_403_below_the_price_ends_the_run_at_once(make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     harness = make_harness(20)
     monkeypatch.setattr(type(harness.client), "balance", lambda _client: RESERVE - 1)
-    harness.breaker = BalanceGuard(harness.client.balance)
+    harness.balance = BalanceGuard(harness.client.balance)
     harness.limiter = CallLimiter(1, None, harness.halt)
     harness.sandbox.set_faults([{"fault": "out_of_credit", "after": 5}])
     harness.buy_all()
@@ -132,7 +141,7 @@ def test_a_403_below_the_price_ends_the_run_at_once(make_harness: MakeHarness, m
 def test_three_403s_in_a_row_end_the_run_and_refuse_nothing(make_harness: MakeHarness, left: int | None) -> None:
     """The cap of a key, say: what was taken for two items' own matter is taken back."""
     harness = make_harness(20)
-    harness.breaker = BalanceGuard(lambda: left)
+    harness.balance = BalanceGuard(lambda: left)
     harness.limiter = CallLimiter(1, None, harness.halt)
     harness.sandbox.set_faults([{"fault": "out_of_credit", "after": 5}])
     harness.buy_all()
@@ -189,10 +198,12 @@ def test_a_disk_that_was_full_for_a_while_loses_no_reply(make_harness: MakeHarne
     spool = Spool(tmp_path / "spool", "ledger")
     harness = make_harness(30, spool_gate=HealthGate(spool.check, patience=60), convert_base64_to_url=False)
     harness.replies = spool.replies
-    harness.sandbox.set_faults([{"fault": "slow_reply", "seconds": 0.2}])
     full, original = threading.Event(), ReplySpool.save
+    turns = itertools.count(1)
 
     def save(replies: ReplySpool, call_id: str, raw: RawReply) -> None:
+        if next(turns) == 10:
+            full.set()
         if full.is_set():
             raise OSError(28, "No space left on device")
         original(replies, call_id, raw)
@@ -205,8 +216,7 @@ def test_a_disk_that_was_full_for_a_while_loses_no_reply(make_harness: MakeHarne
     harness.replies.save = save.__get__(harness.replies)  # type: ignore[method-assign]
     with ThreadPoolExecutor(1) as threads:
         buying = threads.submit(harness.buy_all)
-        until(lambda: len(harness.sandbox.calls()) >= 10, "ten calls")
-        full.set()
+        assert full.wait(60)
         assert until_steady(lambda: len(harness.sandbox.calls()), "the calls while the disk is full") < 30
         full.clear()
         buying.result(60)
@@ -217,7 +227,8 @@ def test_a_disk_that_was_full_for_a_while_loses_no_reply(make_harness: MakeHarne
 
 def test_never_more_calls_in_flight_than_allowed(make_harness: MakeHarness) -> None:
     harness = make_harness(40)
-    harness.sandbox.set_faults([{"fault": "slow_reply", "seconds": 0.02}])
+    # The first three meet in any case.
+    harness.sandbox.set_faults([{"fault": "slow_reply", "seconds": 1, "times": 3}])
     harness.limiter = CallLimiter(3, None, harness.halt)
     harness.buy_all()
     assert harness.sandbox.stats()["max_in_flight"] == 3
@@ -334,6 +345,43 @@ def test_a_damaged_spool_file_is_nothing(tmp_path: Path, garbage: bytes) -> None
     spool = ReplySpool(tmp_path)
     (tmp_path / "pi-1.reply").write_bytes(garbage)
     assert spool.load("pi-1") is None
+
+
+def test_a_reply_whose_end_is_missing_is_nothing(tmp_path: Path) -> None:
+    """A crash of the machine may leave the name of a file and a part of its content."""
+    spool = ReplySpool(tmp_path)
+    spool.save("pi-1", RawReply(200, {}, b'{"data": []}'))
+    whole = (tmp_path / "pi-1.reply").read_bytes()
+    for cut in range(len(whole)):
+        (tmp_path / "pi-1.reply").write_bytes(whole[:cut])
+        assert spool.load("pi-1") is None
+    spool.save("pi-1", RawReply(200, {}, b'{"data": []}'))
+    assert (tmp_path / "pi-1.reply").read_bytes() == whole
+
+
+def test_replies_that_come_together_share_the_flush_of_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = ReplySpool(tmp_path)
+    names: list[set[str]] = []
+    go = threading.Event()
+
+    def sync(folder: Path) -> None:
+        go.wait(30)
+        names.append({path.stem for path in folder.iterdir()})
+        sync_folder(folder)
+
+    monkeypatch.setattr("prefect_imagen.core.purchase.replies.sync_folder", sync)
+    with ThreadPoolExecutor(20) as threads:
+        saved = [threads.submit(spool.save, f"pi-{n}", RawReply(200, {}, b"{}")) for n in range(20)]
+        until(lambda: len(list(tmp_path.iterdir())) == 20, "20 files")
+        until(lambda: spool._named == 20, "20 that wait for their names")
+        go.set()
+        for one in saved:
+            one.result(30)
+    assert spool._named == 20
+    assert len(names) <= 2
+    assert names[-1] == {f"pi-{n}" for n in range(20)}
 
 
 def test_a_disk_that_fills_up_leaves_no_half_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

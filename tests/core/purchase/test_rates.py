@@ -29,25 +29,25 @@ def moments(harness: Any) -> list[tuple[float, int]]:
 
 def test_who_is_told_the_limit_keeps_it(make_harness: MakeHarness) -> None:
     with SandboxServer(pictures="fast", requests_per_minute=600, rate_window=3) as server:
-        harness = make_harness(40, base_url=server.base_url)
+        harness = make_harness(36, base_url=server.base_url)
         harness.sandbox = server
-        shared(harness, 500)
+        shared(harness, 400)
         harness.buy_all()
-        assert harness.states() == {"generated": 40}
+        assert harness.states() == {"generated": 36}
         calls = moments(harness)
         assert [status for _, status in calls].count(429) == 0
-        assert len(calls) == 40
+        assert len(calls) == 36
         harness.reconcile()
 
 
 def test_who_is_not_told_buys_everything_all_the_same(make_harness: MakeHarness) -> None:
     """Many 429s, and no item fails for it, nothing is bought twice, and the ledger remembers."""
-    with SandboxServer(pictures="fast", requests_per_minute=600, rate_window=4, rate_retry_after=True) as server:
-        harness = make_harness(60, base_url=server.base_url)
+    with SandboxServer(pictures="fast", requests_per_minute=120, rate_window=4, rate_retry_after=True) as server:
+        harness = make_harness(16, base_url=server.base_url)
         harness.sandbox = server
         shared(harness, None)
         harness.buy_all()
-        assert harness.states() == {"generated": 60}
+        assert harness.states() == {"generated": 16}
         assert [status for _, status in moments(harness)].count(429) > 0
         harness.reconcile()
 

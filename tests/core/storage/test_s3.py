@@ -27,6 +27,8 @@ from prefect_imagen.core.storage import (
 from prefect_imagen.core.storage.s3_client import working_client
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
+from ...pickled import sent_by_dask
+
 FileOf = Callable[[bytes], tuple[Path, str]]
 PNG = b"\x89PNG picture"
 
@@ -134,6 +136,7 @@ class Script(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     script: ClassVar[list[tuple[int, str]]]
     seen: ClassVar[list[tuple[str, str]]]
+    more_headers: ClassVar[dict[str, str]] = {}
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -143,6 +146,8 @@ class Script(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"e"')
+        for header in self.more_headers.items():
+            self.send_header(*header)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -157,8 +162,9 @@ class Script(http.server.BaseHTTPRequestHandler):
 def scripted() -> Iterator[Callable[..., tuple[S3Store, list[tuple[str, str]]]]]:
     servers: list[http.server.ThreadingHTTPServer] = []
 
-    def make(*script: tuple[int, str]) -> tuple[S3Store, list[tuple[str, str]]]:
-        handler = type("Scripted", (Script,), {"script": list(script), "seen": []})
+    def make(*script: tuple[int, str], **more_headers: str) -> tuple[S3Store, list[tuple[str, str]]]:
+        own = {"script": list(script), "seen": [], "more_headers": more_headers}
+        handler = type("Scripted", (Script,), own)
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         server.daemon_threads, server.block_on_close = True, False
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -237,8 +243,9 @@ class TestAnswers:
     )
     def test_other_refusals(self, scripted: Any, file_of: FileOf, status: int, code: str, message: str) -> None:
         store, _ = scripted((status, code))
-        with pytest.raises(StoreNotUsable, match=message):
+        with pytest.raises(StoreNotUsable, match=message) as caught:
             put(store, file_of(PNG))
+        assert str(sent_by_dask(caught.value)) == str(caught.value)
 
     def test_conflict_of_a_write_that_came_to_nothing_is_put_again(self, scripted: Any, file_of: FileOf) -> None:
         store, seen = scripted((409, "ConditionalRequestConflict"), (404, ""), (200, ""))
@@ -251,6 +258,15 @@ class TestAnswers:
         with pytest.raises(StoreUnavailable, match="keep getting in the way"):
             put(store, file_of(PNG))
         assert len(seen) == 6
+
+    def test_bytes_that_are_not_those_the_server_hashed(self, scripted: Any, tmp_path: Path) -> None:
+        other = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
+        store, seen = scripted((200, ""), **{"x-amz-checksum-sha256": other})
+        for _ in ("by boto3", "past it"):
+            with pytest.raises(ChecksumMismatch):
+                store.get("k", tmp_path / "back")
+            assert not (tmp_path / "back").exists()
+        assert [method for method, _ in seen] == ["GET", "GET"]
 
     def test_time_out_reported_by_the_server(self, scripted: Any, file_of: FileOf) -> None:
         store, _ = scripted((400, "RequestTimeout"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_imagen.core.storage import KeyTaken, S3Store, StoreUnavailable, open_store
+from prefect_imagen.core.storage import ChecksumMismatch, KeyTaken, S3Store, StoreUnavailable, open_store
 from prefect_imagen.core.storage.s3_client import working_client
 from prefect_imagen.core.store_options import S3Options
 from prefect_imagen.sandbox.local_s3 import LocalS3
@@ -26,19 +26,19 @@ def put(store: S3Store, key: str, data: bytes = b"pixels", **more: Any) -> Any:
 
 
 @contextmanager
-def by_boto3(store: S3Store) -> Iterator[list[str]]:
-    """Keys that boto3 puts meanwhile."""
+def by_boto3(store: S3Store, operation: str = "PutObject") -> Iterator[list[str]]:
+    """Keys that boto3 puts, or gets, meanwhile."""
     keys: list[str] = []
     events = working_client(store.options).meta.events
 
     def note(params: dict[str, Any], **_: Any) -> None:
         keys.append(params["Key"].removeprefix(f"{store.prefix}/"))
 
-    events.register("before-parameter-build.s3.PutObject", note)
+    events.register(f"before-parameter-build.s3.{operation}", note)
     try:
         yield keys
     finally:
-        events.unregister("before-parameter-build.s3.PutObject", note)
+        events.unregister(f"before-parameter-build.s3.{operation}", note)
 
 
 def told(store: S3Store, key: str) -> dict[str, Any]:
@@ -66,9 +66,46 @@ def test_the_first_of_a_kind_is_boto3s_and_the_others_are_just_like_it(s3: S3Sto
     assert told(store, names[0]) == told(store, names[1]) == told(store, names[2])
 
 
+def test_texts_go_the_same_way_and_only_new_ones_are_kept_from_what_is_there(s3: S3Store) -> None:
+    s3.write_text("mark", "1")
+    with by_boto3(s3) as keys:
+        s3.write_text("mark", "2")
+        assert s3.create_text("other", "3")
+        assert not s3.create_text("mark", "4")
+    assert keys == ["mark"]  # the one that is refused
+    assert [s3.read_text(name) for name in ("mark", "other")] == ["2", "3"]
+    assert told(s3, "mark")["ContentType"] == told(s3, "other")["ContentType"] == "text/plain; charset=utf-8"
+
+
+def test_objects_are_read_the_same_way(s3: S3Store, s3_server: LocalS3, tmp_path: Path) -> None:
+    options = {**s3_server.options, "region": "eu-north-1"}  # a client of its own, which has read nothing yet
+    store = open_store(s3.destination, **options)
+    assert isinstance(store, S3Store)
+    names = ["a/1.png", "b c/2.png", "d+e=(f)~'*!,;:@&$/\u00fc.png"]
+    for name in names:
+        put(store, name, data=name.encode() * 200_000, metadata={"prompt": "wei\u00df"})
+    client = working_client(store.options)
+    client.put_object(Bucket=store.bucket, Key=f"{store.prefix}/z", Body=b"not gzip", ContentEncoding="gzip")
+    client.put_object(
+        Bucket=store.bucket, Key=f"{store.prefix}/w", Body=b"x", Metadata={"sha256": hashlib.sha256(b"y").hexdigest()}
+    )
+    with by_boto3(store, "GetObject") as keys:
+        for name in names:
+            fetched = store.get(name, tmp_path / "there")
+            assert (tmp_path / "there").read_bytes() == name.encode() * 200_000
+            assert (fetched.sha256, fetched.content_type) == (store.head(name).sha256, "image/png")  # type: ignore[union-attr]
+        assert store.read_text("z") == "not gzip"
+        assert store.read_text("nowhere") is None
+        with pytest.raises(ChecksumMismatch):
+            store.get("w", tmp_path / "wrong")
+        assert not (tmp_path / "wrong").exists()
+        store.get(names[1], tmp_path / "again")
+    assert keys == [names[0], "nowhere"]
+
+
 def test_another_way_of_writing_is_another_kind(s3: S3Store, s3_server: LocalS3) -> None:
     put(s3, "1")
-    tagged = open_store(s3.destination, **s3_server.options, object_tags={"cost": "42"})
+    tagged = open_store(s3.destination, **s3_server.options, object_tags={"kind": "another"})
     assert isinstance(tagged, S3Store)
     with by_boto3(s3) as keys:
         put(s3, "2")
@@ -76,7 +113,7 @@ def test_another_way_of_writing_is_another_kind(s3: S3Store, s3_server: LocalS3)
         put(tagged, "4")
     assert keys == ["3"]
     client = working_client(s3.options)
-    for key, tags in (("2", []), ("4", [{"Key": "cost", "Value": "42"}])):
+    for key, tags in (("2", []), ("4", [{"Key": "kind", "Value": "another"}])):
         assert client.get_object_tagging(Bucket=s3.bucket, Key=f"{s3.prefix}/{key}")["TagSet"] == tags
 
 

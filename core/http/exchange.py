@@ -1,4 +1,4 @@
-"""Sessions: one per thread over one pooled adapter, and a request body that tells whether it was sent.
+"""One request and its whole answer, under a cap and a deadline; and a body that tells whether it was sent.
 
 Whether a lost call was billed depends on whether the request left. `requests` folds every failure into a few exception
 classes, so the body itself keeps watch: it is read only once a connection stands and the headers are going out.
@@ -9,17 +9,14 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from http.cookiejar import DefaultCookiePolicy
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import IO, Any
-from urllib.parse import urlsplit
+from typing import IO
 
 import requests
 from requests.auth import AuthBase
@@ -31,12 +28,13 @@ from .memory import answers_budget, working_budget
 from .transport import PooledAdapter, TimedRequest
 
 _CHUNK = 2**16
-_HOSTS = 64
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "keep-alive"}
 _LATE = "the body took longer than the time allowed"
 _MOST_INFLATED = 1040
 """Times of its length that a deflated body can come to (zlib's technical details)."""
 
 
+@cache
 def user_agent() -> str:
     """`prefect-imagen/VERSION`; the provider asks clients to name themselves, on downloads too."""
     try:
@@ -86,54 +84,6 @@ class KeyAuth(AuthBase):
         return "KeyAuth(********)"
 
 
-class _Session(requests.Session):
-    """A session that looks at no redirect: requests would read its whole body, even if told not to follow it."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
-class SessionPool:
-    """One `requests.Session` per thread, all over the same connection pool.
-
-    Sessions are not thread-safe; the adapter's pool is. Nothing is repeated: the adapter has no retries. No cookies
-    are kept. Proxies and certificates of the environment are looked up once for a host.
-    """
-
-    def __init__(self, adapter: PooledAdapter) -> None:
-        self._adapter = adapter
-        self._local = threading.local()
-        # requests copies the whole environment for each request, to find its proxies.
-        self._settings_of = lru_cache(_HOSTS)(self._look_up)
-
-    def session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = _Session()
-            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-            session.mount("http://", self._adapter)
-            session.mount("https://", self._adapter)
-            session.headers["User-Agent"] = user_agent()
-            self._local.session = session
-        return session
-
-    def settings(self, url: str) -> dict[str, Any]:
-        """What the environment says of requests to a host, for `Session.send`: proxies and certificates."""
-        parts = urlsplit(url)
-        return dict(self._settings_of(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"))
-
-    def _look_up(self, origin: str) -> dict[str, Any]:
-        return dict(self.session().merge_environment_settings(origin, {}, True, None, None))
-
-    def cut(self) -> None:
-        """Break the calls in flight."""
-        self._adapter.connections.cut()
-
-    def close(self) -> None:
-        """Close the pooled connections; a later request opens new ones."""
-        self._adapter.close()
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An HTTP answer that was read under a cap and a deadline.
@@ -151,7 +101,7 @@ class Answer:
 
 
 def exchange(
-    pool: SessionPool,
+    adapter: PooledAdapter,
     method: str,
     url: str,
     *,
@@ -172,12 +122,11 @@ def exchange(
     Raises:
         requests.RequestException: No answer, or none until the deadline.
     """
-    session = pool.session()
     # What is not asked for need not be undone: encoded answers come all the same, and are.
-    asked = {**session.headers, "Accept-Encoding": "identity", **headers}
+    asked = {**_HEADERS, "User-Agent": user_agent(), **headers}
     request = TimedRequest(deadline, method, url, asked, body=body, auth=auth)
     try:
-        response = session.send(request, timeout=timeout, allow_redirects=False, **pool.settings(url))
+        response = adapter.ask(request, timeout)
     except HTTPError as error:  # of urllib3: requests does not translate all of them
         raise requests.ConnectionError(error) from error
     with response:
