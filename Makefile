@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 PARTS := core blocks tasks flows cli sandbox deployments
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+# The tests start hundreds of processes: each would compile all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-quick test-long fuzz chromium exiftool bench bench-quick bench-faults bench-review lint lint-deployments types format clean docs
+.PHONY: help demo test test-quick test-long fuzz chromium exiftool bench bench-quick bench-long bench-faults bench-review lint lint-deployments types format clean docs
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -110,6 +112,9 @@ AGAINST ?=
 
 bench-quick: $(VENV)/.ready ## what an image costs in statements, requests, calls; AGAINST=COMMIT, else the figures kept
 	$(BIN)/python bench/counts.py $(if $(AGAINST),--against $(AGAINST))
+
+bench-long: $(VENV)/.ready ## 100,000 images over two processes: whether the run goes on as it began
+	$(BIN)/python bench/long.py
 
 bench-faults: $(VENV)/.ready ## what each fault of the API costs, beside a plain loop with retries
 	$(BIN)/python bench/faults.py

@@ -11,6 +11,7 @@ server, in turns, each round in a process of its own:
 * `same check`: the same, the picture checked as the pipeline does it (a PNG is inflated, not drawn), for information;
 * `no decode`: the same without looking at the picture, for information;
 * `pipeline`: `imagen_pipeline`, from prompts to its report;
+* `no heartbeats`: the same without those of Prefect, for whose thread a run waits up to a second at its end;
 * `mapped`: what Prefect's tutorial leads to, three mapped tasks an image;
 * `litellm`: `bare`, with the call made by LiteLLM; where it is installed;
 * `bare bytes` and `pipeline bytes`: the same two where the picture is in the reply, in base64, as OpenAI sends it.
@@ -26,6 +27,7 @@ import argparse
 import base64
 import hashlib
 import io
+import itertools
 import json
 import os
 import resource
@@ -55,11 +57,11 @@ _GOALS = {
 _KINDS_OF = {
     "slow": ("bare", "same check", "no decode", "pipeline", "mapped", "litellm"),
     "fast": ("bare", "same check", "no decode", "pipeline", "mapped", "litellm"),
-    "small": ("bare", "same check", "no decode", "pipeline", "mapped", "litellm"),
+    "small": ("bare", "same check", "no decode", "pipeline", "no heartbeats", "mapped", "litellm"),
     "bytes": ("bare", "bare bytes", "pipeline", "pipeline bytes"),
 }
 
-_SERVED = {
+SERVED = {
     "slow": (0.5, 2**20, "png"),
     "fast": (0.0, 150_000, "png"),
     "small": (0.0, 20_000, "jpeg"),
@@ -186,6 +188,13 @@ def _pipeline(work: Work, prompts: Sequence[str]) -> None:
     _buy(work, prompts, "aimlapi", _MODEL)
 
 
+def _without_heartbeats(work: Work, prompts: Sequence[str]) -> None:
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        _pipeline(work, prompts)
+
+
 def _pipeline_bytes(work: Work, prompts: Sequence[str]) -> None:
     _buy(work, prompts, "openai", f"openai:{_BYTES_MODEL}")
 
@@ -274,6 +283,7 @@ _KINDS: dict[str, Callable[[Work, Sequence[str]], None]] = {
     "same check": _same_check,
     "no decode": _no_decode,
     "pipeline": _pipeline,
+    "no heartbeats": _without_heartbeats,
     "mapped": _mapped,
     "litellm": _litellm,
     "bare bytes": _bare_bytes,
@@ -386,7 +396,7 @@ class _Bench:
 
 
 def _speed(bench: _Bench, name: str, options: argparse.Namespace) -> dict[str, list[Row]]:
-    latency, size, image_format = _SERVED[name]
+    latency, size, image_format = SERVED[name]
     concurrency = options.concurrency // 2 if name == "small" else options.concurrency
     kinds = [kind for kind in _KINDS_OF[name] if bench.can(kind)]
     results: dict[str, list[Row]] = {kind: [] for kind in kinds}
@@ -410,12 +420,12 @@ def _speed(bench: _Bench, name: str, options: argparse.Namespace) -> dict[str, l
             f"{kind:15}{median:10.1f}{min(speeds):8.1f}{max(speeds):8.1f}{cpu:14.1f}{peak:10.0f}{median / bare:9.2f}",
             flush=True,
         )
-    for other in ("bare", "same check"):
-        pairs = list(zip(results.get(other, ()), results["pipeline"], strict=False))
+    for kind, other in itertools.product(("pipeline", "no heartbeats"), ("bare", "same check")):
+        pairs = list(zip(results.get(other, ()), results.get(kind, ()), strict=False))
         if pairs:
             ratios = ", ".join(f"{b['images_per_second'] / a['images_per_second']:.2f}" for a, b in pairs)
             extra = ", ".join(f"{b['cpu_ms'] - a['cpu_ms']:+.1f}" for a, b in pairs)
-            print(f"pipeline / {other}, round by round: {ratios}; its CPU beyond that, ms an image: {extra}")
+            print(f"{kind} / {other}, round by round: {ratios}; its CPU beyond that, ms an image: {extra}")
     for other in ("mapped", "pipeline bytes"):
         if other in results:
             beside = _median(results["pipeline"], "images_per_second") / _median(results[other], "images_per_second")
@@ -477,6 +487,7 @@ def _plot(results: dict[str, dict[str, list[Row]]], path: Path) -> None:
         "same check": "#98a4ae",
         "no decode": "#b9c2ca",
         "pipeline": "#1f6feb",
+        "no heartbeats": "#6ba4f5",
         "mapped": "#d97706",
         "litellm": "#7c3aed",
         "bare bytes": "#98a4ae",
