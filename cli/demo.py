@@ -227,9 +227,10 @@ def _show(console: Console, report: RunReport, ready: Ready, parts: _Parts, plac
 
 
 def _short(key: str) -> str:
-    """An object key with its two ids shortened, for a table."""
-    parts = key.split("/")
-    return "/".join(f"{part[:8]}…{Path(part).suffix}" if len(part) > 32 else part for part in parts)
+    """An object key with its two ids shortened, for a table. Those of calls begin alike: their end is shown."""
+    *folders, name = key.split("/")
+    parts = [f"{part[:8]}…" if len(part) > 32 else part for part in folders]
+    return "/".join([*parts, f"{name[:3]}…{name[-12:]}" if len(name) > 32 else name])
 
 
 def _relative(path: str) -> str:

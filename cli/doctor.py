@@ -223,7 +223,7 @@ def _database_lines(saved: Saved, catalog: str | None, connect: Callable[[], Ima
         yield Line("database", "ok", describe_ledger(ledger))
         yield from _account_lines(ledger, connect)
 
-        used = dict.fromkeys(str(row["model"]) for row in ledger.runs.all())
+        used = dict.fromkeys(str(row["model"]) for row in ledger.runs.brief())
     except ImagenError as error:
         yield Line("database", "problem", one_line(error))
         used = {}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.request import ImageChoice
+from ..core.request import ImageChoice, ItemChoice
 from ..core.store_options import StoreOptions
 from .flags import FlagsOf, Given
 
@@ -40,6 +40,7 @@ Catalog = Annotated[
 ]
 Store = Annotated[Given, FlagsOf(StoreOptions)]
 Chosen = Annotated[Given, FlagsOf(ImageChoice)]
+Items = Annotated[Given, FlagsOf(ItemChoice)]
 ChosenOfRun = Annotated[Given, FlagsOf(ImageChoice, without={"run"})]
 OfRun = Annotated[
     str | None, typer.Argument(metavar="RUN", help="Id of a run, or the beginning of it; all images if left out.")

@@ -165,7 +165,7 @@ def _document(made: Plan, destination: str | None, catalog: str | None) -> dict[
     from ..core.providers import load_registry
 
     spec = made.model.spec
-    items = ("items", "duplicates", "owned", "to_copy", "paid", "held", "refused", "erased", "to_buy")
+    items = ("items", "duplicates", "owned", "to_copy", "archived", "paid", "held", "refused", "erased", "to_buy")
     counted = ("exact", "prompts", "combinations", "rows", *items, "images", "bytes", "seconds")
     return {
         "model": made.model.name,
@@ -254,6 +254,7 @@ def _show(
             ("invalid", f"{len(made.invalid):,}" if made.invalid else ""),
             ("owned", f"{made.owned:,}, not bought again" if made.owned else ""),
             ("to copy", f"{made.to_copy:,} of them, to where images go to" if made.to_copy else ""),
+            ("archived", f"{made.archived:,} of them are not where images go to: {_ARCHIVED}" if made.archived else ""),
             ("paid", f"{made.paid:,}, still to be fetched or stored" if made.paid else ""),
             ("held", f"{made.held:,} that may have been billed (see --unknown of `run`)" if made.held else ""),
             ("erased", f"{made.erased:,} erased on request, not bought again" if made.erased else ""),
@@ -276,6 +277,9 @@ def _show(
         console.print("\nPrompts, a sample", style="bold")
         for text in made.samples:
             console.print(f"  {' '.join(text.split())}", soft_wrap=True)
+
+
+_ARCHIVED = "neither bought nor copied until `prefect-imagen archive --restore` puts their rows back"
 
 
 def _at_risk(made: Plan, calls: int) -> str:

@@ -446,10 +446,8 @@ class Delivery(Options):
     ] = None
 
 
-class ImageChoice(Options):
-    """Which images of a catalog are meant: those that match every criterion that is given."""
-
-    section: ClassVar[str] = "Which images"
+class _Choice(Options):
+    """What is meant in a catalog: what matches every criterion that is given."""
 
     run: Annotated[
         str | None,
@@ -463,6 +461,23 @@ class ImageChoice(Options):
         Field(description="Of runs with this tag."),
         Flag("--tag", metavar="NAME=VALUE"),
     ] = Field(default_factory=dict)
+
+
+class ItemChoice(_Choice):
+    """Which items of a catalog are meant: those that match every criterion that is given."""
+
+    section: ClassVar[str] = "Which items"
+
+    older_than: Annotated[
+        str | None, Field(description="Last bought before: 90d, 12h, 4w, 2026-01-31."), Flag(metavar="AGE|DAY")
+    ] = None
+
+
+class ImageChoice(_Choice):
+    """Which images of a catalog are meant: those that match every criterion that is given."""
+
+    section: ClassVar[str] = "Which images"
+
     model: Annotated[str | None, Field(description="Made by this model."), Flag(metavar="MODEL")] = None
     verdict: Annotated[
         Literal["approved", "rejected", "none", "any"] | None,

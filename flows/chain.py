@@ -18,8 +18,8 @@ from ..core.run.chain import BudgetUsedUp, Chain
 from ..core.run.chunks import MAX_CHUNKS
 from ..core.run.report import IncompleteRun, RunReport
 from .budget import require_budget
-from .parameters import document_parameters
-from .pipeline import Catalog, Credentials, Prompts, Store, scheduled_start
+from .parameters import Catalog, Credentials, Prompts, RunDelivery, RunLimits, RunPolicy, Store, document_parameters
+from .pipeline import scheduled_start
 from .regenerate import carry_out
 
 
@@ -42,11 +42,9 @@ def imagen_chain(
     ] = None,
     tags: Annotated[dict[str, str] | None, Field(description="Labels kept with each run and every image.")] = None,
     select: Annotated[PromptOptions, Field(description="Which prompts the first step takes.")] = PromptOptions(),
-    limits: Annotated[Limits, Field(description="Calls in flight, calls a minute, size of a chunk.")] = Limits(),
-    policy: Annotated[
-        Policy, Field(description="What to do with items that are unknown, refused, or not delivered.")
-    ] = Policy(),
-    delivery: Annotated[Delivery, Field(description="Names of objects, patience, what is kept on disk.")] = Delivery(),
+    limits: RunLimits = Limits(),
+    policy: RunPolicy = Policy(),
+    delivery: RunDelivery = Delivery(),
 ) -> State[Any]:
     """Make pictures, and others of these: generate, cut out, enlarge. Nothing that is owned is bought again.
 

@@ -15,8 +15,7 @@ from ..core.provenance import Marking, MarkMode
 from ..core.request import ImageChoice
 from ..core.review.choice import image_filter
 from ..core.review.deliver import DEFAULT_NAMES, IncompleteDelivery, deliver
-from .parameters import document_parameters
-from .pipeline import Catalog
+from .parameters import Catalog, document_parameters
 
 HoldFlagged = Annotated[bool, Field(description="Leave out images that `check` has flagged.")]
 Names = Annotated[str, Field(description="Names of the copies; {row[COLUMN]} takes a column of the source.")]

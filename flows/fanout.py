@@ -26,15 +26,15 @@ from pydantic import Field
 
 from ..blocks.references import catalog_block
 from ..core.errors import BadInput, Unavailable
-from ..core.ledger import ItemState
+from ..core.ledger import ItemState, RowProgress
 from ..core.limits import StopReason
 from ..core.request import RunRequest
 from ..core.run.chunks import MAX_CHUNKS
 from ..core.run.run import Run
 from ..tasks.expand import expand_prompts
 from ..tasks.runtime import shared_run
-from .parameters import document_parameters
-from .pipeline import Catalog, Credentials, Prompts, Store, TaskRuns, announce_model, connect, final_state, opened
+from .parameters import Catalog, Credentials, Prompts, Store, document_parameters
+from .pipeline import TaskRuns, announce_model, connect, final_state, opened
 from .publish import publish, tag_flow_run
 
 Request = Annotated[
@@ -229,7 +229,6 @@ class _Shards:
         if state is not None and (state.is_scheduled() or state.is_pending()):
             shard.seen = time.monotonic()  # no worker has taken it up yet
             return
-        progress = self._run.ledger.runs.row_progress(self._common["run_id"], shard.rows)
         if state is not None and state.is_completed():
             shard.done = True
         elif state is not None and (state.is_cancelled() or state.name in _NO_USE):
@@ -238,15 +237,21 @@ class _Shards:
             if state.name == "BudgetReached":
                 self._run.services.halt.set(StopReason.BUDGET, state.message or "")
         elif state is None or state.is_final():
-            self._again(shard, progress.items, f"ended as {state.name}: {state.message}" if state else "is gone")
-        elif progress.held:
+            self._again(shard, f"ended as {state.name}: {state.message}" if state else "is gone")
+        elif time.monotonic() - shard.seen < self._silence / 4:
+            return  # the database reads all rows of the shard to answer
+        elif self._progress(shard).held:
             shard.seen = time.monotonic()
         elif time.monotonic() - shard.seen > self._silence:
             # Its process is dead, and nobody has told the server. If it lives after all, the two share the work.
             _declare_crashed(run)
-            self._again(shard, progress.items, f"was not heard of for {self._silence:g} s")
+            self._again(shard, f"was not heard of for {self._silence:g} s")
 
-    def _again(self, shard: _Shard, items: Mapping[ItemState, int], why: str) -> None:
+    def _progress(self, shard: _Shard) -> RowProgress:
+        return self._run.ledger.runs.row_progress(self._common["run_id"], shard.rows)
+
+    def _again(self, shard: _Shard, why: str) -> None:
+        items = self._progress(shard).items
         if not any(items.get(state) for state in _OPEN):
             shard.done = True  # it died after its work, or what is left waits for a decision
         elif shard.attempt >= self._attempts:

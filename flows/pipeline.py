@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import prefect.runtime
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -38,32 +39,10 @@ from ..tasks.expand import expand_prompts
 from ..tasks.runtime import shared_run
 from . import events
 from .budget import require_budget
-from .parameters import document_parameters
+from .parameters import Catalog, Credentials, Prompts, RunDelivery, RunLimits, RunPolicy, Store, document_parameters
 from .progress import ProgressArtifact
 from .publish import emit_end, publish, tag_flow_run
 
-Prompts = Annotated[
-    str | list[str],
-    Field(
-        description="Path or s3:// URI of a TXT, CSV, TSV, JSONL or Parquet file of prompts; the prompts themselves; "
-        "or a plan of `prefect-imagen plan --out`, which is executed exactly."
-    ),
-]
-Store = Annotated[
-    S3ImageStore | LocalImageStore | str,
-    Field(description="Where images go: a saved store, `s3://bucket/prefix`, or a folder."),
-]
-Credentials = Annotated[
-    ApiCredentials | None,
-    Field(
-        description="API and key. None: AIMLAPI_API_KEY of the environment, or the key of the provider that the model "
-        "names."
-    ),
-]
-Catalog = Annotated[
-    ImageCatalog | str | None,
-    Field(description="Ledger and catalog: a saved block, or the path of an SQLite file. None: this user's own."),
-]
 References = tuple[str | None, str | None, str | None]
 """Credentials, store and catalog as tasks take them: by name, never by value."""
 
@@ -74,6 +53,12 @@ class TaskRuns:
 
     references: References
     request: RunRequest
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether a task runner of other processes has the chunks, as those of Dask and Ray do."""
+        context = FlowRunContext.get()
+        return context is not None and not isinstance(context.task_runner, ThreadPoolTaskRunner)
 
     def submit(self, batch: Batch, number: int) -> PrefectFuture[Any]:
         """Start a task run for a chunk."""
@@ -137,11 +122,9 @@ def imagen_pipeline(
     image: Annotated[
         ImageOptions, Field(description="Which images: number, seed, fields of the model, fallback models.")
     ] = ImageOptions(),
-    limits: Annotated[Limits, Field(description="Calls in flight, calls a minute, size of a chunk.")] = Limits(),
-    policy: Annotated[
-        Policy, Field(description="What to do with items that are unknown, refused, or not delivered.")
-    ] = Policy(),
-    delivery: Annotated[Delivery, Field(description="Names of objects, patience, what is kept on disk.")] = Delivery(),
+    limits: RunLimits = Limits(),
+    policy: RunPolicy = Policy(),
+    delivery: RunDelivery = Delivery(),
 ) -> State[Any]:
     """Generate, download, verify, upload and catalog an image for every prompt; buy nothing that is owned.
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
+from http import HTTPStatus
 from types import TracebackType
+from typing import Any
 from uuid import UUID
 
+import httpx
 import prefect.runtime
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -25,6 +28,7 @@ _SECONDS = 5.0
 _PERCENT = 2.0
 _IDLE_SECONDS = 60.0
 _END_SECONDS = 5.0
+_BUSY_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
 
 
 class ProgressArtifact:
@@ -108,6 +112,19 @@ class ProgressArtifact:
 def label_money(text: str) -> None:
     """Put what a run has cost onto its flow run, if it has one; see `MONEY_LABEL`."""
     flow_run_id = prefect.runtime.flow_run.id
-    if flow_run_id is not None:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run_labels(UUID(str(flow_run_id)), {MONEY_LABEL: text})
+    if flow_run_id is None:
+        return
+    labels: dict[str, Any] = {MONEY_LABEL: text}
+    with get_client(sync_client=True) as client:
+        # A server on SQLite answers 503 while another of its writers has the lock: for milliseconds. Prefect's client
+        # would wait two seconds before it says so or tries again, and the end of the run with it.
+        http = client._client
+        for pause in _BUSY_PAUSES:
+            request = http.build_request("PATCH", f"/flow_runs/{flow_run_id}/labels", json=labels)
+            answer = httpx.Client.send(http, request)  # without its retries
+            if answer.is_success:
+                return
+            if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(pause)
+        client.update_flow_run_labels(UUID(str(flow_run_id)), labels)

@@ -7,13 +7,14 @@ refuses, or what cannot be drawn, is a warning in the run's log.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import prefect.runtime
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 
-from ..core.contact_sheet import contact_sheet
+from ..core.contact_sheet import ContactSheet, contact_sheet
 from ..core.limits import StopReason
 from ..core.money import format_usd
 from ..core.run.report import RunReport
@@ -34,9 +35,11 @@ def publish(report: RunReport, run: Run, *, source: str | None = None) -> None:
         run: The run, still open.
         source: Address of the prompts, if they have one.
     """
-    _attempt("its report", lambda: leave_report(report, run.ledger))
-    _attempt("its contact sheet", lambda: _leave_contact_sheet(report, run))
-    _attempt("its assets", lambda: _record_assets(report, run, source))
+    with ThreadPoolExecutor(1, thread_name_prefix="imagen-sheet") as thread:
+        sheet = thread.submit(_contact_sheet, report, run)  # the store is asked while Prefect is
+        _attempt("its report", lambda: leave_report(report, run.ledger))
+        _attempt("its assets", lambda: _record_assets(report, run, source))
+        _attempt("its contact sheet", lambda: _leave_contact_sheet(sheet.result(), report))
     emit_end(report, run)
 
 
@@ -59,10 +62,13 @@ def _attempt(what: str, step: Callable[[], None]) -> None:
         get_run_logger().warning("the run left %s incomplete in Prefect: %s: %s", what, type(error).__name__, error)
 
 
-def _leave_contact_sheet(report: RunReport, run: Run) -> None:
+def _contact_sheet(report: RunReport, run: Run) -> ContactSheet | None:
     if run.services.store is None or run.services.halt.reason is StopReason.STORE:
-        return
-    sheet = contact_sheet(run.ledger, run.services.store, report.run_id)
+        return None
+    return contact_sheet(run.ledger, run.services.store, report.run_id)
+
+
+def _leave_contact_sheet(sheet: ContactSheet | None, report: RunReport) -> None:
     if sheet is not None:
         leave_contact_sheet(sheet.jpeg(max_bytes=_SHEET_BYTES), sheet.shown, report)
 

@@ -30,8 +30,8 @@ from ..core.run.run import Run
 from ..core.storage import ObjectStore
 from ..tasks.runtime import current_flow_run, shared_run
 from .budget import require_budget
-from .parameters import document_parameters
-from .pipeline import Catalog, Credentials, TaskRuns
+from .parameters import Catalog, Credentials, RunDelivery, RunLimits, RunPolicy, document_parameters
+from .pipeline import TaskRuns
 from .publish import emit_end, publish
 
 
@@ -54,11 +54,9 @@ def imagen_regenerate(
     ] = None,
     reviewer: Annotated[str, Field(description="Who asks for these.")] = "imagen_regenerate",
     budget_usd: options.BudgetUsd = None,
-    limits: Annotated[Limits, Field(description="Calls in flight, calls a minute, size of a chunk.")] = Limits(),
-    policy: Annotated[
-        Policy, Field(description="What to do with items that are unknown, refused, or not delivered.")
-    ] = Policy(),
-    delivery: Annotated[Delivery, Field(description="Names of objects, patience, what is kept on disk.")] = Delivery(),
+    limits: RunLimits = Limits(),
+    policy: RunPolicy = Policy(),
+    delivery: RunDelivery = Delivery(),
 ) -> State[Any]:
     """Buy what is to be made anew. Two reviewers who ask for the same ask for one image; it is bought once.
 

@@ -16,8 +16,7 @@ from ..core import request as options
 from ..core.providers import ImageClient, client_of_any
 from ..core.repair import IncompleteRepair, Stores, repair
 from ..core.request import Delivery, Limits, RunRequest, UnknownPolicy
-from .parameters import document_parameters
-from .pipeline import Catalog
+from .parameters import Catalog, document_parameters
 
 
 @flow(name="imagen_repair", validate_parameters=True)

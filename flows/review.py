@@ -34,8 +34,7 @@ from ..core.review.filters import query_of
 from ..core.values import batched
 from ..tasks.runtime import current_flow_run
 from .events import ReviewCompleted, ReviewRequested, send
-from .parameters import document_parameters
-from .pipeline import Catalog
+from .parameters import Catalog, document_parameters
 
 WAITING = "imagen-review"
 """Tag of flow runs that wait for a review, or have waited for one."""

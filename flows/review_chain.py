@@ -21,8 +21,8 @@ from ..core.review.deliver import DEFAULT_NAMES
 from ..core.review.regenerate import Regeneration, ask
 from ..core.run.chunks import MAX_CHUNKS
 from .deliver import HoldFlagged, Names, Target, imagen_deliver
-from .parameters import document_parameters
-from .pipeline import Catalog, Credentials, Prompts, Store, final_state, generate, run_name, scheduled_start
+from .parameters import Catalog, Credentials, Prompts, Store, document_parameters
+from .pipeline import final_state, generate, run_name, scheduled_start
 from .regenerate import buy_revisions
 from .review import WAITING, Link, wait_for_review
 
@@ -144,5 +144,5 @@ def _make_anew(
 
 def _spent(ledger: Ledger, own: str) -> int:
     """What the chain has spent, or may have, on images made anew."""
-    runs = (row for row in ledger.runs.all() if row["tags"].get(CHAIN) == own and row["run_id"] != own)
+    runs = (row for row in ledger.runs.brief() if row["tags"].get(CHAIN) == own and row["run_id"] != own)
     return sum(row["spent_credits"] + row["reserved_credits"] for row in runs)

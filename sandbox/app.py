@@ -15,7 +15,7 @@ from .cdn import Cdn
 from .chat import ChatCompletions
 from .control import control_routes
 from .dialect import AimlapiDialect, Dialect
-from .edits import ImageEdits
+from .edits import Edits, ImageEdits
 from .error_bodies import GENERIC_SERVER_ERROR, Failure
 from .image_cache import CDN_PREFIX
 from .images import ImageGenerations
@@ -23,7 +23,7 @@ from .model_routes import ModelRoutes
 from .options import SandboxOptions
 from .protocols import BASE_PATHS
 from .protocols.gemini import GeminiDialect, GeminiModels, GenerateContent
-from .protocols.openai import OpenAIDialect, OpenAIEdits, OpenAIImages, OpenAIModels
+from .protocols.openai import OpenAIDialect, OpenAIImages, OpenAIModels
 from .protocols.queue import Queue, QueueDialect
 from .state import SandboxState, sandbox_version
 
@@ -60,7 +60,7 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
         redirect_slashes=False,
     )
     images, chat, models, cdn = ImageGenerations(state), ChatCompletions(state), ModelRoutes(state), Cdn(state)
-    edits, account = ImageEdits(state), AccountRoutes(state)
+    edits, account = ImageEdits(state, images), AccountRoutes(state)
     # The provider's examples call these endpoints with and without /v1, and with and without a final slash.
     for prefix in ("/v1", ""):
         for slash in ("", "/"):
@@ -94,7 +94,7 @@ def create_app(options: SandboxOptions, origin: str) -> FastAPI:
 def _add_openai(app: FastAPI, state: SandboxState) -> None:
     images = OpenAIImages(state)
     app.add_route(f"{BASE_PATHS['openai']}/images/generations", images.handle, ["POST"])
-    app.add_route(f"{BASE_PATHS['openai']}/images/edits", OpenAIEdits(state).handle, ["POST"])
+    app.add_route(f"{BASE_PATHS['openai']}/images/edits", Edits(state, images).handle, ["POST"])
     app.add_route(f"{BASE_PATHS['openai']}/models", OpenAIModels(state, images.stock).models, ["GET"])
 
 

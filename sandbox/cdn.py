@@ -32,10 +32,11 @@ _EXPIRED = "AccessDenied: Request has expired"
 
 
 def _corrupted(data: bytes, content_type: str) -> bytes:
-    """An image that no decoder accepts: flipped bytes in a PNG, which has checksums; else without its end."""
+    """An image that no decoder accepts: flipped bytes in a PNG's pixels, which have checksums; else without its end."""
     if content_type != "image/png":
         return data[: len(data) * 3 // 5]
-    middle = len(data) // 3
+    pixels = data.index(b"IDAT")  # behind its manifest, which no decoder looks at
+    middle = pixels + (len(data) - pixels) // 3
     return data[:middle] + bytes(byte ^ 0xFF for byte in data[middle : middle + 64]) + data[middle + 64 :]
 
 

@@ -14,9 +14,10 @@ from starlette.requests import Request
 
 from .call_log import Call
 from .error_bodies import Failure, invalid_payload, unknown_model
-from .images import ImageGenerations, ImageJob
+from .images import ImageJob
 from .inputs import Distant, Received, is_local, look
 from .paid_endpoint import Job, PaidEndpoint, read_object
+from .state import SandboxState
 from .validation import MISSING, type_issue
 
 _MOST_INPUTS = 16
@@ -26,7 +27,21 @@ _Images = list[Received | Distant | None]
 
 
 class Edits(PaidEndpoint):
-    """`POST images/edits`: requests for images with images to begin with, as a form or as JSON."""
+    """`POST images/edits`: requests for images with images to begin with, as a form or as JSON.
+
+    Args:
+        state: Of the sandbox.
+        generations: The endpoint for images without: it knows the fields, the prices and the words of its API.
+    """
+
+    def __init__(self, state: SandboxState, generations: PaidEndpoint) -> None:
+        super().__init__(state)
+        self._generations = generations
+        self.endpoint, self.dialect = generations.endpoint, generations.dialect
+
+    def prepare(self, body: Mapping[str, Any]) -> Job | Failure:
+        """Check a body, as for images without."""
+        return self._generations.prepare(body)
 
     def _digest(self, request: Request, raw: bytes) -> str:
         # The boundary of a form is another one in each request.
@@ -99,7 +114,7 @@ def _listed(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-class ImageEdits(Edits, ImageGenerations):
+class ImageEdits(Edits):
     """`POST /v1/images/edits` of the AI/ML API: the models that take pictures as files."""
 
     def prepare(self, body: Mapping[str, Any]) -> Job | Failure:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import fcntl
+import functools
+import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 
 from .postgres import own_postgres, postgres_server  # noqa: F401 - fixtures
+
+if TYPE_CHECKING:
+    from prefect_imagen.sandbox.local_s3 import LocalS3
 
 # Before anything imports Prefect: its settings are read once.
 _HOME = tempfile.TemporaryDirectory(prefix="imagen-tests-")
@@ -30,7 +38,8 @@ os.environ.update(
         "NO_PROXY": "127.0.0.1,localhost",
     }
 )
-# Also what a test runner may set for itself: the width of what our commands print.
+# Also what a test runner may set for itself: the width of what our commands print, and that no compiled module is kept.
+sys.dont_write_bytecode = False
 for _name in (
     "AIMLAPI_API_KEY",
     "AIMLAPI_BASE_URL",
@@ -40,6 +49,7 @@ for _name in (
     "COLUMNS",
     "LINES",
     "PREFECT_API_URL",
+    "PYTHONDONTWRITEBYTECODE",
 ):
     os.environ.pop(_name, None)
 
@@ -48,23 +58,33 @@ _SERVERS = {"aws", "own_postgres", "postgres_server", "prefect_api", "prompts_s3
 """Fixtures that start a server; and values of parameters that ask for one."""
 _SLOWEST_FIRST = ("deployments", "flows", "cli", "review", "docs", "sandbox", "tasks", "blocks")
 """Folders of tests; each of these starts servers or processes, unlike most of `core`."""
+_THEN = ("newcomer", "test_package.py", "test_providers_are_data.py", "core/run", "core/storage", "core/purchase")
+"""What follows: it takes long, or waits for much, and would be left over for one worker in the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what needs a server, and begin with the slow files, so that no worker ends alone with them."""
     tests = Path(__file__).parent
+    order = (*_SLOWEST_FIRST, *_THEN)
 
-    def rank(item: pytest.Item) -> int:
-        folder = item.path.relative_to(tests).parts[0]
-        return _SLOWEST_FIRST.index(folder) if folder in _SLOWEST_FIRST else len(_SLOWEST_FIRST)
+    @functools.cache
+    def rank(path: Path) -> int:
+        inside = path.relative_to(tests)
+        return next((n for n, place in enumerate(order) if inside.is_relative_to(place)), len(order))
 
     for item in items:
         assert isinstance(item, pytest.Function)
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
         wanted = {*item.fixturenames, *(value for value in parameters if isinstance(value, str))}
-        if rank(item) < len(_SLOWEST_FIRST) or wanted & {*_SERVERS, "postgres"}:
+        if rank(item.path) < len(_SLOWEST_FIRST) or wanted & {*_SERVERS, "postgres"}:
             item.add_marker("slow")
-    items.sort(key=rank)
+    items.sort(key=lambda item: rank(item.path))
+
+
+def pytest_collection_finish() -> None:
+    """Take what is imported and collected out of the garbage collector's sight: it stays, and there is much of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -89,6 +109,19 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         return delay(self, tries, retry_after) / (20 if retry_after is None else 1)
 
     monkeypatch.setattr(Backoff, "delay", shorter)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """One SeaweedFS for all files of a process; each makes buckets of its own. One to be stopped is the test's own."""
+    from prefect_imagen.sandbox.local_s3 import LocalS3
+
+    server = LocalS3(tmp_path_factory.mktemp("s3")).start()
+    server.create_bucket("pictures")
+    yield server
+    assert server._process is not None
+    os.killpg(server._process.pid, signal.SIGKILL)  # asked to end, it waits for its clients; nobody needs it any more
+    server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +152,7 @@ def prefect_api(prefect_database: Path) -> Iterator[str]:
     import time
     import urllib.request
 
+    import prefect.context
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with socket.socket() as probe:
@@ -145,7 +179,10 @@ def prefect_api(prefect_database: Path) -> Iterator[str]:
                     pytest.fail(f"the Prefect server did not start:\n{(home / 'log').read_text()[-2000:]}")
                 time.sleep(0.2)
         with temporary_settings({PREFECT_API_URL: url}):
-            yield url
+            # Also for threads that were not given a context: Prefect's own would start a second server for their log.
+            everywhere = prefect.context.get_settings_context()
+            with mock.patch.object(prefect.context, "GLOBAL_SETTINGS_CONTEXT", everywhere):
+                yield url
     finally:
         server.kill()  # asked to end, it waits for its clients; nobody needs it any more
         server.wait()

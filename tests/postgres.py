@@ -17,9 +17,14 @@ import sqlalchemy as sa
 
 
 class PostgresServer:
-    """A PostgreSQL on a free loopback port, in a temporary folder, run by somebody who is not root."""
+    """A PostgreSQL on a free loopback port, in a temporary folder, run by somebody who is not root.
 
-    def __init__(self, bin_folder: Path) -> None:
+    Args:
+        bin_folder: Where its programs are.
+        options: More of the server's; by itself it does not wait for the disk.
+    """
+
+    def __init__(self, bin_folder: Path, options: str = "-F") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="imagen-pg-"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -31,8 +36,8 @@ class PostgresServer:
             self._as = ["runuser", "-u", "postgres", "--"]
         self._data = self.folder / "data"
         self._call("initdb", "-D", self._data, "-U", "app", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
-        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.folder} -F"
-        self._call("pg_ctl", "-D", self._data, "-w", "-l", self.folder / "log", "-o", options, "start")
+        self._options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.folder} {options}"
+        self.start()
 
     def _call(self, program: str, *arguments: str | Path) -> None:
         # Not into a pipe: the server inherits it and would keep it open.
@@ -50,8 +55,7 @@ class PostgresServer:
             self._call("pg_ctl", "-D", self._data, "-m", "immediate", "stop")
 
     def start(self) -> None:
-        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.folder} -F"
-        self._call("pg_ctl", "-D", self._data, "-w", "-l", self.folder / "log", "-o", options, "start")
+        self._call("pg_ctl", "-D", self._data, "-w", "-l", self.folder / "log", "-o", self._options, "start")
 
     def freeze(self) -> None:
         """Stop all its processes in the middle of whatever they do; connections stay as they are."""

@@ -82,6 +82,7 @@ class Plan:
         prompts: Prompts after expansion, invalid ones included.
         duplicates: Rows that ask for an item another row asks for, too.
         to_copy: Items of these whose images are not at the destination yet, and are copied there.
+        archived: Items of these whose images are not at the destination and whose rows are archived: left as they are.
         paid: Items that are paid for, and still to be fetched or stored.
         held: Items whose last call may have been billed: left for a decision.
         refused: Items the provider refused before, whose images were lost, or whose prompt could not be rewritten.
@@ -114,6 +115,7 @@ class Plan:
     invalid: tuple[InvalidPrompt, ...] = ()
     owned: int = 0
     to_copy: int = 0
+    archived: int = 0
     paid: int = 0
     held: int = 0
     refused: int = 0
@@ -161,6 +163,8 @@ class _Tally:
         self._seen: set[bytes] = set()
         self.by_form: Counter[tuple[ParameterSet, ItemState]] = Counter()
         self.to_copy = 0
+        self.archived = 0
+        self._has_archives = ledger is not None and ledger.archives.exist
 
     def add(self, batch: Sequence[PlannedRow]) -> None:
         ids = {item.id for wanted in batch for item in (wanted.row.item, *wanted.row.alternatives)}
@@ -181,6 +185,8 @@ class _Tally:
             owned = [item_id for item_id, state in known.items() if state is ItemState.DELIVERED]
             images = self._ledger.images.to_deliver(owned, destination=self._destination)
             self.to_copy += len({image.item_id for image in images})
+            places = self._ledger.archives.places(owned) if self._has_archives else {}
+            self.archived += sum(self._destination not in there for there in places.values())
 
     def count(self, *states: ItemState) -> int:
         return sum(count for (_, state), count in self.by_form.items() if state in states)
@@ -303,6 +309,7 @@ def make_plan(
         invalid=tuple(invalid),
         owned=tally.count(ItemState.DELIVERED),
         to_copy=tally.to_copy,
+        archived=tally.archived,
         paid=tally.count(ItemState.GENERATED),
         held=tally.count(ItemState.UNKNOWN, ItemState.SENT),
         refused=tally.count(ItemState.REFUSED, ItemState.LOST),

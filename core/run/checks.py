@@ -8,7 +8,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..delivery import Marker
 from ..errors import BadInput
 from ..files import home
 from ..inputs import InputReader
@@ -268,6 +267,8 @@ def check_services(
     # Last, since it is for good: an address with a typo in it must not become a new ledger's API.
     ledger.bind(origin, client.address, client.provider.name)
     if store is not None:
+        from ..delivery import Marker  # with all that looks at images: a plan needs none of it
+
         Marker(ledger, store).bind(adopt=adopt)
 
 

@@ -32,6 +32,10 @@ F = TypeVar("F")
 class Dispatcher(Protocol[F]):
     """Where chunks are processed: threads of this process, or task runs of Prefect."""
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether chunks are processed by other processes, each of which may have all the calls in flight."""
+
     def submit(self, batch: Batch, number: int) -> F:
         """Start a chunk, the `number`th of the run."""
 
@@ -57,6 +61,11 @@ class Threads:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=error is not None)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """See `Dispatcher`."""
+        return False
 
     def submit(self, batch: Batch, number: int) -> Future[Any]:
         """See `Dispatcher`."""
@@ -155,7 +164,9 @@ class _Feed:
                 break
             self._number += 1
             self._in_flight.append(self._dispatcher.submit(Batch(services.run_id, item_ids), self._number))
-            while len(self._in_flight) >= min(MAX_CHUNKS, math.ceil(slots / size) + 2):
+            # How many processes there are elsewhere is not known here; what is too much waits in their scheduler.
+            enough = MAX_CHUNKS if self._dispatcher.is_elsewhere else math.ceil(slots / size) + 2
+            while len(self._in_flight) >= min(MAX_CHUNKS, enough):
                 self._finish_one()
         while self._in_flight:
             self._finish_one()

@@ -161,10 +161,13 @@ def make_report(
     # Its own process holds items as long as the run goes on; two runs of one process are told apart only at the end.
     own = run["holder_id"] if run["ended_at"] is None and not ended else None
     held = ledger.items.leased(run_id, destination=run["destination"], but_worker=own)
+    elsewhere = ledger.archives.elsewhere(run_id, run["destination"])
     if outcome is None:
-        outcome = "Incomplete" if unfinished or held else "Completed"
+        outcome = "Incomplete" if unfinished or held or elsewhere else "Completed"
     if held and not message:
         message = f"{len(held)} items are held: {describe_workers(held)}"
+    if elsewhere and not message:
+        message = _archived(elsewhere, run["destination"])
     return RunReport(
         run_id=run_id,
         outcome=outcome,
@@ -183,6 +186,15 @@ def make_report(
         damaged=ledger.images.count_damaged(run_id),
         rewrites=ledger.rewrites.report(run_id, limit=_LISTED),
         **_models(run),
+    )
+
+
+def _archived(elsewhere: Mapping[str, int], destination: str) -> str:
+    """What to do about items whose rows are moved out."""
+    commands = ", ".join(f"`prefect-imagen archive --restore {name} --yes`" for name in elsewhere)
+    return (
+        f"{sum(elsewhere.values())} items are archived, and their images are not at {destination}: they are owned, so "
+        f"nothing was bought, and nothing copied. {commands} puts their rows back; then the same command copies them"
     )
 
 

@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 from ..delivery import DeliveryQueue, Downloader, Marker, Spool, Uploader
 from ..errors import BadInput, ImagenError
 from ..files import home
+from ..http.exchange import user_agent
 from ..http.memory import answers_budget
-from ..http.sessions import user_agent
 from ..images import Fetcher, decoding_budget
 from ..inputs import InputShelf
 from ..ledger import ClaimedItem, Ledger, LedgerMismatch, LedgerUnavailable
@@ -166,7 +166,7 @@ class Services:
             gate=self.gate,
             spool_gate=self.spool_gate,
             account=account,
-            breaker=balance,
+            balance=balance,
             calls=calls,
             pictures=pictures,
             halt=self.halt,

@@ -20,7 +20,7 @@ from ...core.providers.spec import Contract, FieldSpec
 from ..call_log import Protocol
 from ..cdn import inline_bytes
 from ..dialect import Dialect, JsonDialect
-from ..edits import Edits, openai_issue
+from ..edits import openai_issue
 from ..error_bodies import Failure, invalid_payload
 from ..faults import Endpoint
 from ..images import ImageJob
@@ -177,10 +177,6 @@ class OpenAIImages(PaidEndpoint):
         if isinstance(job, Failure):
             return job
         return replace(job, urls=job.accepted.fields.get("response_format") == "url")
-
-
-class OpenAIEdits(Edits, OpenAIImages):
-    """`POST images/edits`: the same with images to begin with, as a form or as JSON."""
 
 
 class OpenAIModels:

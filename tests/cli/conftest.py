@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import get_client
 from prefect_imagen.cli import main
+from prefect_imagen.core.storage import s3_client
 from prefect_imagen.sandbox import SandboxServer
 
 from ..asking import ask
@@ -134,6 +135,12 @@ def no_deployments(prefect_api: str) -> Iterator[None]:
     clear()
 
 
+IN_PREFECT_TOO = pytest.mark.parametrize(
+    "user", ["alone", pytest.param("in Prefect", marks=pytest.mark.long)], indirect=True
+)
+"""For what a command says of a run, wherever it ran: in Prefect in the long tests."""
+
+
 @pytest.fixture(params=["alone", "in Prefect"])
 def user(request: pytest.FixtureRequest, terminal: Terminal, tmp_path: Path) -> Terminal:
     """A user without Prefect, and one whose Prefect is configured for a server."""
@@ -175,6 +182,8 @@ def here(
 
     for name, value in terminal.environment.items():
         monkeypatch.setenv(name, value)
+    # A client keeps the keys that the environment had when it was made.
+    monkeypatch.setattr(s3_client, "_clients", {})
     monkeypatch.chdir(terminal.folder)
 
     def run(*arguments: str) -> Said:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -121,10 +121,9 @@ def test_missing_arguments(here: Callable[..., Said], terminal: Terminal) -> Non
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
-    with LocalS3(tmp_path_factory.mktemp("s3")) as server:
-        server.create_bucket("there")
-        yield server
+def s3(s3_server: LocalS3) -> LocalS3:
+    s3_server.create_bucket("there")
+    return s3_server
 
 
 @pytest.mark.parametrize(

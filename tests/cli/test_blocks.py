@@ -6,7 +6,7 @@ import json
 import os
 import pty
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,9 @@ Here = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
-    with LocalS3(tmp_path_factory.mktemp("s3")) as server:
-        server.create_bucket("my-images")
-        yield server
+def s3(s3_server: LocalS3) -> LocalS3:
+    s3_server.create_bucket("my-images")
+    return s3_server
 
 
 @pytest.fixture
@@ -112,7 +111,7 @@ def test_what_is_missing_is_said_where_nobody_can_be_asked(
 
 
 def test_without_a_server_there_is_nowhere_to_save(terminal: Terminal) -> None:
-    said = terminal.run_apart("blocks", "create", "--to", "x")
+    said = terminal.run("blocks", "create", "--to", "x")
     assert said.code == 2
     assert "set PREFECT_API_URL" in said.err
 

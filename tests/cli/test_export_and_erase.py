@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from prefect_imagen.cli.erase import moment_before
+from prefect_imagen.cli.chosen import moment_before
 from prefect_imagen.core.errors import BadInput
 
 from ..asking import ask

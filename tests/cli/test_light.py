@@ -34,6 +34,7 @@ COMMANDS = (
     "thumbnails",
     "provenance check",
     "provenance show",
+    "archive",
     "backup",
     "doctor",
     "models check",
@@ -82,6 +83,7 @@ MAY_IMPORT = {
     "models show flux/dev": TABLES | {"requests"},
     "runs": LEDGER,
     "budget": LEDGER,
+    "archive": LEDGER,
     "verdicts": LEDGER,
     "status": PLAN,
     "repair --no-log": PLAN,
@@ -127,6 +129,9 @@ def test_a_command_imports_what_it_needs(tmp_path: Path) -> None:
     assert len(imported["plan --help"]) < 300
     assert len(imported["--help"]) < 220
     assert not imported["--help"] & {"prefect_imagen.cli.plan", "prefect_imagen.core.request"}
+    # The ledger is in SQLite here. What delivers images, and the dialect of the other database, a plan does without.
+    unused = {"prefect_imagen.core.delivery", "sqlalchemy.dialects.postgresql"}
+    assert not imported["plan prompts.txt --offline"] & unused
 
 
 def test_the_list_of_commands_says_what_their_pages_say() -> None:

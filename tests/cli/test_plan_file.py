@@ -147,19 +147,19 @@ def test_bad_input(options: tuple[str, ...], here: Callable[..., Said], terminal
 
 
 def test_prompts_and_plans_in_s3(
-    here: Callable[..., Said], terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Callable[..., Said], terminal: Terminal, s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with LocalS3(tmp_path / "s3") as s3:
-        s3.create_bucket("prompts")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint_url)
-        client = s3.client()
-        client.put_object(Bucket="prompts", Key="rows.txt", Body=b"a __colour__ fox\n")
-        client.put_object(Bucket="prompts", Key="lists/colour.txt", Body=b"red\nblue\n")
-        planned = plan(here, "s3://prompts/rows.txt", "--wildcards", "s3://prompts/lists", "--out", "plan.jsonl")
-        assert (planned["items"], planned["samples"]) == (2, ["a red fox", "a blue fox"])
-        client.put_object(Bucket="prompts", Key="plan", Body=(terminal.folder / "plan.jsonl").read_bytes())
-        assert plan(here, "s3://prompts/plan") == planned | {"column": None}
-        said = here("plan", "s3://prompts/nope.txt")
-        assert (said.code, "s3://prompts/nope.txt: there is no such object" in said.err) == (2, True)
+    s3 = s3_server
+    s3.create_bucket("prompts")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint_url)
+    client = s3.client()
+    client.put_object(Bucket="prompts", Key="rows.txt", Body=b"a __colour__ fox\n")
+    client.put_object(Bucket="prompts", Key="lists/colour.txt", Body=b"red\nblue\n")
+    planned = plan(here, "s3://prompts/rows.txt", "--wildcards", "s3://prompts/lists", "--out", "plan.jsonl")
+    assert (planned["items"], planned["samples"]) == (2, ["a red fox", "a blue fox"])
+    client.put_object(Bucket="prompts", Key="plan", Body=(terminal.folder / "plan.jsonl").read_bytes())
+    assert plan(here, "s3://prompts/plan") == planned | {"column": None}
+    said = here("plan", "s3://prompts/nope.txt")
+    assert (said.code, "s3://prompts/nope.txt: there is no such object" in said.err) == (2, True)

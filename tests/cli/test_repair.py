@@ -74,7 +74,7 @@ def test_unknown_is_listed_asked_about_and_decided_on(
     held = here("repair", "--no-log")
     assert held.code == 1
     assert "left: 3 unknown" in held.out
-    single = here("repair", one["client_request_id"][:12], "--unknown", "fail", "--no-log", "--json")
+    single = here("repair", one["client_request_id"][:-4], "--unknown", "fail", "--no-log", "--json")
     assert (single.code, json.loads(single.out)["given_up"]) == (1, 1)
     asked = json.loads(here("repair", "--json").out)
     assert asked["log"]["unbilled"] + asked["log"]["billed"] == 3

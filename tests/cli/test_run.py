@@ -17,7 +17,7 @@ import pytest
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 from ..waiting import until
-from .conftest import IMAGEN, Said, Terminal
+from .conftest import IMAGEN, IN_PREFECT_TOO, Said, Terminal
 from .counting import CountingProxy
 
 FOXES = "a {red|blue|grey} fox\n"
@@ -88,6 +88,7 @@ def test_a_spool_over_its_cap_stops_the_buying(alone: Terminal) -> None:
     assert alone.run("run", "owls.txt", "--to", "images", "--spool-max-bytes", "200").code == 0
 
 
+@IN_PREFECT_TOO
 def test_what_is_missing_is_said_with_what_to_type(user: Terminal, here: Callable[..., Said]) -> None:
     user.write("foxes.txt", "".join(f"fox {n}\n" for n in range(8)))
     user.sandbox.set_faults(
@@ -127,6 +128,7 @@ def test_out_of_credit_says_to_top_up(alone: Terminal) -> None:
     assert "Top up the account, then the same command buys the rest:\n  prefect-imagen run foxes.txt" in said.out
 
 
+@IN_PREFECT_TOO
 def test_a_budget_ends_the_run_and_says_how_to_go_on(user: Terminal, here: Callable[..., Said]) -> None:
     user.write("foxes.txt", FOXES)
     budget = ("--budget-usd", "0.11", "--on-incomplete", "warn", "--concurrency", "1")
@@ -204,7 +206,17 @@ def test_kill_9_leaves_no_server_behind(alone: Terminal) -> None:
         assert_gone(server)
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("user", "sent", "code"),
+    [
+        ("alone", signal.SIGINT, 130),
+        ("alone", signal.SIGTERM, 143),
+        # Ctrl-C in Prefect: the test before.
+        pytest.param("in Prefect", signal.SIGINT, 130, marks=pytest.mark.long),
+        ("in Prefect", signal.SIGTERM, 143),
+    ],
+    indirect=["user"],
+)
 def test_a_signal_stops_the_run_in_order(user: Terminal, here: Callable[..., Said], sent: int, code: int) -> None:
     make_slow(user)
     process = user.start("run", "foxes.txt", "--to", "images", "--concurrency", "4")
@@ -284,12 +296,18 @@ def test_sandbox_command_serves_until_ctrl_c(terminal: Terminal) -> None:
     assert (process.returncode, err) == (0, "")
 
 
-def test_bad_input_does_not_wait_for_prefect(here: Callable[..., Said], terminal: Terminal) -> None:
+def test_bad_input_does_not_wait_for_prefect(
+    here: Callable[..., Said], terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever can be known without Prefect is said before it is started."""
     terminal.write("foxes.txt", FOXES)
-    began = time.thread_time()
+    asked: list[str] = []
+    monkeypatch.setattr("prefect_imagen.cli.prefect_server.configured_api", lambda: asked.append("API"))
+    monkeypatch.setattr("prefect_imagen.cli.logs.set_up_prefect", lambda **_: asked.append("logs"))
     assert here("run", "foxes.txt", "--to", "images", "--aspect-ratio", "7:1").code == 2
-    assert time.thread_time() - began < 2
+    assert not asked
+    assert here("run", "foxes.txt", "--to", "images").code == 0
+    assert asked == ["logs", "API"]
 
 
 def test_prefect_is_not_imported_where_it_is_not_configured(alone: Terminal) -> None:
@@ -307,18 +325,15 @@ assert not heavy, heavy
     assert done.returncode == 0, done.stderr
 
 
-def test_each_service_is_asked_once(user: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_service_is_asked_once(user: Terminal, s3_server: LocalS3, tmp_path: Path) -> None:
     """The source is read to check it and to write it down; catalogue, balance and destination are asked once."""
-    with (
-        LocalS3(tmp_path / "s3") as s3,
-        CountingProxy(s3.endpoint_url) as store,
-        CountingProxy(user.sandbox.origin) as api,
-    ):
+    s3, to = s3_server, tmp_path.name
+    with CountingProxy(s3.endpoint_url) as store, CountingProxy(user.sandbox.origin) as api:
         for bucket in ("prompts", "images"):
             s3.create_bucket(bucket)
         s3.client().put_object(Bucket="prompts", Key="foxes.txt", Body=FOXES.encode())
         said = user.run(
-            *("run", "s3://prompts/foxes.txt", "--to", "s3://images/x", "--endpoint-url", store.origin),
+            *("run", "s3://prompts/foxes.txt", "--to", f"s3://images/{to}", "--endpoint-url", store.origin),
             *("--base-url", f"{api.origin}/v1", "--sample", "2", "--json"),
             AWS_ENDPOINT_URL_S3=store.origin,
             AWS_ACCESS_KEY_ID=s3.access_key,
@@ -328,7 +343,7 @@ def test_each_service_is_asked_once(user: Terminal, tmp_path: Path, monkeypatch:
     assert 1 <= store.count("GET", "/prompts/foxes.txt") <= 2
     # To bind it, before the first call, and after the last.
     assert store.count("GET", ".prefect-imagen-ledger.json") == 3
-    assert store.count("GET", "/images/x/.prefect-imagen-probe") == 1
+    assert store.count("GET", f"/images/{to}/.prefect-imagen-probe") == 1
     assert api.count("GET", "/v1/models?type=openai%2Fimage-generations") == 1
     assert api.count("GET", "/v1/models/deprecations") == 1
     assert api.count("GET", "billing") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,15 +21,16 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from prefect_imagen.cli import main
 from prefect_imagen.core.ledger import Ledger
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 
 from ..asking import ask
-from ..inside import command
+from ..inside import command, prefect
+from ..prefect_site import BIN, end_of_log, start_logged, worker_command, worker_environment
 from ..waiting import until
 
-BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
 KEY = "sk-office-never-to-be-seen-4711"
@@ -58,11 +60,7 @@ class Office:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            **{name: value for name, value in os.environ.items() if name != "PREFECT_LOGGING_LEVEL"},
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "PREFECT_API_URL": self.api,
-            "PREFECT_HOME": str(self.folder / "prefect"),
-            "PREFECT_IMAGEN_HOME": str(self.folder / "imagen"),
+            **worker_environment(self.folder, self.api),
             "PREFECT_IMAGEN_CATALOG": str(self.database),
             "AIMLAPI_BASE_URL": self.sandbox.base_url,
             # For prompts in S3; the store block has keys of its own.
@@ -70,7 +68,6 @@ class Office:
             "AWS_ACCESS_KEY_ID": self.s3.access_key,
             "AWS_SECRET_ACCESS_KEY": self.s3.secret_key,
             "AWS_DEFAULT_REGION": "us-east-1",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
         }
 
     def shell(self, command: str, **environment: str) -> str:
@@ -91,9 +88,13 @@ class Office:
 
     def imagen(self, arguments: str, **environment: str) -> None:
         """Carry out a command of ours, in the repository's folder."""
-        code, out, err = command(arguments.split(), {**self.environment, **environment}, ROOT)
+        self.command(arguments, main, environment)
+
+    def command(self, arguments: str, program: Callable[[list[str]], int], environment: Mapping[str, str]) -> str:
+        code, out, err = command(arguments.split(), {**self.environment, **environment}, ROOT, program)
         assert code == 0, f"{arguments}\n{out}\n{err}"
         assert KEY not in out + err
+        return out
 
     def set_up(self) -> None:
         """Save the blocks, make the pool, deploy everything."""
@@ -101,10 +102,23 @@ class Office:
             f"blocks create --to s3://{BUCKET}/out --endpoint-url {self.s3.endpoint_url} --save-s3-keys",
             AIMLAPI_API_KEY=KEY,
         )
-        self.shell("prefect work-pool create imagen --type process --overwrite")
+        self.command("work-pool create imagen --type process --overwrite", prefect, {})
         given = f"--prompts {NIGHTLY} --budget-usd 5 --timezone Europe/Berlin --activate"
         self.imagen(f"deploy init {self.file.parent} {given}")
+        # What starts by itself while the tests look: the nights alone.
+        text = self.file.read_text(encoding="utf-8")
+        self.file.write_text(re.sub(r"(slug: (?!nightly\n).*\n +active: )true", r"\1false", text), encoding="utf-8")
         self.deploy(self.file)
+
+    def start_runs_at_once(self) -> None:
+        """Let the worker start each run with one process, in place of three after each other that all import Prefect.
+
+        The others look for the code of a flow, which is installed here. The farm of the fan-out starts runs as Prefect
+        does without this.
+        """
+        pool = self.get("/work_pools/imagen")["base_job_template"]
+        pool["variables"]["properties"]["command"]["default"] = f"{sys.executable} -m prefect.engine"
+        httpx.patch(f"{self.api}/work_pools/imagen", json={"base_job_template": pool}).raise_for_status()
 
     @property
     def file(self) -> Path:
@@ -112,7 +126,7 @@ class Office:
         return self.folder / "deploy" / "prefect.yaml"
 
     def deploy(self, file: Path) -> str:
-        return self.shell(f"prefect --no-prompt deploy --all --prefect-file {file}")
+        return self.command(f"--no-prompt deploy --all --prefect-file {file}", prefect, {})
 
     def prompts(self, key: str, text: str) -> Mapping[str, Any]:
         """Put a file of prompts into the bucket; returns S3's answer."""
@@ -120,18 +134,8 @@ class Office:
         return answer
 
     def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
-        with (self.folder / "worker.log").open("ab") as log:
-            worker = subprocess.Popen(
-                [str(BIN / "prefect"), "worker", "start", "--pool", "imagen", "--type", "process"],
-                cwd=self.folder,
-                env={**self.environment, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._workers.append(worker)
-        return worker
+        self._workers.append(start_logged(worker_command("imagen"), self.folder, {**self.environment, **environment}))
+        return self._workers[-1]
 
     def restart_worker(self) -> None:
         """Kill the worker with what it runs, and start another one."""
@@ -236,8 +240,7 @@ class Office:
         return self._stack.enter_context(contextlib.closing(Ledger(str(self.database), create=False)))
 
     def log(self) -> str:
-        log = self.folder / "worker.log"
-        return log.read_text(errors="replace")[-3000:] if log.exists() else ""
+        return end_of_log(self.folder)
 
     def server_rows(self) -> Iterator[tuple[str, str]]:
         """Every row of every table of Prefect's server, as the table's name and a text."""
@@ -347,5 +350,6 @@ def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             )
             api = stack.enter_context(server)
         office = stack.enter_context(open_office(api, folder, database))
+        office.start_runs_at_once()
         office.start_worker()
         yield office

@@ -22,8 +22,9 @@ import pytest
 import yaml
 
 from ..postgres import postgres_programs
+from ..prefect_site import BIN
 from ..waiting import until
-from .conftest import BIN, DEPLOYMENTS
+from .conftest import DEPLOYMENTS
 
 pytestmark = pytest.mark.long
 

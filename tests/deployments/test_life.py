@@ -180,7 +180,10 @@ def test_a_killed_worker_and_its_run_are_started_again(own_office: Office) -> No
 
 
 def test_a_worker_that_is_told_to_stop(own_office: Office) -> None:
-    """SIGTERM, as from systemd, Docker or a node that is drained: what is in flight is recorded, the rest is left."""
+    """SIGTERM, as from systemd, Docker or a node that is drained: what is in flight is accounted for, the rest is left.
+
+    Prefect's worker gives its runs no time to record what is in flight (docs/stopping.md): those calls may be unknown.
+    """
     office = own_office
     run_id, worker, before = _start_run_to_kill(office, "a fox at dusk")
     os.kill(worker.pid, signal.SIGTERM)
@@ -189,7 +192,7 @@ def test_a_worker_that_is_told_to_stop(own_office: Office) -> None:
         worker.wait(60)
     except subprocess.TimeoutExpired:  # Prefect's worker hangs now and then; a service manager has a last resort, too
         worker.kill()
-    assert office.sandbox.stats()["in_flight"] == 0, "its processes are gone and left calls in flight"
+    until(lambda: office.sandbox.stats()["in_flight"] == 0, "the last answers", details=office.log)
     assert len(office.sandbox.bill()["entries"]) < before + 60
     # Prefect's worker ends its runs with it and leaves them "Running": the watchdog of the test before finds it.
     office.start_worker(PREFECT_FLOWS_HEARTBEAT_FREQUENCY=str(BEAT))

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from prefect_imagen.cli import main
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 from prefect_imagen.sandbox.signing import make_identity
 
-from ..inside import command, inside
+from ..inside import command, inside, prefect
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -34,6 +35,9 @@ _NOT_RUN = ("make ", "pip install", "export ")
 
 _ABOUT_PREFECT = ("blocks", "deploy", "doctor")
 """Commands that are given the Prefect API. The others are run without it: with it they are tested elsewhere."""
+
+
+_PROGRAMS = {"prefect-imagen": main, "prefect": prefect}
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,13 @@ class Workplace:
     environment: dict[str, str]
 
     def run(self, line: str) -> None:
-        """Carry out a line: a plain command of ours in this process, anything else in a shell."""
+        """Carry out a line: a plain command of ours or of Prefect in this process, anything else in a shell."""
         program, *arguments = shlex.split(line)
-        if program == "prefect-imagen" and not re.search(r"[<>|&;$]", re.sub(r"'[^']*'|\"[^\"]*\"", "", line)):
+        if program in _PROGRAMS and not re.search(r"[<>|&;$]", re.sub(r"'[^']*'|\"[^\"]*\"", "", line)):
             environment = dict(self.environment)
-            if arguments[0] not in _ABOUT_PREFECT:
+            if program == "prefect-imagen" and arguments[0] not in _ABOUT_PREFECT:
                 del environment["PREFECT_API_URL"]
-            code, out, err = command(arguments, environment, self.folder)
+            code, out, err = command(arguments, environment, self.folder, _PROGRAMS[program])
         else:
             done = subprocess.run(
                 ["bash", "-ec", line],
@@ -94,7 +98,7 @@ class Workplace:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Workplace]:
+def workplace(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, s3_server: LocalS3) -> Iterator[Workplace]:
     """What the pages take for granted: a key, a bucket, a file of prompts, and the files that they show."""
     folder = tmp_path_factory.mktemp("readme")
     for page in PAGES:
@@ -108,7 +112,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Ite
     studio = make_identity("Studio Nord")
     (folder / "chain.pem").write_bytes(studio.chain)
     (folder / "key.pem").write_bytes(studio.key)
-    with SandboxServer(pictures="fast") as sandbox, LocalS3(folder / "s3") as s3:
+    s3 = s3_server
+    with SandboxServer(pictures="fast") as sandbox:
         s3.create_bucket("my-images")
         s3.client().put_object(Bucket="my-images", Key="prompts/nightly.csv", Body=b"prompt\nA lighthouse\n")
         environment = {

@@ -26,14 +26,9 @@ from prefect_imagen.sandbox.local_s3 import LocalS3
 from pydantic import SecretStr
 
 from ..bill import check_bill
+from ..prefect_site import s3_block
 
 PARTI = Path(__file__).parents[1] / "data" / "PartiPrompts.tsv"
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
-    with LocalS3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +60,7 @@ class FlowHarness:
 
     @property
     def store(self) -> S3ImageStore:
-        return S3ImageStore(
-            bucket=self.bucket,
-            prefix="out",
-            endpoint_url=self.s3.endpoint_url,
-            addressing_style="path",
-            access_key_id=SecretStr(self.s3.access_key),
-            secret_access_key=SecretStr(self.s3.secret_key),
-        )
+        return s3_block(self.s3, self.bucket, "out")
 
     @property
     def catalog(self) -> ImageCatalog:

@@ -21,7 +21,7 @@ from ..inside import command
 from ..waiting import until, until_steady
 from .conftest import PARTI
 
-COUNT, BOUGHT = 100, 40
+COUNT, BOUGHT = 80, 20
 """Prompts of each run, and how many are bought before something happens to it."""
 IMAGEN = Path(sys.executable).with_name("prefect-imagen")
 
@@ -34,8 +34,8 @@ def slow_sandbox() -> Iterator[SandboxServer]:
 
 @pytest.fixture
 def own_s3(tmp_path: Path) -> Iterator[LocalS3]:
+    """One that may be stopped."""
     with LocalS3(tmp_path / "s3") as server:
-        server.create_bucket("crash")
         yield server
 
 
@@ -49,11 +49,12 @@ class Runner:
 
     def __init__(self, sandbox: SandboxServer, s3: LocalS3, home: Path, prefect_api: str | None) -> None:
         self.sandbox = sandbox
+        s3.create_bucket("crash")
         self.idle_in_the_end = True
         self._command = [
             str(IMAGEN),
             *("run", str(PARTI), "--limit", str(COUNT), "--yes"),
-            *("--to", "s3://crash/out", "--endpoint-url", s3.endpoint_url),
+            *("--to", f"s3://crash/{home.parent.name}", "--endpoint-url", s3.endpoint_url),
             *("--base-url", sandbox.base_url, "--catalog", str(home / "ledger.db"), "--concurrency", "8", "--json"),
         ]
         self._alone = {
@@ -93,12 +94,17 @@ class Runner:
         until(billed, f"{count} billed calls", pause=0.02)
 
 
+IN_PREFECT_TOO = pytest.mark.parametrize(
+    "runner", ["alone", pytest.param("in Prefect", marks=pytest.mark.long)], indirect=True
+)
+"""For what the run itself does, in Prefect or without."""
+
+
 @pytest.fixture(params=["alone", "in Prefect"])
-def runner(
-    request: pytest.FixtureRequest, slow_sandbox: SandboxServer, own_s3: LocalS3, tmp_path: Path
-) -> Iterator[Runner]:
+def runner(request: pytest.FixtureRequest, slow_sandbox: SandboxServer, tmp_path: Path) -> Iterator[Runner]:
+    s3: LocalS3 = request.getfixturevalue("own_s3" if "own_s3" in request.fixturenames else "s3_server")
     prefect_api = request.getfixturevalue("prefect_api") if request.param == "in Prefect" else None
-    made = Runner(slow_sandbox, own_s3, tmp_path / "home", prefect_api)
+    made = Runner(slow_sandbox, s3, tmp_path / "home", prefect_api)
     yield made
     ledger = Ledger(str(tmp_path / "home" / "ledger.db"), create=False)
     check_bill(ledger, slow_sandbox, idle=made.idle_in_the_end)
@@ -126,7 +132,7 @@ def test_kill_9_in_the_middle_then_the_same_command(runner: Runner) -> None:
     assert runner.billed() <= COUNT + unknown
 
 
-@pytest.mark.parametrize("runner", ["alone", pytest.param("in Prefect", marks=pytest.mark.long)], indirect=True)
+@IN_PREFECT_TOO
 def test_nothing_is_paid_for_while_the_store_is_away(runner: Runner, own_s3: LocalS3) -> None:
     process = runner.start("--patience", "3")
     runner.wait_for_bill(BOUGHT, process)
@@ -175,6 +181,7 @@ def wait_for_slow_calls(runner: Runner, process: subprocess.Popen[str]) -> None:
     until(all_slow, "eight calls in flight", pause=0.02)
 
 
+@IN_PREFECT_TOO
 def test_a_stop_waits_for_answers_only_so_long(runner: Runner) -> None:
     """SIGTERM with calls in flight that take minutes: they are unknown, on the ledger, when the process has ended."""
     in_flight_for_ever(runner)
@@ -210,6 +217,7 @@ def test_ctrl_c_twice_leaves_at_once(runner: Runner) -> None:
     assert report["states"]["delivered"] == COUNT - 8
 
 
+@IN_PREFECT_TOO
 def test_sigterm_records_what_is_in_flight(runner: Runner) -> None:
     process = runner.start()
     runner.wait_for_bill(BOUGHT, process)

@@ -2,131 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import signal
-import subprocess
-import sys
 import threading
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-import psycopg
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
-from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
+from prefect_imagen.blocks import AimlApiCredentials
 from prefect_imagen.core.errors import BadInput
-from prefect_imagen.core.ledger import CostSummary
-from prefect_imagen.core.request import Limits, RunRequest, UnknownPolicy
-from prefect_imagen.core.run.report import IncompleteRun, RunReport
+from prefect_imagen.core.request import Limits, UnknownPolicy
+from prefect_imagen.core.run.report import RunReport
 from prefect_imagen.flows import imagen_fanout, imagen_pipeline, imagen_repair
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 from pydantic import SecretStr
 
-BIN = Path(sys.executable).parent
-DEPLOYMENT = """
-deployments:
-  - name: imagen-shard
-    entrypoint: prefect_imagen.flows.fanout.imagen_shard
-    pull: []
-    work_pool: { name: NAME }
-"""
-
-
-def example(call: str) -> str:
-    """The example of docs/scaling.md in which something is called."""
-    page = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
-    (found,) = [text for text in re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if call in text]
-    return str(found)
-
-
-@dataclass
-class Farm:
-    """A work pool with process workers; blocks that are saved; one ledger on PostgreSQL."""
-
-    name: str
-    folder: Path
-    sandbox: SandboxServer
-    store: S3ImageStore
-    credentials: AimlApiCredentials
-    catalog: ImageCatalog
-    environment: dict[str, str]
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def command(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [str(BIN / "prefect"), "--no-prompt", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        with (self.folder / "worker.log").open("ab") as log:
-            worker = subprocess.Popen(
-                [str(BIN / "prefect"), "worker", "start", "--pool", self.name, "--type", "process", "--limit", "1"],
-                cwd=self.folder,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.workers.append(worker)
-        return worker
-
-    def run(self, prompts: list[str], options: Mapping[str, Any] | None = None, **parameters: Any) -> RunReport:
-        """Fan out with options by the names of their flags."""
-        state = imagen_fanout(
-            prompts,
-            self.store,
-            self.credentials,
-            self.catalog,
-            RunRequest.by_flag(options or {}),
-            deployment="imagen_shard/imagen-shard",
-            return_state=True,
-            **parameters,
-        )
-        result = state.result(raise_on_failure=False)
-        if isinstance(result, IncompleteRun):
-            return result.report
-        if isinstance(result, BaseException):
-            raise result
-        assert isinstance(result, RunReport)
-        return result
-
-    @property
-    def account(self) -> CostSummary:
-        return self.catalog.get_ledger().costs.of()
-
-    def billed(self) -> list[str]:
-        return [entry["client_request_id"] for entry in self.sandbox.bill()["entries"]]
-
-    def log(self) -> str:
-        return (self.folder / "worker.log").read_text(errors="replace")[-4000:]
-
-
-def kill(worker: subprocess.Popen[bytes]) -> None:
-    """End a worker and the runs it has started, as a machine that loses its power does."""
-    family = [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGKILL)
-    worker.wait()
+from ..farm import Farm, example, kill, open_farm
 
 
 @pytest.fixture
@@ -140,45 +36,24 @@ def farm(
 ) -> Iterator[Farm]:
     sandbox.clear_faults()
     sandbox.reset()
-    name = f"farm{uuid.uuid4().hex[:8]}"
-    s3_server.create_bucket(name)
-    store = S3ImageStore(
-        bucket=name,
-        endpoint_url=s3_server.endpoint_url,
-        addressing_style="path",
-        access_key_id=SecretStr(s3_server.access_key),
-        secret_access_key=SecretStr(s3_server.secret_key),
-    )
-    credentials = AimlApiCredentials(api_key=SecretStr("key-of-the-farm"), base_url=sandbox.base_url)
-    url = postgres_server("postgres")
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'CREATE SCHEMA "{name}"')
-    catalog = ImageCatalog(url=SecretStr(f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{name}"))
-    for block in (store, credentials, catalog):
-        block.save(name)
-    environment = {
-        **os.environ,
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "PREFECT_API_URL": prefect_api,
-        "PREFECT_IMAGEN_HOME": str(tmp_path / "worker-home"),
-        "PREFECT_HOME": str(tmp_path / "worker-prefect"),
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-    }
-    farm = Farm(name, tmp_path, sandbox, store, credentials, catalog, environment)
-    farm.command("work-pool", "create", name, "--type", "process")
-    (tmp_path / "prefect.yaml").write_text(DEPLOYMENT.replace("NAME", name))
-    farm.command("deploy", "--all")
-    yield farm
-    for worker in farm.workers:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            kill(worker)
+    with open_farm(tmp_path, prefect_api, s3_server, sandbox, postgres_server("postgres")) as farm:
+        yield farm
 
 
 def test_shards_on_two_workers_make_one_run(farm: Farm) -> None:
+    """By the example of the docs, with this farm's names and a budget."""
     farm.start_worker()
     farm.start_worker()
     prompts = [f"a fox of the farm, number {n}" for n in range(40)] + ["a fox of the farm, number 3"]
-    report = farm.run(prompts, shards=2, options={"concurrency": 8, "tag": {"campaign": "farm"}, "budget_usd": 10})
+    source = farm.folder / "prompts.txt"
+    source.write_text("\n".join(prompts))
+    text = example("imagen_fanout(").replace("s3://my-bucket/prompts.csv", str(source))
+    text = text.replace('load("main")', f'load("{farm.name}")').replace("shards=8", "shards=2")
+    # Few at once, so that neither worker is done before the other has started.
+    text = text.replace('"concurrency": 64', '"concurrency": 8')
+    names: dict[str, Any] = {}
+    exec(text.replace("\nimagen_fanout(", "\nreport = imagen_fanout("), names)
+    report = names["report"]
     assert report.complete, farm.log()
     assert (report.rows, report.items, report.states["delivered"]) == (41, 40, 40)
     assert len(farm.billed()) == len(set(farm.billed())) == 40
@@ -195,12 +70,6 @@ def test_shards_on_two_workers_make_one_run(farm: Farm) -> None:
     assert {shard.parameters["store"] for shard in shards} == {f"s3-image-store/{farm.name}"}
     assert "key-of-the-farm" not in str(shards)
     assert "fox" not in str(shards)
-    # The example of the docs, with this farm's names: everything is owned by now.
-    source = farm.folder / "prompts.txt"
-    source.write_text("\n".join(prompts))
-    text = example("imagen_fanout(").replace("s3://my-bucket/prompts.csv", str(source))
-    exec(text.replace('load("main")', f'load("{farm.name}")').replace("shards=8", "shards=2"), {})
-    assert len(farm.billed()) == 40
 
 
 def _rows(farm: Farm, query: str) -> list[dict[str, Any]]:

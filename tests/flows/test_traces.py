@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any, cast
 
 import httpx
@@ -66,6 +68,36 @@ def test_a_run_leaves_its_artifacts_its_tags_and_links_both_ways(harness: FlowHa
     shown = flow_run(prefect_api, report.run_id)
     assert set(shown["tags"]) == {"team=spring", "client=acme"}
     assert shown["labels"][progress.MONEY_LABEL] == "$0.104 billed"
+
+
+def test_a_busy_prefect_server_does_not_hold_up_the_end_of_a_run(
+    harness: FlowHarness, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, sleep = httpx.Client.send, time.sleep
+    refused: list[str] = []
+    pauses: list[float] = []
+
+    def is_flow() -> bool:
+        return threading.current_thread() is threading.main_thread()
+
+    def busy(client: httpx.Client, request: httpx.Request, **settings: Any) -> httpx.Response:
+        """A server on SQLite, of whose writers another has the lock: it cannot be had at will."""
+        if not request.url.path.endswith("/labels") or not is_flow() or len(refused) == 2:
+            return send(client, request, **settings)
+        refused.append(request.url.path)
+        return httpx.Response(503, request=request)
+
+    def pause(seconds: float) -> None:
+        if refused and is_flow():
+            pauses.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(httpx.Client, "send", busy)
+    monkeypatch.setattr(time, "sleep", pause)
+    report = harness.run(["a fox"])
+    assert len(refused) == 2
+    assert pauses[:2] == list(progress._BUSY_PAUSES[:2]), "Prefect's client waits two seconds"
+    assert flow_run(prefect_api, report.run_id)["labels"][progress.MONEY_LABEL] == "$0.052 billed"
 
 
 class Scripted:

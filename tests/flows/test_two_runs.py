@@ -19,19 +19,19 @@ MODEL = "google/imagen4/preview"
 
 
 @pytest.fixture
-def wait(harness: FlowHarness) -> Callable[[float], None]:
+def wait(alone: FlowHarness) -> Callable[[float], None]:
     """Sets how long a run waits for others."""
 
     def set_to(seconds: float) -> None:
-        harness.defaults["wait_for_others"] = seconds
+        alone.defaults["wait_for_others"] = seconds
 
     return set_to
 
 
 @pytest.fixture
-def other(harness: FlowHarness) -> Iterator[Ledger]:
+def other(alone: FlowHarness) -> Iterator[Ledger]:
     """Another process, as the ledger sees it, that has taken up the first three of six prompts."""
-    ledger = Ledger(str(harness.database))
+    ledger = Ledger(str(alone.database))
     ledger.runs.start(RunSpec("elsewhere", MODEL, flow_run_name="swift-fox", destination="s3://x/y"))
     rows = [RunItem(n, Item(MODEL, f"shared {n}", {}), "x", n) for n in range(3)]
     ledger.runs.add_items("elsewhere", rows)
@@ -44,28 +44,28 @@ def prompts(count: int) -> list[str]:
     return [f"shared {n}" for n in range(count)]
 
 
-def test_what_stays_held_is_reported_with_its_holder(harness: FlowHarness, other: Ledger, wait: Any) -> None:
+def test_what_stays_held_is_reported_with_its_holder(either: FlowHarness, other: Ledger, wait: Any) -> None:
     wait(1.5)
-    report = harness.run(prompts(6))
+    report = either.run(prompts(6))
     assert (report.outcome, report.held, report.delivered) == ("Incomplete", 3, 3)
     assert "3 items are held: 3 by run swift-fox (process " in report.message
     assert {item.reason for item in report.open if item.state == "claimed"} == {
         report.message.partition("3 by ")[2].join(["held by ", ""])
     }
     assert report.as_dict()["held"] == 3
-    assert len(harness.billed()) == 3
-    harness.assert_sum_closes()
+    assert len(either.billed()) == 3
+    either.assert_sum_closes()
 
 
-def test_what_comes_free_in_time_is_taken_up(harness: FlowHarness, other: Ledger, wait: Any) -> None:
+def test_what_comes_free_in_time_is_taken_up(either: FlowHarness, other: Ledger, wait: Any) -> None:
     wait(60)
     timer = threading.Timer(4, other.close)
     timer.start()
-    report = harness.run(prompts(6))
+    report = either.run(prompts(6))
     timer.join()
     assert (report.outcome, report.held, report.delivered) == ("Completed", 0, 6)
-    assert len(harness.billed()) == 6
-    harness.assert_sum_closes()
+    assert len(either.billed()) == 6
+    either.assert_sum_closes()
 
 
 def test_two_runs_at_once_in_one_process_buy_everything_once(harness: FlowHarness, wait: Any) -> None:

@@ -64,29 +64,31 @@ def test_it_opens_from_a_disk_and_its_verdicts_become_a_file(desk_of: Desks, bro
         assert ledger.verdicts.latest([first])[first].reviewer == "Ada"
 
 
-def test_it_is_served_from_a_bucket_and_written_once(desk_of: Desks, browse: Browse, tmp_path: Path) -> None:
+def test_it_is_served_from_a_bucket_and_written_once(
+    desk_of: Desks, browse: Browse, s3_server: LocalS3, tmp_path: Path
+) -> None:
     desk = desk_of(6)
-    with LocalS3() as s3:
-        s3.create_bucket("shown")
-        desk.environment = {
-            **desk.environment,
-            "AWS_ACCESS_KEY_ID": s3.access_key,
-            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        to = ("gallery", "--out", "s3://shown/spring", "--endpoint-url", s3.endpoint_url, "--json")
-        first, again = desk.run(*to), desk.run(*to)
-        assert (first.returncode, again.returncode) == (0, 0), first.stderr
-        assert json.loads(first.stdout)["written"] > 0
-        assert json.loads(again.stdout)["written"] == 0
-        store = open_store("s3://shown/spring", **s3.options)
-        page = store.head("index.html")
-        assert page is not None
-        assert page.content_type == "text/html"
-        for entry in store.list():
-            path = tmp_path / "copy" / entry.key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            store.get(entry.key, path)
+    s3 = s3_server
+    s3.create_bucket("shown")
+    desk.environment = {
+        **desk.environment,
+        "AWS_ACCESS_KEY_ID": s3.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    to = ("gallery", "--out", "s3://shown/spring", "--endpoint-url", s3.endpoint_url, "--json")
+    first, again = desk.run(*to), desk.run(*to)
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr
+    assert json.loads(first.stdout)["written"] > 0
+    assert json.loads(again.stdout)["written"] == 0
+    store = open_store("s3://shown/spring", **s3.options)
+    page = store.head("index.html")
+    assert page is not None
+    assert page.content_type == "text/html"
+    for entry in store.list():
+        path = tmp_path / "copy" / entry.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store.get(entry.key, path)
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "copy"))
     handler.log_message = lambda *_: None  # type: ignore[attr-defined]
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

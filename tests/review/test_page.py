@@ -34,7 +34,7 @@ def test_thirty_pictures_are_judged_by_keys_alone(desk_of: Desks, browse: Browse
         judged[here] = (verdict, stars)
         assert tile(page, here) == (verdict, stars)
     assert current(page) == here, "the last one keeps the focus"
-    assert page.locator("#counts").inner_text() == "0 to review · 15 approved · 15 rejected"
+    expect(page.locator("#counts")).to_have_text("0 to review · 15 approved · 15 rejected")
 
     # Undo goes back to the picture; U clears its verdict and leaves its stars.
     press(page, "Control+z")

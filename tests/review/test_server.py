@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable
 
 import pytest
 import requests
 
 from ..postgres import PostgresServer
+from ..waiting import until
 from .conftest import Desk, port_of
 
 Desks = Callable[..., Desk]
@@ -163,9 +163,9 @@ def test_a_database_that_is_away_is_said_and_waited_for(desk_on: Desks, own_post
         answer = guest.post(f"{origin}/api/verdicts", json={"verdicts": [verdict]})
         assert (answer.status_code, "does not answer" in answer.json()["problem"]) == (503, True)
         own_postgres.start()
-        for _ in range(50):
+
+        def recorded() -> list[str]:
             answer = guest.post(f"{origin}/api/verdicts", json={"verdicts": [verdict]})
-            if answer.status_code == 200:
-                break
-            time.sleep(0.2)
-        assert answer.json()["recorded"] == ["one"]
+            return answer.json()["recorded"] if answer.status_code == 200 else []
+
+        assert until(recorded, "the verdict to be recorded") == ["one"]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +14,8 @@ import pytest
 import requests
 from PIL import Image
 from prefect_imagen.sandbox import SandboxServer
+
+from ..waiting import until
 
 IMAGEN4 = "google/imagen4/preview"
 
@@ -40,6 +46,32 @@ class Api:
         picture = Image.open(io.BytesIO(response.content))
         picture.load()
         return picture
+
+
+@contextlib.contextmanager
+def in_flight(api: Api, count: int) -> Iterator[None]:
+    """So many calls that nobody answers, to a sandbox of the test's own: it is killed in the end."""
+
+    def call() -> None:
+        with contextlib.suppress(requests.RequestException):
+            requests.post(
+                f"{api.server.base_url}/images/generations",
+                json={"model": IMAGEN4, "prompt": "A red fox"},
+                headers={"Authorization": "Bearer test-key"},
+                timeout=300,
+            )
+
+    threads = [threading.Thread(target=call) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: api.server.stats()["in_flight"] == count, f"{count} calls in flight", pause=0.01)
+        yield
+    finally:
+        if (pid := api.server.pid) is not None:
+            os.kill(pid, signal.SIGKILL)
+        for thread in threads:
+            thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from prefect_imagen.core.providers.registry import load_registry
 
+from .conftest import in_flight
+
 IMAGEN4 = "google/imagen4/preview"
 GA_IDS = (
     "google/imagen-4.0-generate-001",
@@ -372,17 +374,17 @@ class TestMoney:
         api.server.reset()
         assert api.make().status_code == 200
 
-    def test_latency_and_concurrency_are_seen(self, start):
-        import threading
+    def test_calls_at_once_are_counted(self, start):
+        def counted():
+            stats = api.server.stats()
+            return stats["in_flight"], stats["max_in_flight"], stats["posts"]
 
-        api = start(latency=0.3)
-        threads = [threading.Thread(target=api.make) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        stats = api.server.stats()
-        assert (stats["in_flight"], stats["max_in_flight"], stats["posts"]) == (0, 4, 4)
+        api = start(pictures="fast")
+        api.make()
+        assert counted() == (0, 1, 1)
+        api.server.set_faults([{"fault": "slow_reply", "seconds": 3600}])
+        with in_flight(api, 4):
+            assert counted() == (4, 4, 5)
 
 
 def test_edits_are_for_the_models_that_take_files(api: Any) -> None:

@@ -184,7 +184,7 @@ def test_a_doubled_job_is_billed_twice(api, jobs):
 
 def test_jobs_that_take_long_and_one_that_waits(keyed):
     jobs = Jobs(keyed, "right")
-    keyed.server.set_faults([{"fault": "job_delayed", "seconds": 1}])
+    keyed.server.set_faults([{"fault": "job_delayed", "seconds": 3}])
     *running, waiting = [jobs.submit().json() for _ in range(5)]
     assert [jobs.ask(job["status_url"]).json()["status"] for job in (running[0], waiting)] == [
         "IN_PROGRESS",
