@@ -15,7 +15,7 @@ import prefect.runtime
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
@@ -64,11 +64,10 @@ class TaskRuns:
         """Start a task run for a chunk."""
         return process_chunk.submit(batch, number, len(batch.item_ids), *self.references, self.request)
 
-    def wait_for_one(self, in_flight: Sequence[PrefectFuture[Any]]) -> tuple[PrefectFuture[Any], BaseException | None]:
-        """Wait until a task run has ended."""
-        ended = next(iter(as_completed(list(in_flight))))
+    def failure_of(self, ended: PrefectFuture[Any]) -> BaseException | None:
+        """What a task run failed with."""
         outcome = ended.result(raise_on_failure=False)
-        return ended, outcome if isinstance(outcome, BaseException) else None
+        return outcome if isinstance(outcome, BaseException) else None
 
 
 def run_name() -> str:

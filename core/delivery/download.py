@@ -76,6 +76,12 @@ class Downloader:
             return self._load(task, in_memory, pictures)
         except DecoderUnavailable as error:
             return ImageFile(task, FileState.LATER, reason=str(error)), None
+        except (FileNotFoundError, SpoolUnavailable) as error:
+            missing = isinstance(error, FileNotFoundError) or isinstance(error.__cause__, FileNotFoundError)
+            if missing and self._spool.images.is_dir():
+                # Runs of one process hold the same items: another one has stored it, and removed the file.
+                return ImageFile(task, FileState.LATER, reason="the file left the spool"), None
+            raise
 
     def _load(self, task: ImageTask, in_memory: int, pictures: CircuitBreaker | None) -> tuple[ImageFile, bytes | None]:
         path = self._spool.image(task.image_id)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -22,11 +23,20 @@ MAX_CHUNKS = 32
 """Chunks in flight at most: also how many threads a dispatcher needs."""
 
 _OTHERS_PAUSE = 1.0
+_LOOK = 0.25
 _LARGEST = 200
 _SECONDS = 60.0
 _NO_DELIVERY = frozenset({StopReason.STORE, StopReason.PICTURES, StopReason.LEDGER, StopReason.STOPPED})
 
-F = TypeVar("F")
+
+class Submitted(Protocol):
+    """A chunk in flight, as futures are."""
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        """Have a function called with it once it has ended."""
+
+
+F = TypeVar("F", bound=Submitted)
 
 
 class Dispatcher(Protocol[F]):
@@ -39,8 +49,8 @@ class Dispatcher(Protocol[F]):
     def submit(self, batch: Batch, number: int) -> F:
         """Start a chunk, the `number`th of the run."""
 
-    def wait_for_one(self, in_flight: Sequence[F]) -> tuple[F, BaseException | None]:
-        """Wait until a chunk has ended. Returns it, and what it failed with if it failed."""
+    def failure_of(self, ended: F) -> BaseException | None:
+        """What a chunk that has ended failed with, if it failed."""
 
 
 class Threads:
@@ -72,10 +82,9 @@ class Threads:
         del number
         return self._pool.submit(self._process, batch)
 
-    def wait_for_one(self, in_flight: Sequence[Future[Any]]) -> tuple[Future[Any], BaseException | None]:
+    def failure_of(self, ended: Future[Any]) -> BaseException | None:
         """See `Dispatcher`."""
-        ended = next(iter(wait(in_flight, return_when=FIRST_COMPLETED).done))
-        return ended, ended.exception()
+        return ended.exception()
 
 
 def chunk_size(run: Run, total: int) -> int:
@@ -150,7 +159,8 @@ class _Feed:
         self._dispatcher = dispatcher
         self._total = total
         self._rows = rows
-        self._in_flight: list[Any] = []
+        self._in_flight = 0
+        self._ended: SimpleQueue[Any] = SimpleQueue()
         self._number = 0
         self.failures: list[str] = []
 
@@ -162,22 +172,34 @@ class _Feed:
             item_ids = tuple(islice(pending, size))
             if not item_ids:
                 break
-            self._number += 1
-            self._in_flight.append(self._dispatcher.submit(Batch(services.run_id, item_ids), self._number))
+            self._submit(Batch(services.run_id, item_ids))
             # How many processes there are elsewhere is not known here; what is too much waits in their scheduler.
-            enough = MAX_CHUNKS if self._dispatcher.is_elsewhere else math.ceil(slots / size) + 2
-            while len(self._in_flight) >= min(MAX_CHUNKS, enough):
-                self._finish_one()
+            elsewhere = self._dispatcher.is_elsewhere
+            enough = MAX_CHUNKS if elsewhere else min(MAX_CHUNKS, math.ceil(slots / size) + 2)
+            while self._in_flight >= enough:
+                patient = elsewhere or paid_only or self._in_flight >= MAX_CHUNKS
+                if not self._finish_one(None if patient else _LOOK) and services.has_idle_slots(self._in_flight):
+                    break  # each chunk waits for a few slow calls
         while self._in_flight:
             self._finish_one()
 
-    def _finish_one(self) -> None:
-        ended, error = self._dispatcher.wait_for_one(self._in_flight)
-        self._in_flight.remove(ended)
+    def _submit(self, batch: Batch) -> None:
+        self._number += 1
+        self._dispatcher.submit(batch, self._number).add_done_callback(self._ended.put)
+        self._in_flight += 1
+
+    def _finish_one(self, seconds: float | None = None) -> bool:
+        """Wait until a chunk has ended. False if time was up before."""
+        try:
+            error = self._dispatcher.failure_of(self._ended.get(timeout=seconds))
+        except Empty:
+            return False
+        self._in_flight -= 1
         self._run.warn_of_budgets()
         if error is None:
-            return
+            return True
         self.failures.append(f"{type(error).__name__}: {error}")
         if isinstance(error, Unavailable):
             reason = StopReason.LEDGER if isinstance(error, LedgerUnavailable) else StopReason.STORE
             self._run.services.halt.set(reason, str(error))
+        return True

@@ -6,7 +6,7 @@ import functools
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,7 +26,7 @@ from ..providers.chat_models import resolve_chat_model
 from ..purchase import Purchaser, Rewriter
 from ..request import DEFAULT_KEY_TEMPLATE, FOLDER_KEY_TEMPLATE, Delivery, RunRequest
 from ..storage import KeyTemplate, LocalStore, ObjectStore, StoreUnavailable
-from ..threads import in_threads
+from ..threads import results
 from .accounts import Accounts
 from .models import run_models
 
@@ -74,6 +74,7 @@ class Services:
         # A few more threads than calls may be in flight: some are busy writing down what the API has answered.
         buyers = limits.concurrency + math.ceil(limits.concurrency / 4)
         self.purchase_pool = ThreadPoolExecutor(buyers, thread_name_prefix="imagen-buy")
+        self._purchases: list[list[Future[None]]] = []  # of each batch that is being bought
         movers = max(4, min(_MOST_MOVERS, limits.concurrency // 2))
         self.delivery_pool = ThreadPoolExecutor(movers, thread_name_prefix="imagen-move")
         self.gate = HealthGate(store.check, patience=delivery.patience) if store is not None else None
@@ -211,7 +212,20 @@ class Services:
             except LedgerUnavailable as error:
                 self.halt.set(StopReason.LEDGER, str(error))
 
-        in_threads(self.purchase_pool, buy, claimed)
+        purchases = [self.purchase_pool.submit(buy, item) for item in claimed]
+        with self._lock:
+            self._purchases.append(purchases)
+        try:
+            results(purchases)
+        finally:
+            with self._lock:
+                self._purchases.remove(purchases)
+
+    def has_idle_slots(self, batches: int) -> bool:
+        """Whether so many batches are all being bought, and have fewer items left than calls may be in flight."""
+        with self._lock:
+            left = sum(not one.done() for purchases in self._purchases for one in purchases)
+            return len(self._purchases) == batches and left < self.request.limits.concurrency
 
     def _mark_first(self) -> bool:
         """Advance the destination's marker before the first purchase; False, with the run halted, if none may be made.

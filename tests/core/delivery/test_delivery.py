@@ -580,6 +580,28 @@ def test_nothing_is_forgotten_before_it_is_recorded(post: Post) -> None:
     assert left(post) == [f"images/{call_id}-0", f"replies/{call_id}.reply"]
 
 
+def test_a_file_that_another_run_of_the_process_removes_is_left_for_later(post: Post) -> None:
+    """Two runs of one process may deliver the same image: the one that has stored it removes the file."""
+    (task,) = post.tasks(post.buy())
+    over = threading.Event()
+
+    def remove() -> None:
+        while not over.is_set():
+            post.spool.discard(task.image_id)
+
+    with ThreadPoolExecutor(1) as threads:
+        removing = threads.submit(remove)
+        try:
+            files = [post.downloader().download(task) for _ in range(20)]
+        finally:
+            over.set()
+        removing.result()
+    later = [file.reason for file in files if file.state is FileState.LATER]
+    assert set(later) == {"the file left the spool"}
+    assert all(file.state is FileState.READY for file in files if not file.reason)
+    assert [file.state for file in post.deliver(task.call_id)] == [FileState.READY]
+
+
 def test_the_spool_of_a_ledger_is_its_own_and_private(tmp_path: Path) -> None:
     one, two = Spool(tmp_path, "one"), Spool(tmp_path, "two")
     one.image("x").write_bytes(b"1")
