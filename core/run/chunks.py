@@ -159,7 +159,7 @@ class _Feed:
         self._dispatcher = dispatcher
         self._total = total
         self._rows = rows
-        self._in_flight = 0
+        self._in_flight: list[Any] = []  # Dask drops what nobody refers to
         self._ended: SimpleQueue[Any] = SimpleQueue()
         self._number = 0
         self.failures: list[str] = []
@@ -176,25 +176,27 @@ class _Feed:
             # How many processes there are elsewhere is not known here; what is too much waits in their scheduler.
             elsewhere = self._dispatcher.is_elsewhere
             enough = MAX_CHUNKS if elsewhere else min(MAX_CHUNKS, math.ceil(slots / size) + 2)
-            while self._in_flight >= enough:
-                patient = elsewhere or paid_only or self._in_flight >= MAX_CHUNKS
-                if not self._finish_one(None if patient else _LOOK) and services.has_idle_slots(self._in_flight):
+            while (in_flight := len(self._in_flight)) >= enough:
+                patient = elsewhere or paid_only or in_flight >= MAX_CHUNKS
+                if not self._finish_one(None if patient else _LOOK) and services.has_idle_slots(in_flight):
                     break  # each chunk waits for a few slow calls
         while self._in_flight:
             self._finish_one()
 
     def _submit(self, batch: Batch) -> None:
         self._number += 1
-        self._dispatcher.submit(batch, self._number).add_done_callback(self._ended.put)
-        self._in_flight += 1
+        chunk = self._dispatcher.submit(batch, self._number)
+        self._in_flight.append(chunk)
+        chunk.add_done_callback(self._ended.put)
 
     def _finish_one(self, seconds: float | None = None) -> bool:
         """Wait until a chunk has ended. False if time was up before."""
         try:
-            error = self._dispatcher.failure_of(self._ended.get(timeout=seconds))
+            ended = self._ended.get(timeout=seconds)
         except Empty:
             return False
-        self._in_flight -= 1
+        self._in_flight.remove(ended)
+        error = self._dispatcher.failure_of(ended)
         self._run.warn_of_budgets()
         if error is None:
             return True

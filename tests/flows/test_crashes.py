@@ -51,6 +51,7 @@ class Runner:
         self.sandbox = sandbox
         s3.create_bucket("crash")
         self.idle_in_the_end = True
+        self._started: list[subprocess.Popen[str]] = []
         self._command = [
             str(IMAGEN),
             *("run", str(PARTI), "--limit", str(COUNT), "--yes"),
@@ -69,13 +70,21 @@ class Runner:
         self._environment = {**self._alone, "PREFECT_API_URL": prefect_api} if prefect_api else self._alone
 
     def start(self, *options: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*self._command, *options],
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._started.append(process)
+        return process
+
+    def kill_left_over(self) -> None:
+        """End what a test that failed left running."""
+        for process in self._started:
+            with process:
+                process.kill()
 
     def finish(self, *options: str) -> tuple[int, dict[str, Any]]:
         """The same command again, in this process."""
@@ -106,6 +115,7 @@ def runner(request: pytest.FixtureRequest, slow_sandbox: SandboxServer, tmp_path
     prefect_api = request.getfixturevalue("prefect_api") if request.param == "in Prefect" else None
     made = Runner(slow_sandbox, s3, tmp_path / "home", prefect_api)
     yield made
+    made.kill_left_over()
     ledger = Ledger(str(tmp_path / "home" / "ledger.db"), create=False)
     check_bill(ledger, slow_sandbox, idle=made.idle_in_the_end)
     ledger.close()
