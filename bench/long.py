@@ -3,12 +3,12 @@
     python bench/long.py                   # 100,000 images, about half an hour on two cores
     python bench/long.py --images 5000     # to see that it works
 
-JPEGs of 20 KB, answers at once, SeaweedFS, the ledger on PostgreSQL, a running Prefect server, and two workers of a
-pool with a shard each: what is slow is this machine and what is kept of each image. Every ten seconds it notes images
-in the ledger, memory of each process, files and bytes in the spool, size of the database and task runs; every two
-minutes, pictures in the bucket. At the end bill, ledger and bucket must agree. It prints a table by tenths of the run
-and the statements that took the database longest, then and now, and leaves figures and a plot in `bench-results/`.
-Fails (exit 1) where something is not as docs/scaling.md says.
+JPEGs of 1,024 × 1,024 pixels and about 90 KB, answers at once, SeaweedFS, the ledger on PostgreSQL, a running Prefect
+server, and two workers of a pool with a shard each: what is slow is this machine and what is kept of each image. Every
+ten seconds it notes images in the ledger, memory of each process, files and bytes in the spool, size of the database
+and task runs; every two minutes, pictures in the bucket. At the end bill, ledger and bucket must agree. It prints a
+table by tenths of the run and the statements that took the database longest, then and now, and leaves figures and a
+plot in `bench-results/`. Fails (exit 1) where something is not as docs/scaling.md says.
 
 The first 1,000 images are warm-up, and what is bought after the first shard has ended is not compared, because one
 process is not two.
