@@ -22,6 +22,7 @@ import contextlib
 import http.client
 import io
 import math
+import re
 import socket
 import sys
 import threading
@@ -39,10 +40,13 @@ from requests.utils import select_proxy
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util import SKIP_HEADER
 
 from .addresses import AddressGuard
 from .urls import Origin, WireUrl
 
+_HEADER_LINE = re.compile(r"[^:\s\x80-\U0010ffff][^:\r\n\x80-\U0010ffff]*: [^\r\n]*")
+"""An ASCII name and a value, in which nothing begins another line."""
 _MOST_INFORMATIONAL = 64
 _PREPARED = 64
 _HOSTS = 64
@@ -177,7 +181,22 @@ class _DeadlineResponse(http.client.HTTPResponse):
         raise http.client.HTTPException(f"more than {_MOST_INFORMATIONAL} informational answers")
 
 
-class _Connection(HTTPConnection):
+class PlainHeaders(HTTPConnection):
+    """Writes a header of one text at once. Anything else is for `http.client`, which has the errors for it."""
+
+    def putheader(self, header: str, *values: str) -> None:  # type: ignore[override]
+        """Add a line to the request."""
+        # Some twenty of them go with a put: no call more than it takes.
+        value = values[0] if values else None
+        if value.__class__ is str and header.__class__ is str and ":" not in header and not values[1:]:
+            line = f"{header}: {value}"
+            if value != SKIP_HEADER and _HEADER_LINE.fullmatch(line):
+                self._output(line.encode("latin-1"))  # type: ignore[attr-defined]
+                return
+        super().putheader(header, *values)
+
+
+class _Connection(PlainHeaders):
     """A connection that can be cut and, with a guard, goes only to an address that the guard has judged."""
 
     wire_scheme = "http"
@@ -242,6 +261,8 @@ class _Pool(HTTPConnectionPool):
         # Whatever urlopen does to `url`, keywords it does not know reach `_make_request` as they are.
         if isinstance(url, _Target):
             options["wire_target"] = url
+            if url.startswith("/"):
+                url = "/"  # it need not be taken apart
         return super().urlopen(method, url, *args, **options)
 
     def _make_request(

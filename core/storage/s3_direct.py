@@ -24,8 +24,11 @@ from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import get_cert_path
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager, Timeout
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
+from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError
+
+from ..http.transport import PlainHeaders
 
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([^/]+)/s3/aws4_request,")
 _OWN = frozenset(
@@ -69,13 +72,6 @@ class _Pattern:
     headers: Mapping[str, str] = field(repr=False)
 
 
-class _Headers(dict[str, str]):
-    """What a signer asks of headers, without a search through all of them for each."""
-
-    def get_all(self, name: str) -> list[str]:
-        return [self[name]]
-
-
 class _Signer(S3SigV4Auth):
     """Signs with the hash that is known already; under TLS with none, since the checksum header is signed, too.
 
@@ -87,15 +83,33 @@ class _Signer(S3SigV4Auth):
         super().__init__(credentials, "s3", region)
         self._sha256 = sha256
         self._given = {name: value for name, value in headers.items() if name not in SIGNED_HEADERS_BLACKLIST}
-        self._signed: _Headers | None = None
+        self._signed: dict[str, str] | None = None
 
     def payload(self, request: AWSRequest) -> str:
         return UNSIGNED_PAYLOAD if str(request.url).startswith("https:") else self._sha256
 
     def headers_to_sign(self, request: AWSRequest) -> Any:
         if self._signed is None:  # asked for twice; in between, only the signature itself is added
-            self._signed = _Headers(self._given | dict(super().headers_to_sign(request).items()))
+            self._signed = self._given | dict(super().headers_to_sign(request).items())
         return self._signed
+
+    def canonical_headers(self, headers_to_sign: Any) -> str:
+        return "\n".join([f"{name}:{' '.join(headers_to_sign[name].split())}" for name in sorted(headers_to_sign)])
+
+    def signed_headers(self, headers_to_sign: Any) -> str:
+        return ";".join(sorted(headers_to_sign))
+
+
+class _TlsConnection(PlainHeaders, HTTPSConnection):
+    """A connection to S3 under TLS."""
+
+
+class _Server(HTTPConnectionPool):
+    ConnectionCls = PlainHeaders
+
+
+class _TlsServer(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
 
 
 class DirectRequests:
@@ -125,6 +139,7 @@ class DirectRequests:
             ca_certs=ca_bundle or get_cert_path(True),
             cert_reqs="CERT_REQUIRED",
         )
+        self._servers.pool_classes_by_scheme = {"http": _Server, "https": _TlsServer}
 
     def put(
         self,
