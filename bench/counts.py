@@ -83,7 +83,7 @@ def _child(work: dict[str, Any]) -> None:
     def request(pool: Any, *place: Any, **named: Any) -> str:
         if f":{pool.port}" not in work["origin"]:
             return "requests to S3"
-        url = str(named["url"] if "url" in named else place[1])
+        url = str(named.get("wire_target") or named.get("url") or place[1])  # as it is sent
         return "requests to the API" if url.startswith("/v1/") else "requests for pictures"
 
     _counted(HTTPConnectionPool, "urlopen", counts, request)
