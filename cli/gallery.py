@@ -43,7 +43,7 @@ def gallery(
     from ..core.review.filters import read_order
     from ..core.review.gallery import write_gallery
     from ..core.review.pictures import Pictures
-    from ..core.storage import open_store
+    from ..core.storage import open_place
     from ..core.storage.sources import Sources
     from .catalogs import existing_ledger
     from .chosen import read_chosen
@@ -51,7 +51,7 @@ def gallery(
 
     sorting = read_order(order)
     reach = read_store(store)
-    place = open_store(out, **(reach if out.startswith("s3://") else {}))
+    place = open_place(out, reach)
     with existing_ledger(catalog) as ledger:
         wanted = image_filter(ledger, read_chosen(ledger, chosen, run))
         place.preflight()

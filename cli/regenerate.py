@@ -150,7 +150,7 @@ def _buy(
     from ..core.providers import Endpoint, ImageClient
     from ..core.review.regenerate import prepare_batches
     from ..core.run.checks import with_budget_left
-    from ..core.storage import ObjectStore, open_store
+    from ..core.storage import ObjectStore, open_place
     from .job import Job, Ready
     from .logs import show_notices
     from .run_here import run_here
@@ -164,7 +164,7 @@ def _buy(
         place = to or destination
         if place is None:
             raise BadInput("the images that are to be replaced lie nowhere; say with --to where the new ones go")
-        return open_store(place, **(options_ if place.startswith("s3://") else {}))
+        return open_place(place, options_)
 
     def connect(model: str) -> ImageClient:
         return Endpoint.find(base_url=base_url, model=model).open()

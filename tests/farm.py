@@ -18,14 +18,14 @@ import psycopg
 from prefect_imagen.blocks import AimlApiCredentials, ImageCatalog, S3ImageStore
 from prefect_imagen.core.ledger import CostSummary
 from prefect_imagen.core.request import RunRequest
-from prefect_imagen.core.run.report import IncompleteRun, RunReport
+from prefect_imagen.core.run.report import RunReport
 from prefect_imagen.flows import imagen_fanout
 from prefect_imagen.sandbox import SandboxServer
 from prefect_imagen.sandbox.local_s3 import LocalS3
 from pydantic import SecretStr
 
 from .inside import command, prefect
-from .prefect_site import end_of_log, s3_block, start_logged, worker_command, worker_environment
+from .prefect_site import end_of_log, report_of, s3_block, start_logged, worker_command, worker_environment
 
 _DEPLOYMENT = """
 deployments:
@@ -86,13 +86,7 @@ class Farm:
             return_state=True,
             **more,
         )
-        result = state.result(raise_on_failure=False)
-        if isinstance(result, IncompleteRun):
-            return result.report
-        if isinstance(result, BaseException):
-            raise result
-        assert isinstance(result, RunReport)
-        return result
+        return report_of(state.result(raise_on_failure=False))
 
     @property
     def account(self) -> CostSummary:

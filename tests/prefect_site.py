@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect_imagen.blocks import S3ImageStore
+from prefect_imagen.core.run.report import IncompleteRun, RunReport
 from prefect_imagen.sandbox.local_s3 import LocalS3
 from pydantic import SecretStr
 
@@ -67,3 +68,13 @@ def end_of_log(folder: Path) -> str:
     """The end of what the workers print."""
     log = folder / "worker.log"
     return log.read_text(errors="replace")[-4000:] if log.exists() else ""
+
+
+def report_of(result: object) -> RunReport:
+    """The report in a flow run's result, also where the run left something open; any other error is raised."""
+    if isinstance(result, IncompleteRun):
+        return result.report
+    if isinstance(result, BaseException):
+        raise result
+    assert isinstance(result, RunReport)
+    return result

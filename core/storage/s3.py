@@ -18,6 +18,7 @@ from ..store_options import ObjectOptions, S3Options
 from .errors import ChecksumMismatch, KeyTaken, ObjectMissing, StoreNotUsable, StoreUnavailable
 from .keys import check_key, join_prefix
 from .s3_client import direct_requests, probe_client, signing_client, working_client
+from .s3_direct import in_base64
 from .s3_errors import code_of, status_of, translated
 from .s3_multipart import put_in_parts
 from .store import PROBE_KEY, Deleted, ObjectInfo, ObjectStore, Stored, header_value
@@ -157,7 +158,6 @@ class S3Store(ObjectStore):
         self, source: Path | bytes, place: dict[str, Any], sha256: str, writing: dict[str, Any], *, only_new: bool
     ) -> str:
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if only_new else {}
-        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
         direct = direct_requests(self.options)
         # All but what is each object's own.
         kind = (self.bucket, *sorted((name, value) for name, value in writing.items() if name not in _EACH))
@@ -174,7 +174,9 @@ class S3Store(ObjectStore):
             if etag is not None:
                 return etag
         with _body(source) as body, direct.learning(kind, place["Key"]):
-            answer = self._client().put_object(**place, **writing, **condition, ChecksumSHA256=checksum, Body=body)
+            answer = self._client().put_object(
+                **place, **writing, **condition, ChecksumSHA256=in_base64(sha256), Body=body
+            )
         return answer.get("ETag", "").strip('"')
 
     def _put_in_parts(
@@ -327,7 +329,7 @@ class S3Store(ObjectStore):
 
     def _put_probe(self, client: S3Client, text: str, **options: Any) -> None:
         body, key = text.encode(), join_prefix(self.prefix, PROBE_KEY)
-        checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        checksum = in_base64(hashlib.sha256(body).hexdigest())
         writing = {**self.how.encryption(), **options}
         client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=_TEXT, ChecksumSHA256=checksum, **writing)
 

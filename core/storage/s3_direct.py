@@ -166,7 +166,7 @@ class DirectRequests:
             **{_METADATA + name: value for name, value in metadata.items()},
             "content-type": content_type,
             **({"if-none-match": "*"} if only_new else {}),
-            "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode(),
+            "x-amz-checksum-sha256": in_base64(sha256),
         }
         answer = self._send("PUT", kind, key, headers, body, sha256)
         return answer.headers.get("ETag", "").strip('"') if answer is not None else None
@@ -252,6 +252,11 @@ class DirectRequests:
         origin = f"{url.scheme}://{url.netloc}"
         path = request.url.removeprefix(origin).removesuffix(_quoted(key))
         return _Pattern(self._servers.connection_from_url(origin), origin, path, scope[1], kept)
+
+
+def in_base64(sha256: str) -> str:
+    """A SHA-256 of 64 hex digits, as S3 writes it."""
+    return base64.b64encode(bytes.fromhex(sha256)).decode()
 
 
 def _quoted(key: str) -> str:

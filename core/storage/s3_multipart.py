@@ -7,7 +7,6 @@ the whole is compared here and stands in the object's metadata.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import math
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ChecksumMismatch
+from .s3_direct import in_base64
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -80,7 +80,7 @@ def _send(
     sent: list[CompletedPartTypeDef] = []
     for number, part in enumerate(_parts(source), 1):
         whole.update(part)
-        checksum = base64.b64encode(hashlib.sha256(part).digest()).decode()
+        checksum = in_base64(hashlib.sha256(part).hexdigest())
         answer = client.upload_part(**upload, PartNumber=number, Body=part, ChecksumSHA256=checksum)
         if answer.get("ChecksumSHA256", checksum) != checksum:
             raise ChecksumMismatch(uri)

@@ -18,7 +18,7 @@ from prefect_imagen.core.providers import Endpoint
 from prefect_imagen.core.request import RunRequest
 from prefect_imagen.core.run.checks import check_request, prepare
 from prefect_imagen.core.run.chunks import Threads
-from prefect_imagen.core.run.report import IncompleteRun, RunReport, make_report
+from prefect_imagen.core.run.report import RunReport, make_report
 from prefect_imagen.core.run.run import Run
 from prefect_imagen.flows import imagen_pipeline
 from prefect_imagen.sandbox import SandboxServer
@@ -26,7 +26,7 @@ from prefect_imagen.sandbox.local_s3 import LocalS3
 from pydantic import SecretStr
 
 from ..bill import check_bill
-from ..prefect_site import s3_block
+from ..prefect_site import report_of, s3_block
 
 PARTI = Path(__file__).parents[1] / "data" / "PartiPrompts.tsv"
 
@@ -113,12 +113,7 @@ class FlowHarness:
             run = self.ledger.runs.get(str(state.state_details.flow_run_id))
             assert run["outcome"] == state.name
             return make_report(self.ledger, run["id"], outcome=run["outcome"], message=state.message or "")
-        if isinstance(result, IncompleteRun):
-            return result.report
-        if isinstance(result, BaseException):
-            raise result
-        assert isinstance(result, RunReport)
-        return result
+        return report_of(result)
 
     def billed(self) -> list[str]:
         """Client request ids of the sandbox's bill."""
