@@ -21,6 +21,7 @@ from .conditions import HAS_IMAGES, HAS_TEXT, LOG, items_and_rewrites_of_run, st
 from .database import Part
 from .identity import ItemKind
 from .images import ImageTask, pending_images, settle_items
+from .prepared import Prepared
 from .schema import calls, fields, images, insert_new, items, rewrites, workers
 from .states import UNSETTLED, CallOutcome, ImageState, ItemState
 
@@ -216,9 +217,13 @@ class Calls(Part):
         assert isinstance(begun, BeginResult)  # noqa: S101 - the result of an intent
         return begun
 
-    def settle(self, call_id: str, outcome: Outcome) -> Settlement:
-        """Commit what became of a call. A reply is recorded once, whoever brings it."""
-        settled = self._database.write_together(record, (call_id, outcome))
+    def settle(self, call_id: str, outcome: Outcome, *, after: Callable[[], None] | None = None) -> Settlement:
+        """Commit what became of a call. A reply is recorded once, whoever brings it.
+
+        Args:
+            after: Is called first, once for all that are committed together; it does not raise.
+        """
+        settled = self._database.write_together(record, (call_id, outcome), after=after)
         assert isinstance(settled, Settlement)  # noqa: S101 - the result of an outcome
         return settled
 
@@ -408,7 +413,7 @@ def begin(connection: Connection, intents: Sequence[CallIntent]) -> list[BeginRe
             told.update((call_id, _BEGUN[period]) for call_id, period in reached.items())
         paid += [intent for intent in mine if intent.id not in reached]
     if paid:
-        connection.execute(_INSERT_CALL, [_call_row(intent, now) for intent in paid])
+        _INSERT_CALL.run(connection, [_call_row(intent, now) for intent in paid])
         told.update((intent.id, BeginResult.YES) for intent in paid)
     return [told[intent.id] for intent in intents]
 
@@ -558,10 +563,8 @@ def _judged(call: sa.Row[tuple[object, ...]], told: Outcome) -> _Settled:
 
 def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
     now = datetime.now(UTC)
-    connection.execute(_FINISH_CALL, [_finished(one, now) for one in settled])
-    new = [_image_row(one, image) for one in settled for image in one.images]
-    if new:
-        connection.execute(sa.insert(images), new)
+    _FINISH_CALL.run(connection, [_finished(one, now) for one in settled])
+    _INSERT_IMAGE.run(connection, [_image_row(one, image) for one in settled for image in one.images])
     texts = [
         {"item_id": one.call.item_id, "call_id": one.call.id, "text": one.told.text, "created_at": now}
         for one in settled
@@ -571,8 +574,8 @@ def _settle_round(connection: Connection, settled: list[_Settled]) -> None:
         # Only the first text of a rewrite is kept: images were bought with it.
         connection.execute(insert_new(connection, rewrites), texts)
     for state, moved in _grouped(settled, lambda one: one.item_state).items():
-        connection.execute(
-            _move_items(ItemState(state)),
+        _move_items(ItemState(state)).run(
+            connection,
             [
                 {
                     "item": one.call.item_id,
@@ -641,13 +644,20 @@ _TAKE = (
 )
 _UNTAKE = sa.update(items).where(_ids(items.c.id)).values(state=ItemState.CLAIMED)
 _ALREADY_SENT = sa.select(calls.c.id).where(_ids(calls.c.id), calls.c.outcome == CallOutcome.SENT)
-_INSERT_CALL = sa.insert(calls).values(
-    number=sa.select(sa.func.coalesce(sa.func.max(calls.c.number), 0) + 1)
-    .where(calls.c.item_id == sa.bindparam("of_item"))
-    .scalar_subquery()
+_INSERT_CALL = Prepared(
+    sa.insert(calls).values(
+        number=sa.select(sa.func.coalesce(sa.func.max(calls.c.number), 0) + 1)
+        .where(calls.c.item_id == sa.bindparam("of_item"))
+        .scalar_subquery()
+    )
+)
+_INSERT_IMAGE = Prepared(sa.insert(images))
+_OF_CALL = (
+    *("id", "item_id", "run_id", "number", "holder_id", "outcome", "reserved", "settled", "returned", "cost_source"),
+    *("seed", "provider", "sent_at"),
 )
 _OPEN_CALLS = (
-    sa.select(calls)
+    sa.select(*(calls.c[name] for name in _OF_CALL))
     .where(
         _ids(calls.c.id),
         sa.or_(
@@ -663,7 +673,7 @@ _RESULT = (
     *("outcome", "billed", "settled", "reason", "http_status", "request_id", "inference_id"),
     *("returned", "cost_source", "seed"),
 )
-_FINISH_CALL = (
+_FINISH_CALL = Prepared(
     sa.update(calls)
     .where(calls.c.id == sa.bindparam("call"))
     .values(ended_at=sa.bindparam("now"), **{name: sa.bindparam(f"new_{name}") for name in _RESULT})
@@ -671,7 +681,7 @@ _FINISH_CALL = (
 
 
 @functools.cache
-def _move_items(state: ItemState) -> sa.Update:
+def _move_items(state: ItemState) -> Prepared:
     """Statement that moves items to their next state, unless they were claimed again since the call was sent.
 
     A late reply of an earlier call does not move an item with a newer call in flight; its images are paid, so they are
@@ -681,7 +691,7 @@ def _move_items(state: ItemState) -> sa.Update:
     if state is ItemState.GENERATED:
         movable = sa.and_(sa.not_(sa.and_(items.c.state == ItemState.SENT, newer)), items.c.state != ItemState.ERASED)
     else:
-        movable = sa.and_(items.c.state.in_((ItemState.SENT, ItemState.UNKNOWN)), ~newer)
+        movable = sa.and_(sa.or_(items.c.state == ItemState.SENT, items.c.state == ItemState.UNKNOWN), ~newer)
     if state is ItemState.CLAIMED:
         # If the sender was declared dead meanwhile, nobody holds the item: it cannot stay claimed.
         still_held = items.c.holder_id == sa.bindparam("call_worker")
@@ -690,7 +700,7 @@ def _move_items(state: ItemState) -> sa.Update:
         next_state = state_after_release(state)
     else:
         next_state = sa.literal(state.value)
-    return (
+    return Prepared(
         sa.update(items)
         .where(items.c.id == sa.bindparam("item"), movable)
         .values(

@@ -145,9 +145,11 @@ class Database:
         """Run an operation in the next group commit; see `core.ledger.writer.Writer.run`."""
         return self._writer.run(operation)
 
-    def write_together(self, step: Callable[[Connection, list[V]], list[T]], value: V) -> T:
+    def write_together(
+        self, step: Callable[[Connection, list[V]], list[T]], value: V, *, after: Callable[[], None] | None = None
+    ) -> T:
         """Run a step in the next group commit, once for all values that wait for it; see `Writer.run_together`."""
-        return self._writer.run_together(step, value)
+        return self._writer.run_together(step, value, after=after)
 
     def write_apart(self, operation: Callable[[Connection], T]) -> T:
         """Run a short operation on contended rows in a transaction of its own, so that no group of writes locks them.

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from ..values import batched, canonical_json
 from .conditions import SAME_IMAGE, archived_images, delivered_at, items_of_run
 from .database import Part
+from .prepared import Prepared
 from .schema import calls, deliveries, fields, images, insert_new, items, run_items, runs, workers
 from .states import ImageState, ItemState
 
@@ -213,8 +214,7 @@ def pending_images(connection: Connection, call_ids: Sequence[str]) -> dict[str,
     """The pending images of calls, by call and in the order of the reply."""
     found: dict[str, list[ImageTask]] = {}
     for batch in batched(call_ids):
-        wanted = (images.c.call_id.in_(batch), images.c.state == ImageState.PENDING)
-        for row in connection.execute(_TASKS.where(*wanted).order_by(images.c.call_id, images.c.idx)):
+        for row in connection.execute(_PENDING_TASKS, {"ids": batch}):
             found.setdefault(row.call_id, []).append(_task(row))
     return found
 
@@ -224,23 +224,22 @@ def finish_images(connection: Connection, rounds: Sequence[Sequence[ImageResult]
     now = datetime.now(UTC)
     results = [result for round_ in rounds for result in round_]
     stored = [(result, result.stored) for result in results if result.stored is not None]
-    if stored:
-        connection.execute(
-            _STORE,
-            [
-                {"call": result.call_id, "index": result.index, "now": now}
-                | {f"new_{name}": getattr(at, name) for name in _FACTS}
-                for result, at in stored
-            ],
-        )
-        connection.execute(
-            insert_new(connection, deliveries),
-            [
-                {"call_id": result.call_id, "idx": result.index, "stored_at": now}
-                | fields(at, "destination", "key", "uri", "etag")
-                for result, at in stored
-            ],
-        )
+    _STORE.run(
+        connection,
+        [
+            {"call": result.call_id, "index": result.index, "now": now}
+            | {f"new_{name}": getattr(at, name) for name in _FACTS}
+            for result, at in stored
+        ],
+    )
+    _INSERT_DELIVERY.run(
+        connection,
+        [
+            {"call_id": result.call_id, "idx": result.index, "stored_at": now}
+            | fields(at, "destination", "key", "uri", "etag")
+            for result, at in stored
+        ],
+    )
     others = [
         {"call": result.call_id, "index": result.index, "new_state": result.state, "why": result.reason}
         for result in results
@@ -261,9 +260,10 @@ def settle_items(connection: Connection, item_ids: Sequence[str]) -> None:
 # --- statements: built once, since building one costs more than running it --------------------------------------------
 
 _COUNT = sa.select(sa.func.count()).select_from(images)
-_TASKS = (
+_TASKS: sa.Select[Any] = (
     sa.select(
-        images,
+        *(images.c[name] for name in ("call_id", "idx", "item_id", "state", "source_url", "content_type", "attempts")),
+        *(images.c[name] for name in ("uri", "sha256")),
         *(items.c[name] for name in ("model", "edition", "repeat", "parameters", "prompt", "rewrite_id")),
         *(calls.c[name] for name in ("number", "sent_at", "run_id", "requested", "returned", "settled", "seed")),
         *(calls.c[name] for name in ("cost_source", "wire_model", "contract")),
@@ -274,11 +274,14 @@ _TASKS = (
     .join(calls, calls.c.id == images.c.call_id)
     .outerjoin(workers, workers.c.id == calls.c.holder_id)
 )
+_PENDING_TASKS = _TASKS.where(
+    images.c.call_id.in_(sa.bindparam("ids", expanding=True)), images.c.state == ImageState.PENDING
+).order_by(images.c.call_id, images.c.idx)
 _PROVENANCE = ("c2pa", "c2pa_issuer", "digital_source_type", "marked")
 _FACTS = ("content_type", "width", "height", "bytes", "sha256", "destination", "key", "uri", "damage", *_PROVENANCE)
 _THIS = sa.and_(images.c.call_id == sa.bindparam("call"), images.c.idx == sa.bindparam("index"))
 # If it is stored already, this is a copy: the catalog keeps the first place.
-_STORE = (
+_STORE = Prepared(
     sa.update(images)
     .where(_THIS, images.c.state != ImageState.STORED)
     .values(
@@ -288,6 +291,7 @@ _STORE = (
         **{name: sa.bindparam(f"new_{name}") for name in _FACTS},
     )
 )
+_INSERT_DELIVERY = Prepared(lambda connection: insert_new(connection, deliveries))
 _NOT_STORED = (
     sa.update(images)
     .where(_THIS, images.c.state == ImageState.PENDING)

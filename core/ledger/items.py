@@ -32,6 +32,8 @@ from .schema import calls, fields, history, items, run_items, runs, workers
 from .states import ItemState, buyable_states
 
 _PAID = (ItemState.GENERATED, ItemState.DELIVERED)
+_OF_ITEM = ("id", "model", "prompt", "parameters", "edition", "variation", "repeat")
+_CLAIMED = (*_OF_ITEM, "state", "rewrite_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class Items(Part):
                 state=sa.case((to_buy, ItemState.CLAIMED.value), else_=items.c.state),
                 updated_at=datetime.now(UTC),
             )
-            .returning(items)
+            .returning(*(items.c[name] for name in _CLAIMED))
         )
 
         def operation(connection: Connection) -> dict[str, ClaimedItem]:
@@ -161,7 +163,7 @@ class Items(Part):
             rewrites = rewrite_statuses(connection, {row.rewrite_id for row in rows if row.rewrite_id is not None})
             return {
                 row.id: ClaimedItem(
-                    **fields(row, "id", "model", "prompt", "parameters", "edition", "variation", "repeat"),
+                    **fields(row, *_OF_ITEM),
                     state=ItemState(row.state),
                     rewrite=rewrites.get(row.rewrite_id),
                 )

@@ -17,6 +17,7 @@ from .conditions import archived_images, first_rows, is_first_row, rows_among
 from .database import Part
 from .identity import Item, ItemKind, Rewrite, inputs_of
 from .items import states
+from .prepared import Prepared
 from .schema import (
     archive_parts,
     archived_rows,
@@ -385,6 +386,10 @@ COUNTED_ITEMS = sa.cast(_ASKED.scalar_subquery() + _moved("items"), sa.BigIntege
 """SQL expression for the number of a run's items, for which all its rows are read."""
 
 
+_INSERT_ITEM = Prepared(lambda connection: insert_new(connection, items))
+_INSERT_RUN_ITEM = Prepared(lambda connection: insert_new(connection, run_items))
+
+
 def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) -> None:
     """Add source rows to a run, and their items to the ledger as far as they are new."""
     batch = _not_archived(connection, run_id, _settled(connection, rows))
@@ -393,17 +398,14 @@ def add_run_items(connection: Connection, run_id: str, rows: Iterable[RunItem]) 
     now = datetime.now(UTC)
     planned = {"state": ItemState.PLANNED, "created_at": now, "updated_at": now}
     texts = {row.item.rewrite.id: row.item.rewrite for row in batch if row.item.rewrite is not None}
-    connection.execute(
-        insert_new(connection, items),
-        [{**_rewrite_values(rewrite), **planned} for rewrite in texts.values()]
-        + [{**_image_values(row.item), **planned} for row in batch],
-    )
-    _fill_in(connection, [_image_values(row.item) for row in batch])
+    asked = [_image_values(row.item) for row in batch]
+    _INSERT_ITEM.run(connection, [{**values, **planned} for values in (*map(_rewrite_values, texts.values()), *asked)])
+    _fill_in(connection, asked)
     if texts:
         _follow_limits(connection, batch)
         _write_anew(connection, batch)
-    connection.execute(
-        insert_new(connection, run_items),
+    _INSERT_RUN_ITEM.run(
+        connection,
         [
             {
                 **fields(row, "position", "source", "line"),

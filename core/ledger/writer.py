@@ -33,6 +33,8 @@ _MAX_GROUP = 256
 _LINGER = 0.005
 """Seconds that a busy writer lets jobs gather before it commits (PostgreSQL's `commit_delay`, for the same reason)."""
 _PROBE_PAUSE = 0.5
+_LONGEST_COMMIT = 1.0
+"""Seconds after which a job is taken to wait for a database that is away."""
 _CONFLICT_TRIES = 5
 _CONFLICTS = frozenset({"40001", "40P01"})  # PostgreSQL: serialization failure, deadlock; the loser tries again
 
@@ -43,6 +45,7 @@ class _Job(Generic[V, T]):
 
     step: Callable[[Connection, list[V]], list[T]]
     value: V
+    after: Callable[[], None] | None = None
     future: Future[T] = field(default_factory=Future)
 
 
@@ -76,12 +79,19 @@ class Writer:
         """
         return self._do(_Job(lambda connection, _: [operation(connection)], None))
 
-    def run_together(self, step: Callable[[Connection, list[V]], list[T]], value: V) -> T:
+    def run_together(
+        self, step: Callable[[Connection, list[V]], list[T]], value: V, *, after: Callable[[], None] | None = None
+    ) -> T:
         """Run a step for a value and for all other values that wait for the same step; errors are those of `run`.
 
         A step returns one result per value, in order. Steps are told apart by identity: pass a module function.
+
+        Args:
+            after: What has to be done before, such as a flush of files: called once for all jobs of a transaction that
+                name the same, before it begins; and early, by the thread that waits, while the database is away. It
+                does not raise.
         """
-        return self._do(_Job(step, value))
+        return self._do(_Job(step, value, after))
 
     def _do(self, job: _Job[V, T]) -> T:
         if threading.current_thread() is self._thread:
@@ -93,6 +103,10 @@ class Writer:
                 self._thread = threading.Thread(target=self._work, name="imagen-ledger", daemon=True)
                 self._thread.start()
             self._jobs.put(job)
+        if job.after is not None:
+            with contextlib.suppress(TimeoutError):
+                return job.future.result(_LONGEST_COMMIT)
+            job.after()
         return job.future.result()
 
     def close(self) -> None:
@@ -123,6 +137,8 @@ class Writer:
                             last = True
                             break
                         group.append(following)
+                for first in {job.after for job in group if job.after is not None}:
+                    first()
                 self._commit(group)
             except BaseException as error:  # noqa: BLE001 - who waits for an answer would wait for ever
                 for waiting in group:

@@ -19,6 +19,8 @@ from prefect_imagen.core.ledger import Item, ItemState, Ledger, LedgerUnavailabl
 from prefect_imagen.core.ledger.schema import items, meta
 from prefect_imagen.core.ledger.writer import Writer
 
+from ...waiting import until
+
 OpenLedger = Callable[..., Ledger]
 
 
@@ -61,6 +63,38 @@ def test_what_waits_during_a_commit_is_committed_together(database: str, open_le
         first.result()
     assert len(keys(ledger)) == 40
     assert len(commits) == 2
+
+
+def test_what_comes_before_is_done_once_and_does_not_wait_for_a_database_that_is_away(
+    database: str, open_ledger: OpenLedger
+) -> None:
+    ledger = open_ledger(database)
+    done: list[str] = []
+    entered, go = threading.Event(), threading.Event()
+
+    def slow(connection: sa.Connection) -> None:
+        entered.set()
+        assert go.wait(60)
+
+    def flush() -> None:
+        done.append("flushed")
+
+    def step(connection: sa.Connection, values: list[str]) -> list[str]:
+        done.append(f"{len(values)} written")
+        return values
+
+    def write(value: str) -> str:
+        return ledger._writer.run_together(step, value, after=flush)
+
+    with ThreadPoolExecutor(9) as threads:
+        first = threads.submit(ledger.write, slow)
+        assert entered.wait(60)
+        waiting = [threads.submit(write, str(number)) for number in range(8)]
+        until(lambda: len(done) == 8, "each of those that wait to flush for itself")
+        go.set()
+        assert [one.result(60) for one in waiting] == list("01234567")
+        first.result(60)
+    assert done == ["flushed"] * 9 + ["8 written"]
 
 
 def test_an_operation_that_fails_fails_alone(database: str, open_ledger: OpenLedger) -> None:
