@@ -202,6 +202,17 @@ def remove_left_over(folder: Path) -> None:
             path.unlink()
 
 
+def bytes_in(folder: Path, suffix: str = "") -> int:
+    """Bytes of the files in a folder whose names end so; 0 if there is no folder."""
+    size = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(suffix):
+                with contextlib.suppress(OSError):  # removed meanwhile
+                    size += entry.stat().st_size
+    return size
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the names of a folder's files to the disk.
 

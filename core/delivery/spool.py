@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import BadInput
-from ..files import SpoolUnavailable, make_private_folder, remove_left_over
+from ..files import SpoolUnavailable, bytes_in, make_private_folder, remove_left_over
 from ..ledger import ImageResult, ImageState, Ledger
 from ..purchase.replies import ReplySpool
 from ..request import Delivery
@@ -57,13 +56,7 @@ class Spool:
 
     def used(self) -> int:
         """Bytes of replies and images; not of the quarantine, which only a person empties."""
-        size = 0
-        for folder in (self.replies.folder, self.images):
-            with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):  # stored and removed meanwhile
-                        size += entry.stat().st_size
-        return size
+        return self.replies.used() + bytes_in(self.images)
 
     def check(self) -> None:
         """Find out whether the spool takes what the next calls bring; meant to be polled.
@@ -104,15 +97,26 @@ class Spool:
                 with contextlib.suppress(OSError):
                     path.unlink()
 
-    def discard_quarantined(self, image_id: str) -> None:
-        """Remove what was set aside of an image that is stored now."""
-        with contextlib.suppress(OSError):
-            (self.quarantine / image_id).unlink()
+    def close(self) -> None:
+        """Leave what is here to the next run."""
+        self.replies.close()
 
-    def discard(self, image_id: str) -> None:
-        """Remove a file that is stored where it belongs."""
-        with contextlib.suppress(OSError):
-            self.image(image_id).unlink()
+    def discard(self, *image_ids: str) -> None:
+        """Remove files that are stored where they belong, or given up."""
+        _remove(self.images, image_ids)
+
+    def discard_quarantined(self, *image_ids: str) -> None:
+        """Remove what was set aside of images that are stored now."""
+        _remove(self.quarantine, image_ids)
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    """Remove those files of a folder that are there. Few images of a run were ever written here."""
+    over = set(names)
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        if path.name in over:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def record(ledger: Ledger, spool: Spool, results: Sequence[ImageResult]) -> None:
@@ -126,13 +130,10 @@ def record(ledger: Ledger, spool: Spool, results: Sequence[ImageResult]) -> None
     if not results:
         return
     ledger.images.finish(results)
-    for result in results:
-        image_id = f"{result.call_id}-{result.index}"
-        if result.state is not ImageState.PENDING:
-            spool.discard(image_id)
-        if result.state is ImageState.STORED:
-            # An earlier download of it may have been unreadable.
-            spool.discard_quarantined(image_id)
+    image_ids = {f"{result.call_id}-{result.index}": result.state for result in results}
+    spool.discard(*(image_id for image_id, state in image_ids.items() if state is not ImageState.PENDING))
+    # An earlier download of one that is stored may have been unreadable.
+    spool.discard_quarantined(*(image_id for image_id, state in image_ids.items() if state is ImageState.STORED))
     call_ids = {result.call_id for result in results}
     # The ledger knows, the results do not: they may be a part of a reply's images only.
     for call_id in call_ids - ledger.images.pending_calls(sorted(call_ids)):

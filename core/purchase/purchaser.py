@@ -407,9 +407,19 @@ class Purchaser:
                     self._spool_gate.record_failure(away)
                     if self._spool_gate.within_patience and not self._halt.pause(_AWAY_PAUSE):
                         continue
-                # It goes on to the ledger from memory; nothing more is bought that could not be kept.
-                self._halt.set(StopReason.SPOOL, str(away))
+                self._stop_without_spool(away)
             return
+
+    def _flush_replies(self) -> None:
+        """Flush the replies to the disk, before the ledger is told of them."""
+        try:
+            self._replies.flush()
+        except OSError as error:
+            self._stop_without_spool(SpoolUnavailable(f"the spool cannot be flushed: {error.strerror}"))
+
+    def _stop_without_spool(self, away: SpoolUnavailable) -> None:
+        """A reply goes on to the ledger from memory; nothing more is bought that could not be kept."""
+        self._halt.set(StopReason.SPOOL, str(away))
 
     def _record(self, intent: CallIntent, decision: Decision, *, last: bool) -> tuple[Sequence[ImageTask], Decision]:
         """Record what became of a send. Returns the images that are to be delivered, and how to go on."""
@@ -418,7 +428,7 @@ class Purchaser:
             # An API that cannot be reached says nothing about the item; anything else has spent its tries.
             spent = ItemState.PLANNED if decision.stop is not None else ItemState.FAILED
             outcome = replace(outcome, item_state=spent)
-        images = self._ledger.calls.settle(intent.id, outcome).images
+        images = self._ledger.calls.settle(intent.id, outcome, after=self._flush_replies).images
         if outcome.http_status == FORBIDDEN and self._balance.is_open:
             # Those that were recorded as their items' own matter before it was clear.
             self._ledger.calls.reopen(self._balance.calls)

@@ -101,6 +101,7 @@ def _recover(
     if 200 <= raw.status < 300:
         with contextlib.suppress(OSError):  # it goes on to the ledger from memory
             replies.save(call.id, raw)
+            replies.flush()
     trusted = client.provider.contract.bills_on_5xx == "no"
     outcome = _image_outcome(raw, call.model, call.requested, call.expected, trust_unbilled_5xx=trusted)
     if isinstance(outcome, Unbilled):

@@ -117,6 +117,7 @@ class Services:
         self._fetcher.close()
         if self.clients is not None:
             self.clients.close()
+        self.spool.close()
         if self._marker is not None and self.halt.reason not in (StopReason.LEDGER, StopReason.STORE):
             self._marker.close()
 

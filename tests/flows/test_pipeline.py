@@ -272,8 +272,8 @@ def test_base64_replies_are_delivered_from_the_spool(either: FlowHarness) -> Non
     report = either.run([f"inline {n}" for n in range(10)], set={"convert_base64_to_url": False})
     assert (report.complete, report.images, len(either.objects())) == (True, 10, 10)
     assert either.sandbox.stats()["cdn_gets"] == 0
-    spool = list((Path(either.database).parent / "imagen-home").rglob("*.reply"))
-    assert spool == []
+    assert list((Path(either.database).parent / "imagen-home").rglob("replies"))
+    assert list((Path(either.database).parent / "imagen-home").rglob("replies/*")) == []
 
 
 def test_the_other_contract_and_the_other_model_run_too(either: FlowHarness) -> None:

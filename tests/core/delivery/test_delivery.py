@@ -113,8 +113,10 @@ def post(sandbox: Any, sqlite: str, open_ledger: Callable[..., Ledger], shop_of:
 
 
 def left(post: Post) -> list[str]:
-    """What is in the spool."""
-    return sorted(str(path.relative_to(post.spool.folder)) for path in post.spool.folder.rglob("*") if path.is_file())
+    """What is in the spool: files, and replies, whether they have one of their own or not."""
+    files = (path.relative_to(post.spool.folder) for path in post.spool.folder.rglob("*") if path.is_file())
+    replies = (f"replies/{call_id}" for call_id in post.spool.replies.call_ids())
+    return sorted([*(str(path) for path in files if path.parts[0] != "replies"), *replies])
 
 
 def test_a_reply_becomes_objects_and_rows(post: Post) -> None:
@@ -146,7 +148,7 @@ def test_base64_replies_need_no_download(post: Post) -> None:
     gets = post.sandbox.stats()["cdn_gets"]
     done = post.uploader().upload(post.downloader().download(first))
     record(post.ledger, post.spool, [done])
-    assert left(post) == [f"replies/{call_id}.reply"], "a paid image is in this reply and nowhere else"
+    assert left(post) == [f"replies/{call_id}"], "a paid image is in this reply and nowhere else"
     record(post.ledger, post.spool, [post.uploader().upload(post.downloader().download(second))])
     assert (len(post.objects()), left(post)) == (2, [])
     assert post.sandbox.stats()["cdn_gets"] == gets
@@ -155,7 +157,7 @@ def test_base64_replies_need_no_download(post: Post) -> None:
 def test_a_small_image_of_a_reply_is_not_written_a_second_time(post: Post) -> None:
     call_id = post.buy(convert_base64_to_url=False)
     file, data = post.downloader().load(post.tasks(call_id)[0])
-    assert left(post) == [f"replies/{call_id}.reply"]
+    assert left(post) == [f"replies/{call_id}"]
     record(post.ledger, post.spool, [post.uploader().upload(file, data)])
     assert data is not None
     assert ([path.read_bytes() for path in post.objects()], left(post)) == ([data], [])
@@ -506,7 +508,7 @@ def test_a_store_that_stays_away_leaves_the_image_in_the_spool(post: Post, probe
     image = post.harness.image(call_id)
     assert (image.state, image.reason) == (ImageState.PENDING, "the store is away")
     assert store.puts < 30, "a tight loop"
-    assert left(post) == [f"images/{call_id}-0", f"replies/{call_id}.reply"]
+    assert left(post) == [f"images/{call_id}-0", f"replies/{call_id}"]
     gets = post.sandbox.stats()["cdn_gets"]
     post.deliver(call_id)
     assert post.sandbox.stats()["cdn_gets"] == gets
@@ -577,7 +579,7 @@ def test_nothing_is_forgotten_before_it_is_recorded(post: Post) -> None:
 
     with pytest.raises(LedgerUnavailable):
         record(post.ledger, post.spool, [result])
-    assert left(post) == [f"images/{call_id}-0", f"replies/{call_id}.reply"]
+    assert left(post) == [f"images/{call_id}-0", f"replies/{call_id}"]
 
 
 def test_a_file_that_another_run_of_the_process_removes_is_left_for_later(post: Post) -> None:
@@ -646,7 +648,7 @@ def test_what_is_carried_goes_all_the_way_at_once_and_is_collected(post: Post, q
     assert [file.task for file in files] == tasks
     assert post.sandbox.stats()["cdn_gets"] - before == 2
     assert len(post.objects()) == 2
-    assert left(post) == [f"replies/{call_id}.reply"]  # small images never touch the disk on their way
+    assert left(post) == [f"replies/{call_id}"]  # small images never touch the disk on their way
     record(post.ledger, post.spool, results)
     assert post.harness.state(tasks[0].item_id) is ItemState.DELIVERED
     assert left(post) == []

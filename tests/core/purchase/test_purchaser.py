@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from prefect_imagen.core.delivery import Spool
 from prefect_imagen.core.errors import Unavailable
-from prefect_imagen.core.files import SpoolUnavailable, sync_folder
+from prefect_imagen.core.files import SpoolUnavailable
 from prefect_imagen.core.ledger import BeginResult, CallIntent, LedgerUnavailable, Period
 from prefect_imagen.core.ledger.calls import Calls
+from prefect_imagen.core.ledger.schema import calls
+from prefect_imagen.core.ledger.states import CallOutcome
 from prefect_imagen.core.limits import BalanceGuard, CallLimiter, HealthGate, StopReason
 from prefect_imagen.core.providers import RawReply
 from prefect_imagen.core.purchase import ReplySpool, recover_replies
@@ -248,7 +251,7 @@ def test_the_seed_is_derived_and_the_same_on_every_try(make_harness: MakeHarness
 def crash_between_keep_and_settle(harness: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that dies with its reply on disk and not in the ledger."""
 
-    def died(*_: Any) -> None:
+    def died(*_: Any, **__: Any) -> None:
         raise LedgerUnavailable("killed here")
 
     with monkeypatch.context() as patch:
@@ -327,75 +330,6 @@ def test_a_spool_that_cannot_be_written_ends_the_run_and_loses_nothing(
     assert sum(harness.states().values()) == 20
 
 
-def test_a_reply_is_kept_whole_and_private(tmp_path: Path) -> None:
-    spool = ReplySpool(tmp_path / "replies")
-    body = b'{"a":\n"\xff\x00"}\n\n'
-    reply = RawReply(201, {"x-request-id": "é"}, body, "cut short")
-    spool.save("pi-1", reply)
-    assert spool.load("pi-1") == reply
-    assert [path.name for path in spool.folder.iterdir()] == ["pi-1.reply"]
-    assert spool.folder.stat().st_mode & 0o077 == 0
-    spool.delete("pi-1")
-    spool.delete("pi-1")
-    assert spool.load("pi-1") is None
-
-
-@pytest.mark.parametrize("garbage", [b"", b"{", b"[1]\nx", json.dumps({"status": "x"}).encode()])
-def test_a_damaged_spool_file_is_nothing(tmp_path: Path, garbage: bytes) -> None:
-    spool = ReplySpool(tmp_path)
-    (tmp_path / "pi-1.reply").write_bytes(garbage)
-    assert spool.load("pi-1") is None
-
-
-def test_a_reply_whose_end_is_missing_is_nothing(tmp_path: Path) -> None:
-    """A crash of the machine may leave the name of a file and a part of its content."""
-    spool = ReplySpool(tmp_path)
-    spool.save("pi-1", RawReply(200, {}, b'{"data": []}'))
-    whole = (tmp_path / "pi-1.reply").read_bytes()
-    for cut in range(len(whole)):
-        (tmp_path / "pi-1.reply").write_bytes(whole[:cut])
-        assert spool.load("pi-1") is None
-    spool.save("pi-1", RawReply(200, {}, b'{"data": []}'))
-    assert (tmp_path / "pi-1.reply").read_bytes() == whole
-
-
-def test_replies_that_come_together_share_the_flush_of_their_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spool = ReplySpool(tmp_path)
-    names: list[set[str]] = []
-    go = threading.Event()
-
-    def sync(folder: Path) -> None:
-        go.wait(30)
-        names.append({path.stem for path in folder.iterdir()})
-        sync_folder(folder)
-
-    monkeypatch.setattr("prefect_imagen.core.purchase.replies.sync_folder", sync)
-    with ThreadPoolExecutor(20) as threads:
-        saved = [threads.submit(spool.save, f"pi-{n}", RawReply(200, {}, b"{}")) for n in range(20)]
-        until(lambda: len(list(tmp_path.iterdir())) == 20, "20 files")
-        until(lambda: spool._named == 20, "20 that wait for their names")
-        go.set()
-        for one in saved:
-            one.result(30)
-    assert spool._named == 20
-    assert len(names) <= 2
-    assert names[-1] == {f"pi-{n}" for n in range(20)}
-
-
-def test_a_disk_that_fills_up_leaves_no_half_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool = ReplySpool(tmp_path)
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("prefect_imagen.core.files.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        spool.save("pi-1", RawReply(200, {}, b"x"))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_budget_waits_for_calls_in_flight_that_leave_some_of_it(make_harness: MakeHarness) -> None:
     harness = make_harness(12, budget=6 * RESERVE)
     harness.sandbox.set_faults([{"fault": "server_error", "times": 4}])
@@ -422,3 +356,30 @@ def test_a_day_that_is_used_up_ends_the_run_by_name(make_harness: MakeHarness) -
     again = make_harness(6)
     again.buy_all()
     assert again.states() == {"generated": 6}
+
+
+def test_a_reply_is_on_the_disk_before_the_ledger_is_told_of_it(
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = make_harness(60)
+    flushed: set[str] = set()
+    commits: list[int] = []
+    fdatasync = os.fdatasync
+
+    def flush(descriptor: int) -> None:
+        appended = set(ReplySpool(harness.replies.folder).call_ids())
+        fdatasync(descriptor)
+        flushed.update(appended)
+
+    monkeypatch.setattr(os, "fdatasync", flush)
+
+    @sa.event.listens_for(harness.ledger.calls._database.engine, "commit")
+    def look(connection: Any) -> None:
+        answered = set(connection.scalars(sa.select(calls.c.id).where(calls.c.outcome == CallOutcome.ANSWERED)))
+        commits.append(len(answered))
+        assert answered <= flushed
+
+    harness.buy_all()
+    harness.reconcile()
+    assert (harness.states(), len(flushed)) == ({"generated": 60}, 60)
+    assert commits[-1] == 60

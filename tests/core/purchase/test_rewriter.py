@@ -326,7 +326,7 @@ def test_a_reply_that_a_killed_process_left_is_recorded(
     harness = make_harness(3, rewrite=MINI)
     with monkeypatch.context() as patched:
         patched.setattr(harness.replies, "delete", lambda call_id: None)
-        patched.setattr(harness.ledger.calls, "settle", lambda call_id, outcome: NOT_RECORDED)
+        patched.setattr(harness.ledger.calls, "settle", lambda call_id, outcome, after: NOT_RECORDED)
         harness.rewrite_all()
     assert harness.texts() == {"sent": 3}
     holder = harness.ledger.worker.id
