@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -87,6 +88,7 @@ def why_forbidden(text: str) -> str | None:
     return "reserved" if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST else None
 
 
+@lru_cache(256)
 def _literal(host: str) -> str | None:
     """The address that `host` is, in any spelling the system accepts (`2130706433`, `0x7f.1`); None for a name."""
     try:

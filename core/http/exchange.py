@@ -1,7 +1,7 @@
 """One request and its whole answer, under a cap and a deadline; and a body that tells whether it was sent.
 
 Whether a lost call was billed depends on whether the request left. `requests` folds every failure into a few exception
-classes, so the body itself keeps watch: it is read only once a connection stands and the headers are going out.
+classes, so the body itself keeps watch: it is read only once a connection stands and the request is going out.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ address and an exact request target.
 - nothing ends a call in flight but its own time-out; shutting its socket down does: the thread that waits in `recv`
   wakes up and finds the connection broken, which it is prepared for.
 - urllib3 re-encodes the target in `HTTPConnectionPool.urlopen`; the pools here carry the untouched one past it.
-- `http.client` takes a 103 for the answer (until Python 3.12); the responses here skip what is only informational.
 - the address is chosen in `HTTPConnection._new_conn`; with a guard, the connections ask it and connect to its answer.
   Host header, SNI and certificate check stay on the name.
 - a socket time-out starts anew with every byte; the responses here shorten it before every `recv`, so that a server
@@ -22,7 +21,6 @@ import contextlib
 import http.client
 import io
 import math
-import re
 import socket
 import sys
 import threading
@@ -36,18 +34,16 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from requests.structures import CaseInsensitiveDict
 from requests.utils import select_proxy
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
-from urllib3.util import SKIP_HEADER
 
 from .addresses import AddressGuard
+from .headers import PlainConnection, PlainResponse
 from .urls import Origin, WireUrl
 
-_HEADER_LINE = re.compile(r"[^:\s\x80-\U0010ffff][^:\r\n\x80-\U0010ffff]*: [^\r\n]*")
-"""An ASCII name and a value, in which nothing begins another line."""
-_MOST_INFORMATIONAL = 64
 _PREPARED = 64
 _HOSTS = 64
 
@@ -94,35 +90,43 @@ class _Target(str):
 
 
 @lru_cache(_PREPARED)
-def _prepared(method: str, url: str) -> tuple[requests.PreparedRequest, str]:
-    """A request without headers and body, and its origin: to take a URL apart costs more than all else about it."""
-    plain = requests.PreparedRequest()
+def _prepared(method: str, url: str) -> requests.PreparedRequest:
+    """A request without headers and body, its origin and target: to take a URL apart costs more than all else."""
+    plain: Any = requests.PreparedRequest()
     plain.prepare(method=method, url=url, auth=NoAuth())
     parts = urlsplit(plain.url or "")
-    return plain, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"
+    plain.origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"
+    plain.target = plain.path_url
+    return plain  # type: ignore[no-any-return]
 
 
 class TimedRequest(requests.PreparedRequest):
     """A request whose answer must be complete at `deadline` (`time.monotonic`).
 
     It is prepared here and not by the session, which would add a login from `.netrc`.
+
+    Attributes:
+        origin: Scheme, host and port, with a slash.
+        target: Path and query, as they are sent.
     """
+
+    origin: str
+    target: str
 
     def __init__(
         self,
         deadline: float,
         method: str,
         url: str,
-        headers: Mapping[str, str | bytes],
+        headers: Mapping[str, str],
         *,
         body: IO[bytes] | None = None,
         auth: AuthBase | None = None,
     ) -> None:
         super().__init__()
-        prepared, self.origin = _prepared(method, url)
-        vars(self).update(vars(prepared))
+        vars(self).update(vars(_prepared(method, url)))
         self.deadline = deadline
-        self.prepare_headers(headers)
+        self.headers = CaseInsensitiveDict(headers)
         self.prepare_body(body, None)
         if auth is not None:
             self.prepare_auth(auth)
@@ -144,7 +148,7 @@ class _DeadlineReader(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self._deadline = deadline
-        self._read_timeout = sock.gettimeout() or math.inf
+        self._read_timeout = self._bound = sock.gettimeout() or math.inf
 
     def readable(self) -> bool:
         return True
@@ -154,7 +158,9 @@ class _DeadlineReader(io.RawIOBase):
         if left <= 0:
             raise TimeoutError("the deadline has passed")
         bound = min(left, self._read_timeout)
-        self._sock.settimeout(None if bound == math.inf else bound)
+        if bound != self._bound:
+            self._sock.settimeout(None if bound == math.inf else bound)
+            self._bound = bound
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -164,39 +170,16 @@ class _DeadlineReader(io.RawIOBase):
             super().close()
 
 
-class _DeadlineResponse(http.client.HTTPResponse):
-    """An HTTP response that reads through a `_DeadlineReader`, and skips informational answers (RFC 9110, 15.2)."""
+class _DeadlineResponse(PlainResponse):
+    """An HTTP response that reads through a `_DeadlineReader`."""
 
     def __init__(self, sock: Any, deadline: float, **options: Any) -> None:
         super().__init__(sock, **options)
         raw: Any = self.fp.detach()
         self.fp = io.BufferedReader(_DeadlineReader(raw, sock, deadline), io.DEFAULT_BUFFER_SIZE)
 
-    def _read_status(self) -> tuple[str, int, str]:
-        for _ in range(_MOST_INFORMATIONAL):
-            version, status, reason = super()._read_status()  # type: ignore[misc]
-            if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
-                return version, status, reason
-            http.client.parse_headers(self.fp)
-        raise http.client.HTTPException(f"more than {_MOST_INFORMATIONAL} informational answers")
 
-
-class PlainHeaders(HTTPConnection):
-    """Writes a header of one text at once. Anything else is for `http.client`, which has the errors for it."""
-
-    def putheader(self, header: str, *values: str) -> None:  # type: ignore[override]
-        """Add a line to the request."""
-        # Some twenty of them go with a put: no call more than it takes.
-        value = values[0] if values else None
-        if value.__class__ is str and header.__class__ is str and ":" not in header and not values[1:]:
-            line = f"{header}: {value}"
-            if value != SKIP_HEADER and _HEADER_LINE.fullmatch(line):
-                self._output(line.encode("latin-1"))  # type: ignore[attr-defined]
-                return
-        super().putheader(header, *values)
-
-
-class _Connection(PlainHeaders):
+class _Connection(PlainConnection):
     """A connection that can be cut and, with a guard, goes only to an address that the guard has judged."""
 
     wire_scheme = "http"
@@ -304,7 +287,7 @@ class PooledAdapter(HTTPAdapter):
     def __init__(self, pool_size: int, hosts: int = 8, guard: AddressGuard | None = None) -> None:
         self.connections = OpenConnections()
         self._settings = lru_cache(_HOSTS)(_settings)
-        self._place = lru_cache(_HOSTS)(self._place_of)
+        self._pool = lru_cache(hosts)(self._pool_of)
         self._pools = _pools(self.connections, guard)
         self._proxied_pools = _pools(self.connections, None)
         super().__init__(pool_connections=hosts, pool_maxsize=pool_size, max_retries=0)
@@ -344,17 +327,30 @@ class PooledAdapter(HTTPAdapter):
     ) -> Any:
         if proxies or not isinstance(request, TimedRequest):
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
-        host, options = self._place(request.origin, verify, cert)
+        pool = self._pool(request.origin, verify, cert)
+        if pool.pool is None:  # closed meanwhile
+            self._pool.cache_clear()
+            pool = self._pool(request.origin, verify, cert)
+        return pool
+
+    def _pool_of(self, origin: str, verify: Any, cert: Any) -> Any:
+        """The pool for requests that go directly; requests itself finds it out for each."""
+        host, options = self.build_connection_pool_key_attributes(_prepared("GET", origin), verify, cert)
         return self.poolmanager.connection_from_host(**host, pool_kwargs=options)
 
-    def _place_of(self, origin: str, verify: Any, cert: Any) -> Any:
-        """Where requests go directly; requests itself finds it out for each."""
-        return self.build_connection_pool_key_attributes(_prepared("GET", origin)[0], verify, cert)
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """The answer, with its body unread: no cookie is kept, and no text guessed at."""
+        response = requests.Response()
+        response.status_code, response.reason, response.headers = resp.status, resp.reason, resp.headers
+        response.raw, response.request, response.url = resp, req, req.url or ""
+        return response
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        if not proxies and isinstance(request, TimedRequest):
+            return _Target(request.target, request.deadline)
         if not isinstance(request, WireRequest) or request.url is None:
             url = super().request_url(request, proxies)
             return _Target(url, request.deadline) if isinstance(request, TimedRequest) else url
-        proxy = select_proxy(request.url, proxies) if proxies else None
+        proxy = select_proxy(request.url, proxies)
         forwarded = proxy and request.url.startswith("http:") and not proxy.lower().startswith("socks")
         return _Target(request.url if forwarded else request.target, request.deadline)

@@ -377,10 +377,9 @@ class ImageClient(ABC):
             )
         except requests.RequestException as error:
             self._raise_lost(error, sent=body is None or body.begun)
+        found = {name: answer.headers.get(name) for name in self.kept_headers}
         kept = {
-            name: self._auth.taken_from(answer.headers[name].encode()).decode()
-            for name in self.kept_headers
-            if name in answer.headers
+            name: self._auth.taken_from(value.encode()).decode() for name, value in found.items() if value is not None
         }
         told = without_sent_addresses(self._auth.taken_from(answer.body))
         return RawReply(answer.status, kept, told, answer.cut, url, answer.share)

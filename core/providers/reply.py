@@ -331,16 +331,17 @@ def _places(value: Any, depth: int) -> Iterator[list[Mapping[str, Any]]]:
     """The lists of entries in a document: each place for pictures, which may be empty."""
     if not isinstance(value, Mapping) or depth == 0:
         return
-    if _LEAVES & set(value) and not any(isinstance(value.get(key), list) and value[key] for key in _HOLDERS):
+    holders = [key for key in _HOLDERS if key in value]
+    if not _LEAVES.isdisjoint(value) and not any(isinstance(value[key], list) and value[key] for key in holders):
         yield [value]
         return
-    for key in _HOLDERS:
-        held = value.get(key)
+    for key in holders:
+        held = value[key]
         if isinstance(held, Mapping):
             yield from _places(held, depth - 1)
         elif found := _flat(held, depth - 1):
             yield found
-        elif key in value and not held and key not in _TEXTS:
+        elif not held and key not in _TEXTS:
             yield []
 
 
@@ -374,6 +375,8 @@ def _is_reference(text: str) -> bool:
 
 def _holds_picture(text: str) -> bool:
     """Whether base64 begins like a picture."""
+    if ":" in text[:90]:
+        return False  # as in a URL
     try:
         start = decode_base64(text[:96].rstrip("="), partial=True)
     except ValueError:

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies
 
-from botocore.auth import EMPTY_SHA256_HASH, SIGNED_HEADERS_BLACKLIST, UNSIGNED_PAYLOAD, S3SigV4Auth
+from botocore.auth import EMPTY_SHA256_HASH, SIGNED_HEADERS_BLACKLIST, UNSIGNED_PAYLOAD, S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
@@ -28,7 +28,7 @@ from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, P
 from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from ..http.transport import PlainHeaders
+from ..http.headers import PlainConnection
 
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([^/]+)/s3/aws4_request,")
 _OWN = frozenset(
@@ -60,6 +60,7 @@ class _Pattern:
     Attributes:
         server: Connections to it.
         origin: Scheme and host of the URL.
+        host: As it is signed.
         path: The rest of it, up to the key.
         region: That of the signature.
         headers: Those of every object: encryption, storage class, tags, the client's name.
@@ -67,6 +68,7 @@ class _Pattern:
 
     server: HTTPConnectionPool
     origin: str
+    host: str
     path: str
     region: str
     headers: Mapping[str, str] = field(repr=False)
@@ -79,10 +81,11 @@ class _Signer(S3SigV4Auth):
         headers: Names in lower case. They are signed with those that the signer adds to a request.
     """
 
-    def __init__(self, credentials: Any, region: str, sha256: str, headers: Mapping[str, str]) -> None:
-        super().__init__(credentials, "s3", region)
+    def __init__(self, credentials: Any, pattern: _Pattern, sha256: str, headers: Mapping[str, str]) -> None:
+        super().__init__(credentials, "s3", pattern.region)
         self._sha256 = sha256
-        self._given = {name: value for name, value in headers.items() if name not in SIGNED_HEADERS_BLACKLIST}
+        given = {name: value for name, value in headers.items() if name not in SIGNED_HEADERS_BLACKLIST}
+        self._given = {**given, "host": pattern.host}
         self._signed: dict[str, str] | None = None
 
     def payload(self, request: AWSRequest) -> str:
@@ -90,7 +93,7 @@ class _Signer(S3SigV4Auth):
 
     def headers_to_sign(self, request: AWSRequest) -> Any:
         if self._signed is None:  # asked for twice; in between, only the signature itself is added
-            self._signed = self._given | dict(super().headers_to_sign(request).items())
+            self._signed = self._given | {name.lower(): value for name, value in request.headers.items()}
         return self._signed
 
     def canonical_headers(self, headers_to_sign: Any) -> str:
@@ -100,12 +103,12 @@ class _Signer(S3SigV4Auth):
         return ";".join(sorted(headers_to_sign))
 
 
-class _TlsConnection(PlainHeaders, HTTPSConnection):
+class _TlsConnection(PlainConnection, HTTPSConnection):
     """A connection to S3 under TLS."""
 
 
 class _Server(HTTPConnectionPool):
-    ConnectionCls = PlainHeaders
+    ConnectionCls = PlainConnection
 
 
 class _TlsServer(HTTPSConnectionPool):
@@ -205,7 +208,7 @@ class DirectRequests:
         request = AWSRequest(method, pattern.origin + target)
         try:
             keys = self._credentials.get_frozen_credentials()
-            _Signer(keys, pattern.region, sha256, headers).add_auth(request)
+            _Signer(keys, pattern, sha256, headers).add_auth(request)
             headers |= dict(request.headers.items())
             whole = body is not None  # there is nothing to wait for in the answer to a put
             answer = pattern.server.urlopen(
@@ -246,12 +249,18 @@ class DirectRequests:
             for name, value in request.headers.items()
         }
         scope, url = _SCOPE.match(headers.get("authorization", "")), urlsplit(request.url)
-        if scope is None or not request.url.endswith(f"/{_quoted(key)}") or url.scheme in getproxies():
+        if (
+            scope is None
+            or self._credentials is None
+            or not request.url.endswith(f"/{_quoted(key)}")
+            or url.scheme in getproxies()
+        ):
             return None
         kept = {name: value for name, value in headers.items() if name not in _OWN and not name.startswith(_METADATA)}
         origin = f"{url.scheme}://{url.netloc}"
         path = request.url.removeprefix(origin).removesuffix(_quoted(key))
-        return _Pattern(self._servers.connection_from_url(origin), origin, path, scope[1], kept)
+        host = SigV4Auth(self._credentials, "s3", scope[1]).headers_to_sign(AWSRequest("GET", origin))["host"]
+        return _Pattern(self._servers.connection_from_url(origin), origin, host, path, scope[1], kept)
 
 
 def in_base64(sha256: str) -> str:
