@@ -113,10 +113,11 @@ class Spool:
 def _remove(folder: Path, names: Iterable[str]) -> None:
     """Remove those files of a folder that are there. Few images of a run were ever written here."""
     over = set(names)
-    for path in list(folder.iterdir()) if folder.is_dir() else ():
-        if path.name in over:
-            with contextlib.suppress(OSError):
-                path.unlink()
+    with contextlib.suppress(OSError):
+        for path in list(folder.iterdir()):
+            if path.name in over:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def record(ledger: Ledger, spool: Spool, results: Sequence[ImageResult]) -> None:
