@@ -184,6 +184,20 @@ class AtomicFile:
 _DAY = 86_400.0
 
 
+def is_left(file: IO[bytes]) -> bool:
+    """Whether nobody writes to an open file, which is locked from now on: whoever writes has locked it.
+
+    Where files cannot be locked, whether it is older than a day.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return time.time() - os.fstat(file.fileno()).st_mtime >= _DAY
+    return True
+
+
 def remove_left_over(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a folder: those that nobody has locked.
 
@@ -192,14 +206,9 @@ def remove_left_over(folder: Path) -> None:
     for path in (*folder.glob(".*.part"), *folder.glob(".writable-*")):
         with contextlib.suppress(OSError):
             with path.open("rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    if time.time() - path.stat().st_mtime < _DAY:
-                        continue
-            path.unlink()
+                left = is_left(file)
+            if left:
+                path.unlink()
 
 
 def bytes_in(folder: Path, suffix: str = "") -> int:

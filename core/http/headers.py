@@ -62,12 +62,8 @@ class PlainResponse(http.client.HTTPResponse):
 class _Headers(http.client.HTTPMessage):
     """Headers that were read here: there is nothing in them for the email package to clean."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.plain: list[tuple[str, str]] = []
-
     def items(self) -> list[tuple[str, str]]:
-        return self.plain
+        return list(self.raw_items())
 
 
 def _length(text: str | None) -> int | None:
@@ -87,19 +83,13 @@ def _read(file: io.BufferedReader) -> tuple[http.client.HTTPMessage, dict[str, s
             raise http.client.LineTooLong("header line")
         if len(lines) >= _MOST_LINES:
             raise http.client.HTTPException(f"got more than {_MOST_LINES} headers")
-    headers = _Headers()
+    headers: http.client.HTTPMessage = _Headers()
     for line in lines:
         if (match := _READ.fullmatch(line)) is None:
-            unusual = http.client.parse_headers(io.BytesIO(b"".join(lines)))
-            return unusual, _first(unusual.items())
-        pair = match[1].decode(), match[2].decode("latin-1")
-        headers.set_raw(*pair)
-        headers.plain.append(pair)
-    return headers, _first(headers.plain)
-
-
-def _first(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    return {name.lower(): value for name, value in reversed(pairs)}
+            headers = http.client.parse_headers(io.BytesIO(b"".join(lines)))
+            break
+        headers.set_raw(match[1].decode(), match[2].decode("latin-1"))
+    return headers, {name.lower(): value for name, value in reversed(headers.items())}
 
 
 class PlainConnection(HTTPConnection):

@@ -16,20 +16,18 @@ import errno
 import fcntl
 import os
 import threading
-import time
 import uuid
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import sync_folder
+from ..files import is_left, sync_folder
 
 _SUFFIX = ".replies"
 _KEPT, _OVER = b"+", b"-"
 _LONGEST = 2**20
 """Bytes of a file after which the next one is begun."""
-_DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +143,8 @@ class _OtherFile:
         if self.records:
             return
         with self.path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not is_left(file):
                 return
-            except OSError:  # no locks here
-                if time.time() - self.path.stat().st_mtime < _DAY:
-                    return
             self.read_on()
             if not self.records:
                 self.path.unlink()
